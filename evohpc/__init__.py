@@ -1,0 +1,1 @@
+"""evohpc: a language model as the mutation and crossover operator of a search over neural-network code."""

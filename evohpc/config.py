@@ -1,0 +1,299 @@
+"""Strict YAML to frozen, documented sections.
+
+An unknown key, a wrong type or a value out of range raises `ConfigError`, which names the file, the key, the
+value and the nearest right one. Paths in a config are relative to the config file. The defaults are the paper's
+(arXiv 2302.14838, Table 2 and section 4); where the paper contradicts itself or is silent, the field says so.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from evohpc.errors import ConfigError
+from evohpc.records import Isolation
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of a config: frozen, no unknown keys, a docstring under every field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SearchConfig(Section):
+    """Algorithms 1-3 of the paper."""
+
+    variant: Literal["evoprompting", "no_tuning", "random_parents", "naive"] = "evoprompting"
+    """`evoprompting` is the full method. The others are the paper's baselines (section 4): `no_tuning` leaves out
+    the prompt-tuning (Algorithm 1, line 11); `random_parents` draws parents at random instead of by fitness
+    (line 10); `naive` samples once from prompts of random seed programs (T = 1, all samples in one round)."""
+    rounds: PositiveInt = 10
+    """T, rounds of evolution."""
+    prompts_per_round: PositiveInt = 10
+    """m, few-shot prompts per round."""
+    samples_per_prompt: PositiveInt = 16
+    """n, completions per prompt. Refused and duplicate completions count (paper, section 4)."""
+    examples_per_prompt: PositiveInt = 2
+    """k, in-context examples per prompt, drawn independently with replacement (Algorithm 2)."""
+    survivors: PositiveInt = 10
+    """p, candidates selected as parents of the next round."""
+    error_threshold: Fraction = 0.5
+    """alpha: a candidate with error >= alpha gets no place in the pool. Table 2 calls it the "lower threshold for
+    the test error", Algorithm 1 the "upper threshold"; only the second makes sense beside `c.error < alpha`. The
+    paper says "test error" there and "validation error" in its prose; evohpc selects on validation only."""
+    temperatures: tuple[Positive, ...] = (0.2, 0.6, 0.8, 1.0)
+    """Drawn uniformly and independently for each completion. The paper says "selected uniformly" and not whether
+    per sample or per prompt; independent re-implementations draw per sample."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Every random choice is a function of this number and of the place of the choice; no generator state exists."""
+    pool: Literal["all_rounds", "last_round"] = "all_rounds"
+    """Where survivors are picked from. Algorithm 1 has `P <- GetTop(G, p)` with G over all rounds; the caption of
+    Algorithm 2 says "the top examples from the previous round". Default: Algorithm 1."""
+    retire_parents: bool = True
+    """Section 3: selected models "are permanently removed from the population and cannot be used again as
+    parents". Algorithm 1 itself returns GetTop(G, p) at the end, which would then miss all earlier winners; evohpc
+    keeps every candidate for reporting whatever this says. false: a parent may be selected again."""
+    seeds_in_pool: bool = False
+    """Algorithm 1 starts with G <- [] and the seeds in P only, so a seed is a parent of round 0 and never again.
+    true: the seeds enter G as well."""
+    tuning_data: Literal["unselected", "all_evaluated"] = "unselected"
+    """What the soft prompt is tuned on. Algorithm 1, line 11: `C_EVALED \\ P`, this round's scored children that
+    were not selected; the caption of figure 1: "all evaluated individuals are used". Default: Algorithm 1."""
+
+
+class PromptConfig(Section):
+    """The text that the LM sees (paper, section 3 and Listing 1)."""
+
+    preamble: str = ""
+    """Put before the first example. The paper shows none; instruction-tuned models may want one."""
+    size_factor: Positive = 0.9
+    """Target size: this times the smallest parent, rounded to the nearest `size_rounding` parameters."""
+    size_rounding: PositiveInt = 100
+    """Sizes in prompts are rounded to this many parameters (paper: 100)."""
+    metric_factor: Positive = 1.02
+    """Target metric: this times the best parent's, rounded to the nearest tenth of a percent. The paper mentions
+    no cap at 1; see `metric_cap`."""
+    metric_cap: Positive | None = None
+    """Largest target metric; null, as in the paper, sets none."""
+    targets_from: Literal["prompt_parents", "all_parents"] = "prompt_parents"
+    """Whose size and metric the targets are computed from. "The parent models" may be the k in the prompt (the
+    natural reading, default) or all of P."""
+
+
+class LMConfig(Section):
+    """The language model and how completions are drawn. The paper used a 62B PaLM; it states no top-k, top-p,
+    stop rule or token limit."""
+
+    engine: Literal["deepspeed", "scripted"] = "deepspeed"
+    """`deepspeed` runs a Hugging Face causal LM; `scripted` mutates the parents' source by fixed rules, without
+    any model: for rehearsals and tests, not for science."""
+    path: Path | None = None
+    """Folder of a Hugging Face causal LM (config.json, *.safetensors, tokenizer). Nothing is downloaded at run
+    time; `evohpc fetch-lm` makes one."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the frozen weights."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Torch threads of the LM job on a CPU; 0 leaves torch's own choice."""
+    batch_size: PositiveInt = 16
+    """Rows decoded together."""
+    max_new_tokens: PositiveInt = 512
+    """Longest completion; longer ones are cut and then usually refused."""
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """Sample from the k likeliest tokens only; 0 (paper: not stated) switches it off."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Sample from the smallest set of tokens with this total probability; 1 switches it off."""
+    deepspeed: Path | None = None
+    """DeepSpeed JSON for prompt-tuning; null uses ZeRO-0 with the optimizer of `tuning`."""
+
+
+class TuningConfig(Section):
+    """Soft prompt-tuning between rounds (Lester et al. 2021; paper, Table 2). The paper does not state optimizer,
+    schedule, initialisation or example format; evohpc uses Adam at a constant rate, initialises from sampled
+    vocabulary, continues from the last round's prompt, and puts the loss on the child's code only, under its own
+    measured metrics."""
+
+    virtual_tokens: PositiveInt = 16
+    epochs: PositiveInt = 5
+    batch_size: PositiveInt = 16
+    learning_rate: Positive = 0.1
+    restart: bool = False
+    """Algorithm 1's theta_{t+1} <- Train(theta_t, ...) continues from the last prompt; true restarts each round."""
+    max_examples: PositiveInt | None = None
+    """At most this many examples a round, the fittest first; null (paper) takes all."""
+
+
+class ScreeningConfig(Section):
+    """What a candidate may look like before a GPU is spent on it."""
+
+    max_source_bytes: PositiveInt = 20_000
+    max_nodes: PositiveInt = 5_000
+    """Nodes of the syntax tree."""
+    max_depth: PositiveInt = 60
+    """Nesting depth of the syntax tree."""
+    max_literal_bytes: PositiveInt = 2_000
+    """All string, bytes and number literals together: weights must not hide in source."""
+
+
+class EvaluationConfig(Section):
+    """How a candidate is run and what it may use."""
+
+    runtime: Literal["process"] = "process"
+    """`process`: a process tree of its own on this host, confined as far as the kernel allows."""
+    minimum_isolation: Isolation = Isolation.PROCESS
+    """Refuse to evaluate where the host reaches less: none < process < confined < container."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Candidates evaluated at once on this machine; 0: one per core."""
+    threads: PositiveInt = 1
+    """Torch threads per candidate."""
+    time_limit_s: Positive = 1800.0
+    """Wall seconds for all that the candidate's code does, from its start; then the whole tree is killed."""
+    memory_mb: PositiveInt = 4096
+    """Resident memory of the candidate's process tree."""
+    disk_mb: PositiveInt = 1024
+    """Bytes in the candidate's scratch folder."""
+    log_kb: PositiveInt = 64
+    """Kept from the end of a candidate's stdout and stderr."""
+    max_params: PositiveInt = 50_000_000
+    """Largest model, in numbers it needs to predict."""
+    retries: Annotated[int, Field(ge=0)] = 3
+    """New attempts after a machine fault; a candidate's own failure is final."""
+
+
+class Config(Section):
+    """A whole search."""
+
+    task: str = "mnist1d"
+    """A built-in task, or 'path/to/file.py:ClassName'."""
+    task_options: dict[str, Any] = {}
+    """Keyword arguments of the task's class, e.g. {steps: 2000}."""
+    seeds: Path
+    """Folder of seed programs, *.py."""
+    search: SearchConfig = SearchConfig()
+    prompt: PromptConfig = PromptConfig()
+    lm: LMConfig = LMConfig()
+    tuning: TuningConfig = TuningConfig()
+    screening: ScreeningConfig = ScreeningConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _lm_has_a_folder(self) -> Config:
+        if self.lm.engine == "deepspeed" and self.lm.path is None:
+            raise ValueError(
+                "lm.path is missing: the folder of a Hugging Face causal LM; "
+                "`evohpc fetch-lm models/qwen2.5-coder-0.5b` makes one"
+            )
+        return self
+
+    def dump(self) -> str:
+        """Return the resolved config as YAML; `load_config` reads it back to an equal value."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
+    """Read a config file, apply `section.key=value` overrides, and make its paths absolute.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or holds an unknown key or a bad value.
+    """
+    path = Path(path)
+    document = _read_yaml(path)
+    for override in overrides:
+        _apply_override(document, override)
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from None
+    return _resolve_paths(config, path.parent)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"{path}: cannot read the config: {reason}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: a config is a mapping of sections; this file holds {type(document).__name__}")
+    return document
+
+
+def _apply_override(document: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: write it as section.key=value, e.g. --set search.rounds=3")
+    *sections, name = key.split(".")
+    target = document
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"--set {override}: {section} is a value, not a section")
+    try:
+        target[name] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: the value is not valid YAML") from None
+
+
+def _explain(error: ValidationError) -> str:
+    """Return the first problem as one sentence: where, what is there, what would be right."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return _unknown_key(problem["loc"])
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{where}: {message}; it is {problem['input']!r}"
+
+
+def _unknown_key(location: tuple[int | str, ...]) -> str:
+    *sections, key = (str(part) for part in location)
+    known = list(_fields(Config, sections))
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    elsewhere = [f"{name}.{key}" for name, section in _sections(Config).items() if key in section.model_fields]
+    if near:
+        advice = f"did you mean {'.'.join([*sections, near[0]])}?"
+    elif elsewhere:
+        advice = f"did you mean {elsewhere[0]}?"
+    else:
+        advice = f"known keys: {', '.join(known)}"
+    return f"unknown key {'.'.join([*sections, key])}; {advice}"
+
+
+def _sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    return {
+        name: field.annotation
+        for name, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
+def _fields(model: type[BaseModel], sections: Sequence[str]) -> Mapping[str, Any]:
+    for section in sections:
+        model = _sections(model)[section]
+    return model.model_fields
+
+
+def _resolve_paths(config: Config, base: Path) -> Config:
+    """Make the config's relative paths absolute, seen from the config file's folder."""
+
+    def absolute(path: Path | None) -> Path | None:
+        return None if path is None else (base / path.expanduser()).resolve()
+
+    lm = config.lm.model_copy(update={"path": absolute(config.lm.path), "deepspeed": absolute(config.lm.deepspeed)})
+    task = config.task
+    if ".py" in task:
+        file, colon, name = task.rpartition(":")
+        task = f"{absolute(Path(file))}{colon}{name}"
+    return config.model_copy(update={"seeds": absolute(config.seeds), "lm": lm, "task": task})

@@ -1,0 +1,95 @@
+"""Files that cross a job boundary: JSON with a schema version, the run they belong to and their own digest.
+
+A torn, foreign or altered file raises `EnvelopeError`; nothing of it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, is_dataclass
+from functools import cache
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from evohpc.errors import EnvelopeError
+
+SCHEMA = 1
+
+T = TypeVar("T")
+
+
+def encode(value: Any) -> str:
+    """Return a frozen dataclass (or plain value) as canonical JSON: sorted keys, no spaces, no NaN.
+
+    Raises:
+        ValueError: a number in it is NaN or infinite.
+    """
+    plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def decode(text: str | bytes, kind: type[T]) -> T:
+    """Return the dataclass `kind` that JSON text holds; types are checked, unknown keys refused.
+
+    Raises:
+        EnvelopeError: not JSON, NaN in it, or not of that kind.
+    """
+    try:
+        return _adapter(kind).validate_python(json.loads(text, parse_constant=_refuse_constant))
+    except (ValueError, RecursionError) as error:
+        raise EnvelopeError(f"not a valid {kind.__name__}: {_first_line(error)}") from None
+
+
+def seal(run_id: str, epoch: int, payload: Any) -> bytes:
+    """Wrap a payload with schema, run, epoch (of the driver that asked for it) and the sha256 of all of it."""
+    body = {"schema": SCHEMA, "run_id": run_id, "epoch": epoch, "payload": asdict(payload)}
+    return (encode({**body, "sha256": _digest(body)}) + "\n").encode()
+
+
+def unseal(data: bytes, run_id: str, kind: type[T]) -> T:
+    """Return the payload of an envelope that is whole and belongs to this run.
+
+    Raises:
+        EnvelopeError: torn, altered, of another run, of a newer schema, or not of that kind.
+    """
+    body = _load(data)
+    digest = body.pop("sha256", None)
+    if body.get("schema") != SCHEMA:
+        raise EnvelopeError(f"schema {body.get('schema')!r}, this evohpc reads {SCHEMA}")
+    if digest != _digest(body):
+        raise EnvelopeError("its sha256 does not match: torn or altered")
+    if body.get("run_id") != run_id:
+        raise EnvelopeError(f"it belongs to run {body.get('run_id')!r}, not {run_id!r}")
+    return decode(encode(body.get("payload")), kind)
+
+
+def _load(data: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise EnvelopeError("not JSON: torn or altered") from None
+    if not isinstance(body, dict):
+        raise EnvelopeError("not a JSON object")
+    return body
+
+
+def _digest(body: dict[str, Any]) -> str:
+    return hashlib.sha256(encode(body).encode()).hexdigest()
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not allowed")
+
+
+@cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+    return str(error).partition("\n")[0]

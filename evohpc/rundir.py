@@ -1,0 +1,191 @@
+"""Every path of a run, and the one way to write a file that a crash cannot tear.
+
+RUN/
+  config.yaml            resolved
+  provenance.json        run id, versions, git commit, host
+  search.db              the ledger; one writer (store.py)
+  lease.json             who drives
+  seeds/*.py, task.py    frozen copies: the run does not depend on files outside it, but for the LM
+  data/                  task.json, train.safetensors, inputs.safetensors; given to candidates
+  labels/                labels.safetensors; never given to a candidate
+  rounds/seeds/, rounds/000/, ...
+    request.json         what the LM job is asked
+    soft_prompt/         the adapter tuned in this round
+    completions.jsonl    what it answered
+    jobs/<name>.json     what was handed out for evaluation, before it was
+    candidates/<id>.py
+    results/<id>.<attempt>.json
+    logs/
+    quarantine/          files that could not be trusted, each with its reason
+    archive.zip          candidates/, results/, jobs/ and logs/ of a closed round
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from evohpc.errors import StorageError
+from evohpc.records import SEED_ROUND
+
+
+@dataclass(frozen=True, slots=True)
+class RoundDir:
+    """The files of one round."""
+
+    path: Path
+
+    @property
+    def request(self) -> Path:
+        return self.path / "request.json"
+
+    @property
+    def soft_prompt(self) -> Path:
+        return self.path / "soft_prompt"
+
+    @property
+    def completions(self) -> Path:
+        return self.path / "completions.jsonl"
+
+    @property
+    def jobs(self) -> Path:
+        return self.path / "jobs"
+
+    @property
+    def candidates(self) -> Path:
+        return self.path / "candidates"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.path / "quarantine"
+
+    @property
+    def archive(self) -> Path:
+        return self.path / "archive.zip"
+
+    def candidate(self, candidate_id: str) -> Path:
+        """Source file of a candidate."""
+        return self.candidates / f"{candidate_id}.py"
+
+    def result(self, candidate_id: str, attempt: int) -> Path:
+        """Envelope of one attempt."""
+        return self.results / f"{candidate_id}.{attempt}.json"
+
+    def log(self, candidate_id: str, attempt: int) -> Path:
+        """The end of what the candidate printed."""
+        return self.logs / f"{candidate_id}.{attempt}.log"
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        return self.path / "provenance.json"
+
+    @property
+    def database(self) -> Path:
+        return self.path / "search.db"
+
+    @property
+    def lease(self) -> Path:
+        return self.path / "lease.json"
+
+    @property
+    def seeds(self) -> Path:
+        return self.path / "seeds"
+
+    @property
+    def task_file(self) -> Path:
+        return self.path / "task.py"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def task_interface(self) -> Path:
+        return self.data / "task.json"
+
+    @property
+    def train(self) -> Path:
+        return self.data / "train.safetensors"
+
+    @property
+    def inputs(self) -> Path:
+        return self.data / "inputs.safetensors"
+
+    @property
+    def labels(self) -> Path:
+        return self.path / "labels" / "labels.safetensors"
+
+    def round(self, number: int) -> RoundDir:
+        """Folder of a round; `SEED_ROUND` is the seeds' own."""
+        name = "seeds" if number == SEED_ROUND else f"{number:03d}"
+        return RoundDir(self.path / "rounds" / name)
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write a whole file or nothing: aside, fsync, rename, fsync of the folder.
+
+    A reader on any host sees the old content or the new, never a part; after a crash a stray `.tmp-*` may remain.
+
+    Raises:
+        StorageError: the file system refused (full, over quota, read-only).
+    """
+    data = data.encode() if isinstance(data, str) else data
+    aside = path.with_name(f".tmp-{path.name}-{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write_and_sync(aside, data)
+            os.replace(aside, path)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """Return the sentence for a refused write: what, where, and that nothing is lost."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "free some space" if full else "make it writable"
+    return StorageError(
+        f"cannot write {path}: {error.strerror or error}; nothing is lost: {advice}, then run the same command again"
+    )
+
+
+def _write_and_sync(path: Path, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself is durable only once the folder is (POSIX leaves it open; ext4 and NFS need it).
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

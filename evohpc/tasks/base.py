@@ -1,0 +1,138 @@
+"""The Task protocol: what evohpc must know to search for programs on a benchmark.
+
+Where each method runs matters more than what it does:
+
+    method    process                               sees candidate code   sees labels
+    prepare   once, before the search               no                    yes
+    build     the candidate's, both stages          yes                   no
+    train     the candidate's training stage        yes                   train split only
+    predict   the candidate's prediction stage      yes                   no (inputs and weights only)
+    score     the evaluator's                       no                    yes
+
+So a candidate can neither see nor set its own score, and what it needs to predict with is counted from the weights
+file that a fresh process loads.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from evohpc.errors import TaskError
+from evohpc.records import TaskInterface
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+BUILT_IN = {"mnist1d": "evohpc.tasks.mnist1d:Mnist1D"}
+"""Short names of the tasks that evohpc ships."""
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """What `Task.prepare` returns: three groups of named arrays that are kept in three files."""
+
+    train: Arrays
+    """Inputs and labels that a candidate trains on."""
+    inputs: Arrays
+    """Inputs of the validation split, without labels."""
+    labels: Arrays
+    """Labels of the validation split; only `Task.score` ever gets them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What `Task.score` returns."""
+
+    error: float
+    """In [0, 1], lower is better; compared with search.error_threshold."""
+    metrics: dict[str, float]
+    """Anything worth keeping; must hold the key `TaskInterface.metric`."""
+
+
+class Task(Protocol):
+    """A benchmark. Constructed with the config's `task_options` as keyword arguments."""
+
+    interface: TaskInterface
+
+    def prepare(self, seed: int) -> Splits:
+        """Make the data, the same for the same seed; called once per run."""
+
+    def build(self, module: ModuleType) -> nn.Module:
+        """Construct the model of a candidate from its imported module."""
+
+    def train(self, model: nn.Module, data: Arrays, seed: int) -> Iterator[dict[str, float]]:
+        """Train in place by the task's fixed recipe. Yield the curve's values (e.g. {'step': 100, 'loss': 0.3}) each
+        time the weights are to be kept as a checkpoint, first of all once before any step, so that lazy modules are
+        materialised and the cost of a broken model is one batch."""
+
+    def predict(self, model: nn.Module, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+        """Predictions of one checkpoint on the validation inputs."""
+
+    def score(self, predictions: list[dict[str, np.ndarray[Any, Any]]], labels: Arrays) -> Score:
+        """Score the predictions of all checkpoints, in order. Arrays are finite; their shapes must be checked here.
+
+        Raises:
+            ValueError: the predictions do not have the shape or dtype that the task demands.
+        """
+
+    def fitness(self, num_params: int, error: float) -> float:
+        """Higher is better. The paper: `-num_params * error` (section 3)."""
+
+
+def load_task(name: str, options: Mapping[str, Any]) -> Task:
+    """Return the task that a config names: a built-in, or 'path/to/file.py:ClassName'.
+
+    Raises:
+        TaskError: no such task, a file that cannot be imported, or a class that is no Task.
+    """
+    target = BUILT_IN.get(name, name)
+    if ":" not in target:
+        raise TaskError(f"unknown task {name!r}; write one of {', '.join(BUILT_IN)}, or path/to/file.py:ClassName")
+    where, _, class_name = target.rpartition(":")
+    module = _import_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+    return _construct(module, class_name, where, options)
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise TaskError(f"{path}: no such task file")
+    name = f"evohpc_task_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise TaskError(f"{path}: cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise TaskError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except Exception as error:
+        raise TaskError(f"{path}: importing it raised {type(error).__name__}: {error}") from error
+    return module
+
+
+def _construct(module: ModuleType, class_name: str, where: str, options: Mapping[str, Any]) -> Task:
+    cls = getattr(module, class_name, None)
+    if not isinstance(cls, type):
+        raise TaskError(f"{where} has no class {class_name}")
+    methods = ("prepare", "build", "train", "predict", "score", "fitness")
+    missing = [name for name in methods if not callable(getattr(cls, name, None))]
+    if missing:
+        raise TaskError(f"{where}:{class_name} is no Task: it lacks {', '.join(missing)}")
+    try:
+        task = cls(**options)
+    except (TypeError, ValueError) as error:
+        raise TaskError(f"{where}:{class_name}: task_options {dict(options)}: {error}") from None
+    if not isinstance(getattr(task, "interface", None), TaskInterface):
+        raise TaskError(f"{where}:{class_name} is no Task: its `interface` is not a TaskInterface")
+    return cast(Task, task)
