@@ -37,9 +37,10 @@ def decode(text: str | bytes, kind: type[T]) -> T:
         EnvelopeError: not JSON, NaN in it, or not of that kind.
     """
     try:
-        return _adapter(kind).validate_python(json.loads(text, parse_constant=_refuse_constant))
+        value: T = _adapter(kind).validate_python(json.loads(text, parse_constant=_refuse_constant))
     except (ValueError, RecursionError) as error:
         raise EnvelopeError(f"not a valid {kind.__name__}: {_first_line(error)}") from None
+    return value
 
 
 def seal(run_id: str, epoch: int, payload: Any) -> bytes:
@@ -84,7 +85,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 @cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: type) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

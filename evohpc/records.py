@@ -228,6 +228,25 @@ class Result:
     """UTC, ISO 8601."""
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at evaluating one candidate; a machine fault is followed by an attempt with the next number."""
+
+    candidate_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationJob:
+    """`rounds/NNN/jobs/<name>.json`: what one job array evaluates, written before it is submitted."""
+
+    name: str
+    """Unique in the run and for ever; the scheduler's job name."""
+    round: int
+    tasks: tuple[tuple[Attempt, ...], ...]
+    """tasks[i] is what array task i evaluates, one candidate after the other."""
+
+
 def candidate_id(round: int, prompt: int, sample: int) -> str:
     """Return the id of a child by its place: `candidate_id(3, 7, 12) == 'r003p07s12'`."""
     return f"r{round:03d}p{prompt:02d}s{sample:02d}"

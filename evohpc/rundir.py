@@ -74,6 +74,10 @@ class RoundDir:
     def archive(self) -> Path:
         return self.path / "archive.zip"
 
+    def job(self, name: str) -> Path:
+        """Envelope of the `EvaluationJob` of that name."""
+        return self.jobs / f"{name}.json"
+
     def candidate(self, candidate_id: str) -> Path:
         """Source file of a candidate."""
         return self.candidates / f"{candidate_id}.py"
@@ -164,6 +168,32 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise storage_error(path, error) from error
+
+
+def write_once(path: Path, data: bytes | str) -> bool:
+    """Write a whole file unless one of that name exists; return whether this call wrote it.
+
+    Of two writers on two hosts exactly one wins (link(2) is atomic on NFS too), and what was once there never
+    changes: a requeued twin cannot alter a result.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    data = data.encode() if isinstance(data, str) else data
+    aside = path.with_name(f".tmp-{path.name}-{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write_and_sync(aside, data)
+            os.link(aside, path)
+        except FileExistsError:
+            return False
+        finally:
+            aside.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    return True
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
