@@ -85,7 +85,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 @cache
-def _adapter(kind: type) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
