@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import asdict, is_dataclass
 from functools import cache
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -31,13 +31,15 @@ def encode(value: Any) -> str:
 
 
 def decode(text: str | bytes, kind: type[T]) -> T:
-    """Return the dataclass `kind` that JSON text holds; types are checked, unknown keys refused.
+    """Return the dataclass `kind` that JSON text holds; types are checked strictly.
 
     Raises:
         EnvelopeError: not JSON, NaN in it, or not of that kind.
     """
+    adapter = _adapter(cast(Any, kind))
     try:
-        value: T = _adapter(kind).validate_python(json.loads(text, parse_constant=_refuse_constant))
+        json.loads(text, parse_constant=_refuse_constant)
+        value: T = adapter.validate_json(text, strict=True)
     except (ValueError, RecursionError) as error:
         raise EnvelopeError(f"not a valid {kind.__name__}: {_first_line(error)}") from None
     return value
