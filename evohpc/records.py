@@ -197,9 +197,9 @@ class Candidate:
     temperature: float
     tokens: int
     source: str
-    """The whole module: prelude and class; for refused completions the raw completion."""
+    """The whole module: prelude and class."""
     code_hash: str
-    """sha256 (16 hex digits) of the normalised syntax tree; '' where it does not parse."""
+    """sha256 (16 hex digits) of the normalised syntax tree; '' where it was refused."""
     status: Status
     detail: str
     """One line: why it was refused, or what went wrong."""

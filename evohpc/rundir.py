@@ -4,7 +4,8 @@ RUN/
   config.yaml            resolved
   provenance.json        run id, versions, git commit, host
   search.db              the ledger; one writer (store.py)
-  lease.json             who drives
+      snapshots/search.db    a verified copy; what every reader opens
+  lease/<epoch>.json     who drives (lease.py)
   seeds/*.py, task.py    frozen copies: the run does not depend on files outside it, but for the LM
   data/                  task.json, train.safetensors, inputs.safetensors; given to candidates
   labels/                labels.safetensors; never given to a candidate
@@ -67,6 +68,10 @@ class RoundDir:
         return self.path / "logs"
 
     @property
+    def survivors(self) -> Path:
+        return self.path / "survivors.json"
+
+    @property
     def quarantine(self) -> Path:
         return self.path / "quarantine"
 
@@ -110,8 +115,12 @@ class RunDir:
         return self.path / "search.db"
 
     @property
+    def snapshot(self) -> Path:
+        return self.path / "snapshots" / "search.db"
+
+    @property
     def lease(self) -> Path:
-        return self.path / "lease.json"
+        return self.path / "lease"
 
     @property
     def seeds(self) -> Path:
