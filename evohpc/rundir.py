@@ -4,7 +4,7 @@ RUN/
   config.yaml            resolved
   provenance.json        run id, versions, git commit, host
   search.db              the ledger; one writer (store.py)
-      snapshots/search.db    a verified copy; what every reader opens
+  snapshots/search.db    a verified copy; what every reader opens
   lease/<epoch>.json     who drives (lease.py)
   seeds/*.py, task.py    frozen copies: the run does not depend on files outside it, but for the LM
   data/                  task.json, train.safetensors, inputs.safetensors; given to candidates
@@ -18,6 +18,7 @@ RUN/
     results/<id>.<attempt>.json
     logs/
     quarantine/          files that could not be trusted, each with its reason
+    survivors.json       who was selected; written when the round closes
     archive.zip          candidates/, results/, jobs/ and logs/ of a closed round
 """
 

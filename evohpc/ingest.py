@@ -1,0 +1,163 @@
+"""From the files of a round to rows: completions to candidates, envelopes to results. Writes no database.
+
+A file that is torn, foreign, altered or about something else than its name says is moved to the round's quarantine with
+its reason beside it, and counts as not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import zipfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from evohpc import envelopes
+from evohpc.config import ScreeningConfig
+from evohpc.errors import EnvelopeError
+from evohpc.prompts import candidate_source
+from evohpc.records import SEED_ROUND, Candidate, Completion, LMRequest, Result, Status, TaskInterface, candidate_id
+from evohpc.rundir import RoundDir, write_atomic
+from evohpc.screening import screen
+
+log = logging.getLogger(__name__)
+
+
+def children(
+    request: LMRequest, completions: Sequence[Completion], task: TaskInterface, config: ScreeningConfig
+) -> list[Candidate]:
+    """Return the candidates of a round in order of place, each screened but for duplicates."""
+    by_place = {
+        (prompt.index, sample.index): (prompt, sample) for prompt in request.prompts for sample in prompt.samples
+    }
+    candidates = []
+    for completion in sorted(completions, key=lambda c: (c.prompt, c.sample)):
+        prompt, sample = by_place[completion.prompt, completion.sample]
+        source = candidate_source(completion.text, task)
+        verdict = screen(source, task, config)
+        cut = " (cut at lm.max_new_tokens)" if completion.stop == "length" and verdict.status.is_refused else ""
+        candidates.append(
+            Candidate(
+                id=candidate_id(request.round, prompt.index, sample.index),
+                round=request.round,
+                prompt=prompt.index,
+                sample=sample.index,
+                parents=prompt.parents,
+                temperature=sample.temperature,
+                tokens=completion.tokens,
+                source=source,
+                code_hash=verdict.code_hash,
+                status=verdict.status,
+                detail=verdict.detail + cut,
+            )
+        )
+    return candidates
+
+
+def seeds(sources: Mapping[str, str], task: TaskInterface, config: ScreeningConfig) -> list[Candidate]:
+    """Return the seed programs as candidates of `SEED_ROUND`, by file stem."""
+    candidates = []
+    for index, (name, source) in enumerate(sorted(sources.items())):
+        verdict = screen(source, task, config)
+        candidates.append(
+            Candidate(
+                id=f"seed-{name}",
+                round=SEED_ROUND,
+                prompt=0,
+                sample=index,
+                parents=(),
+                temperature=0.0,
+                tokens=0,
+                source=source,
+                code_hash=verdict.code_hash,
+                status=verdict.status,
+                detail=verdict.detail,
+            )
+        )
+    return candidates
+
+
+def read_results(
+    folder: RoundDir, run_id: str, sources: Mapping[str, str], skip: Collection[str] = ()
+) -> Iterator[tuple[str, Result]]:
+    """Yield (file name, result) of every trustworthy envelope of a round, in order of name.
+
+    Args:
+        sources: source of each candidate, by id; a result for another source or candidate is foreign.
+        skip: file names that need not be read again.
+    """
+    for name, data, path in _result_files(folder, skip):
+        try:
+            yield name, _checked(name, envelopes.unseal(data, run_id, Result), sources)
+        except EnvelopeError as error:
+            if path is not None:
+                _quarantine(folder, path, str(error))
+
+
+def pack(folder: RoundDir) -> None:
+    """Pack the many small files of a closed round into one archive, so that inodes stay few; idempotent."""
+    packed = [folder.candidates, folder.results, folder.jobs, folder.logs]
+    if not folder.archive.exists():
+        aside = folder.archive.with_name(".tmp-archive.zip")
+        with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(path for part in packed for path in part.glob("*") if path.is_file()):
+                if not path.name.startswith("."):
+                    archive.write(path, path.relative_to(folder.path))
+        with open(aside, "rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(folder.archive)
+    for part in packed:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def read_packed(folder: RoundDir, part: Path) -> bytes | None:
+    """Return a file of a round wherever it is: still in its folder, or in the archive; None if nowhere."""
+    if part.is_file():
+        return part.read_bytes()
+    if folder.archive.is_file():
+        with zipfile.ZipFile(folder.archive) as archive:
+            name = str(part.relative_to(folder.path))
+            if name in archive.namelist():
+                return archive.read(name)
+    return None
+
+
+def _result_files(folder: RoundDir, skip: Collection[str]) -> Iterator[tuple[str, bytes, Path | None]]:
+    if folder.archive.is_file():
+        with zipfile.ZipFile(folder.archive) as archive:
+            for name in sorted(archive.namelist()):
+                if name.startswith("results/") and Path(name).name not in skip:
+                    yield Path(name).name, archive.read(name), None
+        return
+    if not folder.results.is_dir():
+        return
+    # A fresh listing each time: NFS caches failed look-ups of single names, not the listing.
+    for name in sorted(set(os.listdir(folder.results)).difference(skip)):
+        if name.endswith(".json") and not name.startswith("."):
+            path = folder.results / name
+            yield name, path.read_bytes(), path
+
+
+def _checked(name: str, result: Result, sources: Mapping[str, str]) -> Result:
+    if name != f"{result.candidate_id}.{result.attempt}.json":
+        raise EnvelopeError(f"it holds the result of {result.candidate_id}, attempt {result.attempt}")
+    if result.candidate_id not in sources:
+        raise EnvelopeError("no such candidate was handed out in this round")
+    digest = hashlib.sha256(sources[result.candidate_id].encode()).hexdigest()
+    if result.source_sha256 and result.source_sha256 != digest:
+        raise EnvelopeError("it was measured on another source than this candidate's")
+    if result.status is Status.TRAINED and (result.fitness is None or result.error is None or not result.num_params):
+        raise EnvelopeError("it claims success but has no fitness, error or size")
+    return result
+
+
+def _quarantine(folder: RoundDir, path: Path, reason: str) -> None:
+    log.warning("%s: %s; moved to quarantine", path, reason)
+    folder.quarantine.mkdir(parents=True, exist_ok=True)
+    target = folder.quarantine / path.name
+    while target.exists():
+        target = target.with_name(f"{target.name}+")
+    path.replace(target)
+    write_atomic(target.with_name(f"{target.name}.reason"), f"{reason}\n")

@@ -1,0 +1,101 @@
+"""A round's request to the LM: rows in, `LMRequest` out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evohpc import selection
+from evohpc.config import Config
+from evohpc.envelopes import SCHEMA
+from evohpc.prompts import Example, completion_target, few_shot_prompt
+from evohpc.records import LMRequest, Prompt, TaskInterface, Tuning, TuningExample
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many prompts a search's rounds have, and how many samples each."""
+
+    rounds: int
+    prompts: int
+    samples: int
+
+    @classmethod
+    def of(cls, config: Config) -> Budget:
+        """Return T, m, n. `naive` draws all T*m*n samples in one round: "the number of samples per prompt is raised so
+        that the total equals the others" (section 4)."""
+        search = config.search
+        if search.variant == "naive":
+            return cls(1, search.prompts_per_round, search.samples_per_prompt * search.rounds)
+        return cls(search.rounds, search.prompts_per_round, search.samples_per_prompt)
+
+    @property
+    def per_round(self) -> int:
+        """Children of one round."""
+        return self.prompts * self.samples
+
+
+def request(
+    config: Config,
+    task: TaskInterface,
+    *,
+    run_id: str,
+    round: int,
+    parents: Sequence[Example],
+    taught: Sequence[Example],
+    soft_prompt: str | None,
+    deepspeed_config: dict[str, object],
+) -> LMRequest:
+    """Return what the LM job of a round is asked.
+
+    Args:
+        parents: P, the survivors of the last round (the seeds in round 0).
+        taught: what the soft prompt is tuned on, the fittest first; empty for no tuning.
+        soft_prompt: folder of the last round's soft prompt, relative to the run folder.
+    """
+    lm = config.lm
+    return LMRequest(
+        schema=SCHEMA,
+        run_id=run_id,
+        round=round,
+        model_path=str(lm.path or ""),
+        dtype=lm.dtype,
+        threads=lm.threads,
+        batch_size=lm.batch_size,
+        max_new_tokens=lm.max_new_tokens,
+        top_k=lm.top_k,
+        top_p=lm.top_p,
+        soft_prompt=soft_prompt,
+        deepspeed_config=deepspeed_config,
+        tuning=_tuning(config, task, round, taught, soft_prompt),
+        prompts=_prompts(config, task, round, parents),
+    )
+
+
+def _prompts(config: Config, task: TaskInterface, round: int, parents: Sequence[Example]) -> tuple[Prompt, ...]:
+    budget = Budget.of(config)
+    prompts = []
+    for index in range(budget.prompts):
+        shown = selection.examples(parents, config.search, round, index)
+        text = few_shot_prompt(shown, parents, task, config.prompt)
+        ids = tuple(example.candidate_id for example in shown)
+        prompts.append(Prompt(index, text, ids, selection.samples(config.search, round, index, budget.samples)))
+    return tuple(prompts)
+
+
+def _tuning(
+    config: Config, task: TaskInterface, round: int, taught: Sequence[Example], soft_prompt: str | None
+) -> Tuning | None:
+    if config.search.variant in ("no_tuning", "naive") or not taught:
+        return None
+    tuning = config.tuning
+    examples = [TuningExample(e.candidate_id, *completion_target(e, task, config.prompt)) for e in taught]
+    return Tuning(
+        examples=tuple(examples[: tuning.max_examples]),
+        virtual_tokens=tuning.virtual_tokens,
+        epochs=tuning.epochs,
+        batch_size=tuning.batch_size,
+        learning_rate=tuning.learning_rate,
+        seed=selection.tuning_seed(config.search, round),
+        start_from=None if tuning.restart else soft_prompt,
+    )
