@@ -163,6 +163,8 @@ class EvaluationConfig(Section):
     """Kept from the end of a candidate's stdout and stderr."""
     max_params: PositiveInt = 50_000_000
     """Largest model, in numbers it needs to predict."""
+    candidates_per_task: PositiveInt = 1
+    """Candidates that one array task evaluates one after the other, each in its own sandbox."""
     retries: Annotated[int, Field(ge=0)] = 3
     """New attempts after a machine fault; a candidate's own failure is final."""
 

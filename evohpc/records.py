@@ -189,7 +189,7 @@ class Candidate:
     """A program of the search: a seed, or one completion of one prompt."""
 
     id: str
-    """'seed-cnn', or 'r003p07s12': round 3, prompt 7, sample 12."""
+    """'seed-cnn', or 'r003p07s012': round 3, prompt 7, sample 12."""
     round: int
     prompt: int
     sample: int
@@ -248,5 +248,5 @@ class EvaluationJob:
 
 
 def candidate_id(round: int, prompt: int, sample: int) -> str:
-    """Return the id of a child by its place: `candidate_id(3, 7, 12) == 'r003p07s12'`."""
-    return f"r{round:03d}p{prompt:02d}s{sample:02d}"
+    """Return the id of a child by its place: `candidate_id(3, 7, 12) == 'r003p07s012'`."""
+    return f"r{round:03d}p{prompt:02d}s{sample:03d}"

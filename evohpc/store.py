@@ -165,9 +165,9 @@ class Store:
                 [(r.status, r.detail, r.attempt, r.fitness, r.candidate_id) for r in results],
             )
 
-    def add_to_pool(self, entries: Sequence[Entry]) -> None:
-        """Append candidates with a fitness to the pool (G of Algorithm 1)."""
-        rows = [(e.candidate.id, e.candidate.round, e.result.fitness) for e in entries if e.result]
+    def add_to_pool(self, round: int, results: Sequence[Result]) -> None:
+        """Append candidates of a round to the pool (G of Algorithm 1), with the fitness of their results."""
+        rows = [(r.candidate_id, round, r.fitness) for r in results]
         with self.write():
             self._db.conn.executemany("INSERT OR IGNORE INTO pool VALUES (?, ?, ?)", rows)
 
@@ -190,6 +190,11 @@ class Store:
         """Return the candidates of a round in order of id, all or of one status."""
         where = "round = ?" if status is None else "round = ? AND c.status = ?"
         return self._entries(f"WHERE {where} ORDER BY id", round, *([] if status is None else [status]))
+
+    def pending(self, round: int) -> list[str]:
+        """Return the ids of the candidates of a round that have no final result."""
+        sql = "SELECT id FROM candidates WHERE round = ? AND status = 'pending' ORDER BY id"
+        return [row[0] for row in self._db.execute(sql, [round])]
 
     def entry(self, candidate_id: str) -> Entry | None:
         """Return one candidate."""

@@ -1,0 +1,220 @@
+"""A round as named steps. The only module that sees the store, the LM job and the job runner together.
+
+    propose   parents and tuning data -> rounds/NNN/request.json
+    generate  the LM job: request.json -> completions.jsonl
+    screen    completions -> candidates
+    evaluate  candidates -> results
+    close     results -> survivors
+
+Each step is idempotent and reads what it needs from disk, so a search that was killed anywhere and started again ends
+in the same table as one that never was.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Literal
+
+from evohpc import envelopes, ingest, lm_job
+from evohpc.dispatch import Dispatch, next_attempts
+from evohpc.errors import TaskError
+from evohpc.jobs.base import JobRunner
+from evohpc.lease import Lease
+from evohpc.ledger import Ledger
+from evohpc.proposal import Budget, request
+from evohpc.records import SEED_ROUND, Candidate, LMRequest, Status
+from evohpc.rundir import write_atomic
+from evohpc.store import Entry
+
+Step = Literal["propose", "generate", "screen", "evaluate", "close", "done"]
+
+FASTEST_POLL_S, SLOWEST_POLL_S = 0.05, 1.0
+"""Seconds between looks at the disk; grows while nothing changes. A scheduler is asked more rarely, by its runner."""
+SNAPSHOT_EVERY_S = 15.0
+
+
+class Stopped(Exception):
+    """The driver was asked to stop, and did so between two steps or polls; the run goes on when started again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a search is; given to the observer at every change."""
+
+    round: int
+    """SEED_ROUND while the seeds are evaluated."""
+    rounds: int
+    step: Step
+    done: int
+    """Completions drawn in `generate`, final candidates in `evaluate`."""
+    total: int
+    counts: Mapping[Status, int]
+    """Children of this round by outcome."""
+    best: Entry | None
+    held: tuple[str, ...] = ()
+    """Why jobs wait for a person."""
+
+
+@dataclass
+class Driver:
+    """Drives one run from wherever it is to its end."""
+
+    ledger: Ledger
+    lease: Lease
+    lm: lm_job.LMJob
+    runner: JobRunner
+    grace_s: float = 0.0
+    observe: Callable[[Progress], None] = lambda progress: None
+    wait: Callable[[float], bool] = Event().wait
+    """Waits that many seconds, or less if the driver is asked to stop; returns whether it is."""
+    _next_snapshot: float = field(default=0.0, init=False)
+
+    @property
+    def budget(self) -> Budget:
+        """T, m and n of this search."""
+        return Budget.of(self.ledger.config)
+
+    def drive(self) -> None:
+        """Run all rounds.
+
+        Raises:
+            Stopped: `wait` returned True.
+            EvohpcError: the site or the config is at fault; nothing is lost.
+        """
+        for round in range(SEED_ROUND, self.budget.rounds):
+            if not self.ledger.store.is_closed(round):
+                self.open_round(round)
+                self._evaluate(round)
+                self.close_round(round)
+        self._tell(self.budget.rounds - 1, "done", 1, 1)
+        self.snapshot()
+
+    def waiting(self) -> list[Candidate]:
+        """Go on to the next candidates that wait for an evaluation, and return them; empty when the search is over."""
+        for round in range(SEED_ROUND, self.budget.rounds):
+            if self.ledger.store.is_closed(round):
+                continue
+            self.open_round(round)
+            self.ledger.collect(round)
+            if pending := self.ledger.store.entries(round, Status.PENDING):
+                return [entry.candidate for entry in pending]
+            self.close_round(round)
+        self.snapshot()
+        return []
+
+    def open_round(self, round: int) -> None:
+        """Propose, generate and screen: after this the candidates of the round are in the store."""
+        if round == SEED_ROUND:
+            self.ledger.admit_seeds()
+            return
+        asked = self._propose(round)
+        self._generate(asked)
+        self._tell(round, "screen", 0, 1)
+        path = self.ledger.run.round(round).completions
+        self.ledger.admit_children(asked, lm_job.read_completions(path, asked))
+
+    def close_round(self, round: int) -> None:
+        """Select the survivors and pack the round's files.
+
+        Raises:
+            TaskError: no seed could be trained, so there is nothing to evolve.
+        """
+        self._tell(round, "close", 0, 1)
+        if round == SEED_ROUND and not self.ledger.store.entries(round, Status.TRAINED):
+            raise TaskError(self._why_no_seed())
+        self.ledger.close(round)
+        ingest.pack(self.ledger.run.round(round))
+        self.snapshot()
+
+    def snapshot(self) -> None:
+        """Give readers a fresh copy of the database."""
+        started = time.monotonic()
+        self.ledger.store.snapshot(self.ledger.run.snapshot)
+        now = time.monotonic()
+        self._next_snapshot = now + max(SNAPSHOT_EVERY_S, 20 * (now - started))
+
+    def _propose(self, round: int) -> LMRequest:
+        self._tell(round, "propose", 0, 1)
+        ledger = self.ledger
+        path = ledger.run.round(round).request
+        if not path.exists():
+            asked = request(
+                ledger.config,
+                ledger.task,
+                run_id=ledger.run_id,
+                round=round,
+                parents=ledger.parents(round),
+                taught=ledger.taught(round),
+                soft_prompt=self._last_soft_prompt(round),
+                deepspeed_config=self._deepspeed_config(),
+            )
+            write_atomic(path, envelopes.encode(asked))
+        return envelopes.decode(path.read_bytes(), LMRequest)
+
+    def _generate(self, asked: LMRequest) -> None:
+        path = self.ledger.run.round(asked.round).request
+        self.lm.start(path)
+        while not self.lm.poll():
+            self._tell(asked.round, "generate", *lm_job.progress(path))
+            self._pause(SLOWEST_POLL_S, cancel=self.lm.cancel)
+
+    def _evaluate(self, round: int) -> None:
+        ledger, evaluation = self.ledger, self.ledger.config.evaluation
+        dispatch = Dispatch(
+            run=ledger.run,
+            run_id=ledger.run_id,
+            epoch=self.lease.epoch,
+            round=round,
+            runner=self.runner,
+            candidates_per_task=evaluation.candidates_per_task,
+            grace_s=self.grace_s,
+        )
+        ledger.collect(round)
+        dispatch.resume(ledger.store.attempts(round), ledger.store.pending(round))
+        delay = FASTEST_POLL_S
+        while pending := ledger.store.pending(round):
+            dispatch.hand_out(next_attempts(pending, ledger.store.attempts(round)))
+            dispatch.poll()
+            arrived = ledger.collect(round)
+            dispatch.settle(arrived)
+            dispatch.bury()
+            self._tell_evaluation(round, len(pending), tuple(dispatch.held))
+            delay = FASTEST_POLL_S if arrived else min(1.5 * delay, SLOWEST_POLL_S)
+            self._pause(delay, cancel=self.runner.close)
+
+    def _pause(self, seconds: float, *, cancel: Callable[[], None]) -> None:
+        self.lease.beat()
+        if time.monotonic() >= self._next_snapshot:
+            self.snapshot()
+        if self.wait(seconds):
+            cancel()
+            self.snapshot()
+            raise Stopped
+
+    def _last_soft_prompt(self, round: int) -> str | None:
+        """Return the newest soft prompt, relative to the run folder; a round whose tuning failed has none."""
+        run = self.ledger.run
+        folders = [run.round(earlier).soft_prompt for earlier in reversed(range(round))]
+        return next((str(folder.relative_to(run.path)) for folder in folders if folder.is_dir()), None)
+
+    def _deepspeed_config(self) -> dict[str, object]:
+        path = self.ledger.config.lm.deepspeed
+        return {} if path is None else dict(json.loads(path.read_text()))
+
+    def _why_no_seed(self) -> str:
+        entries = self.ledger.store.entries(SEED_ROUND)
+        reasons = "; ".join(f"{e.candidate.id}: {e.candidate.status}: {e.candidate.detail}" for e in entries)
+        return f"no seed program could be trained, so there is nothing to evolve ({reasons or 'there are none'})"
+
+    def _tell_evaluation(self, round: int, pending: int, held: tuple[str, ...]) -> None:
+        total = sum(self.ledger.store.counts(round).values())
+        self._tell(round, "evaluate", total - pending, total, held)
+
+    def _tell(self, round: int, step: Step, done: int, total: int, held: tuple[str, ...] = ()) -> None:
+        store = self.ledger.store
+        best = next(iter(store.best(1)), None)
+        self.observe(Progress(round, self.budget.rounds, step, done, total, store.counts(round), best, held))
