@@ -1,0 +1,101 @@
+"""The Runtime seam: where one stage of a candidate's evaluation runs, and how it ended.
+
+A stage is one process of untrusted code. Whatever the runtime, it is told the same and sees the same two folders:
+
+    IN/order.json, IN/<name>    read-only: what it is asked, and `Stage.inputs` under their names
+    OUT                         writable, empty at the start, its working folder, HOME and TMPDIR
+
+and its program is the module `Stage.entry`: `python -m ENTRY IN OUT`, or its `main(IN, OUT)` in a forked process. What
+it leaves in OUT is untrusted bytes for the caller to check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from evohpc.records import Isolation
+
+
+class Ending(StrEnum):
+    """How a stage ended, as its supervisor saw it; never taken from the candidate's word."""
+
+    EXITED = "exited"
+    """By itself, well or badly: see `Outcome.exit_code`."""
+    SIGNALLED = "signalled"
+    """Died of a signal that the supervisor did not send: see `Outcome.exit_code`."""
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    DISK_LIMIT = "disk_limit"
+    """Too many bytes, or too many files."""
+    PROCESS_LIMIT = "process_limit"
+    """Too many processes and threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a stage may use, all its processes together; beyond it, the whole tree is killed."""
+
+    wall_s: float
+    memory_bytes: int
+    """Resident."""
+    disk_bytes: int
+    """In OUT."""
+    log_bytes: int
+    """Kept from the end of stdout and stderr; more is read and dropped."""
+    files: int = 10_000
+    """In OUT."""
+    processes: int = 256
+    """Processes and threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One process of a candidate."""
+
+    entry: str
+    """Module that runs it, e.g. 'evohpc.tasks.worker'."""
+    order: bytes
+    """Content of IN/order.json."""
+    inputs: Mapping[str, Path]
+    """Name in IN -> file or folder of this host. Nothing else of the host's data is readable where isolation holds."""
+    out: Path
+    """Folder of this host that becomes OUT; exists and is empty."""
+    limits: Limits
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a stage ended."""
+
+    ending: Ending
+    exit_code: int
+    """As subprocess.Popen.returncode: a negative number is the signal."""
+    seconds: float
+    """Wall seconds from its start to the death of its last process."""
+    peak_memory: int
+    """Bytes resident, the most that was seen."""
+    log: bytes
+    """The end of what it printed, as it came."""
+
+
+class Runtime(Protocol):
+    """Runs stages, one at a time. Make one per evaluating process; it may keep helpers alive until `close`."""
+
+    @property
+    def isolation(self) -> Isolation:
+        """The level that was probed on this host, for stages of this runtime."""
+
+    def run(self, stage: Stage) -> Outcome:
+        """Run a stage to its end. When this returns, no process of it is left.
+
+        Raises:
+            EvaluationError: the sandbox itself did not start or broke: the machine's fault, not the candidate's.
+        """
+
+    def close(self) -> None:
+        """End the helpers."""
