@@ -1,0 +1,173 @@
+"""Forks one confined process per stage from a parent that has the heavy imports behind it.
+
+    python -c 'import sys; sys.path[:] = [...]; from evohpc.sandbox import fork_server; fork_server.main()' ENTRY
+
+Speaks JSON lines: a `Hello` first, then an `Answer` for each `Launch` on stdin. It runs no untrusted code itself, has
+one thread when it forks (threads do not survive a fork, and a lock they hold stays locked), dies with its parent, and
+its children get neither its pipes nor its environment. It never touches CUDA, which does not survive a fork either.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import signal
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn, Protocol, cast
+
+from evohpc import envelopes
+from evohpc.errors import EvaluationError
+from evohpc.sandbox import confine, kernel, processes, supervise
+from evohpc.sandbox.base import Ending, Limits, Outcome
+
+_SET_UP = b"set up"
+
+
+class Entry(Protocol):
+    """A module that can be `Stage.entry`."""
+
+    def preload(self) -> dict[str, str]:
+        """Import, before any fork, all that is slow to import; return the versions of it."""
+
+    def main(self, inputs: Path, out: Path) -> int:
+        """Run a stage in this process; return its exit code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One stage to run: paths of this host, IN already laid out."""
+
+    inputs: str
+    readable: tuple[str, ...]
+    """What the links in IN lead to."""
+    out: str
+    limits: Limits
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`Outcome` as JSON; `failure` says why the sandbox, not the candidate, failed."""
+
+    failure: str = ""
+    ending: Ending = Ending.EXITED
+    exit_code: int = 0
+    seconds: float = 0.0
+    peak_memory: int = 0
+    log: str = ""
+    """Latin-1: one character per byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What the server says once it is ready."""
+
+    threads: int
+    seconds: float
+    """It took to import."""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    kernel.die_with_parent(os.getppid(), signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is the driver's business
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever an import prints is no answer
+    started = time.monotonic()
+    entry = cast(Entry, importlib.import_module(sys.argv[1]))
+    versions = entry.preload()
+    supervise.prepare()
+    gc.collect()
+    gc.freeze()  # or collections in the children would copy every page
+    threads = len(os.listdir("/proc/self/task"))
+    print(envelopes.encode(Hello(threads, time.monotonic() - started, versions)), file=answers, flush=True)
+    for line in iter(_read_line, b""):
+        try:
+            answer = _serve(entry, envelopes.decode(line, Launch))
+        except supervise.Abandoned:
+            return
+        print(envelopes.encode(answer), file=answers, flush=True)
+
+
+def _serve(entry: Entry, launch: Launch) -> Answer:
+    try:
+        outcome = run(entry, launch, lifeline=0)
+    except (EvaluationError, OSError) as error:
+        return Answer(failure=str(error))
+    return Answer(
+        "",
+        outcome.ending,
+        outcome.exit_code,
+        outcome.seconds,
+        outcome.peak_memory,
+        outcome.log.decode("latin-1"),
+    )
+
+
+def run(entry: Entry, launch: Launch, lifeline: int | None = None) -> Outcome:
+    """Fork a process for a stage and supervise it. This process must be a subreaper with one thread.
+
+    Raises:
+        EvaluationError: the sandbox could not be set up.
+        Abandoned: the lifeline broke.
+    """
+    log, log_end = os.pipe()
+    status, status_end = os.pipe()
+    others, parent = processes.children(os.getpid()), os.getpid()
+    child = os.fork()
+    if child == 0:
+        _become(entry, launch, parent, log_end, status_end)
+    os.close(log_end)
+    os.close(status_end)
+    try:
+        stage = supervise.Supervision(child, log, Path(launch.out), launch.limits, lifeline, others)
+        outcome = stage.wait()
+        said = os.read(status, 4096)
+    finally:
+        os.close(log)
+        os.close(status)
+    if said != _SET_UP and outcome.ending in (Ending.EXITED, Ending.SIGNALLED):
+        raise EvaluationError(f"the sandbox did not start: {said.decode() or f'exit code {outcome.exit_code}'}")
+    return outcome
+
+
+def _become(entry: Entry, launch: Launch, parent: int, log: int, status: int) -> NoReturn:
+    """Turn this forked process into the stage's. What fails before `_SET_UP` is written is the machine's fault."""
+    code = 1
+    try:
+        kernel.die_with_parent(parent, signal.SIGKILL)
+        out = Path(launch.out)
+        confine.detach(log, out, launch.threads)
+        confine.close_files(keep=status)
+        confine.limit(launch.limits, launch.threads)
+        confine.confine([Path(launch.inputs), *map(Path, launch.readable)], out)
+        os.write(status, _SET_UP)
+    except BaseException as error:
+        os.write(status, f"{type(error).__name__}: {error}".encode()[:1000])
+        os._exit(1)
+    os.close(status)
+    try:
+        code = entry.main(Path(launch.inputs), out)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _read_line() -> bytes:
+    """Read a line from descriptor 0 and nothing beyond it, so that `select` sees what is left."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            return b""
+        line += byte
+    return line

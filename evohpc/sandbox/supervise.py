@@ -1,0 +1,155 @@
+"""Watches one stage from outside: time, memory, disk, processes and output; ends its whole tree."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evohpc.errors import EvaluationError
+from evohpc.sandbox import kernel, processes
+from evohpc.sandbox.base import Ending, Limits, Outcome
+
+LOOK_EVERY_S = 0.05
+"""At memory and processes. What is allocated in between goes over the limit by so much."""
+LOOK_AT_DISK_EVERY_S = 0.25
+_READ = 65536
+
+
+class Abandoned(Exception):
+    """The process that asked for this stage is gone; the stage was ended."""
+
+
+@dataclass
+class Supervision:
+    """One running stage. Its supervisor must be a subreaper: `prepare()`."""
+
+    child: int
+    log: int
+    """Read end of the pipe that is its stdout and stderr."""
+    out: Path
+    limits: Limits
+    lifeline: int | None = None
+    """Becomes readable when whoever asked for this stage dies."""
+    ignore: Collection[int] = ()
+    """Other children of the supervisor."""
+    _tail: bytearray = field(default_factory=bytearray, init=False)
+    _peak: int = field(default=0, init=False)
+    _started: float = field(default_factory=time.monotonic, init=False)
+    _next_disk: float = field(default=0.0, init=False)
+    _oom_kills: int = field(default_factory=processes.oom_kills, init=False)
+
+    def wait(self) -> Outcome:
+        """Wait for the end of the stage, or bring it about; afterwards no process of it is left.
+
+        Raises:
+            Abandoned: nobody waits for the outcome any more.
+            EvaluationError: a process of it cannot be killed.
+        """
+        os.set_blocking(self.log, False)
+        try:
+            status, ending = self._watch()
+        finally:
+            processes.kill_descendants(os.getpid(), self.ignore)
+            self._drain()
+        seconds = time.monotonic() - self._started
+        code = 0 if status is None else os.waitstatus_to_exitcode(status)
+        return Outcome(ending or self._own_ending(code), code, seconds, self._peak, bytes(self._tail))
+
+    def _watch(self) -> tuple[int | None, Ending | None]:
+        with selectors.DefaultSelector() as selector:
+            for descriptor in self._descriptors():
+                selector.register(descriptor, selectors.EVENT_READ)
+            while True:
+                ready = {key.fd for key, _ in selector.select(LOOK_EVERY_S)}
+                if self.lifeline in ready:
+                    raise Abandoned
+                if self.log in ready and not self._drain():
+                    selector.unregister(self.log)
+                pid, status = os.waitpid(self.child, os.WNOHANG)
+                if pid:
+                    return status, None
+                if breach := self._breach():
+                    return None, breach
+
+    def _descriptors(self) -> Iterator[int]:
+        yield self.log
+        if self.lifeline is not None:
+            yield self.lifeline
+
+    def _drain(self) -> bool:
+        """Take what it printed; return False once nobody holds the pipe any more."""
+        while True:
+            try:
+                chunk = os.read(self.log, _READ)
+            except BlockingIOError:
+                return True
+            if not chunk:
+                return False
+            self._tail += chunk
+            del self._tail[: -self.limits.log_bytes]
+            if time.monotonic() - self._started > self.limits.wall_s:
+                return True  # a flood must not keep us from the clock
+
+    def _breach(self) -> Ending | None:
+        now, limits = time.monotonic(), self.limits
+        if now - self._started > limits.wall_s:
+            return Ending.TIMEOUT
+        tree = processes.descendants(os.getpid(), self.ignore)
+        resident = processes.resident(tree)
+        self._peak = max(self._peak, resident)
+        if resident > limits.memory_bytes:
+            return Ending.OUT_OF_MEMORY
+        if processes.threads(tree) > limits.processes:
+            return Ending.PROCESS_LIMIT
+        if now >= self._next_disk:
+            self._next_disk = now + LOOK_AT_DISK_EVERY_S
+            if not fits(self.out, limits, processes.unlinked_bytes(tree)):
+                return Ending.DISK_LIMIT
+        return None
+
+    def _own_ending(self, code: int) -> Ending:
+        if not fits(self.out, self.limits):
+            return Ending.DISK_LIMIT
+        if code == -9 and processes.oom_kills() > self._oom_kills:
+            return Ending.OUT_OF_MEMORY
+        return Ending.SIGNALLED if code < 0 else Ending.EXITED
+
+
+def prepare() -> None:
+    """Make this process the one that adopts orphans under it, so that a daemon of a candidate cannot slip away.
+
+    Raises:
+        EvaluationError: the kernel refused.
+    """
+    try:
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    except OSError as error:
+        raise EvaluationError(f"this host cannot hold a process tree together: {error}") from error
+
+
+def fits(folder: Path, limits: Limits, already: int = 0) -> bool:
+    """Say whether a folder is within the limits of bytes and files; stops counting when it is not."""
+    total, count = already, 0
+    for status in _statuses(folder):
+        total += status.st_blocks * 512
+        count += 1
+        if total > limits.disk_bytes or count > limits.files:
+            return False
+    return total <= limits.disk_bytes
+
+
+def _statuses(folder: Path) -> Iterator[os.stat_result]:
+    pending = [str(folder)]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    yield entry.stat(follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+        except OSError:
+            continue  # it is being written to
