@@ -62,7 +62,8 @@ class ProcessRuntime:
         server, self._server, self._hello = self._server, None, None
         if server is None:
             return
-        assert server.stdin is not None and server.stdout is not None
+        assert server.stdin is not None
+        assert server.stdout is not None
         server.stdin.close()
         try:
             server.wait(5)
@@ -87,7 +88,8 @@ class ProcessRuntime:
         return self._hello
 
     def _ask(self, launch: Launch) -> Answer:
-        assert self._server is not None and self._server.stdin is not None
+        assert self._server is not None
+        assert self._server.stdin is not None
         try:
             self._server.stdin.write((envelopes.encode(launch) + "\n").encode())
             self._server.stdin.flush()
@@ -100,7 +102,8 @@ class ProcessRuntime:
             raise EvaluationError(f"the fork server broke: {error}") from None
 
     def _read_line(self) -> bytes:
-        assert self._server is not None and self._server.stdout is not None
+        assert self._server is not None
+        assert self._server.stdout is not None
         line = self._server.stdout.readline()
         if not line:
             code = self._server.wait()

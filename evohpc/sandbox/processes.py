@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -97,17 +98,13 @@ def _stop(pid: int, ignore: Collection[int]) -> None:
 
 
 def _signal(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(OSError):  # it may be gone
         os.kill(pid, number)
-    except OSError:
-        pass  # it is gone
 
 
 def _reap(pid: int) -> None:
-    try:
+    with contextlib.suppress(ChildProcessError):  # it may be reaped already
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass  # reaped already
 
 
 def _field(pid: int, name: str, index: int) -> int:

@@ -52,7 +52,7 @@ def restrict() -> None:
         OSError: the kernel refused.
     """
     program = build(os.uname().machine, os.getpid())
-    array = (_SockFilter * len(program))(*((i.code, i.then, i.otherwise, i.value) for i in program))
+    array = (_SockFilter * len(program))(*(_SockFilter(i.code, i.then, i.otherwise, i.value) for i in program))
     fprog = _SockFprog(len(program), array)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     kernel.prctl(kernel.PR_SET_SECCOMP, _FILTER_MODE, ctypes.addressof(fprog))

@@ -133,10 +133,9 @@ def prepare() -> None:
 
 def fits(folder: Path, limits: Limits, already: int = 0) -> bool:
     """Say whether a folder is within the limits of bytes and files; stops counting when it is not."""
-    total, count = already, 0
-    for status in _statuses(folder):
+    total = already
+    for count, status in enumerate(_statuses(folder), start=1):
         total += status.st_blocks * 512
-        count += 1
         if total > limits.disk_bytes or count > limits.files:
             return False
     return total <= limits.disk_bytes

@@ -1,0 +1,142 @@
+"""Evaluates candidates of a run where it is called: on a compute node by Slurm, or in a local worker process.
+
+python -m evohpc.evaluate --serve RUN     a local worker: see jobs/local.py
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from evohpc import envelopes
+from evohpc.config import Config, load_config
+from evohpc.errors import EvaluationError, EvohpcError, TaskError
+from evohpc.evaluation import WORKER, Benchmark, Evaluator, one_line, provenance
+from evohpc.preparation import prepare
+from evohpc.records import Attempt, EvaluationJob, Result, Status
+from evohpc.rundir import RoundDir, RunDir, write_atomic, write_once
+from evohpc.sandbox import confine
+from evohpc.sandbox.probe import probe, require
+from evohpc.sandbox.process import ProcessRuntime
+
+log = logging.getLogger(__name__)
+
+
+def run_array_task(run: str, round: int, name: str, index: int) -> None:
+    """Evaluate the attempts of one array task that have no result yet, and write their results.
+
+    This is what a scheduler's job calls. A failure of one attempt never keeps the next from being tried.
+
+    Args:
+        run: the run folder.
+        name: of the `EvaluationJob` in RUN/rounds/<round>/jobs/.
+        index: of the task in it.
+    """
+    folder = RunDir(Path(run))
+    with evaluator(folder) as ready:
+        evaluate_task(folder, round, name, index, ready)
+
+
+def evaluate_task(run: RunDir, round: int, name: str, index: int, ready: Evaluator | EvaluationError) -> None:
+    """As `run_array_task`, with an evaluator that is there already, or the reason why there is none."""
+    path = run.round(round).job(name)
+    data = path.read_bytes()
+    envelope = json.loads(data)
+    job = envelopes.unseal(data, _run_id(run), EvaluationJob)
+    for attempt in job.tasks[index]:
+        _evaluate_attempt(run.round(round), attempt, ready, envelope["run_id"], int(envelope["epoch"]))
+
+
+def evaluate_file(file: Path, config: Config) -> Result:
+    """Evaluate one candidate file outside of any run, in a temporary folder.
+
+    Raises:
+        EvaluationError: this host cannot evaluate as the config demands.
+        TaskError: the task cannot be loaded, or the file not be read.
+    """
+    try:
+        source = file.read_bytes()
+    except OSError as error:
+        raise TaskError(f"{file}: cannot read the candidate: {error.strerror}") from None
+    with tempfile.TemporaryDirectory(prefix="evohpc-run-") as folder:
+        run = RunDir(Path(folder))
+        if ".py:" in config.task:
+            write_atomic(run.task_file, Path(config.task.rpartition(":")[0]).read_bytes())
+        write_atomic(run.config, config.dump())
+        prepare(run)
+        with evaluator(run) as ready:
+            if isinstance(ready, EvaluationError):
+                raise ready
+            return ready.evaluate(Attempt(file.stem, 1), source)
+
+
+@contextmanager
+def evaluator(run: RunDir) -> Iterator[Evaluator | EvaluationError]:
+    """Start what evaluates a run's candidates on this host; yield it, or why this host cannot."""
+    try:
+        benchmark, runtime = _start(run)
+    except EvaluationError as error:
+        yield error
+        return
+    try:
+        yield Evaluator(benchmark, runtime, runtime.versions)
+    finally:
+        runtime.close()
+
+
+def _start(run: RunDir) -> tuple[Benchmark, ProcessRuntime]:
+    config = load_config(run.config)
+    file, _, class_name = config.task.rpartition(":")
+    task = f"{run.task_file.resolve()}:{class_name}" if file.endswith(".py") else config.task
+    benchmark = Benchmark(
+        task, config.task_options, config.search.seed, run.train, run.inputs, run.labels, config.evaluation
+    )
+    found = probe(secret=run.labels)
+    require(config.evaluation.minimum_isolation, found)
+    exposed = [root for root in confine.libraries() if root.resolve() in run.labels.resolve().parents]
+    if exposed:
+        raise EvaluationError(f"{run.path} lies in {exposed[0]}, which candidates may read; move the run elsewhere")
+    runtime = ProcessRuntime(WORKER, found.isolation)
+    return benchmark, runtime
+
+
+def _evaluate_attempt(
+    folder: RoundDir, attempt: Attempt, ready: Evaluator | EvaluationError, run_id: str, epoch: int
+) -> None:
+    path = folder.result(attempt.candidate_id, attempt.attempt)
+    if path.exists():
+        return
+    source = folder.candidate(attempt.candidate_id).read_bytes()
+
+    def keep_log(text: bytes) -> None:
+        write_atomic(folder.log(attempt.candidate_id, attempt.attempt), text)
+
+    try:
+        if isinstance(ready, EvaluationError):
+            raise ready
+        result = ready.evaluate(attempt, source, keep_log)
+    except EvohpcError as error:
+        log.warning("%s: %s", attempt.candidate_id, error)
+        result = Result(
+            attempt.candidate_id,
+            attempt.attempt,
+            Status.CONTAINER_ERROR,
+            one_line(str(error)),
+            **provenance(source, {}),
+        )
+    write_once(path, envelopes.seal(run_id, epoch, result))
+
+
+def _run_id(run: RunDir) -> str:
+    return str(json.loads(run.provenance.read_text())["run_id"])
+
+
+if __name__ == "__main__":
+    from evohpc.jobs.local import serve
+
+    sys.exit(serve(sys.argv[1:]))

@@ -1,0 +1,39 @@
+"""What the evaluator and the worker in the sandbox say to each other; imports neither torch nor candidate code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+CANDIDATE, DATA, WEIGHTS, TASK_FILE = "candidate.py", "data.safetensors", "weights", "task.py"
+"""Names in IN: the program, the arrays of the stage, the checkpoints (a folder), the user's own task."""
+REPORT, PREDICTIONS = "report.json", "predictions"
+"""Names in OUT, besides WEIGHTS."""
+OK = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """IN/order.json."""
+
+    stage: Literal["train", "predict"]
+    task: str
+    """A built-in task, or 'task.py:ClassName' for the file in IN."""
+    task_options: Mapping[str, Any]
+    seed: int
+    threads: int
+    max_params: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """OUT/report.json: what the stage says of itself. Only its failures are believed, and its success never."""
+
+    status: str
+    """'ok', or the value of a `Status` that is the candidate's fault."""
+    detail: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By step: build, check, train; predict."""
+    last_row: dict[str, float] = field(default_factory=dict)
+    """The curve's last values, e.g. {'step': 8000, 'loss': 0.1}."""

@@ -1,0 +1,89 @@
+"""Makes a run's data once, before the search: `python -m evohpc.tasks.prepare RUN`.
+
+A process of its own, since tasks import torch and the driver does not. data/task.json is written last: where it exists,
+all is there and nothing is done.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors.numpy import save
+
+from evohpc import envelopes
+from evohpc.config import Config, load_config
+from evohpc.errors import EvohpcError, TaskError
+from evohpc.rundir import RunDir, write_atomic
+from evohpc.tasks.base import Splits, Task, load_task
+
+if TYPE_CHECKING:
+    from evohpc.tasks.base import Arrays
+
+
+def prepare(run: RunDir) -> None:
+    """Write data/ and labels/ of a run.
+
+    Raises:
+        TaskError: the task cannot be loaded, or its `prepare` failed.
+        ConfigError, StorageError: the run's config cannot be read, the data not written.
+    """
+    if run.task_interface.exists():
+        return
+    config = load_config(run.config)
+    task = load_task(task_name(run, config), config.task_options)
+    splits = _splits(task, config)
+    write_atomic(run.train, _encoded(splits.train, "train"))
+    write_atomic(run.inputs, _encoded(splits.inputs, "inputs"))
+    _write_private(run.labels, _encoded(splits.labels, "labels"))
+    write_atomic(run.task_interface, envelopes.encode(task.interface))
+
+
+def task_name(run: RunDir, config: Config) -> str:
+    """Return the name to load a run's task by: the run's own copy of a task file, wherever the run is now."""
+    file, _, class_name = config.task.rpartition(":")
+    return f"{run.task_file.resolve()}:{class_name}" if file.endswith(".py") else config.task
+
+
+def _splits(task: Task, config: Config) -> Splits:
+    try:
+        splits = task.prepare(config.search.seed)
+    except Exception as error:
+        raise TaskError(f"task {config.task}: prepare raised {type(error).__name__}: {error}") from error
+    if not isinstance(splits, Splits):
+        raise TaskError(f"task {config.task}: prepare must return Splits, it returned {type(splits).__name__}")
+    return splits
+
+
+def _encoded(arrays: Arrays, name: str) -> bytes:
+    try:
+        return save({key: np.ascontiguousarray(array) for key, array in arrays.items()})
+    except Exception as error:
+        raise TaskError(f"prepare: {name} must be numpy arrays of numbers by name: {error}") from None
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    """Write a file that other users cannot read."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    before = os.umask(0o077)
+    try:
+        write_atomic(path, data)
+    finally:
+        os.umask(before)
+
+
+def main() -> int:
+    """Prepare the run named on the command line; one line on stderr says what failed."""
+    try:
+        prepare(RunDir(Path(sys.argv[1])))
+    except EvohpcError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""The two stages of a candidate, each in a process of its own that starts from its source.
+
+Training leaves checkpoints; prediction rebuilds the model and loads them. What a model needs to predict must therefore
+be in its state dict, where it is counted: numbers hidden in closures, attributes or files do not survive, and neither
+does the first process's random state, for the second has another seed.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_tensors
+from safetensors.torch import save_file as save_tensors
+from torch import nn
+
+from evohpc.records import Status
+from evohpc.tasks import orders
+from evohpc.tasks.base import Task, load_task
+from evohpc.tasks.orders import Order
+from evohpc.tasks.worker import Progress, Refused, import_candidate
+
+
+def train(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
+    """Train a candidate on IN/data.safetensors; leave its checkpoints in OUT/weights/."""
+    task, data = _prepare(order, inputs)
+    model = _build(task, inputs, progress)
+    weights = out / orders.WEIGHTS
+    weights.mkdir()
+    rows = task.train(model, data, order.seed)
+    with progress.step("check", Status.SHAPE_ERROR):
+        _keep(model, next(rows), weights / _name(0), progress)
+        _check_size(model, order.max_params)
+    with progress.step("train", Status.TRAIN_ERROR):
+        for number, row in enumerate(rows, start=1):
+            _keep(model, row, weights / _name(number), progress)
+
+
+def predict(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
+    """Predict from each checkpoint of IN/weights/; leave the predictions in OUT/predictions/."""
+    task, data = _prepare(order, inputs)
+    model = _build(task, inputs, progress)
+    folder = out / orders.PREDICTIONS
+    folder.mkdir()
+    with progress.step("predict", Status.TRAIN_ERROR):
+        for path in sorted((inputs / orders.WEIGHTS).iterdir()):
+            _load(task, model, load_tensors(path), data)
+            model.eval()
+            predictions = {name: np.ascontiguousarray(array) for name, array in task.predict(model, data).items()}
+            save_file(predictions, folder / path.name)
+
+
+def _prepare(order: Order, inputs: Path) -> tuple[Task, Mapping[str, np.ndarray[Any, Any]]]:
+    torch.set_num_threads(order.threads)
+    if torch.cuda.is_available():
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    name = order.task
+    if name.startswith(orders.TASK_FILE):
+        name = str(inputs / name)
+    task = load_task(name, order.task_options)
+    data = load_file(inputs / orders.DATA)
+    torch.manual_seed(order.seed)
+    np.random.seed(order.seed % 2**32)
+    random.seed(order.seed)
+    return task, data
+
+
+def _build(task: Task, inputs: Path, progress: Progress) -> nn.Module:
+    with progress.step("build", Status.BUILD_ERROR):
+        return task.build(import_candidate(inputs / orders.CANDIDATE))
+
+
+def _keep(model: nn.Module, row: dict[str, float], path: Path, progress: Progress) -> None:
+    """Write one checkpoint."""
+    progress.last_row = row
+    wrong = [f"{name} is {value}" for name, value in row.items() if not math.isfinite(value)]
+    state = _own_tensors(model)
+    wrong += [f"{name} is not finite" for name, tensor in state.items() if not _is_finite(tensor)]
+    if wrong:
+        raise FloatingPointError(wrong[0])
+    save_tensors({name: tensor.detach().clone().contiguous() for name, tensor in state.items()}, path)
+
+
+def _own_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the state dict with each shared tensor under its first name only, so that it counts once."""
+    return {names[0]: tensor for names, tensor in _groups(model)}
+
+
+def _groups(model: nn.Module) -> list[tuple[list[str], torch.Tensor]]:
+    groups: dict[int, tuple[list[str], torch.Tensor]] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        groups.setdefault(id(tensor), ([], tensor))[0].append(name)
+    return list(groups.values())
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+
+
+def _check_size(model: nn.Module, limit: int) -> None:
+    size = sum(tensor.numel() for tensor in _own_tensors(model).values())
+    if size > limit:
+        raise Refused(f"the model has {size} numbers, evaluation.max_params is {limit}")
+
+
+def _load(task: Task, model: nn.Module, tensors: dict[str, torch.Tensor], data: Mapping[str, Any]) -> None:
+    """Load a checkpoint strictly. Lazy modules take their shapes from it; a model that makes its parameters in its
+    first forward pass gets one."""
+    if {names[0] for names, _ in _groups(model)} != set(tensors):
+        task.predict(model, data)
+    state = {name: tensors[names[0]] for names, _ in _groups(model) for name in names if names[0] in tensors}
+    model.load_state_dict(state, strict=True)
+
+
+def _name(number: int) -> str:
+    return f"{number:05d}.safetensors"
