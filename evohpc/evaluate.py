@@ -5,13 +5,17 @@ python -m evohpc.evaluate --serve RUN     a local worker: see jobs/local.py
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
+import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from evohpc import envelopes
 from evohpc.config import Config, load_config
@@ -20,7 +24,7 @@ from evohpc.evaluation import WORKER, Benchmark, Evaluator, one_line, provenance
 from evohpc.preparation import prepare
 from evohpc.records import Attempt, EvaluationJob, Result, Status
 from evohpc.rundir import RoundDir, RunDir, write_atomic, write_once
-from evohpc.sandbox import confine
+from evohpc.sandbox import confine, kernel
 from evohpc.sandbox.probe import probe, require
 from evohpc.sandbox.process import ProcessRuntime
 
@@ -136,7 +140,38 @@ def _run_id(run: RunDir) -> str:
     return str(json.loads(run.provenance.read_text())["run_id"])
 
 
-if __name__ == "__main__":
-    from evohpc.jobs.local import serve
+def serve(run: RunDir) -> None:
+    """Evaluate the array tasks that stdin names, one JSON line each, and answer each with a line, until it ends.
 
-    sys.exit(serve(sys.argv[1:]))
+    A refusal in an answer means that this host cannot evaluate at all; then no result was written.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a task's code prints is no answer
+    with evaluator(run) as ready:
+        for line in sys.stdin:
+            order = json.loads(line)
+            if isinstance(ready, EvaluationError):
+                print(json.dumps({"refusal": str(ready)}), file=answers, flush=True)
+                continue
+            evaluate_task(run, order["round"], order["name"], order["index"], ready)
+            print(json.dumps({"refusal": ""}), file=answers, flush=True)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+def main() -> None:
+    """Be a worker of `LocalRunner`."""
+    parser = argparse.ArgumentParser(prog="python -m evohpc.evaluate")
+    parser.add_argument("--serve", metavar="RUN", type=Path, required=True)
+    run = RunDir(parser.parse_args().serve)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
+    # The end of stdin says it too, but is not looked at while a candidate runs.
+    kernel.die_with_parent(os.getppid(), signal.SIGTERM)
+    serve(run)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -100,7 +100,7 @@ class Evaluator:
     @cached_property
     def labels(self) -> dict[str, np.ndarray[Any, Any]]:
         """The validation labels; they leave this process only as scores."""
-        return load_file(self.benchmark.labels)
+        return dict(load_file(self.benchmark.labels))
 
 
 class _Trial:
@@ -302,10 +302,8 @@ def _limits(config: EvaluationConfig, wall_s: float) -> Limits:
 
 def _seed(seed: int, stage: str) -> int:
     """Return the stage's seed: another for each, so that no random state of training reaches prediction."""
-    words: Sequence[int] = np.random.SeedSequence(seed, spawn_key=(("train", "predict").index(stage),)).generate_state(
-        1
-    )
-    return int(words[0])
+    key = ("train", "predict").index(stage)
+    return int(np.random.SeedSequence(seed, spawn_key=(key,)).generate_state(1)[0])
 
 
 def _signal_name(number: int) -> str:

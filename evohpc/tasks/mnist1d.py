@@ -119,7 +119,7 @@ class Mnist1D:
             "test_accuracy": _accuracy(predictions[best], labels, "test"),
             "best_step": float(min(best * self.eval_every, self.steps)),
         }
-        return Score(error=1 - val[best], metrics=metrics)
+        return Score(error=round(1 - val[best], 6), metrics=metrics)
 
     def fitness(self, num_params: int, error: float) -> float:
         """The paper's: minus the product of model size and validation error."""

@@ -60,7 +60,7 @@ def _splits(task: Task, config: Config) -> Splits:
 
 def _encoded(arrays: Arrays, name: str) -> bytes:
     try:
-        return save({key: np.ascontiguousarray(array) for key, array in arrays.items()})
+        return bytes(save({key: np.ascontiguousarray(array) for key, array in arrays.items()}))
     except Exception as error:
         raise TaskError(f"prepare: {name} must be numpy arrays of numbers by name: {error}") from None
 

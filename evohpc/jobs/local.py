@@ -1,0 +1,203 @@
+"""Runs job arrays on this machine, in worker processes that live as long as the driver and end with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evohpc.errors import EvaluationError
+from evohpc.jobs.base import TaskReport, TaskState
+from evohpc.records import Status
+
+_CLOSE_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One array task."""
+
+    name: str
+    round: int
+    index: int
+
+
+class LocalRunner:
+    """A `JobRunner` for one machine.
+
+    Each worker is a `python -m evohpc.evaluate --serve RUN` with its own fork server, and a thread here that feeds it.
+    A worker that dies takes at most its own task with it, and is replaced. Workers have a session of their own, so a
+    Ctrl-C in the terminal reaches the driver only; they die with the driver, however that ends.
+    """
+
+    def __init__(self, run: Path, workers: int) -> None:
+        """`workers` of 0 means one per core that this process may use."""
+        self._run = run
+        self._count = workers or len(os.sched_getaffinity(0))
+        self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._reports: dict[str, list[TaskReport]] = {}
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._workers: dict[threading.Thread, _Worker] = {}
+        self._running: dict[threading.Thread, _Task] = {}
+        self._refusal: EvaluationError | None = None
+        self._closed = False
+
+    def submit(self, spec: Path, name: str, size: int) -> None:
+        """See `JobRunner.submit`."""
+        if name in self._reports:
+            return
+        round = int(json.loads(spec.read_bytes())["payload"]["round"])
+        self._reports[name] = [TaskReport(TaskState.WAITING)] * size
+        for index in range(size):
+            self._queue.put(_Task(name, round, index))
+        self._start(min(self._count, len(self._threads) + size))
+
+    def poll(self, sizes: Mapping[str, int]) -> Mapping[str, Sequence[TaskReport]]:
+        """See `JobRunner.poll`.
+
+        Raises:
+            EvaluationError: this machine cannot evaluate candidates as the config demands.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        unknown = TaskReport(TaskState.ENDED)
+        with self._lock:
+            return {name: tuple(self._reports.get(name, [unknown] * size)) for name, size in sizes.items()}
+
+    def cancel(self, names: Collection[str]) -> None:
+        """See `JobRunner.cancel`."""
+        with self._lock:
+            for name in names:
+                reports = self._reports.get(name, [])
+                reports[:] = [report if report.state is TaskState.ENDED else _cancelled() for report in reports]
+            workers = [self._workers[thread] for thread, task in self._running.items() if task.name in names]
+        for worker in workers:
+            worker.stop()
+
+    def close(self) -> None:
+        """End all evaluations and all workers."""
+        self._closed = True
+        self.cancel(list(self._reports))
+        for _ in self._threads:
+            self._queue.put(None)
+        with self._lock:
+            workers = list(self._workers.values())
+        for worker in workers:
+            worker.stop()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+    def _start(self, count: int) -> None:
+        while len(self._threads) < count:
+            thread = threading.Thread(target=self._feed, name=f"worker-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _feed(self) -> None:
+        """Give tasks to one worker, and to its successors, until told to stop."""
+        me = threading.current_thread()
+        worker: _Worker | None = None
+        while (task := self._queue.get()) is not None and not self._closed:
+            if not self._set(task, TaskReport(TaskState.RUNNING)):
+                continue
+            try:
+                worker = worker if worker is not None and worker.is_alive else self._hire(me)
+                with self._lock:
+                    self._running[me] = task
+                report = worker.run(task)
+            except EvaluationError as error:
+                self._refusal, report = error, TaskReport(TaskState.ENDED, Status.CONTAINER_ERROR, str(error))
+            finally:
+                with self._lock:
+                    self._running.pop(me, None)
+            self._set(task, report)
+        if worker is not None:
+            worker.close()
+
+    def _hire(self, thread: threading.Thread) -> _Worker:
+        worker = _Worker(self._run)
+        with self._lock:
+            self._workers[thread] = worker
+        if self._closed:
+            worker.stop()
+        return worker
+
+    def _set(self, task: _Task, report: TaskReport) -> bool:
+        """Note the state of a task; return False if it has ended already (it was cancelled)."""
+        with self._lock:
+            reports = self._reports[task.name]
+            if reports[task.index].state is TaskState.ENDED:
+                return False
+            reports[task.index] = report
+            return True
+
+
+class _Worker:
+    """One worker process, seen from the driver."""
+
+    def __init__(self, run: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "evohpc.evaluate", "--serve", str(run)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def run(self, task: _Task) -> TaskReport:
+        """Have a task evaluated; return when it is over, one way or the other.
+
+        Raises:
+            EvaluationError: this machine cannot evaluate candidates at all.
+        """
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            print(json.dumps({"round": task.round, "name": task.name, "index": task.index}), file=stdin, flush=True)
+            answer = stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            return TaskReport(TaskState.ENDED, Status.LOST, f"its worker ended: {_how(self._process.wait())}")
+        refusal = json.loads(answer)["refusal"]
+        if refusal:
+            raise EvaluationError(refusal)
+        return TaskReport(TaskState.ENDED)
+
+    def stop(self) -> None:
+        """Tell it to end its candidate and itself, at once."""
+        self._process.terminate()
+
+    def close(self) -> None:
+        """Wait for its end."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(_CLOSE_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+def _cancelled() -> TaskReport:
+    return TaskReport(TaskState.ENDED, Status.LOST, "cancelled")
+
+
+def _how(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
