@@ -1,0 +1,47 @@
+"""The clusters of a test session: brought up when the first test asks, taken down at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from cluster.packages import Unavailable
+from cluster.slurm import Cluster
+
+
+@pytest.fixture(scope="session")
+def bare_cluster() -> Iterator[Cluster]:
+    """Four nodes without accounting; MaxArraySize=11, so that arrays of more than 11 tasks have to be split."""
+    yield from _cluster(Cluster(max_array_size=11))
+
+
+@pytest.fixture(scope="session")
+def accounting_cluster() -> Iterator[Cluster]:
+    """Four nodes with slurmdbd, whose slurmctld forgets jobs soon after their end, so that only sacct knows them."""
+    yield from _cluster(Cluster(accounting=True, min_job_age=2))
+
+
+@pytest.fixture
+def slurm(bare_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """The cluster without accounting, which this process's Slurm commands talk to."""
+    return _selected(bare_cluster, monkeypatch)
+
+
+@pytest.fixture
+def slurm_with_accounting(accounting_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """The cluster with accounting, which this process's Slurm commands talk to."""
+    return _selected(accounting_cluster, monkeypatch)
+
+
+def _cluster(cluster: Cluster) -> Iterator[Cluster]:
+    try:
+        cluster.up()
+    except Unavailable as reason:
+        pytest.skip(f"no Slurm here: {reason}")
+    yield cluster
+    cluster.down()
+
+
+def _selected(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    monkeypatch.setenv("SLURM_CONF", cluster.environment()["SLURM_CONF"])
+    return cluster
