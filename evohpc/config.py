@@ -7,25 +7,19 @@ value and the nearest right one. Paths in a config are relative to the config fi
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from evohpc.errors import ConfigError
 from evohpc.records import Isolation
+from evohpc.sections import Section, read_mapping, validate
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """A part of a config: frozen, no unknown keys, a docstring under every field."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class SearchConfig(Section):
@@ -206,27 +200,10 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
         ConfigError: the file cannot be read, is not YAML, or holds an unknown key or a bad value.
     """
     path = Path(path)
-    document = _read_yaml(path)
+    document = read_mapping(path, "a config")
     for override in overrides:
         _apply_override(document, override)
-    try:
-        config = Config.model_validate(document)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(error)}") from None
-    return _resolve_paths(config, path.parent)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigError(f"{path}: cannot read the config: {reason}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: a config is a mapping of sections; this file holds {type(document).__name__}")
-    return document
+    return _resolve_paths(validate(Config, document, path), path.parent)
 
 
 def _apply_override(document: dict[str, Any], override: str) -> None:
@@ -243,48 +220,6 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
         target[name] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"--set {override}: the value is not valid YAML") from None
-
-
-def _explain(error: ValidationError) -> str:
-    """Return the first problem as one sentence: where, what is there, what would be right."""
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return _unknown_key(problem["loc"])
-    if problem["type"] == "missing":
-        return f"{where} is missing"
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{where}: {message}; it is {problem['input']!r}"
-
-
-def _unknown_key(location: tuple[int | str, ...]) -> str:
-    *sections, key = (str(part) for part in location)
-    known = list(_fields(Config, sections))
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    elsewhere = [f"{name}.{key}" for name, section in _sections(Config).items() if key in section.model_fields]
-    if near:
-        advice = f"did you mean {'.'.join([*sections, near[0]])}?"
-    elif elsewhere:
-        advice = f"did you mean {elsewhere[0]}?"
-    else:
-        advice = f"known keys: {', '.join(known)}"
-    return f"unknown key {'.'.join([*sections, key])}; {advice}"
-
-
-def _sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    return {
-        name: field.annotation
-        for name, field in model.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-    }
-
-
-def _fields(model: type[BaseModel], sections: Sequence[str]) -> Mapping[str, Any]:
-    for section in sections:
-        model = _sections(model)[section]
-    return model.model_fields
 
 
 def _resolve_paths(config: Config, base: Path) -> Config:

@@ -1,0 +1,96 @@
+"""Strict YAML: mappings of known keys to frozen sections, and errors that name the file, the key and the right one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from evohpc.errors import ConfigError
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """A part of a config: frozen, no unknown keys, a docstring under every field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds.
+
+    Args:
+        what: it is, for the message, e.g. 'a config'.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or is no mapping.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"{path}: cannot read {what}: {reason}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: {what} is a mapping of sections; this file holds {type(document).__name__}")
+    return document
+
+
+def validate(model: type[Document], document: Mapping[str, Any], path: Path) -> Document:
+    """Return the sections that a mapping read from `path` holds.
+
+    Raises:
+        ConfigError: an unknown key or a bad value.
+    """
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error, model)}") from None
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return the first problem as one sentence: where, what is there, what would be right."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return _unknown_key(problem["loc"], model)
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{where}: {message}; it is {problem['input']!r}"
+
+
+def _unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    *sections, key = (str(part) for part in location)
+    known = list(_fields(model, sections))
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    elsewhere = [f"{name}.{key}" for name, section in _sections(model).items() if key in section.model_fields]
+    if near:
+        advice = f"did you mean {'.'.join([*sections, near[0]])}?"
+    elif elsewhere:
+        advice = f"did you mean {elsewhere[0]}?"
+    else:
+        advice = f"known keys: {', '.join(known)}"
+    return f"unknown key {'.'.join([*sections, key])}; {advice}"
+
+
+def _sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    return {
+        name: field.annotation
+        for name, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
+def _fields(model: type[BaseModel], sections: Sequence[str]) -> Mapping[str, Any]:
+    for section in sections:
+        model = _sections(model)[section]
+    return model.model_fields
