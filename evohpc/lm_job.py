@@ -1,0 +1,193 @@
+"""The seam between the driver and the language model: hand over a round's request, wait for its completions.
+
+Imports no torch: the model lives in a process of its own (`python -m evohpc.lm.generate`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol
+
+from evohpc.envelopes import decode
+from evohpc.errors import EnvelopeError, LMError
+from evohpc.lm import journal
+from evohpc.records import Completion, LMRequest
+from evohpc.rundir import RoundDir, storage_error
+
+LOG = "lm.log"
+"""Name of the LM job's log in a round's `logs/`."""
+
+_END_WITHIN_S = 5.0
+_ERROR = "error: "
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+
+
+class LMJob(Protocol):
+    """Draws the completions of one request at a time. All verbs are idempotent."""
+
+    def start(self, request: Path) -> None:
+        """Have `rounds/NNN/request.json` answered. Nothing new starts if it is answered, or being answered, already;
+        what an earlier job finished is kept."""
+
+    def poll(self) -> bool:
+        """Say whether `completions.jsonl` is complete.
+
+        Raises:
+            LMError: the job ended without completing it; names its log.
+        """
+
+    def cancel(self) -> None:
+        """End the job with all its processes; what it finished is kept."""
+
+
+class LocalLMJob:
+    """An `LMJob` as a subprocess of this machine. It ends with the driver, however that ends."""
+
+    def __init__(self) -> None:
+        self._request: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    def start(self, request: Path) -> None:
+        """See `LMJob.start`.
+
+        Raises:
+            StorageError: the log cannot be written.
+        """
+        is_running = self._process is not None and self._process.poll() is None
+        if is_running and self._request == request:
+            return
+        self.cancel()
+        self._request = request
+        if not _is_complete(request):
+            self._process, self._log_start = _spawn(request)
+
+    def poll(self) -> bool:
+        """See `LMJob.poll`."""
+        assert self._request is not None, "poll() before start()"
+        # In this order: a job that completes the file between the two questions has ended well.
+        code = None if self._process is None else self._process.poll()
+        if _is_complete(self._request):
+            return True
+        if self._process is not None and code is None:
+            return False
+        raise LMError(_what_happened(self._request, code, self._log_start))
+
+    def cancel(self) -> None:
+        """See `LMJob.cancel`."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_WITHIN_S)
+                break
+
+
+def read_completions(path: Path, request: LMRequest) -> list[Completion]:
+    """Return the completions of a request in the order of its prompts and samples.
+
+    Raises:
+        LMError: the file is not complete.
+    """
+    finished = journal.read(path, request)
+    missing = [place for place in journal.places(request) if place not in finished]
+    if missing:
+        prompt, sample = missing[0]
+        raise LMError(f"{path}: {len(missing)} completions are missing, the first is prompt {prompt}, sample {sample}")
+    return [finished[place] for place in journal.places(request)]
+
+
+def progress(request: Path) -> tuple[int, int]:
+    """Return (finished completions, completions asked for) of `rounds/NNN/request.json`."""
+    asked = _load(request)
+    return len(journal.read(RoundDir(request.parent).completions, asked)), len(journal.places(asked))
+
+
+def check_model_folder(path: Path) -> None:
+    """Check that a folder looks like a Hugging Face causal LM, without loading it.
+
+    Raises:
+        LMError: it is missing, or lacks its config, weights or tokenizer.
+    """
+    advice = "lm.path must name the folder of a Hugging Face causal LM; evohpc fetch-lm makes one"
+    if not path.is_dir():
+        raise LMError(f"{path} is {'not a folder' if path.exists() else 'missing'}; {advice}")
+    if not (path / "config.json").is_file():
+        raise LMError(f"{path} has no config.json; {advice}")
+    if missing := _missing_weights(path):
+        raise LMError(f"{path} has no {missing}; {advice}")
+    if not any((path / name).is_file() for name in _TOKENIZERS):
+        raise LMError(f"{path} has no tokenizer ({', '.join(_TOKENIZERS)}); {advice}")
+
+
+def _missing_weights(path: Path) -> str | None:
+    """Return which weights a model folder lacks; None if it lacks none."""
+    for index in path.glob("*.index.json"):
+        try:
+            shards = set(json.loads(index.read_text())["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError):
+            return f"readable {index.name}"
+        return next((str(shard) for shard in sorted(shards) if not (path / shard).is_file()), None)
+    has_weights = any(path.glob("*.safetensors")) or any(path.glob("pytorch_model*.bin"))
+    return None if has_weights else "weights (*.safetensors)"
+
+
+def _load(request: Path) -> LMRequest:
+    try:
+        return decode(request.read_bytes(), LMRequest)
+    except (OSError, EnvelopeError) as error:
+        raise LMError(f"{request}: {error}") from None
+
+
+def _is_complete(request: Path) -> bool:
+    done, total = progress(request)
+    return done == total
+
+
+def _spawn(request: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """Start the job; return it with the place in its log, which earlier jobs may have begun, where its part starts."""
+    log = _log(request)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as out:
+            start = out.tell()
+            process = subprocess.Popen(
+                [sys.executable, "-m", "evohpc.lm.generate", "--parent", str(os.getpid()), str(request)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+            )
+            return process, start
+    except OSError as error:
+        raise storage_error(log, error) from error
+
+
+def _log(request: Path) -> Path:
+    return RoundDir(request.parent).logs / LOG
+
+
+def _what_happened(request: Path, code: int | None, log_start: int) -> str:
+    """Return the sentence for a job that ended too early."""
+    log = _log(request)
+    try:
+        lines = [line.strip() for line in log.read_bytes()[log_start:].decode(errors="replace").splitlines()]
+    except OSError:
+        lines = []
+    lines = [line for line in lines if line]
+    telling = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)] or lines
+    if code == -signal.SIGKILL:
+        reason = "it was killed, most likely for want of memory (a smaller lm.batch_size or lm.dtype: bfloat16 helps)"
+    else:
+        reason = telling[-1] if telling else f"exit code {code}"
+    return f"the LM job of {request.parent} failed: {reason}; its log is {log}"
