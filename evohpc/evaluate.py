@@ -20,7 +20,8 @@ from types import FrameType
 from evohpc import envelopes
 from evohpc.config import Config, load_config
 from evohpc.errors import EvaluationError, EvohpcError, TaskError
-from evohpc.evaluation import WORKER, Benchmark, Evaluator, one_line, provenance
+from evohpc.evaluation import WORKER, Benchmark, Evaluator, provenance
+from evohpc.judgement import one_line
 from evohpc.preparation import prepare
 from evohpc.records import Attempt, EvaluationJob, Result, Status
 from evohpc.rundir import RoundDir, RunDir, write_atomic, write_once
@@ -53,7 +54,10 @@ def evaluate_task(run: RunDir, round: int, name: str, index: int, ready: Evaluat
     envelope = json.loads(data)
     job = envelopes.unseal(data, _run_id(run), EvaluationJob)
     for attempt in job.tasks[index]:
-        _evaluate_attempt(run.round(round), attempt, ready, envelope["run_id"], int(envelope["epoch"]))
+        try:
+            _evaluate_attempt(run.round(round), attempt, ready, envelope["run_id"], int(envelope["epoch"]))
+        except Exception:  # no result, so the driver will call it lost and try again; the next one must have its turn
+            log.exception("%s, attempt %d", attempt.candidate_id, attempt.attempt)
 
 
 def evaluate_file(file: Path, config: Config) -> Result:

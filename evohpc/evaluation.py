@@ -1,16 +1,15 @@
 """One attempt at one candidate: train it, predict with it, score it. Never imports the candidate.
 
-Two stages run the candidate's code, each in a sandbox of its own; this process alone reads the labels. Whatever a
-candidate does comes back as a `Result` with a status; an exception means that the host or the task is at fault.
+Its code runs in sandboxed stages, each a process of its own; this process alone reads the labels. Whatever a candidate
+does comes back as a `Result` with a status; an exception means that the host or the task is at fault.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
+import os
 import platform
 import shutil
-import signal
 import socket
 import tempfile
 import time
@@ -25,30 +24,21 @@ from typing import Any, Literal
 import numpy as np
 from safetensors.numpy import load_file
 
-from evohpc import envelopes
+from evohpc import envelopes, judgement
 from evohpc.config import EvaluationConfig
-from evohpc.errors import EnvelopeError, EvaluationError, TaskError
+from evohpc.errors import EvaluationError
+from evohpc.judgement import Failed, Predictions
 from evohpc.records import Attempt, Result, Status
-from evohpc.sandbox import outputs
-from evohpc.sandbox.base import Ending, Limits, Outcome, Runtime, Stage
+from evohpc.sandbox.base import Limits, Outcome, Runtime, Stage
 from evohpc.sandbox.outputs import Untrusted
 from evohpc.tasks import orders
 from evohpc.tasks.base import Score, Task, load_task
-from evohpc.tasks.orders import Order, Report
+from evohpc.tasks.orders import Order
 
 WORKER = "evohpc.tasks.worker"
-_MB = 1 << 20
-_MAX_REPORT_BYTES = 1 << 16
-_MAX_CHECKPOINTS = 5000
-_MAX_DETAIL = 300
+_ENOUGH_DISK = 16 << 20
 
-
-class Failed(Exception):
-    """The candidate failed: its status, and a line that says how."""
-
-    def __init__(self, status: Status, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.detail = status, detail
+StageName = Literal["train", "predict", "confirm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +64,9 @@ class Evaluator:
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the packages in the sandbox, for the record."""
 
-    def evaluate(self, attempt: Attempt, source: bytes, keep_log: Callable[[bytes], None] | None = None) -> Result:
+    def evaluate(
+        self, attempt: Attempt, source: bytes, keep_log: Callable[[bytes], None] = lambda text: None
+    ) -> Result:
         """Evaluate one candidate.
 
         Args:
@@ -88,7 +80,7 @@ class Evaluator:
         with tempfile.TemporaryDirectory(prefix="evohpc-", ignore_cleanup_errors=True) as folder:
             trial = _Trial(self, source, Path(folder))
             result = trial.run(attempt)
-            if keep_log is not None and trial.log:
+            if trial.log:
                 keep_log(trial.log[-self.benchmark.config.log_kb * 1024 :])
             return result
 
@@ -98,7 +90,7 @@ class Evaluator:
         return load_task(self.benchmark.task, self.benchmark.task_options)
 
     @cached_property
-    def labels(self) -> dict[str, np.ndarray[Any, Any]]:
+    def labels(self) -> Predictions:
         """The validation labels; they leave this process only as scores."""
         return dict(load_file(self.benchmark.labels))
 
@@ -107,164 +99,112 @@ class _Trial:
     """One attempt in progress."""
 
     def __init__(self, evaluator: Evaluator, source: bytes, folder: Path) -> None:
-        self.evaluator, self.source, self.folder = evaluator, source, folder
-        self.benchmark = evaluator.benchmark
-        self.seconds: dict[str, float] = {}
+        self._evaluator, self._folder = evaluator, folder
+        self._benchmark, self._config = evaluator.benchmark, evaluator.benchmark.config
+        self._source = source
+        self._time_left = self._config.time_limit_s
+        self._seconds: dict[str, float] = {}
         self.log = b""
-        self._time_left = self.benchmark.config.time_limit_s
 
     def run(self, attempt: Attempt) -> Result:
+        """Return what became of it."""
         started = time.perf_counter()
-        outcome: dict[str, Any]
         try:
             outcome = {"status": Status.TRAINED, **self._train_and_score()}
         except Failed as failure:
-            outcome = {"status": failure.status, "detail": one_line(failure.detail)}
-        self.seconds["total"] = time.perf_counter() - started
+            if failure.status is Status.DISK_LIMIT and _is_full(self._folder):
+                raise EvaluationError(f"{tempfile.gettempdir()} on {socket.gethostname()} is full") from None
+            outcome = {"status": failure.status, "detail": failure.detail}
+        self._seconds["total"] = time.perf_counter() - started
         return Result(
             candidate_id=attempt.candidate_id,
             attempt=attempt.attempt,
-            seconds={name: round(seconds, 4) for name, seconds in self.seconds.items()},
-            isolation=self.evaluator.runtime.isolation,
-            **provenance(self.source, self.evaluator.versions),
+            seconds={name: round(seconds, 4) for name, seconds in self._seconds.items()},
+            isolation=self._evaluator.runtime.isolation,
+            **provenance(self._source, self._evaluator.versions),
             **outcome,
         )
 
     def _train_and_score(self) -> dict[str, Any]:
-        trained = self._stage("train", {orders.DATA: self.benchmark.train})
-        report = self._report(trained)
-        weights = trained / orders.WEIGHTS
-        num_params = self._count(weights)
-        self._report(predicted := self._stage("predict", {orders.DATA: self.benchmark.inputs, orders.WEIGHTS: weights}))
+        trained = self._stage("train", {orders.DATA: self._benchmark.train})
+        report = judgement.check_report("train", trained)
+        num_params, checkpoints = judgement.count_parameters(trained / orders.WEIGHTS, self._config)
+        predictions = self._predict("predict", checkpoints)
         started = time.perf_counter()
-        score = self._score(self._predictions(predicted / orders.PREDICTIONS, weights))
-        fitness = self._own(self.evaluator.task.fitness, num_params, score.error)
-        self.seconds["score"] = time.perf_counter() - started
+        score = self._score(predictions)
+        fitness = judgement.fitness(self._evaluator.task, num_params, score.error)
+        best = self._best(predictions) if len(predictions) > 1 else None
+        self._seconds["score"] = time.perf_counter() - started
+        if best is not None:
+            judgement.check_same(predictions[best], self._predict("confirm", [checkpoints[best]])[0])
         reported = {f"reported_{name}": value for name, value in report.last_row.items()}
-        return {
-            "num_params": num_params,
-            "error": score.error,
-            "fitness": fitness,
-            "metrics": {**reported, **score.metrics},
-        }
+        metrics = {**reported, **score.metrics}
+        return {"num_params": num_params, "error": score.error, "fitness": fitness, "metrics": metrics}
 
-    def _stage(self, name: Literal["train", "predict"], inputs: Mapping[str, Path]) -> Path:
-        """Run a stage; return its OUT. A stage that did not end by itself is the candidate's failure."""
-        benchmark, config = self.benchmark, self.benchmark.config
-        candidate, out = self.folder / orders.CANDIDATE, self.folder / name
-        candidate.write_bytes(self.source)
+    def _predict(self, name: StageName, checkpoints: list[Path]) -> list[Predictions]:
+        """Return the predictions of checkpoints, from a process that sees no others."""
+        weights = self._folder / f"{name}-weights"
+        weights.mkdir()
+        for path in checkpoints:
+            os.rename(path, weights / path.name)
+        out = self._stage(name, {orders.DATA: self._benchmark.inputs, orders.WEIGHTS: weights})
+        for path in checkpoints:
+            os.rename(weights / path.name, path)
+        judgement.check_report(name, out)
+        return judgement.read_predictions(out / orders.PREDICTIONS, [path.name for path in checkpoints], self._config)
+
+    def _score(self, predictions: list[Predictions]) -> Score:
+        return judgement.score(self._evaluator.task, predictions, self._evaluator.labels)
+
+    def _best(self, predictions: list[Predictions]) -> int:
+        return int(np.argmin([self._score([checkpoint]).error for checkpoint in predictions]))
+
+    def _stage(self, name: StageName, inputs: Mapping[str, Path]) -> Path:
+        """Run a stage; return its OUT."""
+        out = self._folder / name
         out.mkdir()
-        task, file = benchmark.task, {}
-        if ".py:" in task:
-            path, _, class_name = task.rpartition(":")
-            task, file = f"{orders.TASK_FILE}:{class_name}", {orders.TASK_FILE: Path(path)}
-        order = Order(
-            name, task, dict(benchmark.task_options), _seed(benchmark.seed, name), config.threads, config.max_params
+        candidate = self._folder / orders.CANDIDATE
+        candidate.write_bytes(self._source)
+        task, own = self._task_in_sandbox()
+        kind: Literal["train", "predict"] = "train" if name == "train" else "predict"
+        options, seed = dict(self._benchmark.task_options), _seed(self._benchmark.seed, kind)
+        order = Order(kind, task, options, seed, self._config.threads, self._config.max_params)
+        outcome = self._evaluator.runtime.run(
+            Stage(
+                entry=WORKER,
+                order=envelopes.encode(order).encode(),
+                inputs={**inputs, **own, orders.CANDIDATE: candidate},
+                out=out,
+                limits=_limits(self._config, self._time_left),
+                threads=self._config.threads,
+            )
         )
-        stage = Stage(
-            entry=WORKER,
-            order=envelopes.encode(order).encode(),
-            inputs={**inputs, **file, orders.CANDIDATE: candidate},
-            out=out,
-            limits=_limits(config, self._time_left),
-            threads=config.threads,
-        )
-        outcome = self.evaluator.runtime.run(stage)
-        self.log += outcome.log
-        self._time_left -= outcome.seconds
-        self._check_ending(name, outcome)
         self._account(out, outcome)
+        judgement.check_ending(name, outcome, self._config)
         return out
 
-    def _check_ending(self, name: str, outcome: Outcome) -> None:
-        config = self.benchmark.config
-        if outcome.ending is Ending.TIMEOUT or outcome.exit_code == -signal.SIGXCPU:
-            raise Failed(Status.TIMEOUT, f"not done after {config.time_limit_s:g} s, in the {name} stage")
-        if outcome.ending is Ending.OUT_OF_MEMORY:
-            raise Failed(Status.OUT_OF_MEMORY, f"over {config.memory_mb} MB in the {name} stage")
-        if outcome.ending is Ending.DISK_LIMIT:
-            raise Failed(Status.DISK_LIMIT, f"over {config.disk_mb} MB or too many files in the {name} stage")
-        if outcome.ending is Ending.PROCESS_LIMIT:
-            raise Failed(Status.PROTOCOL_VIOLATION, f"too many processes and threads in the {name} stage")
-        if outcome.ending is Ending.SIGNALLED:
-            raise Failed(Status.TRAIN_ERROR, f"died of {_signal_name(-outcome.exit_code)} in the {name} stage")
+    def _task_in_sandbox(self) -> tuple[str, dict[str, Path]]:
+        """Return the task's name as the worker sees it, and the file that it needs for that."""
+        file, _, class_name = self._benchmark.task.rpartition(":")
+        if not file.endswith(".py"):
+            return self._benchmark.task, {}
+        return f"{orders.TASK_FILE}:{class_name}", {orders.TASK_FILE: Path(file)}
 
     def _account(self, out: Path, outcome: Outcome) -> None:
-        """Note how long each step took. The steps are the stage's word, their sum is not."""
+        """Note what a stage printed and how long its steps took: their sum is measured, the shares are its word."""
+        self.log += outcome.log
+        self._time_left -= outcome.seconds
         try:
-            said = _read_report(out).seconds
+            said = judgement.read_report(out).seconds
         except Untrusted:
             said = {}
         left = outcome.seconds
-        for name, target in (("build", "check"), ("check", "check"), ("train", "train"), ("predict", "predict")):
-            seconds = min(left, max(0.0, said.get(name, 0.0)))
+        for step, name in (("build", "check"), ("check", "check"), ("train", "train"), ("predict", "predict")):
+            seconds = min(left, max(0.0, said.get(step, 0.0)))
             left -= seconds
-            if name in said:
-                self.seconds[target] = self.seconds.get(target, 0.0) + seconds
-        self.seconds["start"] = self.seconds.get("start", 0.0) + left
-
-    def _report(self, out: Path) -> Report:
-        """Return what a stage says of itself; raise what it says went wrong."""
-        try:
-            report = _read_report(out)
-        except Untrusted as error:
-            raise Failed(Status.PROTOCOL_VIOLATION, str(error)) from None
-        if report.status == orders.OK:
-            return report
-        if report.status in set(Status) and Status(report.status).is_candidate_fault:
-            raise Failed(Status(report.status), report.detail)
-        raise Failed(Status.PROTOCOL_VIOLATION, f"reports the status {report.status!r}")
-
-    def _count(self, weights: Path) -> int:
-        """Return the size of the model: the numbers in its largest checkpoint, buffers and all."""
-        try:
-            files = outputs.list_files(weights, _MAX_CHECKPOINTS)
-            headers = [outputs.read_header(path, self.benchmark.config.disk_mb * _MB) for path in files]
-        except Untrusted as error:
-            raise Failed(Status.PROTOCOL_VIOLATION, str(error)) from None
-        if not headers:
-            raise Failed(Status.PROTOCOL_VIOLATION, "left no weights")
-        size = max(sum(entry.numbers for entry in header.values()) for header in headers)
-        if size > self.benchmark.config.max_params:
-            raise Failed(
-                Status.PROTOCOL_VIOLATION,
-                f"the weights hold {size} numbers, evaluation.max_params is {self.benchmark.config.max_params}",
-            )
-        return size
-
-    def _predictions(self, folder: Path, weights: Path) -> list[dict[str, np.ndarray[Any, Any]]]:
-        """Return the predictions of all checkpoints."""
-        limit = self.benchmark.config.disk_mb * _MB
-        try:
-            files = outputs.list_files(folder, _MAX_CHECKPOINTS)
-            if [path.name for path in files] != [path.name for path in outputs.list_files(weights, _MAX_CHECKPOINTS)]:
-                raise Failed(Status.PROTOCOL_VIOLATION, "not one file of predictions for each checkpoint")
-            return [outputs.read_arrays(path, limit) for path in files]
-        except Untrusted as error:
-            raise Failed(Status.PROTOCOL_VIOLATION, str(error)) from None
-        except FloatingPointError as error:
-            raise Failed(Status.NONFINITE, str(error)) from None
-
-    def _score(self, predictions: list[dict[str, np.ndarray[Any, Any]]]) -> Score:
-        task = self.evaluator.task
-        try:
-            score = task.score(predictions, self.evaluator.labels)
-        except ValueError as error:
-            raise Failed(Status.SHAPE_ERROR, str(error)) from None
-        except Exception as error:
-            raise TaskError(f"task {task.interface.name}: score raised {type(error).__name__}: {error}") from error
-        numbers = [score.error, *score.metrics.values()]
-        if not all(math.isfinite(number) for number in numbers) or not 0 <= score.error <= 1:
-            raise TaskError(f"task {task.interface.name}: score must be finite and its error in [0, 1]: {score}")
-        if task.interface.metric not in score.metrics:
-            raise TaskError(f"task {task.interface.name}: score has no metric {task.interface.metric!r}")
-        return score
-
-    def _own(self, function: Callable[[int, float], float], num_params: int, error: float) -> float:
-        try:
-            return float(function(num_params, error))
-        except Exception as problem:
-            raise TaskError(f"fitness({num_params}, {error}) raised {type(problem).__name__}: {problem}") from problem
+            if step in said:
+                self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+        self._seconds["start"] = self._seconds.get("start", 0.0) + left
 
 
 def provenance(source: bytes, versions: Mapping[str, str]) -> dict[str, Any]:
@@ -277,45 +217,22 @@ def provenance(source: bytes, versions: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def one_line(text: str) -> str:
-    """Return text that a candidate chose as at most 300 printable characters: it goes into tables and prompts."""
-    short = " ".join(text[: 4 * _MAX_DETAIL].split())
-    printable = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in short)
-    return printable if len(printable) <= _MAX_DETAIL else printable[: _MAX_DETAIL - 3] + "..."
-
-
-def _read_report(out: Path) -> Report:
-    try:
-        return envelopes.decode(outputs.read_bytes(out / orders.REPORT, _MAX_REPORT_BYTES), Report)
-    except EnvelopeError as error:
-        raise Untrusted(f"{orders.REPORT}: {error}") from None
-
-
 def _limits(config: EvaluationConfig, wall_s: float) -> Limits:
     return Limits(
         wall_s=max(wall_s, 0.0),
-        memory_bytes=config.memory_mb * _MB,
-        disk_bytes=config.disk_mb * _MB,
+        memory_bytes=config.memory_mb << 20,
+        disk_bytes=config.disk_mb << 20,
         log_bytes=config.log_kb * 1024,
     )
 
 
-def _seed(seed: int, stage: str) -> int:
-    """Return the stage's seed: another for each, so that no random state of training reaches prediction."""
-    key = ("train", "predict").index(stage)
+def _seed(seed: int, kind: str) -> int:
+    """Return a stage's seed: training and prediction have different ones, so no random state is common to them."""
+    key = ("train", "predict").index(kind)
     return int(np.random.SeedSequence(seed, spawn_key=(key,)).generate_state(1)[0])
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def scratch_is_full() -> bool:
-    """Say whether the disk of the scratch folders is nearly full, which is no candidate's fault."""
-    return shutil.disk_usage(tempfile.gettempdir()).free < 16 * _MB
-
-
-__all__ = ["Benchmark", "EvaluationError", "Evaluator", "one_line", "provenance"]
+def _is_full(folder: Path) -> bool:
+    """Say whether the disk under a scratch folder is full by others' doing, which is no candidate's fault."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return shutil.disk_usage(folder.parent).free < _ENOUGH_DISK

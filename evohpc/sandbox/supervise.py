@@ -6,6 +6,7 @@ import os
 import selectors
 import time
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,9 +61,10 @@ class Supervision:
         return Outcome(ending or self._own_ending(code), code, seconds, self._peak, bytes(self._tail))
 
     def _watch(self) -> tuple[int | None, Ending | None]:
-        with selectors.DefaultSelector() as selector:
-            for descriptor in self._descriptors():
-                selector.register(descriptor, selectors.EVENT_READ)
+        with selectors.DefaultSelector() as selector, _end_of(self.child) as end:
+            for descriptor in (self.log, self.lifeline, end):
+                if descriptor is not None:
+                    selector.register(descriptor, selectors.EVENT_READ)
             while True:
                 ready = {key.fd for key, _ in selector.select(LOOK_EVERY_S)}
                 if self.lifeline in ready:
@@ -74,11 +76,6 @@ class Supervision:
                     return status, None
                 if breach := self._breach():
                     return None, breach
-
-    def _descriptors(self) -> Iterator[int]:
-        yield self.log
-        if self.lifeline is not None:
-            yield self.lifeline
 
     def _drain(self) -> bool:
         """Take what it printed; return False once nobody holds the pipe any more."""
@@ -117,6 +114,20 @@ class Supervision:
         if code == -9 and processes.oom_kills() > self._oom_kills:
             return Ending.OUT_OF_MEMORY
         return Ending.SIGNALLED if code < 0 else Ending.EXITED
+
+
+@contextmanager
+def _end_of(pid: int) -> Iterator[int | None]:
+    """Yield a descriptor that becomes readable when a child ends, None where the kernel has none (before 5.3)."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def prepare() -> None:

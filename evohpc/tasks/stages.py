@@ -52,6 +52,7 @@ def predict(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
         for path in sorted((inputs / orders.WEIGHTS).iterdir()):
             _load(task, model, load_tensors(path), data)
             model.eval()
+            _seed_all(order.seed)  # each checkpoint predicts as if it stood alone
             predictions = {name: np.ascontiguousarray(array) for name, array in task.predict(model, data).items()}
             save_file(predictions, folder / path.name)
 
@@ -65,10 +66,14 @@ def _prepare(order: Order, inputs: Path) -> tuple[Task, Mapping[str, np.ndarray[
         name = str(inputs / name)
     task = load_task(name, order.task_options)
     data = load_file(inputs / orders.DATA)
-    torch.manual_seed(order.seed)
-    np.random.seed(order.seed % 2**32)
-    random.seed(order.seed)
+    _seed_all(order.seed)
     return task, data
+
+
+def _seed_all(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
 
 
 def _build(task: Task, inputs: Path, progress: Progress) -> nn.Module:
