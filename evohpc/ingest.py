@@ -98,11 +98,11 @@ def read_results(
 
 def pack(folder: RoundDir) -> None:
     """Pack the many small files of a closed round into one archive, so that inodes stay few; idempotent."""
-    packed = [folder.candidates, folder.results, folder.jobs, folder.logs]
+    packed = [folder.candidates, folder.results, folder.jobs, folder.logs, folder.slurm]
     if not folder.archive.exists():
         aside = folder.archive.with_name(".tmp-archive.zip")
         with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
-            for path in sorted(path for part in packed for path in part.glob("*") if path.is_file()):
+            for path in sorted(path for part in packed for path in part.rglob("*") if path.is_file()):
                 if not path.name.startswith("."):
                     archive.write(path, path.relative_to(folder.path))
         with open(aside, "rb") as file:

@@ -17,9 +17,10 @@ RUN/
     candidates/<id>.py
     results/<id>.<attempt>.json
     logs/
+    slurm/<name>/<k>/    the job arrays: script, pickle, job id, logs
     quarantine/          files that could not be trusted, each with its reason
     survivors.json       who was selected; written when the round closes
-    archive.zip          candidates/, results/, jobs/ and logs/ of a closed round
+    archive.zip          candidates/, results/, jobs/, logs/ and slurm/ of a closed round
 """
 
 from __future__ import annotations
@@ -67,6 +68,11 @@ class RoundDir:
     @property
     def logs(self) -> Path:
         return self.path / "logs"
+
+    @property
+    def slurm(self) -> Path:
+        """What Slurm's job arrays need and print; see jobs/arrays.py."""
+        return self.path / "slurm"
 
     @property
     def survivors(self) -> Path:

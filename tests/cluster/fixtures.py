@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from cluster.daemons import wait_until
 from cluster.packages import Unavailable
 from cluster.slurm import Cluster
 
@@ -22,15 +23,15 @@ def accounting_cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def slurm(bare_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    """The cluster without accounting, which this process's Slurm commands talk to."""
-    return _selected(bare_cluster, monkeypatch)
+def slurm(bare_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """The cluster without accounting, which this process's Slurm commands talk to. No test may leave a job there."""
+    yield from _selected(bare_cluster, monkeypatch)
 
 
 @pytest.fixture
-def slurm_with_accounting(accounting_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    """The cluster with accounting, which this process's Slurm commands talk to."""
-    return _selected(accounting_cluster, monkeypatch)
+def slurm_with_accounting(accounting_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """The cluster with accounting, which this process's Slurm commands talk to. No test may leave a job there."""
+    yield from _selected(accounting_cluster, monkeypatch)
 
 
 def _cluster(cluster: Cluster) -> Iterator[Cluster]:
@@ -42,6 +43,11 @@ def _cluster(cluster: Cluster) -> Iterator[Cluster]:
     cluster.down()
 
 
-def _selected(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    monkeypatch.setenv("SLURM_CONF", cluster.environment()["SLURM_CONF"])
-    return cluster
+def _selected(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    with monkeypatch.context() as context:
+        context.setenv("SLURM_CONF", cluster.environment()["SLURM_CONF"])
+        yield cluster
+        try:
+            wait_until(lambda: not cluster.run("squeue", "--noheader"), "the queue is empty", 15)
+        finally:
+            cluster.run("scancel", "--user=root")

@@ -1,0 +1,27 @@
+"""What one task of a Slurm job array does: the function that submitit's worker calls on the compute node."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+Work = Callable[[str, int, str, int], None]
+"""(run folder, round, name of the EvaluationJob, index of its task); `evohpc.evaluate.run_array_task`."""
+
+
+def run(work: Work, run: str, round: int, name: str, first: int) -> None:
+    """Do the work of this array task.
+
+    Args:
+        first: task of the EvaluationJob that index 0 of this array stands for; a long job is split over several.
+    """
+    # submitit ignores SIGTERM. It says that SIGKILL follows (KillWait, 30 s): time to remove the scratch folders.
+    signal.signal(signal.SIGTERM, _stop)
+    work(run, round, name, first + int(os.environ["SLURM_ARRAY_TASK_ID"]))
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)

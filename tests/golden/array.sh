@@ -1,0 +1,39 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --account=proj1
+#SBATCH --array=0-499%8
+#SBATCH --cpus-per-task=4
+#SBATCH --exclusive
+#SBATCH --gres=gpu:a100:1
+#SBATCH --job-name=3f2a-004-00.1
+#SBATCH --mail-type=FAIL
+#SBATCH --mem=9216M
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --open-mode=append
+#SBATCH --output='/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1/%A_%a_0_log.out'
+#SBATCH --partition=gpu
+#SBATCH --qos=normal
+#SBATCH --requeue
+#SBATCH --signal=USR2@0
+#SBATCH --time=35
+
+# setup
+ln -sT "$SLURM_ARRAY_JOB_ID" '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/claim 2>/dev/null
+if [ "$(readlink '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/claim)" != "$SLURM_ARRAY_JOB_ID" ]; then
+  echo "job array $(readlink '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/claim) does this work; nothing to do for $SLURM_ARRAY_JOB_ID"; exit 0
+fi
+ln -sfT task.pkl '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_submitted.pkl
+rm -f '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_0_result.pkl.save_tmp
+module load apptainer
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+/sw/venv/bin/python -u -m submitit.core._submit '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'
+
+
+# teardown
+status=$?
+rm -f '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_submitted.pkl '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_0_result.pkl
+exit $status
