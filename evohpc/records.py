@@ -95,7 +95,7 @@ class TaskInterface:
     prelude: str
     """Import lines put before every candidate; never shown to the LM."""
     allowed_imports: tuple[str, ...]
-    """Top-level packages that a candidate may import."""
+    """Packages and modules that a candidate may import, with all below them, e.g. 'torch' or 'package.module'."""
     metric: str
     """Key in `Result.metrics` of the quality shown in prompts, e.g. 'val_accuracy'; higher is better."""
 

@@ -130,7 +130,7 @@ def _forbidden_import(node: ast.Import | ast.ImportFrom, task: TaskInterface) ->
     else:
         modules = ["." * node.level + (node.module or "")]
     for module in modules:
-        if module.partition(".")[0] not in task.allowed_imports:
+        if not any(f"{module}.".startswith(f"{allowed}.") for allowed in task.allowed_imports):
             return f"imports {module}; allowed: {', '.join(task.allowed_imports)}"
     return ""
 
