@@ -1,0 +1,68 @@
+"""The message-passing processor: MPNN (Gilmer et al. 2017), gated, with triplets (Dudzik and Velickovic 2022)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from evohpc.tasks.clrs.linear import Image
+
+_GATE_BIAS = -3.0
+"""A gate is nearly shut at first (Ibarz et al. 2022, section 3.2)."""
+
+
+class Processor(nn.Module):
+    """One step of message passing over all ordered pairs of nodes; whether they have an edge is a feature.
+
+    Args:
+        hidden: h, size of the hidden state.
+        triplets: see `evohpc.tasks.clrs.triplets`; None makes it the plain gated MPNN.
+    """
+
+    def __init__(self, hidden: int, triplets: nn.Module | None) -> None:
+        super().__init__()
+        self.triplets = triplets
+        self.receiver, self.sender = nn.Linear(2 * hidden, hidden), nn.Linear(2 * hidden, hidden)
+        self.edge, self.graph = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.message = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, hidden))
+        self.skip, self.update = nn.Linear(2 * hidden, hidden), nn.Linear(hidden, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.gate_skip, self.gate_update = nn.Linear(2 * hidden, hidden), nn.Linear(hidden, hidden)
+        self.gate = nn.Linear(hidden, hidden)
+        nn.init.constant_(self.gate.bias, _GATE_BIAS)
+
+    def forward(self, node: Tensor, edge: Image, graph: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the new hidden state (batch, n, h) and the triplets' messages (batch, n, n, any).
+
+        Args:
+            node: (batch, n, h)
+            edge: (batch, n, n, h)
+            graph: (batch, h)
+            hidden: (batch, n, h)
+        """
+        z = torch.cat([node, hidden], -1)
+        received = self._messages(z, edge, graph)
+        new = self.norm(F.relu(self.skip(z) + self.update(received)))
+        gate = torch.sigmoid(self.gate(F.relu(self.gate_skip(z) + self.gate_update(received))))
+        return torch.lerp(hidden, new, gate), self._triplets(z, edge, graph)
+
+    def _messages(self, z: Tensor, edge: Image, graph: Tensor) -> Tensor:
+        """Return the largest message that each node receives, by element."""
+        pairs = edge.through(self.edge.weight, self.edge.bias)
+        pairs += self.receiver(z)[:, None]
+        pairs += (self.sender(z) + self.graph(graph)[:, None])[:, :, None]
+        messages: Tensor = self.message(pairs.relu_())
+        return messages.amax(1)
+
+    def _triplets(self, z: Tensor, edge: Image, graph: Tensor) -> Tensor | None:
+        if self.triplets is None:
+            return None
+        found = self.triplets(z, edge.dense(), graph)
+        shape = (*edge.columns.shape[:3],)
+        if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[:3] != shape:
+            what = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(f"Triplets returned {what}, it must be (batch, n, n, any), here {(*shape, 'any')}")
+        if found.dtype != z.dtype:
+            raise TypeError(f"Triplets returned {found.dtype}, it must be {z.dtype}")
+        return F.relu(found)

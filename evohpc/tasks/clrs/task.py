@@ -1,0 +1,256 @@
+"""One algorithm of CLRS-30 as a task: search for its network's triplet representation (EvoPrompting, section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from evohpc.records import TaskInterface
+from evohpc.tasks.base import Score, Splits
+from evohpc.tasks.clrs import metrics, sampling
+from evohpc.tasks.clrs.features import Feature, check_algorithm, features
+from evohpc.tasks.clrs.sampling import Batch
+
+# Whoever prepares or scores needs no torch.
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from evohpc.tasks.base import Arrays
+    from evohpc.tasks.clrs.network import Network
+
+_VALIDATION_KEY, _SELECTION_KEY = 2, 3
+"""Keys 0 and 1 of a search's seed belong to the two stages of an evaluation."""
+_MIN_STRING = 17
+"""Needles of up to 8 characters must find a place."""
+_CELLS = {"cpu": 1 << 20, "cuda": 1 << 23}
+"""Largest batch * n * n * n at once in prediction, by device: candidates may build tensors of eight times that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clrs30:
+    """Single-task training by the recipe of Ibarz et al. 2022, with sizes sampled on line.
+
+    The error is one minus the CLRS score, the mean over outputs of accuracy or F1, of the best checkpoint. The defaults
+    are EvoPrompting's for a child of the search; steps=10000, weight_decay=0 and evaluate_on='test' are those of the
+    published tables.
+    """
+
+    algorithm: str
+    """One of the 30, e.g. 'articulation_points'."""
+    steps: int = 2000
+    hidden: int = 128
+    triplet_features: int = 8
+    batch_size: int = 32
+    sizes: tuple[int, ...] = sampling.TRAIN_SIZES
+    """Numbers of nodes to train on, in turn; the largest is validated on. Texts have a quarter more, and one size."""
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    """Of AdamW, which the paper used and whose rate it does not state: this is optax's own. 0 is Adam, as in Ibarz
+    et al."""
+    max_grad_norm: float = 1.0
+    eval_every: int = 50
+    """Steps between checkpoints."""
+    samples: int | None = None
+    """To evaluate on; None for the published number: 64 for most algorithms, up to 4096."""
+    evaluate_on: Literal["val", "test"] = "val"
+    """'val' scores every checkpoint on runs as in training. 'test' scores one on the published runs of 64 nodes: the
+    one that is best on runs which the training stage draws for itself."""
+    device: str = "auto"
+    """'cpu', 'cuda' (also for ROCm), or 'auto': a GPU if the process sees one."""
+
+    def __post_init__(self) -> None:
+        check_algorithm(self.algorithm)
+        object.__setattr__(self, "sizes", tuple(self.sizes))
+        for name in (
+            "steps",
+            "hidden",
+            "triplet_features",
+            "batch_size",
+            "learning_rate",
+            "max_grad_norm",
+            "eval_every",
+        ):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be above 0")
+        if self.evaluate_on not in ("val", "test"):
+            raise ValueError(f"evaluate_on is {self.evaluate_on!r}, it must be 'val' or 'test'")
+        if not self.sizes or min(self.sizes) < 4:
+            raise ValueError(f"sizes are {self.sizes}, they must be 4 or above")
+        trained = sampling.training_sizes(self.algorithm, self.sizes)
+        if trained != self.sizes and trained[0] < _MIN_STRING:
+            raise ValueError(f"sizes are {self.sizes}, the largest must be 14 or above for {self.algorithm}")
+
+    @property
+    def interface(self) -> TaskInterface:
+        """What the driver must know."""
+        return TaskInterface(
+            name="clrs",
+            entry="Triplets",
+            header="class Triplets(nn.Module):",
+            prelude=(
+                "import math\n\nimport torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n\n"
+                "from evohpc.tasks.clrs.triplets import reduce_triplets\n"
+            ),
+            allowed_imports=("math", "torch", "evohpc.tasks.clrs.triplets"),
+            metric=f"{self.evaluate_on}_accuracy",
+        )
+
+    def prepare(self, seed: int) -> Splits:
+        """Draw what to evaluate on. A network is given the inputs, the initial hints and the number of steps."""
+        batch = self._evaluation_set(seed)
+        return Splits(
+            train={"size": np.array(max(self.sizes))},
+            inputs=_flat(batch),
+            labels=metrics.truths(self._features, batch.outputs),
+        )
+
+    def build(self, module: ModuleType) -> nn.Module:
+        """Construct the network around the candidate's `Triplets(nb_triplet_fts, out_size)`."""
+        from torch import nn
+
+        from evohpc.tasks.clrs.linear import haiku_defaults
+        from evohpc.tasks.clrs.network import Network
+
+        with haiku_defaults():
+            triplets = module.Triplets(self.triplet_features, self.hidden)
+            if not isinstance(triplets, nn.Module):
+                raise TypeError("Triplets is no nn.Module")
+            return Network(self._features, self.hidden, triplets)
+
+    def train(self, model: nn.Module, data: Arrays, seed: int) -> Iterator[dict[str, float]]:
+        """Draw batches on line; a checkpoint before any step, and every `eval_every` or only the best."""
+        from evohpc.tasks.clrs.linear import haiku_defaults
+
+        device = self._device()
+        model.to(device).train()
+        batches = sampling.training_batches(self.algorithm, seed, self.batch_size, self.sizes)
+        first = next(batches)
+        with haiku_defaults():
+            loss = _loss(model, first, device)
+        loss.backward()  # type: ignore[no-untyped-call]
+        model.zero_grad()
+        yield {"step": 0.0, "loss": loss.item()}
+        curve = self._optimise(model, chain([first], batches), device)
+        yield from curve if self.evaluate_on == "val" else self._best_of(curve, model, seed)
+
+    def predict(self, model: nn.Module, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the answers for each output, int32."""
+        import torch
+
+        from evohpc.tasks.clrs.network import Tensors
+
+        device = self._device()
+        network: Network = model.to(device)  # type: ignore[assignment]
+        batch = _nested(inputs)
+        chunk = self._chunk(batch, device)
+        found: list[dict[str, torch.Tensor]] = []
+        with torch.inference_mode():
+            for start in range(0, len(batch.lengths), chunk):
+                found.append(network.answers(Tensors.of(_part(batch, slice(start, start + chunk)), device)))
+        return {name: torch.cat([part[name] for part in found]).cpu().numpy() for name in found[0]}
+
+    def score(self, predictions: list[dict[str, np.ndarray[Any, Any]]], labels: Arrays) -> Score:
+        """Pick the checkpoint with the best score, the first of equals; under 'test', the only one that was trained."""
+        scores = [metrics.score(self._features, checkpoint, labels) for checkpoint in predictions]
+        best = int(np.argmax(scores)) if self.evaluate_on == "val" else len(scores) - 1
+        found = {f"{self.evaluate_on}_accuracy": scores[best]}
+        if self.evaluate_on == "val":
+            found["best_step"] = float(min(best * self.eval_every, self.steps))
+        return Score(error=round(1 - scores[best], 6), metrics=found)
+
+    def fitness(self, num_params: int, error: float) -> float:
+        """The paper's: minus the product of the size of the whole network and the validation error."""
+        return -num_params * error
+
+    @property
+    def _features(self) -> tuple[Feature, ...]:
+        return features(self.algorithm)
+
+    def _evaluation_set(self, seed: int) -> Batch:
+        if self.evaluate_on == "test":
+            return sampling.held_out_set(self.algorithm, self.samples)
+        return self._validation_set(seed, _VALIDATION_KEY)
+
+    def _validation_set(self, seed: int, key: int) -> Batch:
+        own_seed = int(np.random.SeedSequence(seed, spawn_key=(key,)).generate_state(1)[0])
+        return sampling.validation_set(self.algorithm, own_seed, max(self.sizes), self.samples)
+
+    def _optimise(self, model: nn.Module, batches: Iterator[Batch], device: torch.device) -> Iterator[dict[str, float]]:
+        import torch
+
+        weights = list(model.parameters())
+        optimizer = torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
+        for step in range(1, self.steps + 1):
+            optimizer.zero_grad()
+            loss = _loss(model, next(batches), device)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(weights, self.max_grad_norm)
+            optimizer.step()
+            if step % self.eval_every == 0 or step == self.steps:
+                yield {"step": float(step), "loss": loss.item()}
+
+    def _best_of(self, curve: Iterator[dict[str, float]], model: nn.Module, seed: int) -> Iterator[dict[str, float]]:
+        """Follow the curve, then yield its best point alone, with the model as it was there."""
+        batch = self._validation_set(seed, _SELECTION_KEY)
+        inputs, labels = _flat(batch), metrics.truths(self._features, batch.outputs)
+        best: tuple[float, dict[str, float], dict[str, torch.Tensor]] = (-1.0, {}, {})
+        for row in curve:
+            model.eval()
+            accuracy = metrics.score(self._features, self.predict(model, inputs), labels)
+            model.train()
+            if accuracy > best[0]:
+                state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+                best = (accuracy, {**row, "val_accuracy": accuracy}, state)
+        model.load_state_dict(best[2])
+        yield best[1]
+
+    def _chunk(self, batch: Batch, device: torch.device) -> int:
+        nodes = int(batch.inputs["pos"].shape[1])
+        return max(1, min(self.batch_size, _CELLS.get(device.type, _CELLS["cpu"]) // nodes**3))
+
+    def _device(self) -> torch.device:
+        import torch
+
+        if self.device != "auto":
+            return torch.device(self.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _loss(model: nn.Module, batch: Batch, device: torch.device) -> torch.Tensor:
+    from evohpc.tasks.clrs.losses import loss
+    from evohpc.tasks.clrs.network import Tensors
+
+    network: Network = model  # type: ignore[assignment]
+    tensors = Tensors.of(batch, device)
+    return loss(network, network(tensors), tensors)
+
+
+def _flat(batch: Batch) -> dict[str, np.ndarray[Any, Any]]:
+    """Return what a network may see of a batch, as named arrays."""
+    inputs = {f"input.{name}": array for name, array in batch.inputs.items()}
+    hints = {f"hint.{name}": array[:1] for name, array in batch.hints.items()}
+    return {**inputs, **hints, "lengths": batch.lengths}
+
+
+def _nested(arrays: Mapping[str, np.ndarray[Any, Any]]) -> Batch:
+    """Return the batch of `_flat`, without outputs."""
+
+    def under(prefix: str) -> dict[str, np.ndarray[Any, Any]]:
+        return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+    return Batch(under("input."), under("hint."), {}, arrays["lengths"])
+
+
+def _part(batch: Batch, which: slice) -> Batch:
+    return Batch(
+        {name: array[which] for name, array in batch.inputs.items()},
+        {name: array[:, which] for name, array in batch.hints.items()},
+        {},
+        batch.lengths[which],
+    )
