@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
-BUILT_IN = {"mnist1d": "evohpc.tasks.mnist1d:Mnist1D"}
+BUILT_IN = {"mnist1d": "evohpc.tasks.mnist1d:Mnist1D", "clrs": "evohpc.tasks.clrs.task:Clrs30"}
 """Short names of the tasks that evohpc ships."""
 
 
