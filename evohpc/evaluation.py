@@ -81,7 +81,7 @@ class Evaluator:
             trial = _Trial(self, source, Path(folder))
             result = trial.run(attempt)
             if trial.log:
-                keep_log(trial.log[-self.benchmark.config.log_kb * 1024 :])
+                keep_log(judgement.printable(trial.log[-self.benchmark.config.log_kb * 1024 :]))
             return result
 
     @cached_property

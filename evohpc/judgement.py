@@ -49,6 +49,12 @@ def one_line(text: str) -> str:
     return printable if len(printable) <= _MAX_DETAIL else printable[: _MAX_DETAIL - 3] + "..."
 
 
+def printable(log: bytes) -> bytes:
+    """Return what a candidate printed without control characters and broken UTF-8: people look at it in terminals."""
+    text = log.decode(errors="replace")
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text).encode()
+
+
 def check_ending(stage: str, outcome: Outcome, config: EvaluationConfig) -> None:
     """Raise `Failed` unless the stage ended by itself."""
     ending = Ending.TIMEOUT if outcome.exit_code == -signal.SIGXCPU else outcome.ending

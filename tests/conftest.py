@@ -1,5 +1,14 @@
 """Fixtures that several test files share."""
 
 from cluster.fixtures import accounting_cluster, bare_cluster, slurm, slurm_with_accounting
+from evaluating import evaluator, planted_environment, small_run
 
-__all__ = ["accounting_cluster", "bare_cluster", "slurm", "slurm_with_accounting"]
+__all__ = [
+    "accounting_cluster",
+    "bare_cluster",
+    "evaluator",
+    "planted_environment",
+    "slurm",
+    "slurm_with_accounting",
+    "small_run",
+]

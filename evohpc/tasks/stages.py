@@ -53,7 +53,8 @@ def predict(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
             _load(task, model, load_tensors(path), data)
             model.eval()
             _seed_all(order.seed)  # each checkpoint predicts as if it stood alone
-            predictions = {name: np.ascontiguousarray(array) for name, array in task.predict(model, data).items()}
+            private = {name: array.copy() for name, array in data.items()}
+            predictions = {name: np.ascontiguousarray(array) for name, array in task.predict(model, private).items()}
             save_file(predictions, folder / path.name)
 
 

@@ -1,0 +1,18 @@
+# F9 protocol_violation: predicts with all checkpoints and counts as one
+from torch import nn
+
+SEEN = []
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.LazyLinear(10)
+
+    def load_state_dict(self, state, strict=True):
+        SEEN.append({name: tensor.clone() for name, tensor in state.items()})
+        mean = {name: sum(s[name] for s in SEEN) / len(SEEN) + len(SEEN) for name in state}
+        return super().load_state_dict(mean, strict)
+
+    def forward(self, x):
+        return self.out(x)

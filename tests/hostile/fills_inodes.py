@@ -1,0 +1,5 @@
+# Q5 disk_limit: files without content
+number = 0
+while True:
+    open(f"empty-{number}", "w").close()
+    number += 1
