@@ -1,0 +1,151 @@
+"""Files that a candidate left, read as what they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save, save_file
+
+from evohpc.sandbox import outputs
+from evohpc.sandbox.outputs import Untrusted
+
+LIMIT = 1 << 20
+
+
+def header(document: object, data: bytes = b"") -> bytes:
+    text = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def f32(start: int, end: int, shape: list[int]) -> dict[str, object]:
+    return {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
+
+
+def test_reads_what_safetensors_wrote(tmp_path: Path) -> None:
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(7), "c": np.zeros((0, 4), np.float16)}
+    save_file(arrays, tmp_path / "x.safetensors")
+    read = outputs.read_arrays(tmp_path / "x.safetensors", LIMIT)
+    assert read.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert read[name].dtype == array.dtype
+        np.testing.assert_array_equal(read[name], array)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "numbers"),
+    [("F32", [3, 5], 15), ("F16", [3], 3), ("BF16", [4], 4), ("F64", [3], 6), ("I64", [], 2), ("BOOL", [9], 9)],
+)
+def test_counts_numbers_of_32_bits(tmp_path: Path, dtype: str, shape: list[int], numbers: int) -> None:
+    size = int(np.prod(shape)) * {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "BOOL": 1}[dtype]
+    entry = {"dtype": dtype, "shape": shape, "data_offsets": [0, size]}
+    (tmp_path / "x").write_bytes(header({"a": entry}, bytes(size)))
+    assert outputs.read_header(tmp_path / "x", LIMIT)["a"].numbers == numbers
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK\x03\x04" + bytes(100),
+        b"\x80\x04" + bytes(100),
+        struct.pack("<Q", 2**63) + b"{}",
+        struct.pack("<Q", 100) + b"{}",
+        header(b"[" * 100_000),
+        header(b"\xff\xfe"),
+        header([1, 2]),
+        header({"a": 1}),
+        header({"a": f32(0, 4, [1])}),
+        header({"a": f32(0, 8, [1])}, bytes(8)),
+        header({"a": f32(0, 4, [-1])}, bytes(4)),
+        header({"a": f32(0, 4, [1.0])}, bytes(4)),  # type: ignore[list-item]
+        header({"a": f32(0, 4, [True])}, bytes(4)),
+        header({"a": f32(0, 4, [2**62, 2**62])}, bytes(4)),
+        header({"a": f32(0, 4, [1]), "b": f32(0, 4, [1])}, bytes(4)),
+        header({"a": f32(0, 4, [1]), "b": f32(8, 12, [1])}, bytes(12)),
+        header({"a": f32(0, 4, [1])}, bytes(5)),
+        header({"a": {**f32(0, 4, [1]), "dtype": "PICKLE"}}, bytes(4)),
+        header(b'{"a": {"dtype": "F32", "shape": [' + b"9" * 5000 + b'], "data_offsets": [0, 4]}}', bytes(4)),
+    ],
+)
+def test_refuses_what_is_no_safetensors_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(Untrusted):
+        outputs.read_arrays(tmp_path / "x", LIMIT)
+
+
+def test_a_large_claim_allocates_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(header({"a": f32(0, 2**50, [2**48])}))
+    with pytest.raises(Untrusted, match=f"speaks of {2**50} bytes, there are 0"):
+        outputs.read_arrays(tmp_path / "x", LIMIT)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_refuses_what_is_not_finite(tmp_path: Path, value: float) -> None:
+    save_file({"a": np.array([1.0, value])}, tmp_path / "x")
+    with pytest.raises(FloatingPointError, match="'a' is not finite"):
+        outputs.read_arrays(tmp_path / "x", LIMIT)
+
+
+def test_follows_no_link_and_waits_for_no_fifo(tmp_path: Path) -> None:
+    save_file({"a": np.zeros(1)}, tmp_path / "real")
+    (tmp_path / "link").symlink_to("real")
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        for name in ("link", "fifo", "socket", "missing", "."):
+            with pytest.raises(Untrusted):
+                outputs.read_bytes(tmp_path / name, LIMIT)
+    os.link(tmp_path / "real", tmp_path / "hard")
+    with pytest.raises(Untrusted, match="one name"):
+        outputs.read_bytes(tmp_path / "real", LIMIT)
+
+
+def test_refuses_a_large_file_unread(tmp_path: Path) -> None:
+    with open(tmp_path / "x", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(Untrusted, match=f"at most {LIMIT} are allowed"):
+        outputs.read_bytes(tmp_path / "x", LIMIT)
+
+
+def test_lists_plain_files_only(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    with pytest.raises(Untrusted):
+        outputs.list_files(folder, 10)
+    folder.mkdir()
+    for name in ("b", "a"):
+        (folder / name).touch()
+    assert [path.name for path in outputs.list_files(folder, 2)] == ["a", "b"]
+    with pytest.raises(Untrusted, match="more than 1"):
+        outputs.list_files(folder, 1)
+    (folder / "link").symlink_to("a")
+    with pytest.raises(Untrusted, match="'link' is no regular file"):
+        outputs.list_files(folder, 10)
+    (tmp_path / "elsewhere").symlink_to(folder)
+    with pytest.raises(Untrusted, match="is no folder"):
+        outputs.list_files(tmp_path / "elsewhere", 10)
+
+
+VALID = save({"weight": np.arange(12, dtype=np.float32).reshape(3, 4), "n": np.array(3)})
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.data())
+def test_damage_is_refused_or_harmless(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    damaged = bytearray(VALID)
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(bytes(damaged[: data.draw(st.integers(0, len(damaged)))]))
+    try:
+        arrays = outputs.read_arrays(path, LIMIT)
+    except (Untrusted, FloatingPointError):
+        return
+    assert sum(array.nbytes for array in arrays.values()) <= len(VALID)
