@@ -1,0 +1,92 @@
+"""A run's data: made once, labels private, errors as one line."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from evaluating import CONFIG, SEEDS
+from safetensors.numpy import load_file
+
+from evohpc.config import load_config
+from evohpc.errors import TaskError
+from evohpc.preparation import prepare
+from evohpc.rundir import RunDir, write_atomic
+
+TASK = """
+import numpy as np
+from evohpc.records import TaskInterface
+from evohpc.tasks.base import Score, Splits
+
+class Tiny:
+    interface = TaskInterface("tiny", "Model", "class Model:", "", ("math",), "accuracy")
+    def __init__(self, size=3): self.size = size
+    def prepare(self, seed): return Splits({"x": np.ones(self.size)}, {"x": np.zeros(2)}, {"y": np.arange(seed)})
+    def build(self, module): ...
+    def train(self, model, data, seed): ...
+    def predict(self, model, inputs): ...
+    def score(self, predictions, labels): ...
+    def fitness(self, num_params, error): ...
+"""
+
+
+def run_with(path: Path, task: str, options: str = "{}", source: str = TASK) -> RunDir:
+    run = RunDir(path / "run")
+    given = path / "given.yaml"
+    document = CONFIG.replace("SEEDS", str(SEEDS)).replace("task: mnist1d", f"task: {task}")
+    write_atomic(given, document.replace("{steps: 20, eval_every: 10}", options))
+    write_atomic(run.config, load_config(given, ["search.seed=5"]).dump())
+    write_atomic(run.task_file, source)
+    return run
+
+
+def test_data_is_made_from_the_run_s_own_copy_of_the_task(tmp_path: Path) -> None:
+    run = run_with(tmp_path, "gone/elsewhere.py:Tiny", "{size: 4}")
+    interface = prepare(run)
+    assert interface.name == "tiny"
+    assert load_file(run.train)["x"].shape == (4,)
+    assert load_file(run.inputs)["x"].tolist() == [0, 0]
+    assert load_file(run.labels)["y"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_labels_are_private(tmp_path: Path) -> None:
+    run = run_with(tmp_path, "task.py:Tiny")
+    prepare(run)
+    assert stat.S_IMODE(run.labels.stat().st_mode) == 0o600
+    assert stat.S_IMODE(run.labels.parent.stat().st_mode) == 0o700
+
+
+def test_preparing_again_changes_nothing(tmp_path: Path) -> None:
+    run = run_with(tmp_path, "task.py:Tiny")
+    prepare(run)
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file()}
+    prepare(run)
+    subprocess.run([sys.executable, "-m", "evohpc.tasks.prepare", str(run.path)], check=True)
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "source", "message"),
+    [
+        ("mnist2d", "{}", TASK, "unknown task 'mnist2d'; write one of mnist1d"),
+        ("mnist1d", "{stepz: 3}", TASK, "unexpected keyword argument 'stepz'"),
+        ("mnist1d", "{steps: 0}", TASK, "steps is 0, it must be above 0"),
+        ("t.py:Tinny", "{}", TASK, "has no class Tinny"),
+        ("t.py:Tiny", "{}", "def broken(:", "line 1: "),
+        ("t.py:Tiny", "{}", "import nothing_of_that_name", "importing it raised ModuleNotFoundError"),
+        ("t.py:Tiny", "{}", TASK.replace("def score", "def scored"), "is no Task: it lacks score"),
+        ("t.py:Tiny", "{}", TASK.replace("return Splits", "return"), "must return Splits, it returned"),
+        ("t.py:Tiny", "{}", TASK.replace("np.ones(self.size)", "1 / 0"), "prepare raised ZeroDivisionError"),
+        ("t.py:Tiny", "{}", TASK.replace("np.zeros(2)", "'text'"), "inputs must be numpy arrays of numbers"),
+    ],
+)
+def test_what_is_wrong_is_one_line(tmp_path: Path, task: str, options: str, source: str, message: str) -> None:
+    run = run_with(tmp_path, task, options, source)
+    with pytest.raises(TaskError) as caught:
+        prepare(run)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not run.task_interface.exists()
