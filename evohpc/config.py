@@ -139,8 +139,9 @@ class ScreeningConfig(Section):
 class EvaluationConfig(Section):
     """How a candidate is run and what it may use."""
 
-    runtime: Literal["process"] = "process"
-    """`process`: a process tree of its own on this host, confined as far as the kernel allows."""
+    runtime: Literal["process", "apptainer"] = "process"
+    """`process`: a process tree of its own on this host, confined as far as the kernel allows. `apptainer`: each
+    candidate in containers of the image that the site profile names (`container.image`)."""
     minimum_isolation: Isolation = Isolation.PROCESS
     """Refuse to evaluate where the host reaches less: none < process < confined < container."""
     workers: Annotated[int, Field(ge=0)] = 0

@@ -23,11 +23,13 @@ from evohpc.errors import EvaluationError, EvohpcError, TaskError
 from evohpc.evaluation import WORKER, Benchmark, Evaluator, provenance
 from evohpc.judgement import one_line
 from evohpc.preparation import prepare
-from evohpc.records import Attempt, EvaluationJob, Result, Status
+from evohpc.records import Attempt, EvaluationJob, Isolation, Result, Status
 from evohpc.rundir import RoundDir, RunDir, write_atomic, write_once
-from evohpc.sandbox import confine, kernel
+from evohpc.sandbox import apptainer, confine, kernel
+from evohpc.sandbox.apptainer import ApptainerRuntime
 from evohpc.sandbox.probe import probe, require
 from evohpc.sandbox.process import ProcessRuntime
+from evohpc.site import load_site
 
 log = logging.getLogger(__name__)
 
@@ -97,20 +99,30 @@ def evaluator(run: RunDir) -> Iterator[Evaluator | EvaluationError]:
         runtime.close()
 
 
-def _start(run: RunDir) -> tuple[Benchmark, ProcessRuntime]:
+def _start(run: RunDir) -> tuple[Benchmark, ProcessRuntime | ApptainerRuntime]:
     config = load_config(run.config)
     file, _, class_name = config.task.rpartition(":")
     task = f"{run.task_file.resolve()}:{class_name}" if file.endswith(".py") else config.task
     benchmark = Benchmark(
         task, config.task_options, config.search.seed, run.train, run.inputs, run.labels, config.evaluation
     )
+    start = _start_containers if config.evaluation.runtime == "apptainer" else _start_processes
+    return benchmark, start(run, config.evaluation.minimum_isolation)
+
+
+def _start_processes(run: RunDir, minimum: Isolation) -> ProcessRuntime:
     found = probe(secret=run.labels)
-    require(config.evaluation.minimum_isolation, found)
+    require(minimum, found)
     exposed = [root for root in confine.libraries() if root.resolve() in run.labels.resolve().parents]
     if exposed:
         raise EvaluationError(f"{run.path} lies in {exposed[0]}, which candidates may read; move the run elsewhere")
-    runtime = ProcessRuntime(WORKER, found.isolation)
-    return benchmark, runtime
+    return ProcessRuntime(WORKER, found.isolation)
+
+
+def _start_containers(run: RunDir, minimum: Isolation) -> ApptainerRuntime:
+    if not run.site.exists():
+        raise EvaluationError("evaluation.runtime is apptainer, which needs a site profile: pass --site FILE")
+    return apptainer.start(load_site(run.site).container, run.labels, minimum)
 
 
 def _evaluate_attempt(

@@ -2,6 +2,7 @@
 
 RUN/
   config.yaml            resolved
+  site.yaml              the site profile, resolved, if one was given
   provenance.json        run id, versions, git commit, host
   search.db              the ledger; one writer (store.py)
   snapshots/search.db    a verified copy; what every reader opens
@@ -112,6 +113,11 @@ class RunDir:
     @property
     def config(self) -> Path:
         return self.path / "config.yaml"
+
+    @property
+    def site(self) -> Path:
+        """The resolved site profile, of a search that uses one."""
+        return self.path / "site.yaml"
 
     @property
     def provenance(self) -> Path:

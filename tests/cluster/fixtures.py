@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from cluster import apptainer
 from cluster.daemons import wait_until
 from cluster.packages import Unavailable
 from cluster.slurm import Cluster
+
+from evohpc.site import ContainerSection
+
+HOST_BASE = Path(__file__).parents[2] / "containers" / "host_base.py"
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +29,20 @@ def bare_cluster() -> Iterator[Cluster]:
 def accounting_cluster() -> Iterator[Cluster]:
     """Four nodes with slurmdbd, whose slurmctld forgets jobs soon after their end, so that only sacct knows them."""
     yield from _cluster(Cluster(accounting=True, min_job_age=2))
+
+
+@pytest.fixture(scope="session")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> ContainerSection:
+    """A real Apptainer and an image of this machine's Python, which has the packages of this environment bound in."""
+    try:
+        command = apptainer.install()
+    except Unavailable as reason:
+        pytest.skip(f"no Apptainer here: {reason}")
+    image = tmp_path_factory.mktemp("image") / "base"
+    subprocess.run([sys.executable, HOST_BASE, image], check=True)
+    packages = sysconfig.get_path("purelib")
+    inside = f"/usr/local/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    return ContainerSection(apptainer=str(command), image=image, binds=(f"{packages}:{inside}",))
 
 
 @pytest.fixture

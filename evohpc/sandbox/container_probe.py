@@ -1,0 +1,74 @@
+"""What a stage in a container could still do, found out by trying; an entry of `contained`."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from evohpc import envelopes
+
+PACKAGES = ("torch", "numpy", "safetensors", "pydantic")
+"""What an evaluation image must have."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOrder:
+    """IN/order.json of the probe."""
+
+    secret: str
+    """File of the host that it must not see."""
+    supervisor: int
+    """Process of the host that it must not see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """OUT/found.json of the probe."""
+
+    weaknesses: tuple[str, ...]
+    """In words; none if the container holds."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of the packages in the image."""
+
+
+def preload() -> dict[str, str]:
+    """Nothing is slow to import here; see `fork_server.Entry`."""
+    return {}
+
+
+def main(inputs: Path, out: Path) -> int:
+    """Try to break out, and write down what worked; see `fork_server.Entry`."""
+    order = envelopes.decode((inputs / "order.json").read_bytes(), ProbeOrder)
+    tries = {
+        "read files of this user": lambda: os.stat(order.secret),
+        "see the host's processes": lambda: os.kill(order.supervisor, 0),
+        "write to the image": lambda: os.mkdir("/usr/evohpc-probe"),
+        "write to its inputs": lambda: os.mkdir(inputs / "probe"),
+        "open network connections": _reach_the_network,
+    }
+    found = Found(tuple(words for words, attempt in tries.items() if _works(attempt)), _versions())
+    (out / "found.json").write_text(envelopes.encode(found))
+    return 0
+
+
+def _reach_the_network() -> None:
+    """A socket alone is harmless in a network namespace that has nothing but its own loopback device."""
+    socket.socket().close()
+    if {name for _, name in socket.if_nameindex()} <= {"lo"}:
+        raise OSError("no network device")
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in PACKAGES}
+
+
+def _works(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except OSError:
+        return False
+    return True
