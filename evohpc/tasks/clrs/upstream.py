@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -57,15 +56,13 @@ def load() -> Upstream:
 
 def _package_path() -> list[str]:
     try:
-        version = metadata.version("dm-clrs")
+        found = metadata.distribution("dm-clrs")
     except metadata.PackageNotFoundError:
         raise TaskError(f"the CLRS task needs dm-clrs, which is not installed; {INSTALL}") from None
-    if version != VERSION:
-        raise TaskError(f"the CLRS task needs dm-clrs {VERSION}, {version} may draw other data; {INSTALL}")
-    spec = importlib.util.find_spec("clrs")
-    if spec is None or spec.submodule_search_locations is None:
-        raise TaskError(f"dm-clrs {version} is installed without its package `clrs`; {INSTALL}")
-    return list(spec.submodule_search_locations)
+    if found.version != VERSION:
+        raise TaskError(f"the CLRS task needs dm-clrs {VERSION}, {found.version} may draw other data; {INSTALL}")
+    # By file, not by name: a clrs.py in the working folder would come first.
+    return [str(found.locate_file("clrs"))]
 
 
 @contextmanager
