@@ -78,7 +78,8 @@ def test_loading_leaves_nothing_heavy_behind(tmp_path):
     (tmp_path / "clrs.py").write_text("raise SystemExit('the wrong clrs')")
     code = (
         "import sys; from evohpc.tasks.clrs import upstream; upstream.load();"
-        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'jax', 'tensorflow', 'chex', 'clrs', 'torch'}))"
+        "heavy = {'jax', 'tensorflow', 'chex', 'clrs', 'torch'};"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & heavy))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
