@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -25,7 +25,7 @@ from evohpc.judgement import one_line
 from evohpc.preparation import prepare
 from evohpc.records import Attempt, EvaluationJob, Isolation, Result, Status
 from evohpc.rundir import RoundDir, RunDir, write_atomic, write_once
-from evohpc.sandbox import apptainer, confine, kernel
+from evohpc.sandbox import apptainer, confine, kernel, scratch
 from evohpc.sandbox.apptainer import ApptainerRuntime
 from evohpc.sandbox.probe import probe, require
 from evohpc.sandbox.process import ProcessRuntime
@@ -88,18 +88,16 @@ def evaluate_file(file: Path, config: Config) -> Result:
 @contextmanager
 def evaluator(run: RunDir) -> Iterator[Evaluator | EvaluationError]:
     """Start what evaluates a run's candidates on this host; yield it, or why this host cannot."""
-    try:
-        benchmark, runtime = _start(run)
-    except EvaluationError as error:
-        yield error
-        return
-    try:
-        yield Evaluator(benchmark, runtime, runtime.versions)
-    finally:
-        runtime.close()
+    with scratch.private_folder(), ExitStack() as stack:
+        try:
+            ready = _start(run, stack)
+        except EvaluationError as error:
+            yield error
+            return
+        yield ready
 
 
-def _start(run: RunDir) -> tuple[Benchmark, ProcessRuntime | ApptainerRuntime]:
+def _start(run: RunDir, stack: ExitStack) -> Evaluator:
     config = load_config(run.config)
     file, _, class_name = config.task.rpartition(":")
     task = f"{run.task_file.resolve()}:{class_name}" if file.endswith(".py") else config.task
@@ -107,7 +105,9 @@ def _start(run: RunDir) -> tuple[Benchmark, ProcessRuntime | ApptainerRuntime]:
         task, config.task_options, config.search.seed, run.train, run.inputs, run.labels, config.evaluation
     )
     start = _start_containers if config.evaluation.runtime == "apptainer" else _start_processes
-    return benchmark, start(run, config.evaluation.minimum_isolation)
+    runtime = start(run, config.evaluation.minimum_isolation)
+    stack.callback(runtime.close)
+    return Evaluator(benchmark, runtime, runtime.versions)
 
 
 def _start_processes(run: RunDir, minimum: Isolation) -> ProcessRuntime:

@@ -110,7 +110,8 @@ class LocalRunner:
             if not self._set(task, TaskReport(TaskState.RUNNING)):
                 continue
             try:
-                worker = worker if worker is not None and worker.is_alive else self._hire(me)
+                if worker is None or not worker.is_alive:
+                    worker = self._hire(me, worker)
                 with self._lock:
                     self._running[me] = task
                 report = worker.run(task)
@@ -123,7 +124,9 @@ class LocalRunner:
         if worker is not None:
             worker.close()
 
-    def _hire(self, thread: threading.Thread) -> _Worker:
+    def _hire(self, thread: threading.Thread, dead: _Worker | None) -> _Worker:
+        if dead is not None:
+            dead.close()
         worker = _Worker(self._run)
         with self._lock:
             self._workers[thread] = worker

@@ -1,0 +1,128 @@
+"""What every JobRunner promises. A runner joins by a factory in `RUNNERS`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from evaluating import HONEST, RUN_ID, make_run
+
+from evohpc import envelopes
+from evohpc.jobs.base import JobRunner, TaskReport, TaskState
+from evohpc.jobs.local import LocalRunner
+from evohpc.records import Attempt, EvaluationJob, Result, Status
+from evohpc.rundir import RunDir, write_atomic
+
+RUNNERS: dict[str, Callable[[Path], JobRunner]] = {"local": lambda run: LocalRunner(run, workers=2)}
+SLOW = HONEST.replace(
+    "        super().__init__()\n", "        super().__init__()\n        import time; time.sleep(60)\n"
+)
+
+
+class Bench:
+    """A run with a runner."""
+
+    def __init__(self, run: RunDir, runner: JobRunner) -> None:
+        self.run, self.runner = run, runner
+        self.count = 0
+
+    def job(self, *tasks: Sequence[str], slow: bool = False) -> EvaluationJob:
+        """Write candidates and a job that evaluates them, one inner sequence per array task."""
+        self.count += 1
+        folder = self.run.round(0)
+        for candidate in (id for task in tasks for id in task):
+            write_atomic(folder.candidate(candidate), SLOW if slow else HONEST)
+        attempts = tuple(tuple(Attempt(id, 1) for id in task) for task in tasks)
+        job = EvaluationJob(f"{RUN_ID}-000-{self.count:02d}", 0, attempts)
+        write_atomic(folder.job(job.name), envelopes.seal(RUN_ID, 1, job))
+        return job
+
+    def submit(self, job: EvaluationJob) -> None:
+        self.runner.submit(self.run.round(0).job(job.name), job.name, len(job.tasks))
+
+    def reports(self, job: EvaluationJob) -> Sequence[TaskReport]:
+        return self.runner.poll({job.name: len(job.tasks)})[job.name]
+
+    def wait(self, job: EvaluationJob, *states: TaskState, timeout_s: float = 60) -> Sequence[TaskReport]:
+        """Wait until all tasks of a job are in one of these states."""
+        deadline = time.monotonic() + timeout_s
+        while not all(report.state in states for report in self.reports(job)):
+            assert time.monotonic() < deadline, self.reports(job)
+            time.sleep(0.02)
+        return self.reports(job)
+
+    def results(self, job: EvaluationJob) -> dict[str, Result]:
+        paths = [self.run.round(0).result(a.candidate_id, a.attempt) for task in job.tasks for a in task]
+        found = [envelopes.unseal(path.read_bytes(), RUN_ID, Result) for path in paths if path.exists()]
+        return {result.candidate_id: result for result in found}
+
+
+@pytest.fixture(scope="module", params=RUNNERS)
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    run = make_run(tmp_path_factory.mktemp("jobs") / "run with 'a space")
+    runner = RUNNERS[request.param](run.path)
+    yield Bench(run, runner)
+    runner.close()
+
+
+def test_every_attempt_has_a_result_when_its_task_has_ended(bench: Bench) -> None:
+    job = bench.job(["a"], ["b1", "b2"], ["c"])
+    bench.submit(job)
+    assert {report.state for report in bench.reports(job)} <= set(TaskState)
+    bench.wait(job, TaskState.ENDED)
+    results = bench.results(job)
+    assert {id: result.status for id, result in results.items()} == dict.fromkeys(
+        ["a", "b1", "b2", "c"], Status.TRAINED
+    )
+    assert len({(result.error, result.fitness) for result in results.values()}) == 1
+
+
+def test_a_name_that_is_known_is_not_submitted_again(bench: Bench) -> None:
+    job = bench.job(["once"])
+    bench.submit(job)
+    bench.wait(job, TaskState.ENDED)
+    path = bench.run.round(0).result("once", 1)
+    path.unlink()
+    bench.submit(job)
+    bench.wait(job, TaskState.ENDED)
+    time.sleep(0.1)
+    assert not path.exists()
+
+
+def test_a_result_that_exists_is_left_alone(bench: Bench) -> None:
+    job = bench.job(["twice"])
+    path = bench.run.round(0).result("twice", 1)
+    write_atomic(path, "written by a twin")
+    bench.submit(job)
+    bench.wait(job, TaskState.ENDED)
+    assert path.read_text() == "written by a twin"
+    path.unlink()
+
+
+def test_one_attempt_that_cannot_be_evaluated_does_not_stop_the_next(bench: Bench) -> None:
+    job = bench.job(["vanished", "present"])
+    bench.run.round(0).candidate("vanished").unlink()
+    bench.submit(job)
+    bench.wait(job, TaskState.ENDED)
+    assert bench.results(job).keys() == {"present"}
+
+
+def test_an_unknown_name_has_ended(bench: Bench) -> None:
+    reports = bench.runner.poll({"never-heard-of": 3})["never-heard-of"]
+    assert [report.state for report in reports] == [TaskState.ENDED] * 3
+    assert {report.fault for report in reports} == {Status.LOST}
+
+
+def test_cancelled_tasks_end_and_others_go_on(bench: Bench) -> None:
+    slow = bench.job(["s1"], ["s2"], ["s3"], slow=True)
+    quick = bench.job(["q"])
+    bench.submit(slow)
+    bench.submit(quick)
+    time.sleep(0.1)
+    bench.runner.cancel([slow.name, "never-heard-of"])
+    bench.wait(slow, TaskState.ENDED)
+    bench.wait(quick, TaskState.ENDED)
+    assert bench.results(slow) == {}
+    assert bench.results(quick)["q"].status is Status.TRAINED

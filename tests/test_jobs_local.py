@@ -1,0 +1,130 @@
+"""Workers that live and die with the driver."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from evaluating import CONFIG, make_run
+from test_jobs_contract import Bench
+
+from evohpc.errors import EvaluationError
+from evohpc.jobs.base import TaskState
+from evohpc.jobs.local import LocalRunner
+from evohpc.records import Status
+from evohpc.rundir import RunDir
+from evohpc.sandbox import processes
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from evohpc.jobs.local import LocalRunner
+runner = LocalRunner(Path(sys.argv[1]), workers=1)
+runner.submit(Path(sys.argv[2]), sys.argv[3], 1)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    run = make_run(tmp_path / "run")
+    runner = LocalRunner(run.path, workers=1)
+    yield Bench(run, runner)
+    runner.close()
+
+
+def is_training() -> list[int]:
+    """Return the processes under this one that are candidates: children of a fork server."""
+    tree = processes.descendants(os.getpid())
+    servers = [pid for pid in tree if "fork_server" in command(pid) and "evohpc.tasks.worker" in command(pid)]
+    return [child for server in servers for child in processes.children(server)]
+
+
+def command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def wait_for_candidate() -> int:
+    deadline = time.monotonic() + 60
+    while not (found := is_training()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found[0]
+
+
+def gone(pids: list[int], within_s: float = 10) -> bool:
+    deadline = time.monotonic() + within_s
+    while any(command(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_a_worker_that_dies_loses_its_task_only_and_is_replaced(bench: Bench) -> None:
+    job, after = bench.job(["s"], slow=True), bench.job(["next"])
+    bench.submit(job)
+    bench.submit(after)
+    candidate = wait_for_candidate()
+    tree = processes.descendants(os.getpid())
+    worker = next(pid for pid in tree if "--serve" in command(pid))
+    os.kill(worker, signal.SIGKILL)
+    (report,) = bench.wait(job, TaskState.ENDED)
+    assert (report.fault, report.reason) == (Status.LOST, "its worker ended: SIGKILL")
+    assert gone([candidate])
+    bench.wait(after, TaskState.ENDED)
+    assert bench.results(after)["next"].status is Status.TRAINED
+
+
+def test_nothing_outlives_a_driver_that_is_killed(bench: Bench) -> None:
+    job = bench.job(["s"], slow=True)
+    spec = bench.run.round(0).job(job.name)
+    arguments = [sys.executable, "-c", DRIVER, str(bench.run.path), str(spec), job.name]
+    with subprocess.Popen(arguments, start_new_session=True) as driver:
+        wait_for_candidate()
+        tree = processes.descendants(driver.pid)
+        assert len(tree) >= 3
+        driver.kill()
+    assert gone(tree)
+
+
+def test_ctrl_c_reaches_the_driver_only_which_ends_all_at_once(bench: Bench) -> None:
+    job = bench.job(["s1"], ["s2"], slow=True)
+    bench.submit(job)
+    candidate = wait_for_candidate()
+    tree = processes.descendants(os.getpid())
+    assert os.getpgid(0) not in {os.getpgid(pid) for pid in tree}
+    for pid in tree:
+        if pid != candidate:
+            os.kill(pid, signal.SIGINT)  # they would ignore it even if it reached them
+    assert not gone(tree, within_s=0.1)
+    assert bench.reports(job)[0].state is TaskState.RUNNING
+    started = time.monotonic()
+    bench.runner.close()
+    assert time.monotonic() - started < 5
+    assert gone(tree)
+    assert {report.state for report in bench.reports(job)} == {TaskState.ENDED}
+
+
+def test_a_host_below_the_minimum_is_refused(tmp_path: Path) -> None:
+    config = CONFIG.replace("{time_limit_s", "{minimum_isolation: container, time_limit_s")
+    run: RunDir = make_run(tmp_path / "run", config)
+    runner = LocalRunner(run.path, workers=1)
+    bench = Bench(run, runner)
+    job = bench.job(["a"])
+    bench.submit(job)
+    try:
+        with pytest.raises(EvaluationError, match="minimum_isolation is 'container'"):
+            bench.wait(job, TaskState.ENDED)
+    finally:
+        runner.close()
+    assert bench.results(job) == {}
