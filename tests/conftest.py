@@ -1,11 +1,19 @@
 """Fixtures that several test files share."""
 
-from cluster.fixtures import accounting_cluster, bare_cluster, containers, slurm, slurm_with_accounting
+from cluster.fixtures import (
+    accounting_cluster,
+    bare_cluster,
+    built_containers,
+    containers,
+    slurm,
+    slurm_with_accounting,
+)
 from evaluating import evaluator, planted_environment, small_run
 
 __all__ = [
     "accounting_cluster",
     "bare_cluster",
+    "built_containers",
     "containers",
     "evaluator",
     "planted_environment",

@@ -38,6 +38,15 @@ def install() -> Path:
     return command
 
 
+def builder(folder: Path) -> Path:
+    """Return a command that can build images here. Root lacks a capability that Apptainer wants for %post, and has it in
+    a user namespace of its own, which has no network."""
+    command = folder / "apptainer"
+    command.write_text(f'#!/bin/sh\nexec unshare --user --map-root-user --net --mount {install()} "$@"\n')
+    command.chmod(0o755)
+    return command
+
+
 def _download(folder: Path) -> Path:
     """Fetch the package through an apt of its own, so that this machine's sources stay as they are."""
     for name in ("etc/apt.conf.d", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -16,7 +17,7 @@ from cluster.slurm import Cluster
 
 from evohpc.site import ContainerSection
 
-HOST_BASE = Path(__file__).parents[2] / "containers" / "host_base.py"
+CONTAINERS = Path(__file__).parents[2] / "containers"
 
 
 @pytest.fixture(scope="session")
@@ -33,16 +34,32 @@ def accounting_cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def containers(tmp_path_factory: pytest.TempPathFactory) -> ContainerSection:
-    """A real Apptainer and an image of this machine's Python, which has the packages of this environment bound in."""
+    """A real Apptainer and a base of this machine's Python, which has the packages of this environment bound in."""
     try:
         command = apptainer.install()
     except Unavailable as reason:
         pytest.skip(f"no Apptainer here: {reason}")
     image = tmp_path_factory.mktemp("image") / "base"
-    subprocess.run([sys.executable, HOST_BASE, image], check=True)
+    subprocess.run([sys.executable, CONTAINERS / "host_base.py", image], check=True)
     packages = sysconfig.get_path("purelib")
     inside = f"/usr/local/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
     return ContainerSection(apptainer=str(command), image=image, binds=(f"{packages}:{inside}",))
+
+
+@pytest.fixture(scope="session")
+def built_containers(containers: ContainerSection, tmp_path_factory: pytest.TempPathFactory) -> ContainerSection:
+    """The image that containers/build.sh builds on that base from the lock file, copied to the nodes' own disk."""
+    folder = tmp_path_factory.mktemp("built")
+    build = [CONTAINERS / "build.sh", "cpu", folder / "eval.sif", "--base", containers.image]
+    python = Path(sys.executable).parent
+    environment = {"APPTAINER": str(apptainer.builder(folder)), "WHEELS": str(folder / "wheels")}
+    environment |= {"PATH": f"{python}:{os.environ['PATH']}"}
+    done = subprocess.run(build, env={**os.environ, **environment}, capture_output=True, text=True)
+    if "No matching distribution found" in done.stderr:
+        pytest.skip("pip finds no wheels of containers/eval-cpu.lock here")
+    assert done.returncode == 0, done.stderr[-2000:]
+    disk = tmp_path_factory.mktemp("disk")
+    return ContainerSection(apptainer=containers.apptainer, image=folder / "eval.sif", local_folder=str(disk))
 
 
 @pytest.fixture

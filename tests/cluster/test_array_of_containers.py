@@ -1,7 +1,8 @@
-"""Real candidates, each in real containers, in the tasks of a real job array."""
+"""Real candidates, each in containers of the image that the project builds, in the tasks of a real job array."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -22,11 +23,12 @@ SOURCES = {"good": HONEST, "raises": PRELUDE + "1 / 0\n", "good-too": HONEST.rep
 
 
 @pytest.mark.slurm
-def test_results_come_back(slurm: Cluster, containers: ContainerSection, tmp_path: Path) -> None:
+@pytest.mark.timeout(400)
+def test_results_come_back(slurm: Cluster, built_containers: ContainerSection, tmp_path: Path) -> None:
     config = CONFIG.replace("evaluation: {", "evaluation: {runtime: apptainer, minimum_isolation: container, ")
     run = make_run(tmp_path / "run", config)
     site = Site(
-        container=containers,
+        container=built_containers,
         scheduler=SchedulerSection(poll_s=0.5, submit_every_s=0),
         evaluation=EvaluationJobs(extra_memory_mb=500),
     )
@@ -39,7 +41,7 @@ def test_results_come_back(slurm: Cluster, containers: ContainerSection, tmp_pat
 
     runner = SlurmRunner(run.path, site, load_config(run.config).evaluation)
     runner.submit(folder.job(job.name), job.name, 2)
-    wait_until(lambda: {r.state for r in runner.poll({job.name: 2})[job.name]} == {TaskState.ENDED}, "it is over", 90)
+    wait_until(lambda: {r.state for r in runner.poll({job.name: 2})[job.name]} == {TaskState.ENDED}, "it is over", 180)
 
     results = {name: envelopes.unseal(folder.result(name, 1).read_bytes(), RUN_ID, Result) for name in SOURCES}
     assert {name: result.status for name, result in results.items()} == {
@@ -48,4 +50,7 @@ def test_results_come_back(slurm: Cluster, containers: ContainerSection, tmp_pat
         "good-too": Status.TRAINED,
     }
     assert {result.isolation for result in results.values()} == {Isolation.CONTAINER}
+    sha = hashlib.sha256(built_containers.image.read_bytes()).hexdigest()
+    assert {result.versions["image"] for result in results.values()} == {f"sha256:{sha}"}
+    assert len(list(Path(built_containers.local_folder).rglob("*.sif"))) == 1
     assert json.loads(folder.result("good", 1).read_bytes())["epoch"] == 1
