@@ -79,6 +79,7 @@ class Mnist1D:
     def train(self, model: nn.Module, data: Arrays, seed: int) -> Iterator[dict[str, float]]:
         """Shuffled batches, a last short one dropped; a checkpoint before any step and every `eval_every`."""
         import torch
+        from torch.nn.parameter import is_lazy
 
         device = self._device()
         model.to(device).train()
@@ -89,9 +90,8 @@ class Mnist1D:
         loss.backward()  # type: ignore[no-untyped-call]
         model.zero_grad()
         yield {"step": 0.0, "loss": loss.item()}
-        optimizer = torch.optim.AdamW(
-            model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
-        )
+        used = [parameter for parameter in model.parameters() if not is_lazy(parameter)]
+        optimizer = torch.optim.AdamW(used, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
         for step in range(1, self.steps + 1):
             batch = next(batches)
             optimizer.zero_grad()
@@ -107,7 +107,7 @@ class Mnist1D:
 
         device = self._device()
         model.to(device)
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode: a model that makes its parameters here could not load them
             return {name: model(torch.from_numpy(x).to(device)).float().cpu().numpy() for name, x in inputs.items()}
 
     def score(self, predictions: list[dict[str, np.ndarray[Any, Any]]], labels: Arrays) -> Score:

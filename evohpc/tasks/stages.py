@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from evohpc.records import Status
 from evohpc.tasks import orders
@@ -94,8 +95,9 @@ def _keep(model: nn.Module, row: dict[str, float], path: Path, progress: Progres
 
 
 def _own_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the state dict with each shared tensor under its first name only, so that it counts once."""
-    return {names[0]: tensor for names, tensor in _groups(model)}
+    """Return the state dict with each shared tensor under its first name only, so that it counts once, and without
+    the parameters of lazy modules that the model never calls."""
+    return {names[0]: tensor for names, tensor in _groups(model) if not is_lazy(tensor)}
 
 
 def _groups(model: nn.Module) -> list[tuple[list[str], torch.Tensor]]:
@@ -116,12 +118,17 @@ def _check_size(model: nn.Module, limit: int) -> None:
 
 
 def _load(task: Task, model: nn.Module, tensors: dict[str, torch.Tensor], data: Mapping[str, Any]) -> None:
-    """Load a checkpoint strictly. Lazy modules take their shapes from it; a model that makes its parameters in its
+    """Load a checkpoint, all of it. Lazy modules take their shapes from it; a model that makes its parameters in its
     first forward pass gets one."""
-    if {names[0] for names, _ in _groups(model)} != set(tensors):
+    if not set(tensors) <= {names[0] for names, _ in _groups(model)}:
         task.predict(model, data)
-    state = {name: tensors[names[0]] for names, _ in _groups(model) for name in names if names[0] in tensors}
-    model.load_state_dict(state, strict=True)
+    groups = _groups(model)
+    unused = {name for names, tensor in groups for name in names if is_lazy(tensor) and names[0] not in tensors}
+    state = {name: tensors[names[0]] for names, _ in groups for name in names if names[0] in tensors}
+    missing, _ = model.load_state_dict(state, strict=False)
+    wrong = sorted({*tensors} - {*state}) or sorted({*missing} - unused)
+    if wrong:
+        raise Refused(f"the model, built again, does not have the same tensors: {wrong[0]}")
 
 
 def _name(number: int) -> str:
