@@ -97,7 +97,7 @@ def test_training_learns():
 
 def test_best_checkpoint_is_scored():
     task = small()
-    _, predictions, splits = trained(task, standard())
+    splits = task.prepare(0)
     right = {"pi": splits.labels["pi"]}
     wrong = {"pi": splits.labels["pi"] * 0 + 99}
     score = task.score([wrong, right, right], splits.labels)
@@ -217,15 +217,6 @@ def test_wrong_options_are_named(options, said):
         load_task("clrs", options)
 
 
-def first_rows(batch, count):
-    return Batch(
-        {name: array[:count] for name, array in batch.inputs.items()},
-        {name: array[:, :count] for name, array in batch.hints.items()},
-        {name: array[:count] for name, array in batch.outputs.items()},
-        batch.lengths[:count],
-    )
-
-
 def network(algorithm, triplets):
     with haiku_defaults():
         made = Network(features(algorithm), 8, triplets)
@@ -240,7 +231,7 @@ def test_a_run_does_not_depend_on_the_others_in_its_batch(algorithm):
     batch = next(training_batches(algorithm, 3, 6, (6,)))
     with torch.no_grad():
         together = made(Tensors.of(batch)).outputs
-        alone = made(Tensors.of(first_rows(batch, 2))).outputs
+        alone = made(Tensors.of(batch.rows(slice(2)))).outputs
     for name, logits in alone.items():
         torch.testing.assert_close(together[name][:2], logits)
 

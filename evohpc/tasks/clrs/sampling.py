@@ -44,6 +44,30 @@ class Batch:
     lengths: Array
     """Number of hints of each run, the initial ones included."""
 
+    def rows(self, which: slice) -> Batch:
+        """Return some of the runs."""
+        return Batch(
+            {name: array[which] for name, array in self.inputs.items()},
+            {name: array[:, which] for name, array in self.hints.items()},
+            {name: array[which] for name, array in self.outputs.items()},
+            self.lengths[which],
+        )
+
+    def visible(self) -> dict[str, Array]:
+        """Return what a network may see when it is evaluated, as arrays by one name each; `of` takes them back."""
+        inputs = {f"input.{name}": array for name, array in self.inputs.items()}
+        hints = {f"hint.{name}": array[:1] for name, array in self.hints.items()}
+        return {**inputs, **hints, "lengths": self.lengths}
+
+    @classmethod
+    def of(cls, visible: Mapping[str, Array]) -> Batch:
+        """Return a batch without outputs."""
+
+        def under(prefix: str) -> dict[str, Array]:
+            return {name.removeprefix(prefix): array for name, array in visible.items() if name.startswith(prefix)}
+
+        return cls(under("input."), under("hint."), {}, visible["lengths"])
+
 
 class Sampler:
     """Draws runs of one algorithm at one size."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from types import ModuleType
@@ -106,7 +106,7 @@ class Clrs30:
         batch = self._evaluation_set(seed)
         return Splits(
             train={"size": np.array(max(self.sizes))},
-            inputs=_flat(batch),
+            inputs=batch.visible(),
             labels=metrics.truths(self._features, batch.outputs),
         )
 
@@ -125,18 +125,14 @@ class Clrs30:
 
     def train(self, model: nn.Module, data: Arrays, seed: int) -> Iterator[dict[str, float]]:
         """Draw batches on line; a checkpoint before any step, and every `eval_every` or only the best."""
-        from evohpc.tasks.clrs.linear import haiku_defaults
+        from evohpc.tasks.clrs.training import Recipe, optimise, start
 
         device = self._device()
-        model.to(device).train()
         batches = sampling.training_batches(self.algorithm, seed, self.batch_size, self.sizes)
         first = next(batches)
-        with haiku_defaults():
-            loss = _loss(model, first, device)
-        loss.backward()  # type: ignore[no-untyped-call]
-        model.zero_grad()
-        yield {"step": 0.0, "loss": loss.item()}
-        curve = self._optimise(model, chain([first], batches), device)
+        yield {"step": 0.0, "loss": start(model, first, device)}
+        recipe = Recipe(self.steps, self.learning_rate, self.weight_decay, self.max_grad_norm, self.eval_every)
+        curve = optimise(model, chain([first], batches), device, recipe)
         yield from curve if self.evaluate_on == "val" else self._best_of(curve, model, seed)
 
     def predict(self, model: nn.Module, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
@@ -147,12 +143,12 @@ class Clrs30:
 
         device = self._device()
         network: Network = model.to(device)  # type: ignore[assignment]
-        batch = _nested(inputs)
+        batch = Batch.of(inputs)
         chunk = self._chunk(batch, device)
         found: list[dict[str, torch.Tensor]] = []
         with torch.inference_mode():
             for start in range(0, len(batch.lengths), chunk):
-                found.append(network.answers(Tensors.of(_part(batch, slice(start, start + chunk)), device)))
+                found.append(network.answers(Tensors.of(batch.rows(slice(start, start + chunk)), device)))
         return {name: torch.cat([part[name] for part in found]).cpu().numpy() for name in found[0]}
 
     def score(self, predictions: list[dict[str, np.ndarray[Any, Any]]], labels: Arrays) -> Score:
@@ -181,24 +177,10 @@ class Clrs30:
         own_seed = int(np.random.SeedSequence(seed, spawn_key=(key,)).generate_state(1)[0])
         return sampling.validation_set(self.algorithm, own_seed, max(self.sizes), self.samples)
 
-    def _optimise(self, model: nn.Module, batches: Iterator[Batch], device: torch.device) -> Iterator[dict[str, float]]:
-        import torch
-
-        weights = list(model.parameters())
-        optimizer = torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
-        for step in range(1, self.steps + 1):
-            optimizer.zero_grad()
-            loss = _loss(model, next(batches), device)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(weights, self.max_grad_norm)
-            optimizer.step()
-            if step % self.eval_every == 0 or step == self.steps:
-                yield {"step": float(step), "loss": loss.item()}
-
     def _best_of(self, curve: Iterator[dict[str, float]], model: nn.Module, seed: int) -> Iterator[dict[str, float]]:
         """Follow the curve, then yield its best point alone, with the model as it was there."""
         batch = self._validation_set(seed, _SELECTION_KEY)
-        inputs, labels = _flat(batch), metrics.truths(self._features, batch.outputs)
+        inputs, labels = batch.visible(), metrics.truths(self._features, batch.outputs)
         best: tuple[float, dict[str, float], dict[str, torch.Tensor]] = (-1.0, {}, {})
         for row in curve:
             model.eval()
@@ -220,37 +202,3 @@ class Clrs30:
         if self.device != "auto":
             return torch.device(self.device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _loss(model: nn.Module, batch: Batch, device: torch.device) -> torch.Tensor:
-    from evohpc.tasks.clrs.losses import loss
-    from evohpc.tasks.clrs.network import Tensors
-
-    network: Network = model  # type: ignore[assignment]
-    tensors = Tensors.of(batch, device)
-    return loss(network, network(tensors), tensors)
-
-
-def _flat(batch: Batch) -> dict[str, np.ndarray[Any, Any]]:
-    """Return what a network may see of a batch, as named arrays."""
-    inputs = {f"input.{name}": array for name, array in batch.inputs.items()}
-    hints = {f"hint.{name}": array[:1] for name, array in batch.hints.items()}
-    return {**inputs, **hints, "lengths": batch.lengths}
-
-
-def _nested(arrays: Mapping[str, np.ndarray[Any, Any]]) -> Batch:
-    """Return the batch of `_flat`, without outputs."""
-
-    def under(prefix: str) -> dict[str, np.ndarray[Any, Any]]:
-        return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-    return Batch(under("input."), under("hint."), {}, arrays["lengths"])
-
-
-def _part(batch: Batch, which: slice) -> Batch:
-    return Batch(
-        {name: array[which] for name, array in batch.inputs.items()},
-        {name: array[:, which] for name, array in batch.hints.items()},
-        {},
-        batch.lengths[which],
-    )
