@@ -58,5 +58,5 @@ def _at(values: Tensor, index: Tensor) -> Tensor:
 def next_hints(batch: Tensors, feature: Feature) -> Tensor:
     """Return the truth of what each step predicts: the next hint of the runs still alive, one step after the other."""
     truth = batch.hints[feature.name]
-    alive = torch.from_numpy(batch.lengths > np.arange(1, len(truth))[:, None])
-    return truth[1:][alive.to(truth.device)]
+    alive = np.flatnonzero(batch.lengths > np.arange(1, len(truth))[:, None])
+    return truth[1:].flatten(0, 1)[torch.from_numpy(alive).to(truth.device)]
