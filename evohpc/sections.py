@@ -73,10 +73,10 @@ def _unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str
     known = list(_fields(model, sections))
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     elsewhere = [f"{name}.{key}" for name, section in _sections(model).items() if key in section.model_fields]
-    if near:
-        advice = f"did you mean {'.'.join([*sections, near[0]])}?"
-    elif elsewhere:
+    if elsewhere:
         advice = f"did you mean {elsewhere[0]}?"
+    elif near:
+        advice = f"did you mean {'.'.join([*sections, near[0]])}?"
     else:
         advice = f"known keys: {', '.join(known)}"
     return f"unknown key {'.'.join([*sections, key])}; {advice}"

@@ -1,0 +1,80 @@
+"""The driver's job: its script, and on a real Slurm that it outlives its time limit."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+from cluster.daemons import wait_until
+from cluster.slurm import Cluster
+
+from evohpc.config import Config, EvaluationConfig, LMConfig
+from evohpc.errors import EvaluationError
+from evohpc.jobs import driver_job
+from evohpc.rundir import RunDir
+from evohpc.site import ContainerSection, DriverJob, Site, load_site
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_example_script_is_what_submit_writes() -> None:
+    site = load_site(ROOT / "slurm" / "local.yaml").model_copy(update={"python": "python3"})
+    written = driver_job.script(Path("/scratch/runs/mnist1d"), "mnist1d-3f2a", site)
+    assert written == (ROOT / "slurm" / "driver.sbatch").read_text()
+
+
+def test_a_preview_shows_every_script_and_the_apptainer_command(tmp_path: Path) -> None:
+    site = Site(python="python3", container=ContainerSection(image=Path("/images/eval.sif"), gpu="nv"))
+    config = Config(seeds=tmp_path, lm=LMConfig(engine="scripted"), evaluation=EvaluationConfig(runtime="apptainer"))
+    shown = driver_job.preview(Path("/runs/a"), "a-1", site, config)
+    assert shown.count("#!/bin/bash") == 2
+    assert "#SBATCH --array=0-159%64" in shown
+    assert "apptainer --quiet exec --containall" in shown
+    assert " --nv " in shown
+
+
+LIMITED = """
+    import os, pathlib, signal, sys, time
+    starts = pathlib.Path(sys.argv[1])
+    with starts.open("a") as file: print(os.environ["SLURM_JOB_ID"], file=file)
+    if len(starts.read_text().split()) == 4: sys.exit(0)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(85))
+    time.sleep(60)
+"""
+
+
+@pytest.mark.slurm
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("go_on_by", ["requeue", "successor"])
+def test_it_hits_its_limit_three_times_and_finishes(slurm: Cluster, tmp_path: Path, go_on_by: str) -> None:
+    program, starts = tmp_path / "driver.py", tmp_path / "starts"
+    program.write_text(textwrap.dedent(LIMITED))
+    site = Site(driver=DriverJob.model_validate({"memory_mb": 50, "go_on_by": go_on_by}))
+    path = tmp_path / "driver.sbatch"
+    path.write_text(driver_job.script(tmp_path, "r1", site, ["python3", str(program), str(starts)]))
+    slurm.run("sbatch", str(path))
+    for times in (1, 2, 3):
+        wait_until(lambda: starts.exists() and len(starts.read_text().split()) == times, f"start {times}", 60)  # noqa: B023
+        # What Slurm itself does ahead of the limit; it looks only every half minute or so.
+        slurm.run("scancel", "--batch", "--signal=USR1", starts.read_text().split()[-1])
+    wait_until(lambda: len(starts.read_text().split()) == 4, "start 4", 60)
+    wait_until(lambda: not slurm.run("squeue", "--noheader"), "the queue is empty", 60)
+    assert len(set(starts.read_text().split())) == (1 if go_on_by == "requeue" else 4)
+
+
+@pytest.mark.slurm
+def test_a_run_has_one_driver_and_it_can_be_cancelled(slurm: Cluster, tmp_path: Path) -> None:
+    site = Site(python="sleep 60 #", driver=DriverJob(memory_mb=50, options={"hold": True}))
+    first = driver_job.submit(RunDir(tmp_path), "r2", site)
+    assert driver_job.submit(RunDir(tmp_path), "r2", site) == first
+    assert driver_job.cancel("r2") == [first]
+    wait_until(lambda: not slurm.run("squeue", "--noheader"), "the queue is empty")
+    assert driver_job.cancel("r2") == []
+
+
+@pytest.mark.slurm
+def test_a_wrong_profile_is_refused_with_advice(slurm: Cluster, tmp_path: Path) -> None:
+    site = Site(driver=DriverJob(partition="nowhere"))
+    with pytest.raises(EvaluationError, match="set `partition` in the site profile"):
+        driver_job.submit(RunDir(tmp_path), "r3", site)
