@@ -81,7 +81,7 @@ class _MaxPlus(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor) -> Tensor:
         best = left[:, 0, :, None] + right[:, 0, None]
-        winner = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+        winner = torch.zeros(best.shape, dtype=torch.int16, device=best.device)
         for i in range(1, left.shape[1]):
             other = left[:, i, :, None] + right[:, i, None]
             winner.masked_fill_(other > best, i)
