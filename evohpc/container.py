@@ -50,9 +50,13 @@ class Container:
 
 
 def command(
-    container: Container, binds: Sequence[Bind], environment: Mapping[str, str], program: Sequence[str]
+    container: Container,
+    binds: Sequence[Bind],
+    environment: Mapping[str, str],
+    program: Sequence[str],
+    working_folder: str = OUT,
 ) -> list[str]:
-    """Return the arguments that run `program` in a container, working in OUT.
+    """Return the arguments that run `program` in a container.
 
     Args:
         environment: all that the program sees, beside what Apptainer itself sets.
@@ -71,7 +75,7 @@ def command(
         arguments += ["--bind", str(bind)]
     for name, value in sorted(environment.items()):
         arguments += ["--env", f"{name}={value}"]
-    return [*arguments, "--pwd", OUT, str(container.image), *program]
+    return [*arguments, "--pwd", working_folder, str(container.image), *program]
 
 
 def own_environment() -> dict[str, str]:

@@ -86,7 +86,7 @@ def submit(script: Path) -> Submission:
         return Submission(Answer.LOST, message=message or f"sbatch said {done.stdout.strip()[:80]!r}")
     if _FULL.search(message):
         return Submission(Answer.FULL, message=message)
-    raise EvaluationError(f"Slurm refuses {script}: {message}; {_advice(message)}")
+    raise EvaluationError(f"Slurm refuses {script}: {message}; {advice(message)}")
 
 
 def queue(names: Collection[str] | None = None) -> list[Row]:
@@ -139,8 +139,30 @@ def max_array_size() -> int:
     Raises:
         Silence: Slurm does not answer.
     """
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]), re.MULTILINE)
-    return int(found[1]) if found else _DEFAULT_MAX_ARRAY_SIZE
+    return int(settings().get("MaxArraySize", _DEFAULT_MAX_ARRAY_SIZE))
+
+
+def settings() -> dict[str, str]:
+    """Return what slurmctld's configuration says, as `scontrol show config` prints it.
+
+    Raises:
+        Silence: Slurm does not answer.
+    """
+    return dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", _ask(["scontrol", "show", "config"]), re.MULTILINE))
+
+
+def longest_minutes(partition: str) -> int | None:
+    """Return the time limit of a partition; None if it has none.
+
+    Raises:
+        Silence: Slurm does not answer.
+    """
+    shown = _ask(["scontrol", "--oneliner", "show", "partition", partition])
+    found = re.search(r" MaxTime=(?:(\d+)-)?(\d+):(\d+):\d+", shown)
+    if found is None:
+        return None
+    days, hours, minutes = (int(text or 0) for text in found.groups())
+    return (24 * days + hours) * 60 + minutes
 
 
 def environment() -> dict[str, str]:
@@ -185,6 +207,7 @@ def _history_rows(text: str) -> Iterator[Row]:
         yield Row(job_id, int(index) if index.isdecimal() else -1, name, states.report(state))
 
 
-def _advice(message: str) -> str:
-    matches = (advice for words, advice in _ADVICE.items() if words in message.lower())
+def advice(message: str) -> str:
+    """Return what to change after such a refusal of sbatch."""
+    matches = (text for words, text in _ADVICE.items() if words in message.lower())
     return next(matches, "correct the site profile; `evohpc doctor` checks it")

@@ -42,6 +42,11 @@ class ApptainerRuntime:
         return Isolation.PROCESS if self._found.weaknesses else Isolation.CONTAINER
 
     @property
+    def has_own_network(self) -> bool:
+        """Whether a container here has a network namespace of its own; else the seccomp filter alone keeps it off."""
+        return self._host.own_network
+
+    @property
     def weaknesses(self) -> tuple[str, ...]:
         """What a candidate could do here, in words."""
         return self._found.weaknesses

@@ -1,0 +1,100 @@
+"""Whether this host can evaluate candidates and run the language model; on a cluster, ask a compute node."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from evohpc import container, lm_job
+from evohpc.config import Config
+from evohpc.container import Container
+from evohpc.doctor.base import Finding, fault, ok, warning
+from evohpc.errors import EvaluationError, LMError, StorageError
+from evohpc.records import Isolation
+from evohpc.sandbox import apptainer, image
+from evohpc.sandbox.probe import probe, require
+from evohpc.site import Site
+
+_LM_PACKAGES = ("torch", "transformers", "peft", "deepspeed")
+_COUNT_GPUS = "import torch; print(torch.cuda.device_count())"
+
+
+def examine_host(config: Config, site: Site) -> Iterator[Finding]:
+    """Look at this host."""
+    yield from _language_model(config)
+    if config.evaluation.runtime == "process":
+        yield _packages("evaluation", ("torch", "numpy", "safetensors"))
+        yield _process(config)
+    else:
+        yield from _containers(config, site)
+    if site.driver.go_on_by == "requeue" and shutil.which("scontrol") is None and shutil.which("sbatch") is None:
+        yield warning("requeue", f"no scontrol on {socket.gethostname()}", "on nodes: set driver.go_on_by to successor")
+
+
+def _language_model(config: Config) -> Iterator[Finding]:
+    if config.lm.engine == "scripted":
+        yield ok("language model", "scripted: no model is needed")
+        return
+    yield _packages("language model", _LM_PACKAGES)
+    try:
+        assert config.lm.path is not None
+        lm_job.check_model_folder(config.lm.path)
+        yield ok("model folder", str(config.lm.path))
+    except LMError as error:
+        yield fault("model folder", str(error), "set lm.path")
+
+
+def _packages(check: str, names: tuple[str, ...]) -> Finding:
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        extra = "lm" if check == "language model" else "train"
+        return fault(check, f"this Python lacks {', '.join(missing)}", f"pip install 'evohpc[{extra}]'")
+    return ok(check, f"this Python has {', '.join(names)}")
+
+
+def _process(config: Config) -> Finding:
+    try:
+        found = probe()
+        require(config.evaluation.minimum_isolation, found)
+    except EvaluationError as error:
+        return fault("isolation", str(error), "evaluate on another host, or set evaluation.runtime to apptainer")
+    if found.isolation.rank < Isolation.CONFINED.rank:
+        return warning("isolation", f"a candidate here could {', '.join(found.weaknesses)}", "prefer apptainer")
+    return ok("isolation", str(found.isolation))
+
+
+def _containers(config: Config, site: Site) -> Iterator[Finding]:
+    with tempfile.NamedTemporaryFile(prefix="evohpc-secret-") as secret:
+        try:
+            runtime = apptainer.start(site.container, Path(secret.name), config.evaluation.minimum_isolation)
+        except (EvaluationError, StorageError) as error:
+            yield fault("containers", str(error), "see docs/cluster.md, section Containers")
+            return
+    yield ok("containers", f"start, and reach isolation '{runtime.isolation}'")
+    if not runtime.has_own_network:
+        yield warning(
+            "network",
+            f"{socket.gethostname()} gives containers no network namespace of their own",
+            "a seccomp filter keeps candidates off the network instead; nothing to do",
+        )
+    if site.container.gpu != "none":
+        yield _gpu(site)
+
+
+def _gpu(site: Site) -> Finding:
+    section = site.container
+    assert section.image is not None
+    host = Container(section.apptainer, image.local_copy(section.image, section.local_folder), section.gpu)
+    command = container.command(host, (), {}, ["python3", "-c", _COUNT_GPUS], working_folder="/")
+    done = subprocess.run(command, env=container.own_environment(), capture_output=True, text=True, timeout=300)
+    count = done.stdout.strip()
+    if done.returncode or count in ("", "0"):
+        why = done.stderr.strip().rpartition("\n")[2] or "torch sees none"
+        advice = "ask for one (gres or gpus_per_node), build the image for this GPU, and compare with `nvidia-smi`"
+        return fault("GPU in containers", why, advice)
+    return ok("GPU in containers", f"torch sees {count}")

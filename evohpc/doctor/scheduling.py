@@ -1,0 +1,80 @@
+"""Whether Slurm will take the jobs of a search: `sbatch --test-only` checks everything and submits nothing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from evohpc.config import Config
+from evohpc.doctor.base import Finding, fault, ok, warning
+from evohpc.errors import EvaluationError
+from evohpc.jobs import array_script, driver_job, scheduler
+from evohpc.jobs.array_script import ArrayShape
+from evohpc.jobs.scheduler import Silence
+from evohpc.site import Site
+
+_SHORTEN = {
+    "evaluation jobs": "lower evaluation.time_limit_s or candidates_per_task, or choose another partition",
+    "driver job": "lower driver.minutes; the search goes on in the next job",
+}
+
+
+def examine_slurm(config: Config, site: Site) -> Iterator[Finding]:
+    """Look at a site as the login node sees it."""
+    try:
+        settings = scheduler.settings()
+    except (EvaluationError, Silence) as error:
+        yield fault("Slurm", str(error), "load the site's Slurm module, or set SLURM_CONF")
+        return
+    yield ok("Slurm", f"answers; arrays of up to {settings.get('MaxArraySize', '1001')} tasks")
+    with tempfile.TemporaryDirectory(prefix="evohpc-doctor-") as folder:
+        shape = ArrayShape("evohpc-doctor", 1, config.evaluation.candidates_per_task)
+        yield _test("evaluation jobs", array_script.text(Path(folder), shape, site, config.evaluation))
+        yield _test("driver job", driver_job.script(Path(folder), "doctor", site))
+    yield _accounting(site, settings)
+    yield _going_on(site, settings)
+
+
+def _test(check: str, script: str) -> Finding:
+    """Ask whether Slurm would take a script: account, partition, qos, time limit, nodes and GPUs."""
+    done = subprocess.run(
+        ["sbatch", "--test-only"], input=script, env=scheduler.environment(), capture_output=True, text=True, timeout=60
+    )
+    said = " ".join((done.stderr or done.stdout).replace("sbatch: error: ", "").replace("sbatch: ", "").split())
+    if done.returncode:
+        return fault(check, said, scheduler.advice(said))
+    partition, minutes = re.search(r"in partition (\S+)", said), re.search(r"--time=(\d+)", script)
+    if partition is None or minutes is None:
+        return ok(check, "would run")
+    return _within_limit(check, partition[1], int(minutes[1]))
+
+
+def _within_limit(check: str, partition: str, minutes: int) -> Finding:
+    """Compare with the partition's limit: unless the site enforces it, Slurm takes such a job and never starts it."""
+    longest = scheduler.longest_minutes(partition)
+    if longest is not None and minutes > longest:
+        found = f"asks for {minutes} minutes, partition {partition} allows {longest}: it would wait for ever"
+        return fault(check, found, _SHORTEN[check])
+    return ok(check, f"would run in partition {partition}")
+
+
+def _accounting(site: Site, settings: dict[str, str]) -> Finding:
+    if not settings.get("AccountingStorageType", "").endswith("none"):
+        return ok("accounting", "sacct remembers jobs that are over")
+    remembered = int(settings.get("MinJobAge", "300 sec").split()[0])
+    if remembered < 3 * site.scheduler.poll_s:
+        return warning(
+            "accounting",
+            f"none, and squeue forgets jobs after {remembered} s",
+            f"set scheduler.poll_s to at most {remembered // 3}, or ends of jobs are only noticed after settle_s",
+        )
+    return ok("accounting", f"none; squeue remembers jobs for {remembered} s, which will do")
+
+
+def _going_on(site: Site, settings: dict[str, str]) -> Finding:
+    if site.driver.go_on_by == "requeue" and settings.get("JobRequeue") == "0":
+        return warning("requeue", "the site has JobRequeue=0", "set driver.go_on_by to successor, which needs none")
+    return ok("requeue", f"the driver goes on by {site.driver.go_on_by}")
