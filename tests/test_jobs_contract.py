@@ -7,15 +7,23 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from cluster.slurm import Cluster
 from evaluating import HONEST, RUN_ID, make_run
 
 from evohpc import envelopes
+from evohpc.config import load_config
 from evohpc.jobs.base import JobRunner, TaskReport, TaskState
 from evohpc.jobs.local import LocalRunner
+from evohpc.jobs.slurm import SlurmRunner
 from evohpc.records import Attempt, EvaluationJob, Result, Status
 from evohpc.rundir import RunDir, write_atomic
+from evohpc.site import SchedulerSection, Site
 
-RUNNERS: dict[str, Callable[[Path], JobRunner]] = {"local": lambda run: LocalRunner(run, workers=2)}
+SITE = Site(scheduler=SchedulerSection(poll_s=0.3, submit_every_s=0, settle_s=2))
+RUNNERS: dict[str, Callable[[Path], JobRunner]] = {
+    "local": lambda run: LocalRunner(run, workers=2),
+    "slurm": lambda run: SlurmRunner(run, SITE, load_config(run / "config.yaml").evaluation),
+}
 SLOW = HONEST.replace(
     "        super().__init__()\n", "        super().__init__()\n        import time; time.sleep(60)\n"
 )
@@ -59,8 +67,16 @@ class Bench:
         return {result.candidate_id: result for result in found}
 
 
-@pytest.fixture(scope="module", params=RUNNERS)
+@pytest.fixture(scope="module", params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
 def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "slurm":
+            cluster: Cluster = request.getfixturevalue("bare_cluster")
+            patch.setenv("SLURM_CONF", cluster.environment()["SLURM_CONF"])
+        yield from _bench(request, tmp_path_factory)
+
+
+def _bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     run = make_run(tmp_path_factory.mktemp("jobs") / "run with 'a space")
     runner = RUNNERS[request.param](run.path)
     yield Bench(run, runner)
