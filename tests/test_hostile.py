@@ -1,7 +1,7 @@
 """Candidates that attack: each file in tests/hostile/ tries one thing, and its first line says how that must end.
 
-`honest` means the score of the same model without the attack. The letters are those of the threat list in
-docs/security.md.
+`honest` means the score of the same model without the attack, `chance` that what it hid did not help it. The letters
+name threats: F forging a score, Q using up the machine, H reaching the host or the network.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from evohpc.evaluation import Evaluator
 from evohpc.records import Isolation, Result, Status
 
 ATTACKS = sorted((Path(__file__).parent / "hostile").glob("*.py"))
-LIMIT_S = 3.0
+LIMIT_S = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +41,11 @@ def canary(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "ssh" / "id_canary"
     path.parent.mkdir()
     path.write_text("canary-in-file")
+    before = path.stat()
     yield path
     assert path.read_text() == "canary-in-file"
-    assert path.stat().st_mode & 0o777 == 0o644 or path.stat().st_mode & 0o777 == 0o600
-    assert path.stat().st_mtime > 1e9
+    assert path.stat().st_mode == before.st_mode
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda path: path.stem)
