@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from evohpc.preparation import prepare
 from evohpc.records import Attempt, EvaluationJob, Isolation, Result, Status
 from evohpc.rundir import RunDir, write_atomic
 from evohpc.sandbox import processes
+from evohpc.tasks.orders import Order, Report
 
 OWN_TASK = """
 import numpy as np
@@ -223,3 +226,17 @@ def test_one_file_without_a_run(tmp_path: Path) -> None:
     assert (result.candidate_id, result.status, result.num_params) == ("mlp", Status.TRAINED, 15210)
     with pytest.raises(TaskError, match=r"nowhere\.py: cannot read the candidate: No such file"):
         evaluate.evaluate_file(tmp_path / "nowhere.py", load_config(given))
+
+
+def test_the_worker_runs_by_itself(small_run: RunDir, tmp_path: Path) -> None:
+    # As a container runtime starts it: two folders, no fork server.
+    inputs, out = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir()
+    out.mkdir()
+    (inputs / "candidate.py").write_text(HONEST)
+    (inputs / "data.safetensors").symlink_to(small_run.train)
+    order = Order("train", "mnist1d", {"steps": 2}, seed=1, threads=1, max_params=409)
+    (inputs / "order.json").write_text(envelopes.encode(order))
+    subprocess.run([sys.executable, "-m", "evohpc.tasks.worker", str(inputs), str(out)], check=True)
+    report = envelopes.decode((out / "report.json").read_bytes(), Report)
+    assert (report.status, report.detail[:27]) == ("protocol_violation", "the model has 410 numbers, ")

@@ -9,8 +9,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,7 +30,29 @@ from evohpc.records import Status
 from evohpc.tasks import orders
 from evohpc.tasks.base import Task, load_task
 from evohpc.tasks.orders import Order
-from evohpc.tasks.worker import Progress, Refused, import_candidate
+
+
+@dataclass
+class Progress:
+    """How far a stage got: says what a failure is called."""
+
+    fault: Status = Status.BUILD_ERROR
+    seconds: dict[str, float] = field(default_factory=dict)
+    last_row: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str, fault: Status) -> Iterator[None]:
+        """Time a step; call a failure in it `fault`."""
+        self.fault = fault
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+class Refused(Exception):
+    """The candidate breaks a rule of the protocol."""
 
 
 def train(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
@@ -78,9 +105,18 @@ def _seed_all(seed: int) -> None:
     random.seed(seed)
 
 
+def _import(path: Path) -> ModuleType:
+    """Execute a candidate's source as a module of its own."""
+    module = ModuleType("candidate")
+    module.__file__ = str(path)
+    sys.modules["candidate"] = module
+    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    return module
+
+
 def _build(task: Task, inputs: Path, progress: Progress) -> nn.Module:
     with progress.step("build", Status.BUILD_ERROR):
-        return task.build(import_candidate(inputs / orders.CANDIDATE))
+        return task.build(_import(inputs / orders.CANDIDATE))
 
 
 def _keep(model: nn.Module, row: dict[str, float], path: Path, progress: Progress) -> None:

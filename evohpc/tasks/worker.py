@@ -8,57 +8,27 @@ from __future__ import annotations
 import errno
 import math
 import sys
-import time
 import traceback
-import types
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+
+import numpy as np
 
 from evohpc import envelopes
 from evohpc.records import Status
-from evohpc.tasks import orders
+from evohpc.tasks import orders, stages
 from evohpc.tasks.orders import Order, Report
-
-
-@dataclass
-class Progress:
-    """How far a stage got: says what a failure is called."""
-
-    fault: Status = Status.BUILD_ERROR
-    seconds: dict[str, float] = field(default_factory=dict)
-    last_row: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def step(self, name: str, fault: Status) -> Iterator[None]:
-        """Time a step; call a failure in it `fault`."""
-        self.fault = fault
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-
-class Refused(Exception):
-    """The candidate breaks a rule of the protocol."""
+from evohpc.tasks.stages import Progress, Refused
 
 
 def preload() -> dict[str, str]:
-    """Import what every stage needs; return the versions. Importing torch's optimizers takes as long as torch itself.
+    """Import what stages will need; return the versions. The first optimizer takes as long to import as torch itself.
 
     No backward pass and no CUDA call: both start threads, which do not survive a fork.
     """
-    import numpy as np
-    import safetensors.torch  # noqa: F401
-    import torch
     import torch._dynamo
 
-    import evohpc.tasks.mnist1d
-    import evohpc.tasks.stages  # noqa: F401
+    import evohpc.tasks.mnist1d  # noqa: F401
 
     weight = torch.nn.Parameter(torch.zeros(1))
     weight.grad = torch.zeros(1)
@@ -68,8 +38,6 @@ def preload() -> dict[str, str]:
 
 def main(inputs: Path, out: Path) -> int:
     """Run the stage that IN/order.json asks for and write OUT/report.json."""
-    from evohpc.tasks import stages
-
     warnings.simplefilter("ignore")  # "lazy modules are a new feature" in every log is no news
     order = envelopes.decode((inputs / "order.json").read_bytes(), Order)
     progress = Progress()
@@ -82,15 +50,6 @@ def main(inputs: Path, out: Path) -> int:
         report = Report(_status(error, progress.fault), _describe(error), progress.seconds, progress.last_row)
     (out / orders.REPORT).write_text(envelopes.encode(_finite(report)))
     return 0
-
-
-def import_candidate(path: Path) -> ModuleType:
-    """Execute a candidate's source as a module of its own."""
-    module = types.ModuleType("candidate")
-    module.__file__ = str(path)
-    sys.modules["candidate"] = module
-    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
-    return module
 
 
 def _status(error: BaseException, fault: Status) -> Status:
@@ -115,8 +74,7 @@ def _describe(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename.endswith(orders.CANDIDATE)]
     where = f" (line {lines[-1]})" if lines else ""
-    name = type(error).__name__
-    return f"{message}{where}" if isinstance(error, Refused) else f"{name}: {message}{where}"
+    return f"{message}{where}" if isinstance(error, Refused) else f"{type(error).__name__}: {message}{where}"
 
 
 def _finite(report: Report) -> Report:
