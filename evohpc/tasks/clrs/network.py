@@ -78,8 +78,12 @@ class Network(nn.Module):
             {f"{each.stage}_{each.name}": make_decoder(each, hidden) for each in self.hints + self.outputs}
         )
 
-    def forward(self, batch: Tensors) -> Predictions:
-        """Run the algorithm on a batch that is sorted by falling length. In training mode, permutations get noise."""
+    def forward(self, batch: Tensors, *, keep_hints: bool = True) -> Predictions:
+        """Run the algorithm on a batch that is sorted by falling length. In training mode, permutations get noise.
+
+        Args:
+            keep_hints: return the hints' logits too, which for 2,000 steps at 64 nodes are many.
+        """
         unroll = _Unroll(self, batch)
         hints: Mapping[str, Tensor] = {name: hint[0] for name, hint in batch.hints.items()}
         # A run of length 1 has no step of its own; dm-clrs takes one all the same.
@@ -91,7 +95,8 @@ class Network(nn.Module):
             if running > still:
                 outputs.append(self._decode(self.outputs, state.rows(slice(still, running))))
             logits = self._decode(self.hints, state)
-            shown.append({name: each[: int((batch.lengths > step + 1).sum())] for name, each in logits.items()})
+            if keep_hints:
+                shown.append({name: each[: int((batch.lengths > step + 1).sum())] for name, each in logits.items()})
             hints = {each.name: soft(each, logits[each.name][:still]) for each in self.hints}
         return Predictions(_joined(outputs[::-1]), _joined(shown))
 
@@ -101,7 +106,7 @@ class Network(nn.Module):
         Raises:
             FloatingPointError: a logit is not finite.
         """
-        logits = self(batch).outputs
+        logits = self(batch, keep_hints=False).outputs
         found = {each.name: answer(each, _finite(each, logits[each.name])) for each in self.outputs}
         for each in self.outputs:
             if each.kind == "permutation_pointer":
@@ -163,4 +168,4 @@ def _finite(feature: Feature, logits: Tensor) -> Tensor:
 
 
 def _joined(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([step[name] for step in steps]) for name in steps[0]}
+    return {name: torch.cat([step[name] for step in steps]) for name in (steps[0] if steps else ())}
