@@ -39,8 +39,8 @@ def install() -> Path:
 
 
 def builder(folder: Path) -> Path:
-    """Return a command that can build images here. Root lacks a capability that Apptainer wants for %post, and has it in
-    a user namespace of its own, which has no network."""
+    """Return a command that can build images here. Root lacks a capability that Apptainer wants for %post, but has it
+    in a user namespace of its own, which has no network."""
     command = folder / "apptainer"
     command.write_text(f'#!/bin/sh\nexec unshare --user --map-root-user --net --mount {install()} "$@"\n')
     command.chmod(0o755)
