@@ -125,6 +125,11 @@ def test_what_was_written_just_before_the_end_counts(tmp_path: Path) -> None:
     assert shell(tmp_path, "head -c 9000000 /dev/zero > big")["ending"] == "disk_limit"
 
 
+def test_a_flood_of_output_hides_nothing(tmp_path: Path) -> None:
+    script = f"yes & exec {sys.executable} -c 'import time; held = bytearray(b\"x\" * (400 << 20)); time.sleep(60)'"
+    assert shell(tmp_path, script, memory_bytes=300 << 20)["ending"] == "out_of_memory"
+
+
 def test_a_bounded_fork_bomb(tmp_path: Path) -> None:
     script = "import os, time\nfor _ in range(7): os.fork()\ntime.sleep(60)"
     started = time.monotonic()
