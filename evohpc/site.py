@@ -63,7 +63,8 @@ class EvaluationJobs(JobSection):
 
 
 class DriverJob(JobSection):
-    """The job that drives a search: small, no GPU, longer than its own time limit."""
+    """The job that drives a search, longer than its own time limit. The language model runs in it: ask for the GPUs,
+    cores and memory that it needs."""
 
     cpus: PositiveInt = 1
     memory_mb: PositiveInt = 4096
@@ -74,19 +75,6 @@ class DriverJob(JobSection):
     go_on_by: Literal["requeue", "successor"] = "requeue"
     """At its time limit the job requeues itself; `successor` submits a new one, where the site has JobRequeue=0 or no
     scontrol on its nodes."""
-
-
-class LMJobs(JobSection):
-    """The job that tunes the soft prompt and generates a round's completions."""
-
-    nodes: PositiveInt = 1
-    processes_per_node: PositiveInt = 1
-    """One per GPU; torchrun's --nproc-per-node."""
-    cpus: PositiveInt = 1
-    """Per node."""
-    memory_mb: PositiveInt = 16384
-    """Per node."""
-    minutes: PositiveInt = 120
 
 
 class SchedulerSection(Section):
@@ -114,7 +102,6 @@ class ContainerSection(Section):
     """Command or absolute path on the compute nodes."""
     image: Path | None = None
     """The evaluation image: a SIF, or a sandbox folder. Relative paths start at the profile's folder."""
-    lm_image: Path | None = None
     gpu: Literal["none", "nv", "rocm"] = "none"
     """Give containers the GPUs of the job: NVIDIA's (--nv) or AMD's (--rocm)."""
     local_folder: str = ""
@@ -132,7 +119,6 @@ class Site(Section):
     scheduler: SchedulerSection = SchedulerSection()
     evaluation: EvaluationJobs = EvaluationJobs()
     driver: DriverJob = DriverJob()
-    lm: LMJobs = LMJobs()
     container: ContainerSection = ContainerSection()
 
     def dump(self) -> str:
@@ -149,11 +135,8 @@ def load_site(path: Path | str) -> Site:
     path = Path(path)
     site = validate(Site, read_mapping(path, "a site profile"), path)
     container = site.container
-    images = {
-        name: _absolute(image, path.parent)
-        for name, image in (("image", container.image), ("lm_image", container.lm_image))
-    }
-    return site.model_copy(update={"container": container.model_copy(update=images)})
+    image = {"image": _absolute(container.image, path.parent)}
+    return site.model_copy(update={"container": container.model_copy(update=image)})
 
 
 def _absolute(path: Path | None, base: Path) -> Path | None:

@@ -32,7 +32,7 @@ task_options: {steps: 20, eval_every: 10}
 seeds: SEEDS
 lm: {engine: scripted}
 search: {rounds: 2, prompts_per_round: 1, samples_per_prompt: 2, survivors: 2, error_threshold: 1.0}
-evaluation: {RUNTIME time_limit_s: 120, memory_mb: 1500, disk_mb: 32, max_params: 1000000, candidates_per_task: 2}
+evaluation: {RUNTIME time_limit_s: 120, memory_mb: 1500, disk_mb: 32, max_params: 1000000}
 """
 SEEDS = {"linear": HONEST, "wide": HONEST.replace("LazyLinear(10)", "Sequential(nn.LazyLinear(24), nn.LazyLinear(10))")}
 
