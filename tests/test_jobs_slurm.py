@@ -72,7 +72,7 @@ class Search:
 
     def count(self, folder: str) -> list[int]:
         """How often each task left its trace in a folder."""
-        indices = [int(path.name.split(".")[1]) for path in (self.run / folder).glob("*")]
+        indices = [int(path.name.split(".")[1]) for path in (self.run / folder).glob("[!.]*")]
         return [indices.count(index) for index in range(self.size)]
 
     def hold(self) -> Callable[[], None]:
@@ -133,6 +133,24 @@ def test_at_most_so_many_tasks_are_queued(slurm: Cluster, tmp_path: Path) -> Non
     release()
     search.finish()
     assert search.count("done") == [1] * 6
+
+
+def test_jobs_that_have_all_their_results_are_in_nobodys_way(slurm: Cluster, tmp_path: Path) -> None:
+    first = Search(tmp_path, 2, site(QUICK.model_copy(update={"max_queued": 2})))
+    release = first.hold()
+    first.submit()
+    first.wait_running()
+    second = Search(tmp_path, 2)
+    second.runner = first.runner
+    second.submit()
+    wait_until(lambda: second.poll() and sum(second.count("started")) == 4, "the second runs, too", 30)
+    release()
+    second.finish()
+
+
+def test_a_folder_that_slurm_would_misread_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="reads a % in a path as a pattern"):
+        SlurmRunner(tmp_path / "50%", Site(), TINY)
 
 
 def test_slurm_is_asked_once_per_interval_for_the_whole_run(
@@ -404,7 +422,7 @@ def _down(cluster: Cluster, node: str) -> Iterator[None]:
 
 
 def _node(search: Search) -> str:
-    return next((search.run / "started").glob("*")).read_text()
+    return next((search.run / "started").glob("[!.]*")).read_text()
 
 
 def _arrays(cluster: Cluster, search: Search) -> set[str]:

@@ -57,10 +57,18 @@ class SlurmRunner:
         work: array_task.Work = run_array_task,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Make a runner for the run in `run`. It does not talk to Slurm yet.
+
+        Raises:
+            EvaluationError: Slurm cannot work in a folder of that name.
+        """
+        if "%" in str(run.resolve()):
+            raise EvaluationError(f"{run}: Slurm reads a % in a path as a pattern; take another run folder")
         self._run, self._site, self._evaluation = run.resolve(), site, evaluation
         self._work, self._clock = work, clock
         self._jobs: dict[str, _Job] = {}
         self._arrays: dict[str, list[Array]] = {}
+        self._wanted: set[str] = set()
         self._largest = 0
         self._has_accounting = True
         self._ask_history = False
@@ -73,6 +81,7 @@ class SlurmRunner:
         Raises:
             EvaluationError: Slurm refuses such a job, and will again.
         """
+        self._wanted.add(name)
         if name in self._jobs:
             return
         payload = json.loads(spec.read_bytes())["payload"]
@@ -87,6 +96,7 @@ class SlurmRunner:
         Raises:
             EvaluationError: Slurm refuses a job, and will again.
         """
+        self._wanted = set(sizes)  # the others have all their results, whatever Slurm still runs of them
         self._split()
         if self._clock() >= self._next_question:
             self._ask([array for name in sizes for array in self._arrays.get(name, ())])
@@ -139,7 +149,7 @@ class SlurmRunner:
 
     def _hand_over(self) -> None:
         """Call sbatch for the next array that waits for it, if it is time."""
-        waiting = [(n, a) for n, group in self._arrays.items() for a in group if self._is_due(a)]
+        waiting = [(name, array) for name, array in self._wanted_arrays() if self._is_due(array)]
         if waiting and self._clock() >= self._next_submission:
             self._sbatch(*waiting[0])
 
@@ -150,8 +160,11 @@ class SlurmRunner:
         return limit is None or self._queued() + array.size <= limit
 
     def _queued(self) -> int:
-        known = [array for group in self._arrays.values() for array in group if array.job_id or array.doubtful_since]
+        known = [array for _, array in self._wanted_arrays() if array.job_id or array.doubtful_since is not None]
         return sum(report.state is not TaskState.ENDED for array in known for report in array.reports)
+
+    def _wanted_arrays(self) -> list[tuple[str, Array]]:
+        return [(name, array) for name, group in self._arrays.items() if name in self._wanted for array in group]
 
     def _sbatch(self, name: str, array: Array) -> None:
         array.refresh()
@@ -190,6 +203,7 @@ class SlurmRunner:
         if not asked:
             return
         before = [list(array.reports) for array in asked]
+        self._ask_history &= any(array.is_missing_tasks for array in asked)
         try:
             self._take_history(asked) if self._ask_history else self._take_queue(asked)
         except Silence as silence:
