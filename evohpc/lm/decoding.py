@@ -1,0 +1,181 @@
+"""Draws the completions of many prompts together.
+
+A prompt is computed once and its keys and values given to each of its samples. A row that ends leaves the batch and the
+next sample takes its place, of whatever prompt. Neither changes any row: its numbers depend on its own prompt only
+(`PackedLinear`), and its noise on its own seed and step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from evohpc.errors import LMError
+from evohpc.lm.model import LanguageModel
+from evohpc.lm.sampling import distribution, draw, uniforms
+from evohpc.lm.slots import Slots
+from evohpc.lm.stopping import Transcript, heal
+from evohpc.records import Completion, Prompt, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How completions are drawn; the fields of `LMRequest` of these names."""
+
+    batch_size: int
+    max_new_tokens: int
+    top_k: int = 0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Prefix:
+    """A prompt that has been computed."""
+
+    prompt: Prompt
+    healed: str
+    length: int
+    cache: DynamicCache
+    logits: Tensor
+    """[1, vocabulary]; only tokens that repeat `healed` have a finite one."""
+
+
+@dataclass
+class _Row:
+    """A completion that is being drawn."""
+
+    prompt: int
+    sample: Sample
+    transcript: Transcript
+    noise: list[float]
+    tokens: list[int] = field(default_factory=list)
+
+    def completion(self, stop: str) -> Completion:
+        return Completion(self.prompt, self.sample.index, self.transcript.text, len(self.tokens), stop)
+
+
+class Decoder:
+    """Draws completions with one model, soft prompt and `Settings`."""
+
+    def __init__(self, lm: LanguageModel, soft_prompt: Tensor | None, settings: Settings) -> None:
+        """`soft_prompt` is [virtual tokens, hidden size]; None shows the prompt alone."""
+        self._lm = lm
+        self._soft_prompt = soft_prompt
+        self._settings = settings
+        self._slots = Slots(settings.batch_size)
+        self._rows: list[_Row] = []
+
+    @torch.inference_mode()
+    def draw(
+        self, prompts: Sequence[Prompt], on_step: Callable[[int], None] = lambda rows: None
+    ) -> Iterator[list[Completion]]:
+        """Yield completions as they end, until each sample of each prompt has one.
+
+        Args:
+            on_step: called with the number of tokens drawn, after each step.
+
+        Raises:
+            LMError: a prompt is longer than the model allows.
+        """
+        waiting = self._starts(prompts)
+        is_waiting = True
+        while is_waiting or self._rows:
+            ended: list[Completion] = []
+            while is_waiting and len(self._rows) < self._settings.batch_size:
+                start = next(waiting, None)
+                is_waiting = start is not None
+                if start is not None:
+                    ended += self._start(*start)
+            if self._rows:
+                on_step(len(self._rows))
+                ended += self._step()
+            if ended:
+                yield ended
+
+    def prefill(self, prompt: Prompt) -> _Prefix:
+        """Compute a prompt once for all of its samples.
+
+        Raises:
+            LMError: it is longer than the model allows.
+        """
+        ids, healed = heal(self._lm.tokenizer, prompt.text)
+        inputs = self._lm.embed(ids)
+        if self._soft_prompt is not None:
+            inputs = torch.cat([self._soft_prompt[None].to(inputs), inputs], dim=1)
+        length = inputs.shape[1]
+        self._check_length(prompt, length)
+        cache = DynamicCache(config=self._lm.model.config)
+        answer = self._lm.model(inputs_embeds=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return _Prefix(prompt, healed, length, cache, self._mend(answer.logits[:, -1].float(), healed))
+
+    def _starts(self, prompts: Sequence[Prompt]) -> Iterator[tuple[_Prefix, Sample]]:
+        for prompt in prompts:
+            if prompt.samples:
+                prefix = self.prefill(prompt)
+                yield from ((prefix, sample) for sample in prompt.samples)
+
+    def _start(self, prefix: _Prefix, sample: Sample) -> list[Completion]:
+        """Draw a completion's first token; let it into the batch unless that ended it."""
+        transcript = Transcript(self._lm.tokenizer, prefix.prompt.text, prefix.healed)
+        row = _Row(prefix.prompt.index, sample, transcript, uniforms(sample.seed, self._settings.max_new_tokens))
+        token = self._draw(prefix.logits, [row])[0]
+        if stop := self._add(row, token):
+            return [row.completion(stop)]
+        self._slots.admit(prefix.cache, prefix.length)
+        self._rows.append(row)
+        return []
+
+    def _step(self) -> list[Completion]:
+        """Draw one token for every row; return the completions that it ended."""
+        last = torch.tensor([row.tokens[-1] for row in self._rows], device=self._lm.device)
+        tokens = self._draw(self._slots.step(self._lm.model, last), self._rows)
+        stops = [self._add(row, token) for row, token in zip(self._rows, tokens, strict=True)]
+        ended = []
+        for place in reversed(range(len(stops))):
+            if stop := stops[place]:
+                ended.append(self._rows[place].completion(stop))
+                self._rows[place] = self._rows[self._slots.release(place)]
+                self._rows.pop()
+        return ended
+
+    def _draw(self, logits: Tensor, rows: Sequence[_Row]) -> list[int]:
+        settings, device = self._settings, logits.device
+        temperatures = torch.tensor([row.sample.temperature for row in rows], device=device)
+        noise = torch.tensor([row.noise[len(row.tokens)] for row in rows], dtype=torch.float64, device=device)
+        weights = distribution(logits, temperatures, top_k=settings.top_k, top_p=settings.top_p)
+        tokens: list[int] = draw(weights, noise).tolist()
+        return tokens
+
+    def _add(self, row: _Row, token: int) -> str:
+        """Append a token to a row; return why it ends there, or ''."""
+        row.tokens.append(token)
+        if token in self._lm.stop_ids:
+            return "eos"
+        if row.transcript.add(token):
+            return "class_end"
+        return "length" if len(row.tokens) == self._settings.max_new_tokens else ""
+
+    def _mend(self, logits: Tensor, healed: str) -> Tensor:
+        if not healed:
+            return logits
+        texts = self._lm.tokenizer.batch_decode([[token] for token in range(len(self._lm.tokenizer))])
+        allowed = [token for token, text in enumerate(texts) if text.startswith(healed)]
+        mended = torch.full_like(logits, -torch.inf)
+        mended[:, allowed] = logits[:, allowed]
+        return mended
+
+    def _check_length(self, prompt: Prompt, length: int) -> None:
+        config = self._lm.model.config.get_text_config()
+        limit = getattr(config, "max_position_embeddings", None)
+        if any(kind == "sliding_attention" for kind in getattr(config, "layer_types", None) or ()):
+            limit = min(limit or config.sliding_window, config.sliding_window)
+        needed = length + self._settings.max_new_tokens
+        if limit is not None and needed > limit:
+            raise LMError(
+                f"prompt {prompt.index} needs {needed} tokens with its completion, the model takes {limit}: "
+                "lower lm.max_new_tokens or search.examples_per_prompt"
+            )

@@ -1,0 +1,139 @@
+"""Loads a Hugging Face causal LM folder, offline, and makes it fast where torch leaves speed on the table."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from evohpc.errors import LMError
+from evohpc.lm import attention
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A frozen causal LM with its tokenizer."""
+
+    model: Any
+    """A transformers causal LM in evaluation mode; no parameter of it requires a gradient."""
+    tokenizer: Any
+    """A transformers tokenizer with a Rust backend."""
+    stop_ids: frozenset[int]
+    """Tokens that end a completion: end-of-sequence and all other special tokens."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.model.device)
+
+    def embed(self, ids: list[int]) -> Tensor:
+        """Return the input embeddings of token ids.
+
+        Shape: [1, len(ids), hidden size], in the model's dtype.
+        """
+        vectors: Tensor = self.model.get_input_embeddings()(torch.tensor([ids], device=self.device))
+        return vectors
+
+
+def configure_torch(threads: int) -> None:
+    """Fix what results depend on beside the weights: the number of threads and deterministic kernels."""
+    if threads:
+        torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Filling every fresh tensor costs a tenth of a decoding step, and nothing here reads uninitialised memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # cuBLAS is deterministic with a fixed workspace only (CUDA toolkit documentation, "Results reproducibility").
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def load(folder: Path, dtype: str) -> LanguageModel:
+    """Load a model folder; nothing is downloaded.
+
+    Args:
+        dtype: of the weights; on a CPU that cannot compute in it they are widened to float32.
+
+    Raises:
+        LMError: the folder does not hold a causal LM with a fast tokenizer.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    attention.register()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=_usable(getattr(torch, dtype)), attn_implementation=attention.NAME, local_files_only=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise LMError(f"{folder} cannot be loaded as a Hugging Face causal LM: {_first_line(error)}") from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise LMError(f"{folder} has no fast tokenizer (tokenizer.json); save it with transformers' AutoTokenizer")
+    model.requires_grad_(False).eval()
+    if torch.cuda.is_available():
+        model.to("cuda")
+    return LanguageModel(model, tokenizer, _stop_ids(model, tokenizer))
+
+
+def pack(model: nn.Module) -> None:
+    """Store the weights of all linear layers in the layout that oneDNN multiplies with, in place.
+
+    The unpacked layout is converted on every call, which at a few rows costs as much as the product. Afterwards the
+    model can only be run forwards.
+    """
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Linear and child.weight.device.type == "cpu" and _can_pack(child.weight.dtype):
+                setattr(parent, name, PackedLinear(child))
+
+
+class PackedLinear(nn.Module):
+    """`nn.Linear` with its weight in oneDNN's own layout; forward only.
+
+    Each row of the result depends on its own row of the input only, bit for bit, whatever the number of rows (2 or
+    more): `tests/lm/test_model.py` holds this.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _TYPICAL_ROWS)
+        self.bias = linear.bias
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Shape: [..., in features] -> [..., out features]."""
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, self.packed, self.bias, "none", [], "")
+        return product
+
+
+_TYPICAL_ROWS = 32
+
+
+def _usable(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype to compute in: without hardware support a narrow type is many times slower than float32."""
+    if torch.cuda.is_available() or _can_pack(dtype):
+        return dtype
+    return torch.float32
+
+
+def _can_pack(dtype: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if dtype == torch.float16:
+        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+    return dtype == torch.float32
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    declared = [getattr(model.generation_config, "eos_token_id", None), tokenizer.eos_token_id]
+    ids = {number for entry in declared for number in (entry if isinstance(entry, list) else [entry])}
+    return frozenset((ids | set(tokenizer.all_special_ids)) - {None})
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

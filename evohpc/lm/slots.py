@@ -1,0 +1,134 @@
+"""The keys and values of the rows that are decoded together: a transformers cache with a place for each row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache
+from transformers.cache_utils import CacheLayerMixin
+
+_GROW_BY = 64
+"""Tokens. Storage is only as long as the longest row needs: batched matrix products copy operands that are a slice of
+something longer."""
+
+
+class Slots:
+    """Room for `rows` sequences; the first `count` places are taken.
+
+    A row's keys and values never depend on who its neighbours are; only its place may change.
+    """
+
+    def __init__(self, rows: int, *, minimum: int = 2) -> None:
+        """`minimum` rows are always computed, taken or not: with one row alone, some matrix kernels sum in another
+        order."""
+        self.rows = max(rows, minimum)
+        self.count = 0
+        self.length = 0
+        """Tokens that there is storage for."""
+        self.positions = torch.zeros(self.rows, dtype=torch.long)
+        """Tokens in each row; the next one goes there."""
+        self._minimum = minimum
+        self._cache: Cache | None = None
+
+    def admit(self, prefix: DynamicCache, length: int) -> None:
+        """Start a row at place `count` with the keys and values of a prompt of `length` tokens."""
+        if self._cache is None:
+            self._cache = Cache(layers=[_Layer(self, layer.keys, layer.values) for layer in prefix.layers])
+            self.positions = self.positions.to(prefix.layers[0].keys.device)
+        self._fit(length + 1)
+        self.positions[self.count] = length
+        for mine, theirs in zip(self._cache.layers, prefix.layers, strict=True):
+            mine.keys[self.count, :, :length] = theirs.keys[0]
+            mine.values[self.count, :, :length] = theirs.values[0]
+        self.count += 1
+
+    def release(self, place: int) -> int:
+        """End the row at `place`, where the last row moves; return the place that the last row had."""
+        assert self._cache is not None
+        last = self.count = self.count - 1
+        self.positions[place] = self.positions[last]
+        for layer in self._cache.layers:
+            layer.keys[place] = layer.keys[last]
+            layer.values[place] = layer.values[last]
+        self.positions[last] = 0
+        return last
+
+    def step(self, model: Any, tokens: Tensor) -> Tensor:
+        """Append one token to every row and return what the model says comes next.
+
+        Shape: [count] -> [count, vocabulary].
+        """
+        width = max(self.count, self._minimum)
+        positions = self.positions[:width]
+        self._fit(int(positions.max()) + 1)
+        padded = torch.zeros(width, 1, dtype=torch.long, device=tokens.device)
+        padded[: self.count, 0] = tokens
+        logits: Tensor = model(
+            input_ids=padded,
+            position_ids=positions[:, None],
+            attention_mask=self._mask(positions, model.dtype),
+            past_key_values=self._cache,
+            use_cache=True,
+        ).logits
+        self.positions[: self.count] += 1
+        return logits[: self.count, -1]
+
+    def _fit(self, length: int) -> None:
+        if length > self.length:
+            self.length = -(-length // _GROW_BY) * _GROW_BY
+            assert self._cache is not None
+            for layer in self._cache.layers:
+                layer.grow(self.length)
+
+    def _mask(self, positions: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the additive mask that hides what a row has not written.
+
+        Shape: [rows, 1, 1, length].
+        """
+        hidden = torch.arange(self.length, device=positions.device) > positions[:, None]
+        return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, -torch.inf)[
+            :, None, None
+        ]
+
+
+class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers is not typed
+    """Keys and values of one layer.
+
+    Shape: [rows, key heads, length, width].
+    """
+
+    def __init__(self, slots: Slots, keys: Tensor, values: Tensor) -> None:
+        super().__init__()
+        self._slots = slots
+        self.keys = keys.new_zeros(slots.rows, keys.shape[1], 0, keys.shape[3])
+        self.values = values.new_zeros(slots.rows, values.shape[1], 0, values.shape[3])
+        self.is_initialized = True
+
+    def grow(self, length: int) -> None:
+        """Make room for `length` tokens a row. What is unused must be finite: it is multiplied by zero."""
+        missing = (0, 0, 0, length - self.keys.shape[2])
+        self.keys = torch.nn.functional.pad(self.keys, missing)
+        self.values = torch.nn.functional.pad(self.values, missing)
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write each row's new key and value at its own position; return all of them."""
+        width = key_states.shape[0]
+        rows = torch.arange(width, device=key_states.device)
+        positions = self._slots.positions[:width]
+        self.keys[rows, :, positions] = key_states[:, :, 0]
+        self.values[rows, :, positions] = value_states[:, :, 0]
+        return self.keys[:width], self.values[:width]
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing is left to do."""
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._slots.length, 0
+
+    def get_seq_length(self) -> int:
+        return self._slots.length - 1
+
+    def get_max_length(self) -> int:
+        return -1
