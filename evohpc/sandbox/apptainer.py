@@ -19,7 +19,7 @@ from evohpc import container, envelopes
 from evohpc.container import Container
 from evohpc.errors import EvaluationError
 from evohpc.records import Isolation
-from evohpc.sandbox import container_probe, image, processes, supervise
+from evohpc.sandbox import contained, container_probe, image, processes, supervise
 from evohpc.sandbox.base import Ending, Limits, Outcome, Stage
 from evohpc.sandbox.contained import READY, Contained
 from evohpc.sandbox.container_probe import Found, ProbeOrder
@@ -118,25 +118,7 @@ def _run(host: Container, more: Sequence[str], stage: Stage) -> Outcome:
     supervise.prepare()
     others = processes.children(os.getpid())
     with _laid_out(stage) as inputs:
-        package = Path(__file__).resolve().parent.parent
-        binds = container.binds(inputs, stage.inputs, stage.out.resolve(), package, more)
-        launch = envelopes.encode(Contained(stage.entry, stage.limits, stage.threads))
-        # PYTHONPATH has this package only; -P: not the working folder, which is the candidate's.
-        environment = {"PYTHONPATH": container.EVOHPC, "PYTHONDONTWRITEBYTECODE": "1"}
-        program = ["python3", "-P", "-s", "-W", "ignore", "-m", "evohpc.sandbox.contained", launch]
-        arguments = container.command(host, binds, environment, program)
-        log, log_end = os.pipe()
-        try:
-            child = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=log_end,
-                stderr=log_end,
-                env=container.own_environment(),
-                start_new_session=True,
-            )
-        finally:
-            os.close(log_end)
+        child, log = _launch(_arguments(host, more, stage, inputs))
         try:
             _wait_for_start(log)
             oom_kills = processes.oom_kills()
@@ -146,6 +128,33 @@ def _run(host: Container, more: Sequence[str], stage: Stage) -> Outcome:
             processes.kill_descendants(os.getpid(), others)
             child.returncode = child.returncode or 0  # it was reaped there
             os.close(log)
+
+
+def _arguments(host: Container, more: Sequence[str], stage: Stage, inputs: Path) -> list[str]:
+    package = Path(__file__).resolve().parent.parent
+    binds = container.binds(inputs, stage.inputs, stage.out.resolve(), package, more)
+    launch = envelopes.encode(Contained(stage.entry, stage.limits, stage.threads))
+    # PYTHONPATH has this package only; -P: not the working folder, which is the candidate's.
+    environment = {"PYTHONPATH": container.EVOHPC, "PYTHONDONTWRITEBYTECODE": "1"}
+    program = ["python3", "-P", "-s", "-W", "ignore", "-m", contained.__name__, launch]
+    return container.command(host, binds, environment, program)
+
+
+def _launch(arguments: list[str]) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a container; return it with the read end of its output."""
+    log, log_end = os.pipe()
+    try:
+        child = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=log_end,
+            stderr=log_end,
+            env=container.own_environment(),
+            start_new_session=True,
+        )
+    finally:
+        os.close(log_end)
+    return child, log
 
 
 def _seen_through(outcome: Outcome, oom_kill: bool) -> Outcome:

@@ -33,18 +33,9 @@ def local_copy(image: Path, folder: str) -> Path:
         )
     if not folder or image.is_dir():
         return image
-    place = Path(os.path.expandvars(folder))
-    if "$" in str(place):
-        raise EvaluationError(f"container.local_folder is {folder!r}, and that variable is not set on this node")
-    status = image.stat()
-    private = place / f"evohpc-{os.getuid()}"
+    status, private = image.stat(), _private_folder(folder)
     copy = private / f"{image.stem}-{status.st_size}-{status.st_mtime_ns}{image.suffix}"
     try:
-        private.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if private.stat().st_uid != os.getuid():
-            raise EvaluationError(
-                f"{private} belongs to somebody else; set container.local_folder to a folder of yours"
-            )
         _copy_once(image, copy)
     except OSError as error:
         raise storage_error(copy, error) from error
@@ -68,6 +59,20 @@ def digest(image: Path) -> str:
     if os.access(image.parent, os.W_OK):
         write_atomic(kept, f"{known} for {key}\n")
     return known
+
+
+def _private_folder(folder: str) -> Path:
+    place = Path(os.path.expandvars(folder))
+    if "$" in str(place):
+        raise EvaluationError(f"container.local_folder is {folder!r}, and that variable is not set on this node")
+    private = place / f"evohpc-{os.getuid()}"
+    try:
+        private.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(private, error) from error
+    if private.stat().st_uid != os.getuid():
+        raise EvaluationError(f"{private} belongs to somebody else; set container.local_folder to a folder of yours")
+    return private
 
 
 def _copy_once(image: Path, copy: Path) -> None:
