@@ -74,10 +74,18 @@ class LocalLMJob:
         # In this order: a job that completes the file between the two questions has ended well.
         code = None if self._process is None else self._process.poll()
         if _is_complete(self._request):
+            self._reap()
             return True
         if self._process is not None and code is None:
             return False
         raise LMError(_what_happened(self._request, code, self._log_start))
+
+    def _reap(self) -> None:
+        """Give a job that has written all it had to a moment to end by itself, and its memory back."""
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_WITHIN_S)
+        self.cancel()
 
     def cancel(self) -> None:
         """See `LMJob.cancel`."""

@@ -162,7 +162,7 @@ class Decoder:
     def _mend(self, logits: Tensor, healed: str) -> Tensor:
         if not healed:
             return logits
-        texts = self._lm.tokenizer.batch_decode([[token] for token in range(len(self._lm.tokenizer))])
+        texts = self._lm.tokenizer.batch_decode([[token] for token in self._lm.vocabulary])
         allowed = [token for token, text in enumerate(texts) if text.startswith(healed)]
         mended = torch.full_like(logits, -torch.inf)
         mended[:, allowed] = logits[:, allowed]

@@ -73,14 +73,12 @@ def answer(path: Path) -> None:
     model.configure_torch(request.threads)
     with _telling(f"loading {request.model_path}"):
         lm = model.load(Path(request.model_path), request.dtype)
-    try:
-        if ranks.WORLD_SIZE > 1:
-            ranks.initialize()
-        soft_prompt = _soft_prompt(lm, request, round)
-        model.pack(lm.model)
-        _generate(lm, soft_prompt, request, round)
-    finally:
-        ranks.shut_down()
+    if ranks.WORLD_SIZE > 1:
+        ranks.initialize()
+    soft_prompt = _soft_prompt(lm, request, round)
+    model.pack(lm.model)
+    _generate(lm, soft_prompt, request, round)
+    ranks.wait_for_all()
 
 
 def _soft_prompt(lm: LanguageModel, request: LMRequest, round: RoundDir) -> Tensor | None:

@@ -29,6 +29,11 @@ class LanguageModel:
     def device(self) -> torch.device:
         return torch.device(self.model.device)
 
+    @property
+    def vocabulary(self) -> range:
+        """Token ids that have a text and an embedding."""
+        return range(min(len(self.tokenizer), self.model.get_input_embeddings().num_embeddings))
+
     def embed(self, ids: list[int]) -> Tensor:
         """Return the input embeddings of token ids.
 

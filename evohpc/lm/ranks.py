@@ -26,9 +26,3 @@ def wait_for_all() -> None:
     """Return when all ranks are here."""
     if WORLD_SIZE > 1:
         torch.distributed.barrier()
-
-
-def shut_down() -> None:
-    """Leave the process group, if there is one."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()

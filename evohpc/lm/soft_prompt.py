@@ -11,6 +11,7 @@ import json
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,14 +126,17 @@ def prepare(lm: LanguageModel, tuning: Tuning, start: Tensor | None) -> Any:
         num_virtual_tokens=tuning.virtual_tokens,
         prompt_tuning_init=PromptTuningInit.RANDOM,
     )
-    peft_model = get_peft_model(lm.model, config)
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.23 by an old name.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        peft_model = get_peft_model(lm.model, config)
     if start is not None and len(start) != tuning.virtual_tokens:
         raise LMError(
-            f"the last soft prompt has {len(start)} virtual tokens, the config asks for {tuning.virtual_tokens}"
+            f"the last soft prompt has {len(start)} virtual tokens, tuning.virtual_tokens asks for {tuning.virtual_tokens}"
         )
     initial = _sampled_vocabulary(lm, tuning) if start is None else start
     weight = peft_model.prompt_encoder.default.embedding.weight
-    weight.data = initial.to(weight.device, torch.float32)
+    weight.data = initial.to(weight.device, torch.float32, copy=True)
     return peft_model
 
 
@@ -166,7 +170,7 @@ def encode(lm: LanguageModel, example: TuningExample) -> Encoded:
 
 def _sampled_vocabulary(lm: LanguageModel, tuning: Tuning) -> Tensor:
     special = set(lm.tokenizer.all_special_ids)
-    ordinary = [token for token in range(len(lm.tokenizer)) if token not in special]
+    ordinary = [token for token in lm.vocabulary if token not in special]
     drawn = _rng(tuning.seed, 0).choice(ordinary, tuning.virtual_tokens)
     return lm.embed(drawn.tolist())[0].detach().float()
 

@@ -1,0 +1,98 @@
+import pytest
+import torch
+
+from evohpc.errors import LMError
+from evohpc.lm.decoding import Decoder, Settings
+from evohpc.lm.model import LanguageModel, pack
+from evohpc.records import Completion, Prompt, Sample
+
+# No newline at the end: a model of random weights hardly ever indents, so its class would end at once.
+TEXTS = ("class Model(nn.Module):", "x = 1\nclass Model(nn.Module):", "a")
+
+
+def prompts(temperature: float = 0.8, samples: int = 4) -> list[Prompt]:
+    return [
+        Prompt(i, text, (), tuple(Sample(j, 100 * i + j, temperature) for j in range(samples)))
+        for i, text in enumerate(TEXTS)
+    ]
+
+
+def drawn(
+    lm: LanguageModel, asked: list[Prompt], rows: int = 5, new: int = 24, soft: torch.Tensor | None = None
+) -> dict[tuple[int, int], Completion]:
+    completions = [c for ended in Decoder(lm, soft, Settings(rows, new)).draw(asked) for c in ended]
+    found = {(c.prompt, c.sample): c for c in completions}
+    assert len(found) == len(completions) == sum(len(p.samples) for p in asked)
+    return found
+
+
+def test_no_completion_depends_on_its_batch(lm):
+    pack(lm.model)
+    together = drawn(lm, prompts(), rows=12)
+    assert len({c.text for c in together.values()}) > 6
+    assert drawn(lm, prompts(), rows=5) == together
+    assert drawn(lm, prompts(), rows=1) == together
+    assert drawn(lm, list(reversed(prompts())), rows=3) == together
+
+
+def test_a_restart_draws_only_what_is_missing_and_the_same(lm):
+    pack(lm.model)
+    whole = drawn(lm, prompts())
+    rest = [Prompt(p.index, p.text, (), p.samples[1::2]) for p in prompts()]
+    assert drawn(lm, rest) == {place: c for place, c in whole.items() if place[1] % 2}
+
+
+def test_greedy_completions_are_those_of_transformers(lm):
+    ids = lm.tokenizer(TEXTS[1], return_tensors="pt").input_ids
+    theirs = lm.model.generate(ids, max_new_tokens=24, do_sample=False, pad_token_id=0)[0, ids.shape[1] :]
+    pack(lm.model)
+    tokens: list[int] = []
+
+    class Recorder(Decoder):
+        def _add(self, row, token):
+            tokens.append(token)
+            return "length" if super()._add(row, token) == "length" else ""
+
+    asked = [Prompt(0, TEXTS[1], (), (Sample(0, 1, 0.0),))]
+    list(Recorder(lm, None, Settings(2, 24)).draw(asked))
+    assert tokens == theirs.tolist()
+
+
+def test_logits_of_every_step_are_those_of_a_plain_forward_pass(lm):
+    seen: list[torch.Tensor] = []
+    tokens: list[int] = []
+
+    class Recorder(Decoder):
+        def _draw(self, logits, rows):
+            seen.append(logits)
+            return super()._draw(logits, rows)
+
+        def _add(self, row, token):
+            tokens.append(token)
+            return super()._add(row, token)
+
+    next(Recorder(lm, None, Settings(3, 16)).draw([Prompt(0, TEXTS[0], (), (Sample(0, 1, 1.0),))]))
+    shown = lm.tokenizer(TEXTS[0]).input_ids
+    with torch.inference_mode():
+        plain = lm.model(input_ids=torch.tensor([shown + tokens])).logits[0, len(shown) - 1 :]
+    steps = min(len(seen), len(plain))
+    assert steps > 3
+    torch.testing.assert_close(torch.cat(seen)[:steps], plain[:steps], rtol=1e-4, atol=1e-4)
+
+
+def test_the_soft_prompt_changes_what_is_generated(lm):
+    soft = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
+    plain, tuned = (Decoder(lm, s, Settings(2, 8)).prefill(prompts()[0]) for s in (None, soft))
+    assert tuned.length == plain.length + 4
+    assert (tuned.logits - plain.logits).abs().max() > 0.01
+    assert drawn(lm, prompts(), soft=soft) != drawn(lm, prompts())
+
+
+def test_a_prompt_that_is_too_long_is_named(lm):
+    with pytest.raises(LMError, match="prompt 0 needs 6.* tokens .* takes 512"):
+        list(Decoder(lm, None, Settings(2, 24)).draw([Prompt(0, "x" * 600, (), (Sample(0, 0, 1.0),))]))
+
+
+def test_length_and_end_tokens_are_told_apart(lm):
+    stops = {c.stop for c in drawn(lm, prompts(temperature=3.0, samples=40), rows=40, new=60).values()}
+    assert stops >= {"eos", "length"}

@@ -1,0 +1,146 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from test_soft_prompt import tuning
+
+from evohpc.envelopes import encode
+from evohpc.errors import LMError
+from evohpc.lm import generate, journal, soft_prompt
+from evohpc.lm.generate import TUNING, answer
+from evohpc.records import LMRequest, Prompt, Sample
+from evohpc.rundir import RoundDir, RunDir
+
+
+def request(model_folder, **changes) -> LMRequest:
+    prompts = tuple(
+        Prompt(i, f"class A{i}:", (), tuple(Sample(j, 10 * i + j, 0.8) for j in range(3))) for i in range(2)
+    )
+    values = {
+        "schema": 1,
+        "run_id": "r",
+        "round": 0,
+        "model_path": str(model_folder),
+        "dtype": "float32",
+        "threads": 1,
+        "batch_size": 4,
+        "max_new_tokens": 12,
+        "top_k": 0,
+        "top_p": 1.0,
+        "soft_prompt": None,
+        "deepspeed_config": {},
+        "tuning": None,
+        "prompts": prompts,
+    }
+    return LMRequest(**{**values, **changes})
+
+
+def write(run, asked: LMRequest) -> RoundDir:
+    round = RunDir(run).round(asked.round)
+    round.path.mkdir(parents=True, exist_ok=True)
+    round.request.write_text(encode(asked))
+    return round
+
+
+def answered(run, asked: LMRequest) -> bytes:
+    round = write(run, asked)
+    answer(round.request)
+    return round.completions.read_bytes()
+
+
+def test_a_request_is_answered_in_order_and_always_the_same(tmp_path, model_folder):
+    asked = request(model_folder)
+    first = answered(tmp_path / "a", asked)
+    assert [(c["prompt"], c["sample"]) for c in map(json.loads, first.splitlines())] == journal.places(asked)
+    assert answered(tmp_path / "b", asked) == first
+
+
+@pytest.mark.parametrize("kept", range(6))
+def test_what_was_finished_is_kept_and_the_rest_comes_out_the_same(tmp_path, model_folder, kept):
+    asked = request(model_folder)
+    whole = answered(tmp_path / "a", asked)
+    lines = whole.splitlines(keepends=True)
+    torn = b"".join(lines[:kept]) + lines[kept][:-9]
+    round = write(tmp_path / "b", asked)
+    round.completions.write_bytes(torn)
+    answer(round.request)
+    assert round.completions.read_bytes() == whole
+
+
+def test_a_complete_request_loads_no_model(tmp_path, model_folder):
+    asked = request(model_folder)
+    answered(tmp_path, asked)
+    before = (tmp_path / "rounds/000/completions.jsonl").stat()
+    write(tmp_path, replace(asked, model_path="/nowhere"))
+    answer(tmp_path / "rounds/000/request.json")
+    assert (tmp_path / "rounds/000/completions.jsonl").stat() == before
+
+
+def test_tuning_leaves_a_prompt_its_curve_and_other_completions(tmp_path, model_folder):
+    plain = answered(tmp_path / "a", request(model_folder))
+    tuned = answered(tmp_path / "b", request(model_folder, tuning=tuning()))
+    record = json.loads((tmp_path / "b/rounds/000" / TUNING).read_text())
+    assert record["outcome"] == "tuned"
+    assert len(record["losses"]) == 8
+    assert soft_prompt.load(tmp_path / "b/rounds/000/soft_prompt").shape == (4, 32)
+    assert tuned != plain
+
+
+def test_the_next_round_continues_from_this_ones_prompt(tmp_path, model_folder):
+    answered(tmp_path, request(model_folder, tuning=tuning()))
+    first = soft_prompt.load(tmp_path / "rounds/000/soft_prompt")
+    follow = tuning(start_from="rounds/000/soft_prompt", learning_rate=1e-6)
+    answered(tmp_path, request(model_folder, round=1, tuning=follow))
+    torch.testing.assert_close(soft_prompt.load(tmp_path / "rounds/001/soft_prompt"), first, rtol=0, atol=1e-4)
+
+
+def test_a_prompt_that_was_tuned_is_not_tuned_again(tmp_path, model_folder, monkeypatch):
+    asked = request(model_folder, tuning=tuning())
+    whole = answered(tmp_path, asked)
+    (tmp_path / "rounds/000/completions.jsonl").unlink()
+    monkeypatch.setattr(soft_prompt, "tune", lambda *_: pytest.fail("tuned again"))
+    assert answered(tmp_path, asked) == whole
+
+
+def test_a_tuning_that_fails_goes_on_untuned_and_says_so(tmp_path, model_folder, monkeypatch):
+    plain = answered(tmp_path / "a", request(model_folder))
+
+    def fail(*_):
+        raise soft_prompt.TuningFailed("the loss is nan in epoch 0")
+
+    monkeypatch.setattr(soft_prompt, "tune", fail)
+    asked = request(model_folder, tuning=tuning())
+    assert answered(tmp_path / "b", asked) == plain
+    record = json.loads((tmp_path / "b/rounds/000" / TUNING).read_text())
+    assert (record["outcome"], record["detail"]) == ("failed", "the loss is nan in epoch 0")
+    assert not (tmp_path / "b/rounds/000/soft_prompt").exists()
+    monkeypatch.setattr(soft_prompt, "tune", lambda *_: pytest.fail("a restart must not try again"))
+    (tmp_path / "b/rounds/000/completions.jsonl").unlink()
+    assert answered(tmp_path / "b", asked) == plain
+
+
+def test_what_other_ranks_finished_before_a_crash_is_kept(tmp_path, model_folder):
+    asked = request(model_folder)
+    whole = answered(tmp_path / "a", asked)
+    round = write(tmp_path / "b", asked)
+    (round.path / "completions.rank1.jsonl").write_bytes(whole.splitlines(keepends=True)[4])
+    answer(round.request)
+    assert round.completions.read_bytes() == whole
+    assert not list(round.path.glob("*.rank*"))
+
+
+@pytest.mark.parametrize(("content", "problem"), [(None, "No such file"), ("{}", "not a valid LMRequest")])
+def test_a_request_that_cannot_be_read_is_named(tmp_path, content, problem):
+    path = tmp_path / "request.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(LMError, match=f"request.json: .*{problem}"):
+        answer(path)
+
+
+def test_an_error_is_the_last_line_and_the_exit_code(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["generate", str(tmp_path / "none.json")])
+    assert generate.main() == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+    assert torch.get_num_threads() >= 1

@@ -1,0 +1,224 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evohpc import lm_job
+from evohpc.envelopes import encode
+from evohpc.errors import LMError
+from evohpc.lm import journal
+from evohpc.lm_job import LocalLMJob, check_model_folder, progress, read_completions
+from evohpc.records import LMRequest, Prompt, Sample
+from evohpc.rundir import RoundDir
+from evohpc.scripted_lm import ScriptedLMJob, mutate
+
+PROGRAM = "class Model(nn.Module):\n    def __init__(self):\n        self.out = nn.LazyLinear(10)\n"
+PROMPT = f'"""Metrics:\n{{}}\n"""\n{PROGRAM}\n"""Metrics:\n{{}}\n"""\nclass Model(nn.Module):\n'
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    sys.path.insert(0, str(Path(__file__).parent / "lm"))
+    from tiny_lm import write_tiny_lm
+
+    folder = tmp_path_factory.mktemp("model")
+    write_tiny_lm(folder)
+    return folder
+
+
+def ask(run: Path, model: Path, *, samples: int = 3, new: int = 12) -> Path:
+    """Write a request; return its path."""
+    prompts = tuple(
+        Prompt(i, PROMPT.rstrip("\n"), (), tuple(Sample(j, 10 * i + j, 0.8) for j in range(samples))) for i in range(2)
+    )
+    request = LMRequest(1, "r", 0, str(model), "float32", 1, 4, new, 0, 1.0, None, {}, None, prompts)
+    path = run / "rounds" / "000" / "request.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(encode(request))
+    return path
+
+
+def load(path: Path) -> LMRequest:
+    return lm_job._load(path)
+
+
+def finish(job, timeout: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not job.poll():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(params=["local", "scripted"])
+def job(request):
+    job = LocalLMJob() if request.param == "local" else ScriptedLMJob()
+    yield job
+    job.cancel()
+
+
+def test_a_job_completes_its_request_in_order(job, tmp_path, tiny_model):
+    path = ask(tmp_path, tiny_model)
+    assert progress(path) == (0, 6)
+    job.start(path)
+    finish(job)
+    assert progress(path) == (6, 6)
+    completions = read_completions(RoundDir(path.parent).completions, load(path))
+    assert [(c.prompt, c.sample) for c in completions] == [(p, s) for p in range(2) for s in range(3)]
+
+
+def test_starting_again_changes_nothing(job, tmp_path, tiny_model):
+    path = ask(tmp_path, tiny_model)
+    job.start(path)
+    job.start(path)
+    finish(job)
+    before = RoundDir(path.parent).completions.read_bytes()
+    job.start(path)
+    assert job.poll()
+    assert RoundDir(path.parent).completions.read_bytes() == before
+
+
+def test_the_same_request_gets_the_same_answer(job, tmp_path, tiny_model):
+    answers = []
+    for name in ("a", "b"):
+        path = ask(tmp_path / name, tiny_model)
+        job.start(path)
+        finish(job)
+        answers.append(RoundDir(path.parent).completions.read_bytes())
+    assert answers[0] == answers[1]
+
+
+def test_cancelling_twice_or_before_the_start_is_fine(job, tmp_path, tiny_model):
+    job.cancel()
+    job.start(ask(tmp_path, tiny_model))
+    job.cancel()
+    job.cancel()
+
+
+def test_a_cancelled_job_leaves_no_process_and_can_go_on(tmp_path, tiny_model):
+    path = ask(tmp_path, tiny_model)
+    job = LocalLMJob()
+    job.start(path)
+    pid = job._process.pid
+    job.cancel()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(pid, 0)
+    job.start(path)
+    finish(job)
+    assert progress(path) == (6, 6)
+
+
+def test_a_job_killed_in_the_middle_comes_out_the_same(tmp_path, tiny_model):
+    job = LocalLMJob()
+    whole = ask(tmp_path / "whole", tiny_model, samples=20, new=150)
+    job.start(whole)
+    finish(job)
+    path = ask(tmp_path / "killed", tiny_model, samples=20, new=150)
+    job.start(path)
+    while progress(path)[0] < 5:
+        time.sleep(0.002)
+        assert job._process.poll() is None
+    os.killpg(job._process.pid, signal.SIGKILL)
+    job._process.wait()
+    assert 5 <= progress(path)[0] < 40
+    with pytest.raises(LMError, match=r"killed, most likely for want of memory .* its log is .*lm\.log"):
+        job.poll()
+    job.start(path)
+    finish(job)
+    assert RoundDir(path.parent).completions.read_bytes() == RoundDir(whole.parent).completions.read_bytes()
+
+
+def test_a_job_that_fails_says_why_and_where_its_log_is(tmp_path):
+    job = LocalLMJob()
+    job.start(ask(tmp_path, tmp_path / "no model"))
+    with pytest.raises(LMError, match=r"failed: .*no model cannot be loaded as .*; its log is .*logs/lm\.log"):
+        finish(job)
+
+
+def test_a_job_dies_with_its_driver(tmp_path, tiny_model):
+    path = ask(tmp_path, tiny_model, samples=400, new=200)
+    script = (
+        "import sys, time; from pathlib import Path; from evohpc.lm_job import LocalLMJob\n"
+        f"job = LocalLMJob(); job.start(Path({str(path)!r})); print(job._process.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as driver:
+        pid = int(driver.stdout.readline())
+        while progress(path)[0] == 0:
+            time.sleep(0.05)
+        driver.kill()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_an_incomplete_file_is_refused_with_its_first_gap(tmp_path, tiny_model):
+    path = ask(tmp_path, tiny_model)
+    job = ScriptedLMJob()
+    job.start(path)
+    completions = RoundDir(path.parent).completions
+    completions.write_bytes(b"".join(completions.read_bytes().splitlines(keepends=True)[:4]))
+    with pytest.raises(LMError, match="2 completions are missing, the first is prompt 1, sample 1"):
+        read_completions(completions, load(path))
+
+
+@pytest.mark.parametrize("damage", [b'{"prompt":0', b"\x00\x00\x00\n", b'{"prompt":7,"sample":0}\n', b"[]\n"])
+def test_what_is_damaged_or_foreign_does_not_count(tmp_path, tiny_model, damage):
+    path = ask(tmp_path, tiny_model)
+    ScriptedLMJob().start(path)
+    completions = RoundDir(path.parent).completions
+    lines = completions.read_bytes().splitlines(keepends=True)
+    completions.write_bytes(b"".join(lines[:2]) + damage)
+    assert progress(path) == (2, 6)
+    assert len(journal.recover(completions, load(path))) == 2
+    assert completions.read_bytes() == b"".join(lines[:2])
+
+
+def test_scripted_children_are_mutants_copies_and_broken_programs():
+    children = [mutate(PROMPT, seed) for seed in range(200)]
+    body = PROGRAM.partition("\n")[2]
+    assert children == [mutate(PROMPT, seed) for seed in range(200)]
+    assert len(set(children)) > 10
+    assert 5 <= children.count(body) <= 50
+    assert 5 <= sum(child.endswith("(") for child in children) <= 50
+    assert sum("LazyLinear(" in child and child != body for child in children) > 60
+
+
+def test_scripted_texts_are_used_in_turn(tmp_path, tiny_model):
+    path = ask(tmp_path, tiny_model)
+    ScriptedLMJob(texts=["    a\n", "    b\n"]).start(path)
+    found = read_completions(RoundDir(path.parent).completions, load(path))
+    assert [c.text.strip() for c in found] == ["a", "b"] * 3
+
+
+def test_a_whole_model_folder_passes(tiny_model):
+    check_model_folder(tiny_model)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "problem"),
+    [
+        ("config.json", "has no config.json"),
+        ("model.safetensors", "has no weights"),
+        ("tokenizer*", "has no tokenizer"),
+    ],
+)
+def test_what_a_model_folder_lacks_is_named(tmp_path, tiny_model, lacks, problem):
+    for file in tiny_model.iterdir():
+        if not file.match(lacks):
+            (tmp_path / file.name).symlink_to(file)
+    with pytest.raises(LMError, match=f"{problem}.*evohpc fetch-lm"):
+        check_model_folder(tmp_path)
+
+
+def test_a_missing_model_folder_and_a_missing_shard_are_named(tmp_path, tiny_model):
+    with pytest.raises(LMError, match="none is missing; lm.path must name"):
+        check_model_folder(tmp_path / "none")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-2.safetensors"}}))
+    with pytest.raises(LMError, match=r"has no model-2\.safetensors"):
+        check_model_folder(tmp_path)
