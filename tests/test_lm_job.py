@@ -216,7 +216,7 @@ def test_what_a_model_folder_lacks_is_named(tmp_path, tiny_model, lacks, problem
 
 
 def test_a_missing_model_folder_and_a_missing_shard_are_named(tmp_path, tiny_model):
-    with pytest.raises(LMError, match="none is missing; lm.path must name"):
+    with pytest.raises(LMError, match=r"none is missing; lm.path must name"):
         check_model_folder(tmp_path / "none")
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-2.safetensors"}}))

@@ -131,9 +131,8 @@ def prepare(lm: LanguageModel, tuning: Tuning, start: Tensor | None) -> Any:
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         peft_model = get_peft_model(lm.model, config)
     if start is not None and len(start) != tuning.virtual_tokens:
-        raise LMError(
-            f"the last soft prompt has {len(start)} virtual tokens, tuning.virtual_tokens asks for {tuning.virtual_tokens}"
-        )
+        asked = tuning.virtual_tokens
+        raise LMError(f"the last soft prompt has {len(start)} virtual tokens, tuning.virtual_tokens asks for {asked}")
     initial = _sampled_vocabulary(lm, tuning) if start is None else start
     weight = peft_model.prompt_encoder.default.embedding.weight
     weight.data = initial.to(weight.device, torch.float32, copy=True)

@@ -89,7 +89,7 @@ def test_the_soft_prompt_changes_what_is_generated(lm):
 
 
 def test_a_prompt_that_is_too_long_is_named(lm):
-    with pytest.raises(LMError, match="prompt 0 needs 6.* tokens .* takes 512"):
+    with pytest.raises(LMError, match=r"prompt 0 needs 6.* tokens .* takes 512"):
         list(Decoder(lm, None, Settings(2, 24)).draw([Prompt(0, "x" * 600, (), (Sample(0, 0, 1.0),))]))
 
 

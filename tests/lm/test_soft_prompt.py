@@ -60,7 +60,7 @@ def test_the_first_loss_is_that_of_the_untuned_prompt_on_the_completions_alone(l
     start = soft_prompt.virtual_tokens(soft_prompt.prepare(lm, tuning(), None))
     total, count = 0.0, 0
     for example in EXAMPLES:
-        ids = lm.tokenizer(example.prompt + example.completion).input_ids + [lm.tokenizer.eos_token_id]
+        ids = [*lm.tokenizer(example.prompt + example.completion).input_ids, lm.tokenizer.eos_token_id]
         first = len(lm.tokenizer(example.prompt).input_ids)
         logits = lm.model(inputs_embeds=torch.cat([start[None], lm.embed(ids)], 1)).logits[0, 4:]
         each = torch.nn.functional.cross_entropy(logits[first - 1 : -1], torch.tensor(ids[first:]), reduction="sum")
@@ -95,7 +95,7 @@ def test_running_out_of_memory_fails_the_tuning(lm, monkeypatch):
 
 
 def test_a_prompt_of_another_length_is_refused(lm):
-    with pytest.raises(LMError, match="has 3 virtual tokens, tuning.virtual_tokens asks for 4"):
+    with pytest.raises(LMError, match=r"has 3 virtual tokens, tuning.virtual_tokens asks for 4"):
         tuned(lm, tuning(), torch.zeros(3, 32))
 
 
