@@ -160,7 +160,7 @@ class Driver:
         self.lm.start(path)
         while not self.lm.poll():
             self._tell(asked.round, "generate", *lm_job.progress(path))
-            self._pause(SLOWEST_POLL_S, cancel=self.lm.cancel)
+            self._pause(SLOWEST_POLL_S)
 
     def _evaluate(self, round: int) -> None:
         ledger, evaluation = self.ledger, self.ledger.config.evaluation
@@ -184,14 +184,15 @@ class Driver:
             dispatch.bury()
             self._tell_evaluation(round, len(pending), tuple(dispatch.held))
             delay = FASTEST_POLL_S if arrived else min(1.5 * delay, SLOWEST_POLL_S)
-            self._pause(delay, cancel=self.runner.close)
+            self._pause(delay)
 
-    def _pause(self, seconds: float, *, cancel: Callable[[], None]) -> None:
+    def _pause(self, seconds: float) -> None:
         self.lease.beat()
         if time.monotonic() >= self._next_snapshot:
             self.snapshot()
         if self.wait(seconds):
-            cancel()
+            self.lm.close()
+            self.runner.close()
             self.snapshot()
             raise Stopped
 

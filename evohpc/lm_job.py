@@ -45,6 +45,9 @@ class LMJob(Protocol):
     def cancel(self) -> None:
         """End the job with all its processes; what it finished is kept."""
 
+    def close(self) -> None:
+        """Release this process's own resources. A local job ends with it; a scheduler's job goes on."""
+
 
 class LocalLMJob:
     """An `LMJob` as a subprocess of this machine. It ends with the driver, however that ends."""
@@ -98,6 +101,10 @@ class LocalLMJob:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_END_WITHIN_S)
                 break
+
+    def close(self) -> None:
+        """See `LMJob.close`."""
+        self.cancel()
 
 
 def read_completions(path: Path, request: LMRequest) -> list[Completion]:

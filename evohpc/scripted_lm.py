@@ -41,6 +41,9 @@ class ScriptedLMJob:
     def cancel(self) -> None:
         """See `LMJob.cancel`."""
 
+    def close(self) -> None:
+        """See `LMJob.close`."""
+
     def _answer(self, asked: LMRequest) -> list[Completion]:
         drawn = [(prompt, sample) for prompt in asked.prompts for sample in prompt.samples]
         return [self._complete(number, *place) for number, place in enumerate(drawn)]

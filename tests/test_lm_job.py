@@ -58,7 +58,7 @@ def finish(job, timeout: float = 60.0) -> None:
 def job(request):
     job = LocalLMJob() if request.param == "local" else ScriptedLMJob()
     yield job
-    job.cancel()
+    job.close()
 
 
 def test_a_job_completes_its_request_in_order(job, tmp_path, tiny_model):
@@ -92,19 +92,21 @@ def test_the_same_request_gets_the_same_answer(job, tmp_path, tiny_model):
     assert answers[0] == answers[1]
 
 
-def test_cancelling_twice_or_before_the_start_is_fine(job, tmp_path, tiny_model):
-    job.cancel()
+@pytest.mark.parametrize("end", ["cancel", "close"])
+def test_ending_it_twice_or_before_the_start_is_fine(job, end, tmp_path, tiny_model):
+    getattr(job, end)()
     job.start(ask(tmp_path, tiny_model))
-    job.cancel()
-    job.cancel()
+    getattr(job, end)()
+    getattr(job, end)()
 
 
-def test_a_cancelled_job_leaves_no_process_and_can_go_on(tmp_path, tiny_model):
+@pytest.mark.parametrize("end", ["cancel", "close"])
+def test_a_local_job_that_was_ended_leaves_no_process_and_can_go_on(end, tmp_path, tiny_model):
     path = ask(tmp_path, tiny_model)
     job = LocalLMJob()
     job.start(path)
     pid = job._process.pid
-    job.cancel()
+    getattr(job, end)()
     with pytest.raises(ProcessLookupError):
         os.killpg(pid, 0)
     job.start(path)
