@@ -1,1 +1,48 @@
-"""evohpc: a language model as the mutation and crossover operator of a search over neural-network code."""
+"""EvoPrompting on Slurm: a language model as the operator of an evolutionary search over neural-network code.
+
+The public names, at most ten. They are loaded when first used, so that `import evohpc` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evohpc.config import Config, load_config
+    from evohpc.errors import EvohpcError
+    from evohpc.records import Candidate, Result, Status, TaskInterface
+    from evohpc.search import Search
+    from evohpc.tasks.base import Score, Splits
+
+__all__ = [
+    "Candidate",
+    "Config",
+    "EvohpcError",
+    "Result",
+    "Score",
+    "Search",
+    "Splits",
+    "Status",
+    "TaskInterface",
+    "load_config",
+]
+
+_HOMES = {
+    "config": ("Config", "load_config"),
+    "errors": ("EvohpcError",),
+    "records": ("Candidate", "Result", "Status", "TaskInterface"),
+    "search": ("Search",),
+    "tasks.base": ("Score", "Splits"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"evohpc.{module}"), name)
+    raise AttributeError(f"module 'evohpc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -25,13 +25,17 @@ from evohpc import lm_job
 from evohpc.config import Config, load_config
 from evohpc.errors import ConfigError, RunFolderError, TaskError
 from evohpc.rundir import RunDir, write_atomic
+from evohpc.site import Site
 
 CHANGEABLE = ("search.rounds", "evaluation.workers", "evaluation.retries", "evaluation.minimum_isolation")
 """What may change while a search goes on: no earlier result depends on it. Rounds may only grow."""
 
 
-def create(run: RunDir, config: Config) -> None:
+def create(run: RunDir, config: Config, site: Site | None = None) -> None:
     """Make a run folder.
+
+    Args:
+        site: where the search is to run as Slurm jobs; None for this machine.
 
     Raises:
         RunFolderError: the folder holds something else.
@@ -42,6 +46,8 @@ def create(run: RunDir, config: Config) -> None:
     for path in sorted(config.seeds.glob("*.py")):
         write_atomic(run.seeds / path.name, path.read_bytes())
     write_atomic(run.config, frozen.model_copy(update={"seeds": run.seeds.resolve()}).dump())
+    if site is not None:
+        write_atomic(run.site, site.dump())
     write_atomic(run.provenance, json.dumps(_provenance(run, config), indent=1) + "\n")
 
 
@@ -66,8 +72,8 @@ def run_id(run: RunDir) -> str:
         raise RunFolderError(f"{run.provenance}: damaged: {error}") from None
 
 
-def reconfigure(run: RunDir, config: Config) -> None:
-    """Accept a config that is given again for a run that exists.
+def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
+    """Accept a config, and a site, that are given again for a run that exists.
 
     Raises:
         RunFolderError: it differs where results already depend on it, so this is another search.
@@ -84,12 +90,14 @@ def reconfigure(run: RunDir, config: Config) -> None:
     if changes:
         new = {key: now for key, _, now in changes}
         write_atomic(run.config, _updated(old, new).dump())
+    if site is not None:
+        write_atomic(run.site, site.dump())
 
 
 def _check(run: RunDir, config: Config) -> None:
     if run.path.exists() and not run.path.is_dir():
         raise RunFolderError(f"{run.path} is a file; a run needs a folder")
-    ours = {run.config.name, run.seeds.name, run.task_file.name}
+    ours = {run.config.name, run.site.name, run.seeds.name, run.task_file.name}
     strangers = sorted(p.name for p in run.path.glob("[!.]*") if p.name not in ours) if run.path.is_dir() else []
     if strangers:
         raise RunFolderError(f"{run.path} holds other files ({', '.join(strangers[:3])}); take a new folder")

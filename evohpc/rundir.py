@@ -6,6 +6,7 @@ RUN/
   provenance.json        run id, versions, git commit, host
   search.db              the ledger; one writer (store.py)
   snapshots/search.db    a verified copy; what every reader opens
+  progress.json          what the driver did last, for `evohpc status`
   lease/<epoch>.json     who drives (lease.py)
   seeds/*.py, task.py    frozen copies: the run does not depend on files outside it, but for the LM
   data/                  task.json, train.safetensors, inputs.safetensors; given to candidates
@@ -130,6 +131,11 @@ class RunDir:
     @property
     def snapshot(self) -> Path:
         return self.path / "snapshots" / "search.db"
+
+    @property
+    def progress(self) -> Path:
+        """What the driver last told its observer; for people only, nothing depends on it."""
+        return self.path / "progress.json"
 
     @property
     def lease(self) -> Path:

@@ -62,9 +62,27 @@ class EvaluationJobs(JobSection):
     """Asked on top of the candidates' time limits, for starting and scoring."""
 
 
+class LMJobs(JobSection):
+    """The jobs that run the language model, one a round."""
+
+    cpus: PositiveInt = 4
+    memory_mb: PositiveInt = 16_384
+    minutes: PositiveInt = 240
+    """Time limit of one job. What it drew until then is kept, and the next one draws the rest."""
+    processes: PositiveInt = 1
+    """Processes that torchrun starts, all on one node; one for each GPU."""
+    image: Path | None = None
+    """The LM image (containers/lm.def), a SIF or a sandbox folder; relative paths start at the profile's folder. null:
+    the jobs run the Python named by `python`, which then needs the extra `lm`."""
+    requeue: bool = True
+    """Let Slurm start a job again that a preemption or a node failure ended. false: evohpc submits a new one."""
+    retries: Annotated[int, Field(ge=0)] = 3
+    """New jobs in a row that bring the completions no further before the search stops with an error."""
+
+
 class DriverJob(JobSection):
-    """The job that drives a search, longer than its own time limit. The language model runs in it: ask for the GPUs,
-    cores and memory that it needs."""
+    """The job that drives a search, longer than its own time limit. Unless the profile has a section `lm`, the language
+    model runs in it, too: then ask for the GPUs, cores and memory that it needs."""
 
     cpus: PositiveInt = 1
     memory_mb: PositiveInt = 4096
@@ -119,6 +137,9 @@ class Site(Section):
     scheduler: SchedulerSection = SchedulerSection()
     evaluation: EvaluationJobs = EvaluationJobs()
     driver: DriverJob = DriverJob()
+    lm: LMJobs | None = None
+    """With this section, even an empty one, the language model runs in Slurm jobs of its own; without, in the driver's
+    job."""
     container: ContainerSection = ContainerSection()
 
     def dump(self) -> str:
@@ -134,9 +155,12 @@ def load_site(path: Path | str) -> Site:
     """
     path = Path(path)
     site = validate(Site, read_mapping(path, "a site profile"), path)
-    container = site.container
-    image = {"image": _absolute(container.image, path.parent)}
-    return site.model_copy(update={"container": container.model_copy(update=image)})
+    sections = {name: section for name in ("container", "lm") if (section := getattr(site, name)) is not None}
+    return site.model_copy(update={name: _absolute_image(part, path.parent) for name, part in sections.items()})
+
+
+def _absolute_image(section: BaseModel, base: Path) -> BaseModel:
+    return section.model_copy(update={"image": _absolute(section.image, base)})
 
 
 def _absolute(path: Path | None, base: Path) -> Path | None:

@@ -17,13 +17,12 @@ import submitit
 from submitit.core.utils import DelayedSubmission
 
 from evohpc.config import EvaluationConfig
+from evohpc.jobs.arrays import SCRIPT
+from evohpc.jobs.script import claim
 from evohpc.rundir import write_atomic
 from evohpc.site import Site
 
 PICKLE = "task.pkl"
-SCRIPT = "array.sh"
-CLAIM = "claim"
-"""A link whose target is the id of the job array that does this work; made by its first task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +83,14 @@ def _options(site: Site, config: EvaluationConfig) -> dict[str, str | int | bool
 
 
 def _setup(folder: Path) -> list[str]:
-    """Fence off a second array with the same work (its sbatch was taken for lost), and make the worker find its pickle.
+    """Fence off a second array with the same work, and make the worker find its pickle.
 
     A worker that was killed while it wrote its own result leaves a file that makes it fail after a requeue.
     """
     here = shlex.quote(str(folder))
     task = f"{here}/${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
     return [
-        f'ln -sT "$SLURM_ARRAY_JOB_ID" {here}/{CLAIM} 2>/dev/null',
-        f'if [ "$(readlink {here}/{CLAIM})" != "$SLURM_ARRAY_JOB_ID" ]; then',
-        f'  echo "job array $(readlink {here}/{CLAIM}) does this work; nothing to do for $SLURM_ARRAY_JOB_ID"; exit 0',
-        "fi",
+        *claim(folder, "SLURM_ARRAY_JOB_ID"),
         f"ln -sfT {PICKLE} {task}_submitted.pkl",
         f"rm -f {task}_0_result.pkl.save_tmp",
     ]

@@ -15,19 +15,20 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evohpc.jobs.array_script import CLAIM, SCRIPT
 from evohpc.jobs.base import TaskReport, TaskState
 from evohpc.jobs.scheduler import Row
+from evohpc.jobs.script import CLAIM
 from evohpc.records import Status
 from evohpc.rundir import write_atomic, write_once
 
+SCRIPT = "array.sh"
 _CANCELLED = "cancelled"
 _UNKNOWN = TaskReport(TaskState.ENDED, Status.LOST, "Slurm does not know its job any more")
 
 
 @dataclass
 class Array:
-    """One Slurm job array."""
+    """One Slurm job array; a single job is one of size 1."""
 
     name: str
     """Slurm's job name."""
@@ -35,6 +36,8 @@ class Array:
     first: int
     """Task of the EvaluationJob that is index 0 here."""
     size: int
+    script: str = SCRIPT
+    """Name of what sbatch gets, in the folder."""
     job_id: str = field(default="", init=False)
     """Of the array that does the work, '' if none is known."""
     doubtful_since: float | None = None
@@ -49,7 +52,7 @@ class Array:
     @property
     def was_handed_over(self) -> bool:
         """Whether sbatch may have been called."""
-        return (self.folder / SCRIPT).exists()
+        return (self.folder / self.script).exists()
 
     @property
     def is_over(self) -> bool:
@@ -78,7 +81,7 @@ class Array:
 
     def forget(self) -> None:
         """Take note that sbatch was called and refused it."""
-        (self.folder / SCRIPT).unlink(missing_ok=True)
+        (self.folder / self.script).unlink(missing_ok=True)
 
     def end(self, reason: str) -> None:
         """Call all its tasks over."""
@@ -131,10 +134,14 @@ def fence_off(round: Path, name: str) -> None:
     """
     for plan in round.glob(f"slurm/{name}/plan.json"):
         for k in range(len(json.loads(plan.read_text()))):
-            folder = plan.parent / str(k)
-            folder.mkdir(exist_ok=True)
-            with contextlib.suppress(FileExistsError):
-                (folder / CLAIM).symlink_to(_CANCELLED)
+            claim_for_nobody(plan.parent / str(k))
+
+
+def claim_for_nobody(folder: Path) -> None:
+    """Claim one array, unless it is claimed: if its job starts later, that ends at once."""
+    folder.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (folder / CLAIM).symlink_to(_CANCELLED)
 
 
 def belongs(job_name: str, names: Collection[str]) -> bool:

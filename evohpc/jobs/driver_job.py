@@ -16,10 +16,11 @@ from evohpc import container
 from evohpc.config import Config
 from evohpc.container import Container
 from evohpc.errors import EvaluationError
-from evohpc.jobs import array_script, scheduler
+from evohpc.jobs import array_script, arrays, scheduler
 from evohpc.jobs.array_script import ArrayShape
 from evohpc.jobs.base import TaskState
 from evohpc.jobs.scheduler import Answer, Silence
+from evohpc.jobs.script import directives
 from evohpc.rundir import RunDir, write_atomic
 from evohpc.site import Site
 
@@ -61,7 +62,7 @@ def script(run: Path, run_id: str, site: Site, program: Sequence[str] = ()) -> s
     chain = site.driver.go_on_by == "successor"
     return _TEMPLATE.format(
         run=run,
-        options=_directives(_options(run, run_id, site)),
+        options=directives(_options(run, run_id, site)),
         successor=f"successor=$(sbatch --parsable {shlex.quote(str(own))})\n" if chain else "",
         setup="".join(f"{line}\n" for line in site.driver.setup),
         program=shlex.join(program or [python, "-m", "evohpc", "run", str(run)]),
@@ -112,7 +113,7 @@ def preview(run: Path, run_id: str, site: Site, config: Config) -> str:
     children = config.search.prompts_per_round * config.search.samples_per_prompt
     tasks = -(-children // evaluation.candidates_per_task)
     shape = ArrayShape(f"{run_id}-000-00", tasks, evaluation.candidates_per_task)
-    array = f"sbatch {folder / array_script.SCRIPT}   (in several parts if the site's MaxArraySize is below {tasks})"
+    array = f"sbatch {folder / arrays.SCRIPT}   (in several parts if the site's MaxArraySize is below {tasks})"
     parts = {
         f"sbatch {run / 'driver.sbatch'}": script(run, run_id, site),
         array: array_script.text(folder, shape, site, evaluation),
@@ -149,11 +150,6 @@ def _options(run: Path, run_id: str, site: Site) -> Mapping[str, str | int | boo
         **({"mem": f"{driver.memory_mb}M"} if driver.ask_memory else {}),
         **driver.sbatch_options(),
     }
-
-
-def _directives(options: Mapping[str, str | int | bool]) -> str:
-    lines = [name if value is True else f"{name}={shlex.quote(str(value))}" for name, value in options.items()]
-    return "\n".join(f"#SBATCH --{line}" for line in lines)
 
 
 def _find(name: str) -> str:

@@ -25,7 +25,7 @@ _ADVICE = {
     "account": "set `account` in the site profile; `sacctmgr show assoc user=$USER` lists yours",
     "partition": "set `partition` in the site profile; `sinfo` lists them",
     "qos": "set `qos` in the site profile; `sacctmgr show assoc user=$USER format=qos` lists yours",
-    "time limit": "lower evaluation.time_limit_s or candidates_per_task, or change the partition: `sinfo -o '%P %l'`",
+    "time limit": "ask for less time (`minutes`, evaluation.time_limit_s) or another partition: `sinfo -o '%P %l'`",
     "node configuration": "no node of the partition has so many CPUs, such GPUs or so much memory",
     "gres": "correct `gres` or `gpus_per_node` in the site profile; `sinfo -o '%P %G'` lists them",
     "array": "the site's MaxArraySize or MaxSubmitJobs shrank; set `scheduler.max_queued` in the site profile",

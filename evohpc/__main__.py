@@ -1,0 +1,5 @@
+"""`python -m evohpc` is `evohpc`."""
+
+from evohpc.cli import main
+
+main()

@@ -1,0 +1,52 @@
+"""The command line: parse, call, print.
+
+Data goes to stdout, all else to stderr. Exit codes: 0 done, 1 failed with one readable sentence, 2 usage, 85 asked to
+stop by a scheduler with more to do (see jobs/driver_job.py), 130 stopped by Ctrl-C. Everything heavy is imported by the
+command that needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from evohpc.cli import driving, making, reading
+from evohpc.errors import EvohpcError
+
+_EPILOG = """\b
+Examples:
+  evohpc fetch-lm models/qwen2.5-coder-0.5b-instruct
+  evohpc run runs/first configs/quickstart.yaml
+  evohpc status runs/first
+  evohpc submit runs/mnist1d configs/mnist1d.yaml --site slurm/mysite.yaml
+"""
+
+
+@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="evohpc", message="%(version)s")
+def evohpc() -> None:
+    """EvoPrompting on Slurm: a language model evolves neural-network code.
+
+    A search lives in a run folder (RUN). Start it with `run` on this machine or with `submit` on a cluster; the same
+    command goes on after any interruption.
+    """
+
+
+for module in (driving, reading, making):
+    for command in module.COMMANDS:
+        evohpc.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend is one sentence."""
+    try:
+        evohpc(prog_name="evohpc")
+    except EvohpcError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        sys.exit(1)

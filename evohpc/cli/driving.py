@@ -1,0 +1,209 @@
+"""Commands that change a run: run, submit, cancel, retry, rebuild."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from evohpc.cli.shared import config_argument, overrides_option, run_argument, site_option, stdout_console
+from evohpc.errors import ConfigError, RunFolderError
+
+if TYPE_CHECKING:
+    from evohpc.cli.progress import Display
+    from evohpc.search import Search
+    from evohpc.site import Site
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  evohpc run runs/first configs/quickstart.yaml
+  evohpc run runs/first                                   goes on with it
+  evohpc run runs/first configs/quickstart.yaml --set search.rounds=5"""
+)
+@run_argument
+@config_argument
+@overrides_option
+@site_option
+def run(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> None:
+    """Start a search, or go on with it.
+
+    Drives the search in RUN to its end. Ctrl-C stops it cleanly; nothing is lost, however it ends.
+    """
+    from evohpc.cli.progress import Display
+    from evohpc.driver import Stopped
+
+    with Display() as display, _stop_signals(display) as stop, _search(run, config, overrides, site) as search:
+        try:
+            search.run(observe=display.observe, stop=stop.event, waiting=display.note)
+        except Stopped:
+            display.note(f"stopped; nothing is lost. Go on with: evohpc run {run}")
+            sys.exit(stop.exit_code)
+    _print_end(run)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  evohpc submit runs/mnist1d configs/mnist1d.yaml --site slurm/mysite.yaml --dry-run
+  evohpc submit runs/mnist1d configs/mnist1d.yaml --site slurm/mysite.yaml
+  evohpc submit runs/mnist1d                              goes on with it"""
+)
+@run_argument
+@config_argument
+@overrides_option
+@site_option
+@click.option(
+    "--dry-run", is_flag=True, help="Print every sbatch script and apptainer command; make and submit nothing."
+)
+def submit(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None, dry_run: bool) -> None:
+    """Have a Slurm job drive the search in RUN."""
+    from evohpc.jobs import driver_job
+
+    if dry_run:
+        click.echo(_preview(run, config, overrides, site), nl=False)
+        return
+    with _search(run, config, overrides, site) as search:
+        profile = search.site
+        if profile is None:
+            raise ConfigError(f"{run} has no site profile yet; name one: evohpc submit {run} --site slurm/mysite.yaml")
+        job_id = driver_job.submit(search.folder, search.run_id, profile)
+    click.echo(job_id)
+    click.echo(f"job {job_id} drives {run}; watch it: evohpc status {run}", err=True)
+
+
+@click.command()
+@run_argument
+def cancel(run: Path) -> None:
+    """End the Slurm jobs of a search. What is finished is kept; `evohpc submit RUN` goes on."""
+    from evohpc.jobs import driver_job
+    from evohpc.search import Search
+
+    search = Search.open(run)
+    if search.site is None:
+        raise RunFolderError(f"{run} does not run on Slurm; stop its driver with Ctrl-C, or `kill` its process")
+    ids = driver_job.cancel(search.run_id)
+    search.cancel_jobs()
+    click.echo(
+        f"ended the driver ({', '.join(ids) or 'none ran'}) and its job arrays; go on: evohpc submit {run}", err=True
+    )
+
+
+@click.command()
+@run_argument
+def retry(run: Path) -> None:
+    """Try candidates again that nodes failed.
+
+    Candidates of the open round that used up their attempts by machine faults get another set of attempts."""
+    from evohpc.rebuild import retry as retry_candidates
+    from evohpc.rundir import RunDir
+
+    count = retry_candidates(RunDir(run))
+    click.echo(f"{count} candidates will be tried again; go on: evohpc run {run} (or submit)", err=True)
+
+
+@click.command()
+@run_argument
+def rebuild(run: Path) -> None:
+    """Make RUN/search.db anew from its files."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from evohpc.rebuild import rebuild as rebuild_database
+    from evohpc.rundir import RunDir
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("replaying rounds")
+        rebuild_database(RunDir(run), observe=lambda done, total: bar.update(task, completed=done, total=total))
+    click.echo(f"rebuilt {run}; look: evohpc status {run}", err=True)
+
+
+COMMANDS = (run, submit, cancel, retry, rebuild)
+
+
+class _Stop:
+    """Set by a signal."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.exit_code = INTERRUPTED
+
+
+@contextmanager
+def _stop_signals(display: Display) -> Iterator[_Stop]:
+    """Let Ctrl-C and a scheduler's signals stop the search between two steps; the second one stops at once."""
+    from evohpc.jobs.driver_job import STOPPED
+
+    stop = _Stop()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.event.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        stop.exit_code = INTERRUPTED if number == signal.SIGINT else STOPPED
+        stop.event.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _search(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> Search:
+    from evohpc.config import load_config
+    from evohpc.search import Search
+
+    profile = _site(site)
+    if config is not None:
+        return Search.create(run, load_config(config, overrides), site=profile)
+    search = Search.open(run)
+    if overrides or profile:
+        return Search.create(run, load_config(search.folder.config, overrides), site=profile)
+    return search
+
+
+def _site(path: Path | None) -> Site | None:
+    from evohpc.site import load_site
+
+    return None if path is None else load_site(path)
+
+
+def _preview(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> str:
+    from evohpc import creation
+    from evohpc.config import load_config
+    from evohpc.jobs import driver_job
+    from evohpc.rundir import RunDir
+    from evohpc.site import load_site
+
+    folder = RunDir(run)
+    loaded = load_config(config or folder.config, overrides)
+    if site is None and not folder.site.is_file():
+        raise ConfigError("--site FILE is missing: the profile of the cluster, see slurm/*.yaml")
+    profile = load_site(site or folder.site)
+    run_id = creation.run_id(folder) if creation.exists(folder) else f"{run.resolve().name}-XXXXXXXX"
+    return driver_job.preview(run.resolve(), run_id, profile, loaded)
+
+
+def _print_end(run: Path) -> None:
+    from evohpc import report
+    from evohpc.reading import Reading
+
+    with Reading(run) as reading:
+        console = stdout_console()
+        console.print(report.best_table(reading.store.best(10), reading.metric))
+        console.print(report.sentence(reading.store.counts()))
+        click.echo(f"next: {reading.advice()}", err=True)

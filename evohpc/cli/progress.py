@@ -1,0 +1,137 @@
+"""Shows a search at work: a live line on a terminal, a line per change in a job's log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from evohpc import report
+from evohpc.driver import Progress as SearchProgress
+from evohpc.records import SEED_ROUND
+
+LOG_EVERY_S = 60.0
+"""Seconds between two lines of a job's log while a step goes on."""
+
+_DOING = {
+    "propose": "writing prompts",
+    "generate": "language model: tuning and drawing children",
+    "screen": "screening",
+    "evaluate": "training candidates",
+    "close": "selecting survivors",
+    "done": "done",
+}
+
+
+@dataclass
+class Forecast:
+    """How long a search will still take, from the rounds that this process has seen from beginning to end."""
+
+    _round: int | None = None
+    _since: float = 0.0
+    _whole: bool = False
+    _took: list[float] = field(default_factory=list)
+
+    def left(self, progress: SearchProgress, now: float) -> float | None:
+        """Return the seconds left, or None before the first whole round of children is over."""
+        if progress.round != self._round:
+            if self._whole:
+                self._took.append(now - self._since)
+            # The first round that is seen may have begun in an earlier process; the seeds' is no measure.
+            self._whole = self._round is not None and progress.round != SEED_ROUND
+            self._round, self._since = progress.round, now
+        if not self._took:
+            return None
+        mean = sum(self._took) / len(self._took)
+        return max(0.0, mean * (progress.rounds - progress.round) - (now - self._since))
+
+
+class Display:
+    """Observes a search on stderr. A context manager."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._forecast = Forecast()
+        self._live = _bars(self._console) if self._console.is_terminal else None
+        self._task = None if self._live is None else self._live.add_task("starting", total=None, summary="")
+        self._said: tuple[int, str] | None = None
+        self._next_line = 0.0
+
+    def __enter__(self) -> Self:
+        handler = RichHandler(console=self._console, show_path=False, show_time=False)
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def note(self, message: str) -> None:
+        """Print a line for people."""
+        self._console.print(message, markup=False, soft_wrap=True)
+
+    def observe(self, progress: SearchProgress) -> None:
+        """Show where the search is."""
+        now = time.monotonic()
+        left = self._forecast.left(progress, now)
+        if self._live is not None and self._task is not None:
+            total = None if progress.total <= 1 else progress.total
+            text = f"{_place(progress)}  {_DOING[progress.step]}"
+            self._live.update(
+                self._task, description=text, completed=progress.done, total=total, summary=_summary(progress, left)
+            )
+        elif (progress.round, progress.step) != self._said or now >= self._next_line:
+            self._said, self._next_line = (progress.round, progress.step), now + LOG_EVERY_S
+            self.note(line(progress, left))
+
+
+def line(progress: SearchProgress, left: float | None) -> str:
+    """Return one line of a job's log."""
+    count = f" {progress.done}/{progress.total}" if progress.total > 1 else ""
+    return f"{time.strftime('%H:%M:%S')} {_place(progress)}: {_DOING[progress.step]}{count}; {_summary(progress, left)}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people, e.g. 'about 2 h 05 min'."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "under a minute"
+    return f"about {minutes} min" if minutes < 60 else f"about {minutes // 60} h {minutes % 60:02d} min"
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[summary]}", markup=False),
+        console=console,
+        refresh_per_second=4,
+    )
+
+
+def _place(progress: SearchProgress) -> str:
+    return "seeds" if progress.round == SEED_ROUND else f"round {progress.round} (of 0-{progress.rounds - 1})"
+
+
+def _summary(progress: SearchProgress, left: float | None) -> str:
+    parts = [f"{n} {name}" for name, n in report.outcomes(progress.counts).items() if n]
+    best = progress.best
+    if best is not None and best.result is not None and best.result.fitness is not None:
+        parts.append(f"best {best.result.fitness:,.1f} ({best.candidate.id})")
+    if progress.held:
+        parts.append(f"held: {'; '.join(progress.held)}")
+    if left is not None and progress.step != "done":
+        parts.append(f"{duration(left)} left")
+    return ", ".join(parts)

@@ -1,0 +1,128 @@
+"""Commands that only read a run, from its snapshot: status, list, show, export."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from evohpc.cli.shared import json_option, run_argument, stdout_console
+from evohpc.errors import RunFolderError
+from evohpc.records import Status
+
+if TYPE_CHECKING:
+    from evohpc.store import Entry
+
+
+@click.command()
+@run_argument
+@json_option
+def status(run: Path, as_json: bool) -> None:
+    """Say where a search is."""
+    from evohpc import report
+    from evohpc.reading import Reading
+
+    with Reading(run) as reading:
+        if as_json:
+            click.echo(json.dumps(reading.status(), indent=1))
+            return
+        console = stdout_console()
+        for name, value in reading.headlines():
+            console.print(f"{name:10}{value}", markup=False)
+        console.print(report.rounds_table(reading.store, reading.metric))
+        console.print(report.best_table(reading.store.best(5), reading.metric))
+        console.print(report.sentence(reading.store.counts()))
+        click.echo(f"next: {reading.advice()}", err=True)
+
+
+@click.command("list")
+@run_argument
+@click.option("--round", "round", type=int, help="Only this round; -1 is the seeds'.")
+@click.option(
+    "--status", "statuses", multiple=True, type=click.Choice(list(map(str, Status))), help="Only these outcomes."
+)
+@click.option("--best", type=click.IntRange(min=1), metavar="N", help="The N fittest, the fittest first.")
+@json_option
+def list_candidates(run: Path, round: int | None, statuses: tuple[str, ...], best: int | None, as_json: bool) -> None:
+    """List candidates with their outcomes."""
+    from evohpc import report
+    from evohpc.reading import Reading
+
+    with Reading(run) as reading:
+        every = reading.store.best(sys.maxsize) if best else reading.store.every()
+        chosen = (e for e in every if round is None or e.candidate.round == round)
+        entries = islice((e for e in chosen if not statuses or e.candidate.status in statuses), best)
+        if as_json:
+            for entry in entries:
+                click.echo(report.document(entry))
+        else:
+            stdout_console().print(report.candidates_table(entries, reading.metric))
+
+
+@click.command()
+@run_argument
+@click.argument("candidate_id")
+@click.option("--source", "only_source", is_flag=True, help="Print the program only, e.g. into a file.")
+@json_option
+def show(run: Path, candidate_id: str, only_source: bool, as_json: bool) -> None:
+    """Show one candidate: descent, results, program."""
+    from evohpc import report
+    from evohpc.reading import Reading
+
+    with Reading(run) as reading:
+        entry = reading.store.entry(candidate_id)
+        if entry is None:
+            raise RunFolderError(f"{run} has no candidate {candidate_id!r}; see: evohpc list {run}")
+        if as_json:
+            click.echo(report.document(entry))
+            return
+        if not only_source:
+            stdout_console().print(report.details(entry, reading.store.results(candidate_id)))
+            click.echo()
+        click.echo(entry.candidate.source, nl=not entry.candidate.source.endswith("\n"))
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  evohpc export runs/first --csv first.csv
+  evohpc export runs/first --jsonl - | head"""
+)
+@run_argument
+@click.option("--csv", "csv_file", type=click.File("w", lazy=False), help="Write a CSV file; - is stdout.")
+@click.option("--jsonl", "jsonl_file", type=click.File("w", lazy=False), help="Write one JSON document a line.")
+def export(run: Path, csv_file: IO[str] | None, jsonl_file: IO[str] | None) -> None:
+    """Write all candidates to a CSV or JSONL file.
+
+    With their results, refused ones included."""
+    from evohpc import report
+    from evohpc.reading import Reading
+
+    if csv_file is None and jsonl_file is None:
+        raise click.UsageError("name a file: --csv FILE or --jsonl FILE")
+    with Reading(run) as reading:
+        if csv_file is not None:
+            _write_csv(csv_file, reading.store.every)
+        if jsonl_file is not None:
+            for entry in reading.store.every():
+                print(report.document(entry), file=jsonl_file)
+
+
+COMMANDS = (status, list_candidates, show, export)
+
+
+def _write_csv(file: IO[str], every: Callable[[], Iterator[Entry]]) -> None:
+    from evohpc import report
+
+    columns: dict[str, None] = {}
+    for entry in every():
+        columns.update(dict.fromkeys(report.row(entry)))
+    writer = csv.DictWriter(file, list(columns), restval="")
+    writer.writeheader()
+    writer.writerows(report.row(entry) for entry in every())

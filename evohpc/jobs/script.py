@@ -1,0 +1,31 @@
+"""What the sbatch scripts of all kinds of jobs have in common."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+CLAIM = "claim"
+"""In a job's folder: a link whose target is the id of the Slurm job that does its work; made when that starts."""
+
+
+def directives(options: Mapping[str, str | int | bool]) -> str:
+    """Return the #SBATCH lines for options by their long names; True is an option without a value."""
+    lines = [name if value is True else f"{name}={shlex.quote(str(value))}" for name, value in options.items()]
+    return "\n".join(f"#SBATCH --{line}" for line in lines)
+
+
+def claim(folder: Path, variable: str) -> list[str]:
+    """Return the lines that fence off a second Slurm job with the same work: its sbatch was taken for lost.
+
+    Args:
+        variable: of Slurm, with the id that names the job as a whole.
+    """
+    link = f"{shlex.quote(str(folder))}/{CLAIM}"
+    return [
+        f'ln -sT "${variable}" {link} 2>/dev/null',
+        f'if [ "$(readlink {link})" != "${variable}" ]; then',
+        f'  echo "job $(readlink {link}) does this work; nothing to do for ${variable}"; exit 0',
+        "fi",
+    ]

@@ -1,0 +1,100 @@
+"""A run as its readers see it: the snapshot, and what the driver last said. Nothing is written, nothing locked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from evohpc import creation, envelopes, lease, report
+from evohpc.config import load_config
+from evohpc.errors import LeaseError, RunFolderError
+from evohpc.proposal import Budget
+from evohpc.records import TaskInterface
+from evohpc.rundir import RunDir
+from evohpc.store import Store
+
+
+class Reading:
+    """One run folder, opened for reading."""
+
+    def __init__(self, run: Path) -> None:
+        """Open it.
+
+        Raises:
+            RunFolderError: it is no run folder, or its search has not begun.
+        """
+        self._run = RunDir(run)
+        self.run_id = creation.run_id(self._run)
+        self.config = load_config(self._run.config)
+        if not self._run.snapshot.exists():
+            raise RunFolderError(f"{run}: its search has not begun; evohpc run {run}")
+        self.store = Store.snapshot_reader(self._run.snapshot)
+        self.metric = envelopes.decode(self._run.task_interface.read_bytes(), TaskInterface).metric
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.store.close()
+
+    @property
+    def is_done(self) -> bool:
+        """All rounds are closed."""
+        return self.store.is_closed(Budget.of(self.config).rounds - 1)
+
+    def headlines(self) -> Iterator[tuple[str, str]]:
+        """Yield (name, value) lines for people."""
+        said = self._said()
+        yield "run", f"{self.run_id}: {self.config.search.variant} on {self.config.task}"
+        yield "driver", self._driver() or ("none; the search is over" if self.is_done else "none")
+        if said:
+            place = "seeds" if said["round"] < 0 else f"round {said['round']} (of 0-{said['rounds'] - 1})"
+            count = f" {said['done']}/{said['total']}" if said["total"] > 1 else ""
+            yield "last seen", f"{said['at']}: {place}, {said['step']}{count}"
+            for reason in said["held"]:
+                yield "held", reason
+
+    def status(self) -> dict[str, Any]:
+        """Return all of it for machines."""
+        return {
+            "run_id": self.run_id,
+            "task": self.config.task,
+            "variant": self.config.search.variant,
+            "is_done": self.is_done,
+            "driver": self._driver(),
+            "progress": self._said(),
+            "counts": {str(status): count for status, count in self.store.counts().items()},
+            "best": [json.loads(report.document(entry)) for entry in self.store.best(1)],
+        }
+
+    def advice(self) -> str:
+        """Return the next useful command."""
+        path = self._run.path
+        if self._driver():
+            return f"evohpc list {path} --best 20"
+        if not self.is_done:
+            return f"evohpc {'submit' if self._run.site.exists() else 'run'} {path}"
+        best = self.store.best(1)
+        return f"evohpc show {path} {best[0].candidate.id}" if best else f"evohpc list {path}"
+
+    def _driver(self) -> str:
+        """Return who drives, '' if nobody does as far as can be seen from here."""
+        try:
+            current = lease.holder(self._run)
+        except LeaseError as error:
+            return str(error)
+        if current is None or lease.is_alive_here(current) is False:
+            return ""
+        return str(current)
+
+    def _said(self) -> dict[str, Any] | None:
+        try:
+            said = json.loads(self._run.progress.read_text())
+        except (OSError, ValueError):
+            return None
+        return said if isinstance(said, dict) else None

@@ -1,0 +1,161 @@
+"""Tables for people and rows for machines, from a read-only snapshot of a search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from evohpc.records import SEED_ROUND, Candidate, Result, Status
+from evohpc.store import Entry, Store
+
+OUTCOMES = ("trained", "failed", "duplicate", "refused", "machine fault", "pending")
+"""What `outcomes` sorts candidates into."""
+
+
+def outcomes(counts: Mapping[Status, int]) -> dict[str, int]:
+    """Return the number of candidates by outcome: the classes of `OUTCOMES`, in that order."""
+    found = dict.fromkeys(OUTCOMES, 0)
+    for status, count in counts.items():
+        found[_outcome(status)] += count
+    return found
+
+
+def sentence(counts: Mapping[Status, int]) -> str:
+    """Return the honest shares, e.g. '32 children: 12 trained (38 %), 20 duplicate (62 %)'."""
+    total = sum(counts.values())
+    shares = [f"{n} {name} ({n / total:.0%})" for name, n in outcomes(counts).items() if n] if total else []
+    return f"{total} children" + (f": {', '.join(shares)}" if shares else "")
+
+
+def rounds_table(store: Store, metric: str) -> Table:
+    """Return one line per round: what became of its children, and the best of them."""
+    table = _table("round", *(f"{name}>" for name in OUTCOMES), "best fitness>", f"its {metric}>", "its params>", "id")
+    for round in range(SEED_ROUND, (store.last_round() or 0) + 1):
+        counts = outcomes(store.counts(round))
+        if sum(counts.values()):
+            best = max(store.entries(round, Status.TRAINED), key=_fitness, default=None)
+            name = "seeds" if round == SEED_ROUND else str(round)
+            table.add_row(name, *(str(counts[o] or "") for o in OUTCOMES), *_measured(best, metric), _id(best))
+    return table
+
+
+def best_table(entries: Sequence[Entry], metric: str) -> Table:
+    """Return the fittest candidates, with what they descend from."""
+    table = _table("", "id", "fitness>", f"{metric}>", "params>", "parents")
+    for rank, entry in enumerate(entries, start=1):
+        table.add_row(str(rank), entry.candidate.id, *_measured(entry, metric), ", ".join(entry.candidate.parents))
+    return table
+
+
+def candidates_table(entries: Iterable[Entry], metric: str) -> Table:
+    """Return candidates with their outcome and its reason."""
+    table = _table("id", "outcome", "fitness>", f"{metric}>", "params>", "detail")
+    for entry in entries:
+        table.add_row(
+            entry.candidate.id, entry.candidate.status, *_measured(entry, metric), escape(entry.candidate.detail)
+        )
+    return table
+
+
+def details(entry: Entry, attempts: Sequence[Result]) -> Table:
+    """Return all that is known of one candidate but its source."""
+    measured = [] if entry.result is None else _measures(entry.result)
+    return _grid([*_descent(entry.candidate), *measured, *map(_attempt, attempts)])
+
+
+def result_details(result: Result) -> Table:
+    """Return all that one evaluation found."""
+    outcome = ("outcome", f"{result.status}" + (f": {result.detail}" if result.detail else ""))
+    return _grid([outcome, *_measures(result), _attempt(result)])
+
+
+def row(entry: Entry) -> dict[str, Any]:
+    """Return a candidate and its result as one flat row of plain values; `metrics.*` and `seconds.*` are columns."""
+    candidate = asdict(entry.candidate)
+    candidate["parents"] = " ".join(entry.candidate.parents)
+    result = asdict(entry.result) if entry.result else {}
+    flat: dict[str, Any] = {**candidate}
+    for name in ("attempt", "num_params", "error", "fitness", "isolation", "host", "finished_at"):
+        flat[name] = result.get(name)
+    for group in ("metrics", "seconds", "versions"):
+        flat.update({f"{group}.{name}": value for name, value in result.get(group, {}).items()})
+    return flat
+
+
+def document(entry: Entry) -> str:
+    """Return a candidate with its result as one line of JSON."""
+    return json.dumps(
+        {"candidate": asdict(entry.candidate), "result": asdict(entry.result) if entry.result else None},
+        ensure_ascii=False,
+    )
+
+
+def _outcome(status: Status) -> str:
+    if status in (Status.TRAINED, Status.DUPLICATE, Status.PENDING):
+        return str(status)
+    if status.is_refused:
+        return "refused"
+    return "machine fault" if status.is_machine_fault else "failed"
+
+
+def _table(*columns: str) -> Table:
+    """Return a plain table; a column whose name ends in '>' is of numbers."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column.removesuffix(">"), justify="right" if column.endswith(">") else "left")
+    return table
+
+
+def _grid(facts: Iterable[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts:
+        table.add_row(name, escape(value))
+    return table
+
+
+def _descent(candidate: Candidate) -> Iterator[tuple[str, str]]:
+    yield "id", candidate.id
+    yield "outcome", f"{candidate.status}" + (f": {candidate.detail}" if candidate.detail else "")
+    if candidate.round != SEED_ROUND:
+        yield "drawn", f"round {candidate.round}, prompt {candidate.prompt}, sample {candidate.sample}"
+        yield "parents", ", ".join(candidate.parents)
+        yield "completion", f"{candidate.tokens} tokens at temperature {candidate.temperature:g}"
+
+
+def _measures(result: Result) -> Iterator[tuple[str, str]]:
+    if result.fitness is not None:
+        yield "fitness", f"{result.fitness:,.2f}"
+    if result.num_params is not None:
+        yield "params", f"{result.num_params:,}"
+    if result.metrics:
+        yield "metrics", ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
+
+
+def _attempt(result: Result) -> tuple[str, str]:
+    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
+    return (
+        f"attempt {result.attempt}",
+        f"{result.status} on {result.host or 'an unknown host'}, {result.isolation}; {stages}",
+    )
+
+
+def _measured(entry: Entry | None, metric: str) -> tuple[str, str, str]:
+    result = entry.result if entry else None
+    if result is None or result.fitness is None:
+        return "", "", ""
+    quality = result.metrics.get(metric)
+    return f"{result.fitness:,.1f}", "" if quality is None else f"{quality:.4f}", f"{result.num_params:,}"
+
+
+def _id(entry: Entry | None) -> str:
+    return entry.candidate.id if entry else ""
+
+
+def _fitness(entry: Entry) -> float:
+    return entry.result.fitness if entry.result and entry.result.fitness is not None else float("-inf")
