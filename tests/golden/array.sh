@@ -22,7 +22,7 @@
 # setup
 ln -sT "$SLURM_ARRAY_JOB_ID" '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/claim 2>/dev/null
 if [ "$(readlink '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/claim)" != "$SLURM_ARRAY_JOB_ID" ]; then
-  echo "job array $(readlink '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/claim) does this work; nothing to do for $SLURM_ARRAY_JOB_ID"; exit 0
+  echo "job $(readlink '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/claim) does this work; nothing to do for $SLURM_ARRAY_JOB_ID"; exit 0
 fi
 ln -sfT task.pkl '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_submitted.pkl
 rm -f '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_0_result.pkl.save_tmp
