@@ -94,11 +94,16 @@ def binds(inputs: Path, files: Mapping[str, Path], out: Path, package: Path, mor
         more: 'SOURCE' or 'SOURCE:TARGET' of the site profile.
     """
     inside = [Bind(path.resolve(), f"{IN}/{name}") for name, path in files.items()]
-    extra = [bind.partition(":") for bind in more]
     return [
-        *(Bind(Path(source), target or source) for source, _, target in extra),
+        *site_binds(more),
         Bind(package, f"{EVOHPC}/evohpc"),
         Bind(inputs, IN),
         *inside,
         Bind(out, OUT, writable=True),
     ]
+
+
+def site_binds(more: Sequence[str]) -> list[Bind]:
+    """Return what the site profile binds into every container, from its 'SOURCE' or 'SOURCE:TARGET'."""
+    parts = [bind.partition(":") for bind in more]
+    return [Bind(Path(source), target or source) for source, _, target in parts]

@@ -68,7 +68,7 @@ class LocalLMJob:
             return
         self.cancel()
         self._request = request
-        if not _is_complete(request):
+        if not is_complete(request):
             self._process, self._log_start = _spawn(request)
 
     def poll(self) -> bool:
@@ -76,12 +76,12 @@ class LocalLMJob:
         assert self._request is not None, "poll() before start()"
         # In this order: a job that completes the file between the two questions has ended well.
         code = None if self._process is None else self._process.poll()
-        if _is_complete(self._request):
+        if is_complete(self._request):
             self._reap()
             return True
         if self._process is not None and code is None:
             return False
-        raise LMError(_what_happened(self._request, code, self._log_start))
+        raise failure(self._request, _what_happened(self._request, code, self._log_start))
 
     def _reap(self) -> None:
         """Give a job that has written all it had to a moment to end by itself, and its memory back."""
@@ -123,8 +123,42 @@ def read_completions(path: Path, request: LMRequest) -> list[Completion]:
 
 def progress(request: Path) -> tuple[int, int]:
     """Return (finished completions, completions asked for) of `rounds/NNN/request.json`."""
-    asked = _load(request)
+    asked = load_request(request)
     return len(journal.read(RoundDir(request.parent).completions, asked)), len(journal.places(asked))
+
+
+def is_complete(request: Path) -> bool:
+    """Say whether all completions that `rounds/NNN/request.json` asks for are there."""
+    done, total = progress(request)
+    return done == total
+
+
+def load_request(path: Path) -> LMRequest:
+    """Read a round's request.
+
+    Raises:
+        LMError: it is missing, torn or altered.
+    """
+    try:
+        return decode(path.read_bytes(), LMRequest)
+    except (OSError, EnvelopeError) as error:
+        raise LMError(f"{path}: {error}") from None
+
+
+def log_path(request: Path) -> Path:
+    """Return the log of the LM jobs of a round."""
+    return RoundDir(request.parent).logs / LOG
+
+
+def last_error(log: str) -> str:
+    """Return what the last line says in which an LM job told why it gives up; '' if there is none."""
+    lines = [line.strip() for line in log.splitlines()]
+    return next((line.removeprefix(_ERROR) for line in reversed(lines) if line.startswith(_ERROR)), "")
+
+
+def failure(request: Path, reason: str) -> LMError:
+    """Return the error for an LM job that ended without completing its request."""
+    return LMError(f"the LM job of {request.parent} failed: {reason}; its log is {log_path(request)}")
 
 
 def check_model_folder(path: Path) -> None:
@@ -156,21 +190,9 @@ def _missing_weights(path: Path) -> str | None:
     return None if has_weights else "weights (*.safetensors)"
 
 
-def _load(request: Path) -> LMRequest:
-    try:
-        return decode(request.read_bytes(), LMRequest)
-    except (OSError, EnvelopeError) as error:
-        raise LMError(f"{request}: {error}") from None
-
-
-def _is_complete(request: Path) -> bool:
-    done, total = progress(request)
-    return done == total
-
-
 def _spawn(request: Path) -> tuple[subprocess.Popen[bytes], int]:
     """Start the job; return it with the place in its log, which earlier jobs may have begun, where its part starts."""
-    log = _log(request)
+    log = log_path(request)
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as out:
@@ -188,21 +210,12 @@ def _spawn(request: Path) -> tuple[subprocess.Popen[bytes], int]:
         raise storage_error(log, error) from error
 
 
-def _log(request: Path) -> Path:
-    return RoundDir(request.parent).logs / LOG
-
-
 def _what_happened(request: Path, code: int | None, log_start: int) -> str:
-    """Return the sentence for a job that ended too early."""
-    log = _log(request)
-    try:
-        lines = [line.strip() for line in log.read_bytes()[log_start:].decode(errors="replace").splitlines()]
-    except OSError:
-        lines = []
-    lines = [line for line in lines if line]
-    telling = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)] or lines
+    """Return why a job ended too early."""
     if code == -signal.SIGKILL:
-        reason = "it was killed, most likely for want of memory (a smaller lm.batch_size or lm.dtype: bfloat16 helps)"
-    else:
-        reason = telling[-1] if telling else f"exit code {code}"
-    return f"the LM job of {request.parent} failed: {reason}; its log is {log}"
+        return "it was killed, most likely for want of memory (a smaller lm.batch_size or lm.dtype: bfloat16 helps)"
+    try:
+        log = log_path(request).read_bytes()[log_start:].decode(errors="replace").strip()
+    except OSError:
+        log = ""
+    return last_error(log) or log.rpartition("\n")[2] or f"exit code {code}"

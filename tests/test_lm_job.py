@@ -44,7 +44,7 @@ def ask(run: Path, model: Path, *, samples: int = 3, new: int = 12) -> Path:
 
 
 def load(path: Path) -> LMRequest:
-    return lm_job._load(path)
+    return lm_job.load_request(path)
 
 
 def finish(job, timeout: float = 60.0) -> None:

@@ -42,20 +42,24 @@ def main() -> int:
     """Answer the request on the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="evohpc.lm.generate")
     parser.add_argument("request", type=Path)
+    parser.add_argument("--model", help="the model folder, where it is not at the path that the request names")
     parser.add_argument("--parent", type=int, help="end when this process, the caller, does")
     options = parser.parse_args()
     if options.parent is not None:
         _end_with(options.parent)
     try:
-        answer(options.request)
+        answer(options.request, options.model)
     except EvohpcError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
     return 0
 
 
-def answer(path: Path) -> None:
+def answer(path: Path, model_path: str | None = None) -> None:
     """Tune and generate what a request still lacks.
+
+    Args:
+        model_path: folder of the model, if not the one that the request names.
 
     Raises:
         LMError: the request, the model folder or a soft prompt cannot be used.
@@ -65,6 +69,7 @@ def answer(path: Path) -> None:
         request = decode(path.read_bytes(), LMRequest)
     except (OSError, EnvelopeError) as error:
         raise LMError(f"{path}: {error}") from None
+    request = replace(request, model_path=model_path or request.model_path)
     round = RoundDir(path.parent)
     if len(journal.recover(round.completions, request)) == len(journal.places(request)):
         return
