@@ -138,8 +138,7 @@ class Site(Section):
     evaluation: EvaluationJobs = EvaluationJobs()
     driver: DriverJob = DriverJob()
     lm: LMJobs | None = None
-    """With this section, even an empty one, the language model runs in Slurm jobs of its own; without, in the driver's
-    job."""
+    """With this section, be it `lm: {}`, the language model runs in Slurm jobs of its own; without, in the driver's."""
     container: ContainerSection = ContainerSection()
 
     def dump(self) -> str:
@@ -155,12 +154,10 @@ def load_site(path: Path | str) -> Site:
     """
     path = Path(path)
     site = validate(Site, read_mapping(path, "a site profile"), path)
-    sections = {name: section for name in ("container", "lm") if (section := getattr(site, name)) is not None}
-    return site.model_copy(update={name: _absolute_image(part, path.parent) for name, part in sections.items()})
-
-
-def _absolute_image(section: BaseModel, base: Path) -> BaseModel:
-    return section.model_copy(update={"image": _absolute(section.image, base)})
+    base = path.parent
+    container = site.container.model_copy(update={"image": _absolute(site.container.image, base)})
+    lm = site.lm and site.lm.model_copy(update={"image": _absolute(site.lm.image, base)})
+    return site.model_copy(update={"container": container, "lm": lm})
 
 
 def _absolute(path: Path | None, base: Path) -> Path | None:
