@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, is_dataclass
 from functools import cache
 from typing import Any, NoReturn, TypeVar, cast
@@ -34,12 +35,11 @@ def decode(text: str | bytes, kind: type[T]) -> T:
     """Return the dataclass `kind` that JSON text holds; types are checked strictly.
 
     Raises:
-        EnvelopeError: not JSON, NaN in it, or not of that kind.
+        EnvelopeError: not JSON, a number in it is NaN or infinite, or not of that kind.
     """
-    adapter = _adapter(cast(Any, kind))
     try:
-        json.loads(text, parse_constant=_refuse_constant)
-        value: T = adapter.validate_json(text, strict=True)
+        _parse(text)
+        value: T = _adapter(cast(Any, kind)).validate_json(text, strict=True)
     except (ValueError, RecursionError) as error:
         raise EnvelopeError(f"not a valid {kind.__name__}: {_first_line(error)}") from None
     return value
@@ -70,8 +70,9 @@ def unseal(data: bytes, run_id: str, kind: type[T]) -> T:
 
 def _load(data: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(data, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        body = _parse(data)
+        encode(body).encode()
+    except (ValueError, RecursionError):  # encoding refuses what JSON can say and we never do, e.g. lone surrogates
         raise EnvelopeError("not JSON: torn or altered") from None
     if not isinstance(body, dict):
         raise EnvelopeError("not a JSON object")
@@ -82,8 +83,19 @@ def _digest(body: dict[str, Any]) -> str:
     return hashlib.sha256(encode(body).encode()).hexdigest()
 
 
+def _parse(text: str | bytes) -> Any:
+    return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not allowed")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits} is too large")
+    return number
 
 
 @cache
