@@ -7,12 +7,13 @@ value and the nearest right one. Paths in a config are relative to the config fi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from evohpc.errors import ConfigError
 from evohpc.records import Isolation
@@ -20,6 +21,15 @@ from evohpc.sections import Section, read_mapping, validate
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(gt=0, strict=True)]
+CountOrZero = Annotated[int, Field(ge=0, strict=True)]
+
+
+def _task_name(name: str) -> str:
+    file, _, class_name = name.rpartition(":")
+    if ("/" in name or ".py" in name) and not (file.endswith(".py") and class_name.isidentifier()):
+        raise ValueError(f"task: a task file is named with its class, path/to/file.py:ClassName; it is {name!r}")
+    return name
 
 
 class SearchConfig(Section):
@@ -29,24 +39,24 @@ class SearchConfig(Section):
     """`evoprompting` is the full method. The others are the paper's baselines (section 4): `no_tuning` leaves out
     the prompt-tuning (Algorithm 1, line 11); `random_parents` draws parents at random instead of by fitness
     (line 10); `naive` samples once from prompts of random seed programs (T = 1, all samples in one round)."""
-    rounds: PositiveInt = 10
+    rounds: Count = 10
     """T, rounds of evolution."""
-    prompts_per_round: PositiveInt = 10
+    prompts_per_round: Count = 10
     """m, few-shot prompts per round."""
-    samples_per_prompt: PositiveInt = 16
+    samples_per_prompt: Count = 16
     """n, completions per prompt. Refused and duplicate completions count (paper, section 4)."""
-    examples_per_prompt: PositiveInt = 2
+    examples_per_prompt: Count = 2
     """k, in-context examples per prompt, drawn independently with replacement (Algorithm 2)."""
-    survivors: PositiveInt = 10
+    survivors: Count = 10
     """p, candidates selected as parents of the next round."""
     error_threshold: Fraction = 0.5
     """alpha: a candidate with error >= alpha gets no place in the pool. Table 2 calls it the "lower threshold for
     the test error", Algorithm 1 the "upper threshold"; only the second makes sense beside `c.error < alpha`. The
     paper says "test error" there and "validation error" in its prose; evohpc selects on validation only."""
-    temperatures: tuple[Positive, ...] = (0.2, 0.6, 0.8, 1.0)
+    temperatures: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.2, 0.6, 0.8, 1.0)
     """Drawn uniformly and independently for each completion. The paper says "selected uniformly" and not whether
     per sample or per prompt; independent re-implementations draw per sample."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: CountOrZero = 0
     """Every random choice is a function of this number and of the place of the choice; no generator state exists."""
     pool: Literal["all_rounds", "last_round"] = "all_rounds"
     """Where survivors are picked from. Algorithm 1 has `P <- GetTop(G, p)` with G over all rounds; the caption of
@@ -70,7 +80,7 @@ class PromptConfig(Section):
     """Put before the first example. The paper shows none; instruction-tuned models may want one."""
     size_factor: Positive = 0.9
     """Target size: this times the smallest parent, rounded to the nearest `size_rounding` parameters."""
-    size_rounding: PositiveInt = 100
+    size_rounding: Count = 100
     """Sizes in prompts are rounded to this many parameters (paper: 100)."""
     metric_factor: Positive = 1.02
     """Target metric: this times the best parent's, rounded to the nearest tenth of a percent. The paper mentions
@@ -94,13 +104,13 @@ class LMConfig(Section):
     time; `evohpc fetch-lm` makes one."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the frozen weights."""
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: CountOrZero = 0
     """Torch threads of the LM job on a CPU; 0 leaves torch's own choice."""
-    batch_size: PositiveInt = 16
+    batch_size: Count = 16
     """Rows decoded together."""
-    max_new_tokens: PositiveInt = 512
+    max_new_tokens: Count = 512
     """Longest completion; longer ones are cut and then usually refused."""
-    top_k: Annotated[int, Field(ge=0)] = 0
+    top_k: CountOrZero = 0
     """Sample from the k likeliest tokens only; 0 (paper: not stated) switches it off."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Sample from the smallest set of tokens with this total probability; 1 switches it off."""
@@ -114,25 +124,30 @@ class TuningConfig(Section):
     vocabulary, continues from the last round's prompt, and puts the loss on the child's code only, under its own
     measured metrics."""
 
-    virtual_tokens: PositiveInt = 16
-    epochs: PositiveInt = 5
-    batch_size: PositiveInt = 16
+    virtual_tokens: Count = 16
+    """Length of the soft prompt."""
+    epochs: Count = 5
+    """Times that each round's examples are gone through."""
+    batch_size: Count = 16
+    """Examples of one optimizer step."""
     learning_rate: Positive = 0.1
+    """Of every step; the soft prompt alone is trained."""
     restart: bool = False
     """Algorithm 1's theta_{t+1} <- Train(theta_t, ...) continues from the last prompt; true restarts each round."""
-    max_examples: PositiveInt | None = None
+    max_examples: Count | None = None
     """At most this many examples a round, the fittest first; null (paper) takes all."""
 
 
 class ScreeningConfig(Section):
     """What a candidate may look like before a GPU is spent on it."""
 
-    max_source_bytes: PositiveInt = 20_000
-    max_nodes: PositiveInt = 5_000
+    max_source_bytes: Count = 20_000
+    """Of the whole module, the task's imports included."""
+    max_nodes: Count = 5_000
     """Nodes of the syntax tree."""
-    max_depth: PositiveInt = 60
+    max_depth: Count = 60
     """Nesting depth of the syntax tree."""
-    max_literal_bytes: PositiveInt = 2_000
+    max_literal_bytes: Count = 2_000
     """All string, bytes and number literals together: weights must not hide in source."""
 
 
@@ -144,30 +159,30 @@ class EvaluationConfig(Section):
     candidate in containers of the image that the site profile names (`container.image`)."""
     minimum_isolation: Isolation = Isolation.PROCESS
     """Refuse to evaluate where the host reaches less: none < process < confined < container."""
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: CountOrZero = 0
     """Candidates evaluated at once on this machine; 0: one per core."""
-    threads: PositiveInt = 1
+    threads: Count = 1
     """Torch threads per candidate."""
     time_limit_s: Positive = 1800.0
     """Wall seconds for all that the candidate's code does, from its start; then the whole tree is killed."""
-    memory_mb: PositiveInt = 4096
+    memory_mb: Count = 4096
     """Resident memory of the candidate's process tree."""
-    disk_mb: PositiveInt = 1024
+    disk_mb: Count = 1024
     """Bytes in the candidate's scratch folder."""
-    log_kb: PositiveInt = 64
+    log_kb: Count = 64
     """Kept from the end of a candidate's stdout and stderr."""
-    max_params: PositiveInt = 50_000_000
+    max_params: Count = 50_000_000
     """Largest model, in numbers it needs to predict."""
-    candidates_per_task: PositiveInt = 1
+    candidates_per_task: Count = 1
     """Candidates that one array task evaluates one after the other, each in its own sandbox."""
-    retries: Annotated[int, Field(ge=0)] = 3
+    retries: CountOrZero = 3
     """New attempts after a machine fault; a candidate's own failure is final."""
 
 
 class Config(Section):
     """A whole search."""
 
-    task: str = "mnist1d"
+    task: Annotated[str, AfterValidator(_task_name)] = "mnist1d"
     """A built-in task, or 'path/to/file.py:ClassName'."""
     task_options: dict[str, Any] = {}
     """Keyword arguments of the task's class, e.g. {steps: 2000}."""
@@ -226,12 +241,10 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
 def _resolve_paths(config: Config, base: Path) -> Config:
     """Make the config's relative paths absolute, seen from the config file's folder."""
 
-    def absolute(path: Path | None) -> Path | None:
-        return None if path is None else (base / path.expanduser()).resolve()
+    def absolute(path: Path | str | None) -> Path | None:
+        return None if path is None else (base / os.path.expanduser(path)).resolve()
 
     lm = config.lm.model_copy(update={"path": absolute(config.lm.path), "deepspeed": absolute(config.lm.deepspeed)})
-    task = config.task
-    if ".py" in task:
-        file, colon, name = task.rpartition(":")
-        task = f"{absolute(Path(file))}{colon}{name}"
+    file, _, name = config.task.rpartition(":")
+    task = f"{absolute(file)}:{name}" if file.endswith(".py") else config.task
     return config.model_copy(update={"seeds": absolute(config.seeds), "lm": lm, "task": task})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from yaml.constructor import ConstructorError
 
 from evohpc.errors import ConfigError
 
@@ -18,11 +19,25 @@ Document = TypeVar("Document", bound=BaseModel)
 class Section(BaseModel):
     """A part of a config: frozen, no unknown keys, a docstring under every field."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as its standard has it: no key twice in a mapping, of which PyYAML keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConstructorError(problem="this key is no plain word", problem_mark=key.start_mark)
+            if key.value in seen:
+                raise ConstructorError(problem=f"the key {key.value} is there twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def read_mapping(path: Path, what: str) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds.
+    """Return the mapping that a YAML file holds; a section that says nothing is left out.
 
     Args:
         what: it is, for the message, e.g. 'a config'.
@@ -31,15 +46,16 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
         ConfigError: the file cannot be read, is not YAML, or is no mapping.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"{path}: cannot read {what}: {reason}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
-        raise ConfigError(f"{path}: {what} is a mapping of sections; this file holds {type(document).__name__}")
-    return document
+        found = "nothing" if document is None else type(document).__name__
+        raise ConfigError(f"{path}: {what} is a mapping of sections; this file holds {found}")
+    return {key: value for key, value in document.items() if value is not None}
 
 
 def validate(model: type[Document], document: Mapping[str, Any], path: Path) -> Document:
@@ -64,8 +80,10 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{where} is missing"
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
-    message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{where}: {message}; it is {problem['input']!r}"
+    if problem["type"] == "model_type":
+        return f"{where} is a section, a mapping of keys to values; it is {problem['input']!r}"
+    message = "input should be a path" if problem["type"] == "path_type" else problem["msg"]
+    return f"{where}: {message[0].lower()}{message[1:]}; it is {problem['input']!r}"
 
 
 def _unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str:

@@ -84,8 +84,15 @@ def test_the_reason_is_named(changes, reason):
 
 @pytest.mark.parametrize(
     "payload",
-    ['{"fitness":1e999}', '{"fitness":NaN}', '{"fitness":-Infinity}', '{"detail":"\\ud800"}', "[" * 900 + "]" * 900]
-    + ["[" * 100_000, "1" * 5000],
+    [
+        '{"fitness":1e999}',
+        '{"fitness":NaN}',
+        '{"fitness":-Infinity}',
+        '{"detail":"\\ud800"}',
+        "[" * 900 + "]" * 900,
+        "[" * 100_000,
+        "1" * 5000,
+    ],
 )
 def test_json_that_we_never_write_is_refused(payload):
     with pytest.raises(EnvelopeError):
