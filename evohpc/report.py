@@ -33,6 +33,11 @@ def sentence(counts: Mapping[Status, int]) -> str:
     return f"{total} children" + (f": {', '.join(shares)}" if shares else "")
 
 
+def number(value: float) -> str:
+    """Return a fitness for people: '-2,886.3', '-1.613'."""
+    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value + 0.0:.4g}"
+
+
 def rounds_table(store: Store, metric: str) -> Table:
     """Return one line per round: what became of its children, and the best of them."""
     table = _table("round", *(f"{name}>" for name in OUTCOMES), "best fitness>", f"its {metric}>", "its params>", "id")
@@ -130,7 +135,7 @@ def _descent(candidate: Candidate) -> Iterator[tuple[str, str]]:
 
 def _measures(result: Result) -> Iterator[tuple[str, str]]:
     if result.fitness is not None:
-        yield "fitness", f"{result.fitness:,.2f}"
+        yield "fitness", number(result.fitness)
     if result.num_params is not None:
         yield "params", f"{result.num_params:,}"
     if result.metrics:
@@ -150,7 +155,7 @@ def _measured(entry: Entry | None, metric: str) -> tuple[str, str, str]:
     if result is None or result.fitness is None:
         return "", "", ""
     quality = result.metrics.get(metric)
-    return f"{result.fitness:,.1f}", "" if quality is None else f"{quality:.4f}", f"{result.num_params:,}"
+    return number(result.fitness), "" if quality is None else f"{quality:.4f}", f"{result.num_params:,}"
 
 
 def _id(entry: Entry | None) -> str:

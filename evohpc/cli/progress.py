@@ -129,7 +129,7 @@ def _summary(progress: SearchProgress, left: float | None) -> str:
     parts = [f"{n} {name}" for name, n in report.outcomes(progress.counts).items() if n]
     best = progress.best
     if best is not None and best.result is not None and best.result.fitness is not None:
-        parts.append(f"best {best.result.fitness:,.1f} ({best.candidate.id})")
+        parts.append(f"best {report.number(best.result.fitness)} ({best.candidate.id})")
     if progress.held:
         parts.append(f"held: {'; '.join(progress.held)}")
     if left is not None and progress.step != "done":

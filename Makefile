@@ -1,0 +1,37 @@
+# Everything sets itself up in .venv; nothing outside this folder is touched.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN ?= runs/quickstart
+MODEL := models/qwen2.5-coder-0.5b-instruct
+PYTEST_ARGS ?=
+EVOHPC := HF_HUB_OFFLINE=1 $(VENV)/bin/evohpc
+INSTALLED := $(VENV)/.installed
+
+.PHONY: quickstart test lint
+
+quickstart: $(MODEL)/SHA256SUMS  ## a search on MNIST-1D with a real language model; goes on if it was interrupted
+	$(EVOHPC) run $(RUN) configs/quickstart.yaml
+
+test: $(INSTALLED)  ## the quick tests; PYTEST_ARGS="-m 'not gpu'" runs the slow ones and those on a real Slurm too
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+$(MODEL)/SHA256SUMS: $(INSTALLED)
+	$(EVOHPC) fetch-lm $(MODEL)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "evohpc needs Python 3.11 or later; this is `$(PYTHON) --version`. Try: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "installing into $(VENV); this takes some minutes once"
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet "$$(grep ^torch== constraints.txt)"
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[train,lm,convert,clrs,dev]'
+	$(VENV)/bin/pip install --quiet --no-deps "$$(grep ^dm-clrs== constraints.txt)"
+	@touch $@
