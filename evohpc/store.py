@@ -264,7 +264,7 @@ class Store:
 
     def rows(self, table: str) -> list[tuple[Any, ...]]:
         """Return a table of `TABLES` as it is, in key order."""
-        return [tuple(row) for row in self._db.execute(f"SELECT * FROM {table} ORDER BY 1, 2")]
+        return sorted((tuple(row) for row in self._db.execute(f"SELECT * FROM {table}")), key=lambda row: row[:2])
 
     def snapshot(self, target: Path) -> None:
         """Write a verified copy that readers can open while this database is written to.
