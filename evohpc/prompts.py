@@ -75,15 +75,14 @@ def candidate_source(completion: str, task: TaskInterface) -> str:
 
 
 def class_code(source: str, task: TaskInterface) -> str:
-    """Return the entry class of a module that parses, from the task's header line on, without trailing blank lines.
+    """Return the entry class of a module that parses, from its header on, without what follows it.
 
     Raises:
         ValueError: the module has no class of that name.
     """
     for node in ast.parse(source).body:
         if isinstance(node, ast.ClassDef) and node.name == task.entry:
-            lines = source.splitlines()[node.lineno - 1 : node.end_lineno]
-            return "\n".join(lines)
+            return ast.get_source_segment(source, node) or ""  # str.splitlines() would count more lines than Python
     raise ValueError(f"no class {task.entry}")
 
 

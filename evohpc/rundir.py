@@ -8,7 +8,8 @@ RUN/
   snapshots/search.db    a verified copy; what every reader opens
   progress.json          what the driver did last, for `evohpc status`
   lease/<epoch>.json     who drives (lease.py)
-  seeds/*.py, task.py    frozen copies: the run does not depend on files outside it, but for the LM
+  seeds/*.py, task.py, deepspeed.json
+                         frozen copies: the run does not depend on files outside it, but for the LM
   data/                  task.json, train.safetensors, inputs.safetensors; given to candidates
   labels/                labels.safetensors; never given to a candidate
   rounds/seeds/, rounds/000/, ...
@@ -150,6 +151,11 @@ class RunDir:
         return self.path / "task.py"
 
     @property
+    def deepspeed(self) -> Path:
+        """Copy of the file that `lm.deepspeed` names, if it names one."""
+        return self.path / "deepspeed.json"
+
+    @property
     def data(self) -> Path:
         return self.path / "data"
 
@@ -183,17 +189,16 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     Raises:
         StorageError: the file system refused (full, over quota, read-only).
     """
-    data = data.encode() if isinstance(data, str) else data
-    aside = path.with_name(f".tmp-{path.name}-{secrets.token_hex(4)}")
+    aside = _aside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             _write_and_sync(aside, data)
             os.replace(aside, path)
         except OSError:
             aside.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise storage_error(path, error) from error
 
@@ -207,21 +212,18 @@ def write_once(path: Path, data: bytes | str) -> bool:
     Raises:
         StorageError: the file system refused.
     """
-    data = data.encode() if isinstance(data, str) else data
-    aside = path.with_name(f".tmp-{path.name}-{secrets.token_hex(4)}")
+    aside = _aside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             _write_and_sync(aside, data)
-            os.link(aside, path)
-        except FileExistsError:
-            return False
+            is_ours = _link(aside, path)
         finally:
             aside.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise storage_error(path, error) from error
-    return True
+    return is_ours
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
@@ -233,17 +235,48 @@ def storage_error(path: Path, error: OSError) -> StorageError:
     )
 
 
-def _write_and_sync(path: Path, data: bytes) -> None:
-    with open(path, "xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, so that a crash cannot take them away again.
+
+    Raises:
+        OSError: the file system refused.
+    """
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    # The rename itself is durable only once the folder is (POSIX leaves it open; ext4 and NFS need it).
+def sync_folder(folder: Path) -> None:
+    """Make what was created, renamed or removed in a folder last through a crash (fsync(2), NOTES).
+
+    Raises:
+        OSError: the file system refused.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".tmp-{path.name}-{secrets.token_hex(4)}")
+
+
+def _write_and_sync(path: Path, data: bytes | str) -> None:
+    with open(path, "xb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _link(aside: Path, path: Path) -> bool:
+    """Give a file its name, unless that is taken; return whether it has it now."""
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        # On NFS the answer to a link that was made may be lost, and the repeated call says this (link(2), BUGS).
+        return aside.stat().st_nlink == 2
+    return True
