@@ -103,7 +103,7 @@ class Decoder:
             LMError: it is longer than the model allows.
         """
         ids, healed = heal(self._lm.tokenizer, prompt.text)
-        inputs = self._lm.embed(ids)
+        inputs = self._lm.embed(torch.tensor([ids]))
         if self._soft_prompt is not None:
             inputs = torch.cat([self._soft_prompt[None].to(inputs), inputs], dim=1)
         length = inputs.shape[1]

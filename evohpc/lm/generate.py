@@ -109,21 +109,22 @@ def _was_tuned(round: RoundDir) -> bool:
 def _tune(lm: LanguageModel, tuning: Tuning, before: Tensor | None, request: LMRequest, round: RoundDir) -> None:
     """Tune, and write the soft prompt and how it went."""
     from evohpc.lm import ranks, soft_prompt
+    from evohpc.lm.tuning import Step, TuningFailed, tune
 
     started = time.monotonic()
     losses: list[float] = []
     total = tuning.epochs * -(-len(tuning.examples) // tuning.batch_size)
 
-    def tell(step: soft_prompt.Step) -> None:
+    def tell(step: Step) -> None:
         losses.append(step.loss)
         _say(f"tuning: step {len(losses)} of {total}, loss {step.loss:.4f}")
 
     outcome, detail = "tuned", ""
     try:
-        tuned = soft_prompt.tune(lm, tuning, before, request.deepspeed_config, tell)
+        tuned = tune(lm, tuning, before, request.deepspeed_config, tell)
         if ranks.RANK == 0:
             soft_prompt.save(tuned, round.soft_prompt)
-    except soft_prompt.TuningFailed as failure:
+    except TuningFailed as failure:
         outcome, detail = "failed", str(failure)
         _say(f"tuning failed, going on with the last soft prompt: {failure}")
     if ranks.RANK == 0:

@@ -22,7 +22,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         targets: [targets], token ids.
         weights: [targets], float32.
     """
-    loss: Tensor = _CrossEntropy.apply(logits, targets, weights)
+    loss: Tensor = _CrossEntropy.apply(logits, targets, weights)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -30,13 +30,13 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         total = torch.zeros((), dtype=torch.float32, device=logits.device)
-        for part, target, weight in zip(
-            logits.detach().split(_ROWS), targets.split(_ROWS), weights.split(_ROWS), strict=True
-        ):
+        parts = (torch.split(tensor, _ROWS) for tensor in (logits.detach(), targets, weights))
+        for part, target, weight in zip(*parts, strict=True):
             scores = torch.log_softmax(part, -1, dtype=torch.float32)
             total -= (scores.gather(-1, target[:, None])[:, 0] * weight).sum()
             if ctx.needs_input_grad[0]:
-                slope = scores.exp_().scatter_add_(-1, target[:, None], scores.new_full((len(target), 1), -1.0))
+                slope = scores.exp_()
+                slope[torch.arange(len(target)), target] -= 1
                 part.copy_(slope.mul_(weight[:, None]))
         ctx.slope = logits.detach()
         return total

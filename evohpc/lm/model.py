@@ -34,12 +34,12 @@ class LanguageModel:
         """Token ids that have a text and an embedding."""
         return range(min(len(self.tokenizer), self.model.get_input_embeddings().num_embeddings))
 
-    def embed(self, ids: list[int]) -> Tensor:
+    def embed(self, ids: Tensor) -> Tensor:
         """Return the input embeddings of token ids.
 
-        Shape: [1, len(ids), hidden size], in the model's dtype.
+        Shape: [..., tokens] -> [..., tokens, hidden size], in the model's dtype.
         """
-        vectors: Tensor = self.model.get_input_embeddings()(torch.tensor([ids], device=self.device))
+        vectors: Tensor = self.model.get_input_embeddings()(ids.to(self.device))
         return vectors
 
 

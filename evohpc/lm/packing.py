@@ -7,7 +7,6 @@ each sees that copy and itself only, at the positions that it would have alone.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,7 +36,7 @@ def encode(lm: LanguageModel, example: TuningExample) -> Encoded:
     shown = lm.tokenizer(example.prompt).input_ids
     ids = lm.tokenizer(example.prompt + example.completion).input_ids
     # Where the tokenizer merges across the border, the merged token is the model's to write.
-    shared = len(os.path.commonprefix([shown, ids]))
+    shared = _common(shown, ids)
     end = lm.tokenizer.eos_token_id
     return Encoded(ids if end is None or ids[-1] == end else [*ids, end], shared)
 
@@ -81,7 +80,7 @@ def pack(examples: Sequence[Encoded], virtual: int, device: torch.device) -> Pac
     Args:
         virtual: number of virtual tokens in front, at least one.
     """
-    common = _common(examples)
+    common = _common(*(example.ids[: example.prompt] for example in examples))
     segments = (virtual + common, *(len(example.ids) - common for example in examples))
     starts = [sum(segments[:place]) for place in range(1, len(segments))]
     ids, positions = examples[0].ids[:common], list(range(virtual + common))
@@ -101,9 +100,10 @@ def pack(examples: Sequence[Encoded], virtual: int, device: torch.device) -> Pac
     )
 
 
-def _common(examples: Sequence[Encoded]) -> int:
-    """Return with how many tokens all prompts begin alike."""
-    return len(os.path.commonprefix([example.ids[: example.prompt] for example in examples]))
+def _common(*sequences: Sequence[int]) -> int:
+    """Return with how many tokens all sequences begin alike."""
+    differs = (place for place, tokens in enumerate(zip(*sequences, strict=False)) if len(set(tokens)) > 1)
+    return next(differs, min(map(len, sequences)))
 
 
 def _visible(segments: Sequence[int], device: torch.device) -> Tensor:

@@ -3,11 +3,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_soft_prompt import tuning
+from test_tuning import tuning
 
 from evohpc.envelopes import encode
 from evohpc.errors import LMError
 from evohpc.lm import generate, journal, soft_prompt
+from evohpc.lm import tuning as tuning_module
 from evohpc.lm.generate import TUNING, answer
 from evohpc.records import LMRequest, Prompt, Sample
 from evohpc.rundir import RoundDir, RunDir
@@ -99,7 +100,7 @@ def test_a_prompt_that_was_tuned_is_not_tuned_again(tmp_path, model_folder, monk
     asked = request(model_folder, tuning=tuning())
     whole = answered(tmp_path, asked)
     (tmp_path / "rounds/000/completions.jsonl").unlink()
-    monkeypatch.setattr(soft_prompt, "tune", lambda *_: pytest.fail("tuned again"))
+    monkeypatch.setattr(tuning_module, "tune", lambda *_: pytest.fail("tuned again"))
     assert answered(tmp_path, asked) == whole
 
 
@@ -107,15 +108,15 @@ def test_a_tuning_that_fails_goes_on_untuned_and_says_so(tmp_path, model_folder,
     plain = answered(tmp_path / "a", request(model_folder))
 
     def fail(*_):
-        raise soft_prompt.TuningFailed("the loss is nan in epoch 0")
+        raise tuning_module.TuningFailed("the loss is nan in epoch 0")
 
-    monkeypatch.setattr(soft_prompt, "tune", fail)
+    monkeypatch.setattr(tuning_module, "tune", fail)
     asked = request(model_folder, tuning=tuning())
     assert answered(tmp_path / "b", asked) == plain
     record = json.loads((tmp_path / "b/rounds/000" / TUNING).read_text())
     assert (record["outcome"], record["detail"]) == ("failed", "the loss is nan in epoch 0")
     assert not (tmp_path / "b/rounds/000/soft_prompt").exists()
-    monkeypatch.setattr(soft_prompt, "tune", lambda *_: pytest.fail("a restart must not try again"))
+    monkeypatch.setattr(tuning_module, "tune", lambda *_: pytest.fail("a restart must not try again"))
     (tmp_path / "b/rounds/000/completions.jsonl").unlink()
     assert answered(tmp_path / "b", asked) == plain
 

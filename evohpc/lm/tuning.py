@@ -1,0 +1,160 @@
+"""Prompt-tuning through a DeepSpeed engine: loss on the children's code only, gradients for the virtual tokens only.
+
+DeepSpeed is given a module that holds nothing but the virtual tokens, so it neither casts, broadcasts nor partitions
+the frozen model. Each round starts with a fresh Adam, as Algorithm 1's Train(theta_t, ...) has no other state.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from evohpc.lm import ranks, soft_prompt
+from evohpc.lm.loss import cross_entropy
+from evohpc.lm.model import LanguageModel
+from evohpc.lm.packing import Encoded, Pack, encode, pack, share_out
+from evohpc.records import Tuning
+
+_PACK_TOKENS = 1024
+"""Computed at once: enough for matrix products at full speed; the activations of more would outgrow the model."""
+
+
+class TuningFailed(Exception):
+    """The loss is not finite, or memory ran out: the round goes on without this tuning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One update of the soft prompt."""
+
+    epoch: int
+    loss: float
+    """Mean over the batch's completion tokens, before the update."""
+
+
+def tune(
+    lm: LanguageModel,
+    tuning: Tuning,
+    start: Tensor | None,
+    deepspeed_config: dict[str, object],
+    on_step: Callable[[Step], None] = lambda step: None,
+) -> Any:
+    """Train the virtual tokens on the completions of the examples; return the tuned peft model.
+
+    Args:
+        start: what to continue from, [virtual tokens, hidden size]; None starts from sampled vocabulary.
+
+    Raises:
+        TuningFailed: the loss is not finite, or memory ran out.
+    """
+    peft_model = soft_prompt.prepare(lm, tuning, start)
+    engine = _engine(_Trainee(lm, peft_model), tuning, deepspeed_config)
+    examples = [encode(lm, example) for example in tuning.examples]
+    try:
+        for epoch in range(tuning.epochs):
+            for batch in _batches(examples, tuning, epoch):
+                loss = _update(engine, batch)
+                on_step(Step(epoch, loss))
+                if not math.isfinite(loss):
+                    raise TuningFailed(f"the loss is {loss} in epoch {epoch}")
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise TuningFailed("out of memory") from error
+    except RuntimeError as error:
+        if "allocate memory" in str(error):
+            raise TuningFailed("out of memory") from error
+        raise
+    if not torch.isfinite(soft_prompt.virtual_tokens(peft_model)).all():
+        raise TuningFailed("the soft prompt is not finite")
+    return peft_model
+
+
+def _batches(examples: Sequence[Encoded], tuning: Tuning, epoch: int) -> Iterator[list[Encoded]]:
+    order = soft_prompt.rng(tuning.seed, 1 + epoch).permutation(len(examples))
+    for first in range(0, len(order), tuning.batch_size):
+        yield [examples[place] for place in order[first : first + tuning.batch_size]]
+
+
+class _Trainee(nn.Module):
+    """What DeepSpeed sees: the virtual tokens, and a forward pass through all of the model."""
+
+    def __init__(self, lm: LanguageModel, peft_model: Any) -> None:
+        super().__init__()
+        self.virtual = peft_model.prompt_encoder.default
+        # In a tuple, so that the model does not become a part of this module.
+        self._frozen = (lm,)
+
+    def forward(self, examples: Sequence[Encoded]) -> Tensor:
+        """Return the sum of the cross-entropy over the completion tokens."""
+        (lm,) = self._frozen
+        virtual = self.virtual(torch.arange(self.virtual.embedding.num_embeddings, device=lm.device)[None])
+        if not examples:
+            nothing: Tensor = 0.0 * virtual.sum()
+            return nothing
+        batch = pack(examples, virtual.shape[1], lm.device)
+        logits = self._logits(batch, torch.cat([virtual.to(lm.model.dtype), lm.embed(batch.ids)], 1))
+        return cross_entropy(logits, batch.targets, torch.ones_like(batch.targets, dtype=torch.float32))
+
+    def _logits(self, batch: Pack, inputs: Tensor) -> Tensor:
+        """Return the logits where the loss needs them.
+
+        Shape: [targets, vocabulary].
+        """
+        (lm,) = self._frozen
+        logits: Tensor = lm.model(
+            inputs_embeds=inputs,
+            position_ids=batch.positions,
+            attention_mask=batch.mask,
+            segments=batch.segments,
+            logits_to_keep=batch.places,
+            use_cache=False,
+        ).logits[0]
+        return logits
+
+
+def _update(engine: Any, batch: Sequence[Encoded]) -> float:
+    """Accumulate the gradient of a whole batch, this rank computing its share, and step; return the mean loss."""
+    world = ranks.WORLD_SIZE
+    tokens = sum(example.loss_tokens for example in batch)
+    # Every rank makes the same number of passes, or the others would wait for its gradient for ever.
+    mine = share_out(batch, _PACK_TOKENS, multiple_of=world)[ranks.RANK :: world]
+    total = torch.zeros((), device=engine.device)
+    for place, examples in enumerate(mine, start=1):
+        engine.set_gradient_accumulation_boundary(place == len(mine))
+        loss = engine(examples)
+        engine.backward(loss * (world / tokens))
+        engine.step()
+        total += loss.detach()
+    if world > 1:
+        torch.distributed.all_reduce(total)
+    return float(total) / tokens
+
+
+def _engine(trainee: nn.Module, tuning: Tuning, config: dict[str, object]) -> Any:
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+    os.environ.setdefault("LOCAL_RANK", "0")
+    ranks.initialize()
+    import deepspeed
+
+    # DeepSpeed would compile its shared-memory reduction with the system's C++ compiler, for a minute and where there
+    # is one; the gradient of a soft prompt is some ten thousand numbers, which gloo adds up in no time.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    defaults: dict[str, object] = {
+        "zero_optimization": {"stage": 0},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+    }
+    sizes = {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}
+    settings = json.loads(json.dumps({**defaults, **config, **sizes}))
+    settings.pop("train_batch_size", None)
+    has_own = "optimizer" in settings
+    optimizer = None if has_own else torch.optim.Adam(trainee.parameters(), lr=tuning.learning_rate)
+    return deepspeed.initialize(
+        model=trainee, model_parameters=trainee.parameters(), optimizer=optimizer, config=settings
+    )[0]
