@@ -145,8 +145,8 @@ class ScreeningConfig(Section):
     """Of the whole module, the task's imports included."""
     max_nodes: Count = 5_000
     """Nodes of the syntax tree."""
-    max_depth: Count = 60
-    """Nesting depth of the syntax tree."""
+    max_depth: Annotated[int, Field(gt=0, le=100, strict=True)] = 60
+    """Nesting depth of the syntax tree, and of brackets."""
     max_literal_bytes: Count = 2_000
     """All string, bytes and number literals together: weights must not hide in source."""
 

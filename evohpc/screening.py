@@ -6,17 +6,23 @@ Screening saves time and names reasons; it is no security boundary: that is the 
 from __future__ import annotations
 
 import ast
-import copy
+import builtins
 import hashlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from evohpc.config import ScreeningConfig
 from evohpc.records import Status, TaskInterface
 
 BIDI = dict.fromkeys(map(ord, "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
-FORBIDDEN_CALLS = frozenset({"eval", "exec", "compile", "__import__", "open", "input", "breakpoint"})
+FORBIDDEN_NAMES = frozenset({"eval", "exec", "compile", "__import__", "open", "breakpoint"})
+ALLOWED_DUNDERS = frozenset({"__init__", "__class__"})
+MAX_INTEGER_BITS = 256
+"""No network needs more, and Python refuses to print an integer of more than 4300 digits."""
+
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +46,12 @@ def screen(source: str, task: TaskInterface, config: ScreeningConfig) -> Verdict
 
 def code_hash(tree: ast.Module) -> str:
     """Return 16 hex digits that two programs share if they differ only in comments, formatting, docstrings, or the
-    names of locals and parameters."""
-    normal = _Normaliser().visit(copy.deepcopy(tree))
-    return hashlib.sha256(ast.dump(normal).encode()).hexdigest()[:16]
+    names of locals and parameters.
+
+    The opposite holds, too: programs that share it do the same. So a name keeps its place where it could mean something
+    else: one that the module, a class or Python itself binds, or that a call passes a parameter by.
+    """
+    return hashlib.sha256(_NormalText(tree).of(tree).encode()).hexdigest()[:16]
 
 
 def _parse(source: str, config: ScreeningConfig) -> ast.Module | Verdict:
@@ -56,9 +65,11 @@ def _parse(source: str, config: ScreeningConfig) -> ast.Module | Verdict:
             warnings.simplefilter("ignore")  # a child's invalid escape is no news of ours
             return ast.parse(source)
     except SyntaxError as error:
-        return Verdict(Status.SYNTAX, f"line {error.lineno}: {error.msg}")
-    except (ValueError, RecursionError, MemoryError) as error:
-        return Verdict(Status.SYNTAX, f"{type(error).__name__}: {error}")
+        return Verdict(Status.SYNTAX, f"line {error.lineno or 1}: {error.msg}")
+    except ValueError as error:  # null bytes, before Python 3.12
+        return Verdict(Status.SYNTAX, str(error))
+    except (RecursionError, MemoryError):
+        return Verdict(Status.SYNTAX, "nested too deeply for Python's parser")
 
 
 def _bracket_depth(source: str) -> int:
@@ -82,7 +93,7 @@ def _problems(
     entry = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == task.entry]
     if len(entry) != 1:
         yield Status.SYNTAX, f"defines class {task.entry} {len(entry)} times"
-    elif not _defines_forward(entry[0]):
+    elif not any(isinstance(node, ast.FunctionDef) for node in entry[0].body):
         yield Status.SYNTAX, f"class {task.entry} has no methods"
     depth = _depth(tree, config.max_depth)
     if depth > config.max_depth:
@@ -91,7 +102,7 @@ def _problems(
     nodes = list(ast.walk(tree))
     if len(nodes) > config.max_nodes:
         yield Status.SCREENED, f"{len(nodes)} nodes, limit {config.max_nodes}"
-    literals = sum(len(repr(node.value)) for node in nodes if isinstance(node, ast.Constant))
+    literals = sum(_literal_bytes(node.value) for node in nodes if isinstance(node, ast.Constant))
     if literals > config.max_literal_bytes:
         yield Status.SCREENED, f"{literals} bytes of literals, limit {config.max_literal_bytes}"
     for node in nodes:
@@ -100,8 +111,8 @@ def _problems(
             yield Status.SCREENED, f"line {getattr(node, 'lineno', 0)}: {reason}"
 
 
-def _defines_forward(entry: ast.ClassDef) -> bool:
-    return any(isinstance(node, ast.FunctionDef) for node in entry.body)
+def _literal_bytes(value: object) -> int:
+    return value.bit_length() // 3 + 1 if isinstance(value, int) else len(repr(value))
 
 
 def _depth(tree: ast.AST, limit: int) -> int:
@@ -117,10 +128,12 @@ def _depth(tree: ast.AST, limit: int) -> int:
 def _forbidden(node: ast.AST, task: TaskInterface) -> str:
     if isinstance(node, ast.Import | ast.ImportFrom):
         return _forbidden_import(node, task)
-    if isinstance(node, ast.Name) and node.id in FORBIDDEN_CALLS:
+    if isinstance(node, ast.Name) and node.id in FORBIDDEN_NAMES:
         return f"uses {node.id}"
-    if isinstance(node, ast.Attribute) and node.attr.startswith("__") and node.attr not in ("__init__", "__class__"):
+    if isinstance(node, ast.Attribute) and node.attr.startswith("__") and node.attr not in ALLOWED_DUNDERS:
         return f"reaches for {node.attr}"
+    if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value.bit_length() > MAX_INTEGER_BITS:
+        return f"holds an integer of {node.value.bit_length()} bits, limit {MAX_INTEGER_BITS}"
     return ""
 
 
@@ -135,61 +148,78 @@ def _forbidden_import(node: ast.Import | ast.ImportFrom, task: TaskInterface) ->
     return ""
 
 
-class _Normaliser(ast.NodeTransformer):
-    """Renames parameters and locals of each function by order of first appearance, and drops docstrings."""
+class _NormalText:
+    """A tree as text, as ast.dump has it, without docstrings, and with the names that are bound in each outermost
+    function, nested scopes included, numbered by order of appearance. Equal names stay equal and different ones
+    different, so nothing changes its meaning. Empty fields, which new versions of Python add, are left out."""
 
-    def __init__(self) -> None:
-        self._names: dict[str, str] = {}
+    def __init__(self, tree: ast.Module) -> None:
+        self._fixed = _fixed_names(tree)
+        self._bound: set[str] = set()
+        self._numbers: dict[str, str] | None = None
+        """By name, within a function."""
 
-    def visit_Module(self, node: ast.Module) -> ast.AST:
-        return self._without_docstring(node)
+    def of(self, node: object) -> str:
+        if isinstance(node, list):
+            return f"[{', '.join(map(self.of, node))}]"
+        if not isinstance(node, ast.AST):
+            return repr(node)
+        if self._numbers is not None or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            return self._node(node)
+        self._numbers, self._bound = {}, _bound_names(node) - self._fixed
+        text = self._node(node)
+        self._numbers = None
+        return text
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        return self._without_docstring(node)
+    def _node(self, node: ast.AST) -> str:
+        fields = [(name, self._value(node, value)) for name, value in ast.iter_fields(node)]
+        shown = [f"{name}={self.of(value)}" for name, value in fields if value is not None and value != []]
+        return f"{type(node).__name__}({', '.join(shown)})"
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        outer, self._names = self._names, dict(self._names)
-        for name in _locals(node):
-            self._names[name] = f"v{len(self._names)}"
-        self._without_docstring(node)
-        self._names = outer
-        return node
+    def _value(self, node: ast.AST, value: Any) -> Any:
+        """Return what counts of a field."""
+        if isinstance(node, ast.Name | ast.arg) and isinstance(value, str):
+            return self._renamed(value)
+        if isinstance(value, list) and isinstance(node, _DOCUMENTED) and value is node.body:
+            return value[ast.get_docstring(node, clean=False) is not None :]
+        return value
 
-    visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.arg, node.annotation = self._names.get(node.arg, node.arg), None
-        return node
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        node.id = self._names.get(node.id, node.id)
-        return node
-
-    def _without_docstring(self, node: ast.Module | ast.ClassDef | ast.FunctionDef) -> ast.AST:
-        if ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:]
-        return self.generic_visit(node)
-
-
-def _locals(function: ast.FunctionDef) -> list[str]:
-    """Parameters and assigned names of a function, nested ones left to themselves, by order of appearance.
-
-    `self.x` is an attribute and keeps its name: it is the key in the state dict. Parameters keep keyword calls of
-    themselves working only inside one function, which is all a class body of a candidate does.
-    """
-    arguments = function.args
-    names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
-    names += [a.arg for a in (arguments.vararg, arguments.kwarg) if a is not None]
-    for node in _walk_scope(function):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.append(node.id)
-    return list(dict.fromkeys(names))
+    def _renamed(self, name: str) -> str:
+        if self._numbers is None or name not in self._bound:
+            return name
+        return self._numbers.setdefault(name, f"${len(self._numbers)}")  # no identifier, so no program has it already
 
 
-def _walk_scope(function: ast.FunctionDef) -> Iterator[ast.AST]:
-    pending: list[ast.AST] = list(reversed(function.body))
+def _bound_names(tree: ast.AST) -> set[str]:
+    """Return all parameters and assigned names in a tree."""
+    nodes = list(ast.walk(tree))
+    stored = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    return stored | {node.arg for node in nodes if isinstance(node, ast.arg)}
+
+
+def _fixed_names(tree: ast.Module) -> set[str]:
+    """Return the names that a function's own may not be exchanged for."""
+    fixed = set(dir(builtins))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef):
+            fixed |= _names_in_body(node)
+        for field in ("name", "names", "asname", "rest"):  # definitions, imports, handlers, patterns, global
+            value = getattr(node, field, None)
+            names = value if isinstance(value, list) else [value]
+            fixed.update(name.partition(".")[0] for name in names if isinstance(name, str))
+        if isinstance(node, ast.keyword) and node.arg:
+            fixed.add(node.arg)
+    return fixed
+
+
+def _names_in_body(scope: ast.Module | ast.ClassDef) -> set[str]:
+    """Return the names in the body of a module or class, its functions left out."""
+    pending: list[ast.AST] = list(scope.body)
+    names: set[str] = set()
     while pending:
         node = pending.pop()
-        yield node
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            pending.extend(reversed(list(ast.iter_child_nodes(node))))
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            pending.extend(ast.iter_child_nodes(node))
+    return names
