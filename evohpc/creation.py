@@ -1,7 +1,8 @@
 """Makes run folders, and checks that a config given again means the same search.
 
-A run folder holds copies of all that the search depends on but the language model: config, seeds, the user's task file.
-provenance.json is written last; a folder without it is an unfinished creation and is made anew.
+A run folder holds copies of all that the search depends on but the language model: config, seeds, the user's task file,
+the task's data. provenance.json is written last; a folder without it is an unfinished creation and is made anew, so a
+mistake that only the task finds out can be mended and the same command given again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 from evohpc import lm_job
 from evohpc.config import Config, load_config
 from evohpc.errors import ConfigError, RunFolderError, TaskError
+from evohpc.preparation import prepare
 from evohpc.rundir import RunDir, write_atomic
 from evohpc.site import Site
 
@@ -39,7 +41,7 @@ def create(run: RunDir, config: Config, site: Site | None = None) -> None:
 
     Raises:
         RunFolderError: the folder holds something else.
-        ConfigError, TaskError, LMError: what the config names is missing or unusable; nothing was made.
+        ConfigError, TaskError, LMError: what the config names is missing or unusable; the folder can be used again.
     """
     _check(run, config)
     frozen = _freeze_task(run, config)
@@ -48,6 +50,8 @@ def create(run: RunDir, config: Config, site: Site | None = None) -> None:
     write_atomic(run.config, frozen.model_copy(update={"seeds": run.seeds.resolve()}).dump())
     if site is not None:
         write_atomic(run.site, site.dump())
+    run.task_interface.unlink(missing_ok=True)  # of an unfinished creation, perhaps from another config
+    prepare(run)
     write_atomic(run.provenance, json.dumps(_provenance(run, config), indent=1) + "\n")
 
 
@@ -97,7 +101,7 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
 def _check(run: RunDir, config: Config) -> None:
     if run.path.exists() and not run.path.is_dir():
         raise RunFolderError(f"{run.path} is a file; a run needs a folder")
-    ours = {run.config.name, run.site.name, run.seeds.name, run.task_file.name}
+    ours = {path.name for path in (run.config, run.site, run.seeds, run.task_file, run.data, run.labels.parent)}
     strangers = sorted(p.name for p in run.path.glob("[!.]*") if p.name not in ours) if run.path.is_dir() else []
     if strangers:
         raise RunFolderError(f"{run.path} holds other files ({', '.join(strangers[:3])}); take a new folder")

@@ -9,6 +9,7 @@ from cluster.fixtures import (
     slurm_with_accounting,
 )
 from evaluating import evaluator, planted_environment, small_run
+from searching import finished_run
 
 __all__ = [
     "accounting_cluster",
@@ -16,6 +17,7 @@ __all__ = [
     "built_containers",
     "containers",
     "evaluator",
+    "finished_run",
     "planted_environment",
     "slurm",
     "slurm_with_accounting",

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evohpc.config import EvaluationConfig, PromptConfig, ScreeningConfig, SearchConfig, TuningConfig, load_config
+from evohpc.sections import read_mapping
+from evohpc.site import load_site
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted([*ROOT.glob("configs/*.yaml"), ROOT / "docs" / "own_task" / "config.yaml"])
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_each_config_loads_and_its_seeds_are_there(path: Path) -> None:
+    config = load_config(path)
+    assert list(config.seeds.glob("*.py"))
+    assert f"evohpc run runs/{path.stem} configs/{path.name}" in path.read_text() or path.stem != "quickstart"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("slurm/*.yaml")), ids=lambda path: path.stem)
+def test_each_site_profile_loads(path: Path) -> None:
+    assert load_site(path).scheduler.poll_s > 0
+
+
+def test_the_papers_search_is_what_the_defaults_are() -> None:
+    config = load_config(ROOT / "configs" / "mnist1d.yaml")
+    search = config.search
+    assert (search.rounds, search.prompts_per_round, search.samples_per_prompt) == (10, 10, 16)
+    assert (search.examples_per_prompt, search.survivors, search.error_threshold) == (2, 10, 0.5)
+    assert search.temperatures == (0.2, 0.6, 0.8, 1.0)
+    tuning = config.tuning
+    assert (tuning.virtual_tokens, tuning.epochs, tuning.batch_size, tuning.learning_rate) == (16, 5, 16, 0.1)
+    assert config.task_options == {}
+    assert config.search == SearchConfig()
+    assert config.tuning == TuningConfig()
+    assert config.prompt == PromptConfig()
+    assert config.screening == ScreeningConfig()
+
+
+def test_the_papers_searches_state_only_what_differs_from_the_defaults() -> None:
+    for path in ROOT.glob("configs/clrs_*.yaml"):
+        stated = read_mapping(path, "a config").get("evaluation", {})
+        defaults = EvaluationConfig().model_dump(mode="json")
+        assert not [key for key, value in stated.items() if defaults[key] == value], path

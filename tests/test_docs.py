@@ -1,0 +1,98 @@
+"""What README and docs tell people to type, typed. The lines that need a cluster are in cluster/test_docs.py."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+
+
+def blocks(page: str, language: str) -> list[str]:
+    found = [text for kind, text in BLOCK.findall((ROOT / page).read_text()) if kind == language]
+    assert found
+    return found
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Path]:
+    """A copy of what the commands use, with a language model that needs no folder and a recipe of seconds."""
+    for name in ("configs", "seeds", "docs", "slurm"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    path = tmp_path / "configs" / "quickstart.yaml"
+    config = yaml.safe_load(path.read_text())
+    config.update(lm={"engine": "scripted"}, task_options={"steps": 50, "eval_every": 50})
+    config["search"].update(prompts_per_round=1, samples_per_prompt=3, error_threshold=1.0)
+    path.write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+def shell(script: str, folder: Path) -> str:
+    bin = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{bin}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_readme_begins_with_exactly_two_commands() -> None:
+    first = blocks("README.md", "sh")[0]
+    commands = [line.partition("#")[0].strip() for line in first.splitlines()]
+    assert commands == ["make quickstart", "make test"]
+
+
+@pytest.mark.parametrize("target", ["quickstart", "test", "lint"])
+def test_the_makefile_knows_what_readme_says(target: str) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("no make here")
+    plan = shell(f"make -n {target}", ROOT)
+    assert {"quickstart": "evohpc run", "test": "-m pytest", "lint": "mypy"}[target] in plan
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_everyday_commands_of_readme(checkout: Path) -> None:
+    out = shell(blocks("README.md", "sh")[1], checkout)
+    assert "9 children" in out
+    assert (checkout / "first.csv").read_text().count("seed-cnn") >= 1
+
+
+def test_the_dry_run_of_readme(checkout: Path) -> None:
+    *_, line = blocks("README.md", "sh")[2].strip().splitlines()
+    assert "#SBATCH" in shell(line, checkout)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_python_of_readme(index: int, checkout: Path) -> None:
+    (checkout / "block.py").write_text(blocks("README.md", "python")[index])
+    out = shell("python -W error block.py", checkout)
+    assert re.search(r"r00\dp0\ds00\d", out)
+
+
+@pytest.mark.timeout(300)
+def test_the_commands_of_the_own_task_page(checkout: Path) -> None:
+    out = shell(blocks("docs/own_task.md", "sh")[0], checkout)
+    assert "outcome  " in out
+    assert "16 children: " in out
+    assert "seed-polar" in out
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text()):
+        assert (page.parent / target).exists(), target

@@ -1,0 +1,89 @@
+"""kill -9 at random moments: the same command goes on, and ends in the table of a search that was never disturbed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evohpc.records import Result
+from evohpc.rundir import RunDir
+from evohpc.store import TABLES, Store
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+KILLS = 20
+CONFIG = """
+task: mnist1d
+task_options: {steps: 300, eval_every: 100}
+seeds: SEEDS
+search: {rounds: 3, prompts_per_round: 2, samples_per_prompt: 4, survivors: 3, error_threshold: 1.0}
+lm: {engine: scripted}
+evaluation: {time_limit_s: 120, memory_mb: 1500, disk_mb: 64}
+"""
+UNSTEADY = {"seconds", "host", "finished_at", "versions"}
+"""Columns of results that differ between two runs of anything."""
+
+
+def start(run: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "evohpc", "run", str(run), str(run.parent / "config.yaml")]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def drive_to_the_end(run: Path) -> float:
+    started = time.monotonic()
+    process = start(run)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said.decode()
+    return time.monotonic() - started
+
+
+def table(run: Path) -> dict[str, list[Any]]:
+    store = Store.snapshot_reader(RunDir(run).database)
+    try:
+        tables = {name: store.rows(name) for name in TABLES if name != "results"}
+        steady = sorted(set(Result.__dataclass_fields__) - UNSTEADY)
+        tables["results"] = [
+            tuple(getattr(result, name) for name in steady)
+            for row in store.rows("candidates")
+            for result in store.results(row[0])
+        ]
+        return tables
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    seeds = Path(__file__).parent.parent / "seeds" / "mnist1d"
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("SEEDS", str(seeds)))
+    return tmp_path
+
+
+def test_killed_at_random_moments_it_ends_in_the_same_table(folder: Path) -> None:
+    took = drive_to_the_end(folder / "undisturbed")
+    expected = table(folder / "undisturbed")
+    assert len(expected["candidates"]) == 4 + 3 * 8
+    rng, killed, runs = random.Random(20261124), 0, 0
+    while killed < KILLS:
+        run = folder / f"disturbed-{runs}"
+        process = start(run)
+        try:
+            process.wait(rng.uniform(0, took))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            killed += 1
+        assert process.stderr is not None
+        process.stderr.close()
+        if process.returncode == 0:
+            assert table(run) == expected
+            runs += 1
+    drive_to_the_end(run)
+    assert table(run) == expected
