@@ -11,15 +11,17 @@ import logging
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from evohpc import envelopes
 from evohpc.config import ScreeningConfig
-from evohpc.errors import EnvelopeError
+from evohpc.errors import EnvelopeError, RunFolderError
 from evohpc.prompts import candidate_source
 from evohpc.records import SEED_ROUND, Candidate, Completion, LMRequest, Result, Status, TaskInterface, candidate_id
-from evohpc.rundir import RoundDir, write_atomic
+from evohpc.rundir import RoundDir, storage_error, sync_folder, write_atomic
 from evohpc.screening import screen
 
 log = logging.getLogger(__name__)
@@ -87,6 +89,10 @@ def read_results(
     Args:
         sources: source of each candidate, by id; a result for another source or candidate is foreign.
         skip: file names that need not be read again.
+
+    Raises:
+        RunFolderError: the round's archive is damaged.
+        StorageError: the file system refused the quarantine.
     """
     for name, data, path in _result_files(folder, skip):
         try:
@@ -97,36 +103,47 @@ def read_results(
 
 
 def pack(folder: RoundDir) -> None:
-    """Pack the many small files of a closed round into one archive, so that inodes stay few; idempotent."""
+    """Pack the many small files of a round that is over into one archive, so that inodes stay few; idempotent.
+
+    Raises:
+        StorageError: the file system refused.
+    """
     packed = [folder.candidates, folder.results, folder.jobs, folder.logs, folder.slurm]
-    if not folder.archive.exists():
-        aside = folder.archive.with_name(".tmp-archive.zip")
-        with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
-            for path in sorted(path for part in packed for path in part.rglob("*") if path.is_file()):
-                if not path.name.startswith("."):
+    try:
+        if not folder.archive.exists():
+            _write_archive(folder, [path for part in packed for path in part.rglob("*")])
+        for part in packed:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise storage_error(folder.archive, error) from error
+
+
+def _write_archive(folder: RoundDir, paths: Sequence[Path]) -> None:
+    aside = folder.archive.with_name(f".tmp-{folder.archive.name}")
+    with open(aside, "wb") as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+            for path in sorted(paths):
+                if path.is_file() and not path.name.startswith("."):
                     archive.write(path, path.relative_to(folder.path))
-        with open(aside, "rb") as file:
-            os.fsync(file.fileno())
-        aside.replace(folder.archive)
-    for part in packed:
-        shutil.rmtree(part, ignore_errors=True)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(folder.archive)
+    sync_folder(folder.path)  # before what it holds is removed
 
 
-def read_packed(folder: RoundDir, part: Path) -> bytes | None:
-    """Return a file of a round wherever it is: still in its folder, or in the archive; None if nowhere."""
-    if part.is_file():
-        return part.read_bytes()
-    if folder.archive.is_file():
-        with zipfile.ZipFile(folder.archive) as archive:
-            name = str(part.relative_to(folder.path))
-            if name in archive.namelist():
-                return archive.read(name)
-    return None
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise RunFolderError(f"{path}: damaged: {error}; take it from a backup") from None
 
 
 def _result_files(folder: RoundDir, skip: Collection[str]) -> Iterator[tuple[str, bytes, Path | None]]:
+    """Yield (name, content, path unless packed)."""
     if folder.archive.is_file():
-        with zipfile.ZipFile(folder.archive) as archive:
+        with _opened(folder.archive) as archive:
             for name in sorted(archive.namelist()):
                 if name.startswith("results/") and Path(name).name not in skip:
                     yield Path(name).name, archive.read(name), None
@@ -137,7 +154,10 @@ def _result_files(folder: RoundDir, skip: Collection[str]) -> Iterator[tuple[str
     for name in sorted(set(os.listdir(folder.results)).difference(skip)):
         if name.endswith(".json") and not name.startswith("."):
             path = folder.results / name
-            yield name, path.read_bytes(), path
+            try:
+                yield name, path.read_bytes(), path
+            except OSError as error:  # a stale handle, a server that does not answer: it is there, and will be read
+                log.warning("%s: %s; trying again", path, error.strerror)
 
 
 def _checked(name: str, result: Result, sources: Mapping[str, str]) -> Result:
@@ -148,6 +168,8 @@ def _checked(name: str, result: Result, sources: Mapping[str, str]) -> Result:
     digest = hashlib.sha256(sources[result.candidate_id].encode()).hexdigest()
     if result.source_sha256 and result.source_sha256 != digest:
         raise EnvelopeError("it was measured on another source than this candidate's")
+    if result.status is Status.PENDING or result.status.is_refused:
+        raise EnvelopeError(f"{result.status} is no outcome of an evaluation")
     if result.status is Status.TRAINED and (result.fitness is None or result.error is None or not result.num_params):
         raise EnvelopeError("it claims success but has no fitness, error or size")
     return result
@@ -155,9 +177,11 @@ def _checked(name: str, result: Result, sources: Mapping[str, str]) -> Result:
 
 def _quarantine(folder: RoundDir, path: Path, reason: str) -> None:
     log.warning("%s: %s; moved to quarantine", path, reason)
-    folder.quarantine.mkdir(parents=True, exist_ok=True)
     target = folder.quarantine / path.name
     while target.exists():
         target = target.with_name(f"{target.name}+")
-    path.replace(target)
     write_atomic(target.with_name(f"{target.name}.reason"), f"{reason}\n")
+    try:
+        path.replace(target)
+    except OSError as error:
+        raise storage_error(target, error) from error
