@@ -159,7 +159,8 @@ class Driver:
         path = self.ledger.run.round(asked.round).request
         self.lm.start(path)
         while not self.lm.poll():
-            self._tell(asked.round, "generate", *lm_job.progress(path))
+            held = (self.lm.held,) if self.lm.held else ()
+            self._tell(asked.round, "generate", *lm_job.progress(path), held)
             self._pause(SLOWEST_POLL_S)
 
     def _evaluate(self, round: int) -> None:

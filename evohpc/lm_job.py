@@ -20,9 +20,6 @@ from evohpc.lm import journal
 from evohpc.records import Completion, LMRequest
 from evohpc.rundir import RoundDir, storage_error
 
-LOG = "lm.log"
-"""Name of the LM job's log in a round's `logs/`."""
-
 _END_WITHIN_S = 5.0
 _ERROR = "error: "
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
@@ -30,6 +27,10 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_con
 
 class LMJob(Protocol):
     """Draws the completions of one request at a time. All verbs are idempotent."""
+
+    @property
+    def held(self) -> str:
+        """Why the job will not start without a person, in the scheduler's words; '' if nothing holds it."""
 
     def start(self, request: Path) -> None:
         """Have `rounds/NNN/request.json` answered. Nothing new starts if it is answered, or being answered, already;
@@ -51,6 +52,8 @@ class LMJob(Protocol):
 
 class LocalLMJob:
     """An `LMJob` as a subprocess of this machine. It ends with the driver, however that ends."""
+
+    held = ""
 
     def __init__(self) -> None:
         self._request: Path | None = None
@@ -145,11 +148,6 @@ def load_request(path: Path) -> LMRequest:
         raise LMError(f"{path}: {error}") from None
 
 
-def log_path(request: Path) -> Path:
-    """Return the log of the LM jobs of a round."""
-    return RoundDir(request.parent).logs / LOG
-
-
 def last_error(log: str) -> str:
     """Return what the last line says in which an LM job told why it gives up; '' if there is none."""
     lines = [line.strip() for line in log.splitlines()]
@@ -158,7 +156,7 @@ def last_error(log: str) -> str:
 
 def failure(request: Path, reason: str) -> LMError:
     """Return the error for an LM job that ended without completing its request."""
-    return LMError(f"the LM job of {request.parent} failed: {reason}; its log is {log_path(request)}")
+    return LMError(f"the LM job of {request.parent} failed: {reason}; its log is {RoundDir(request.parent).lm_log}")
 
 
 def check_model_folder(path: Path) -> None:
@@ -192,7 +190,7 @@ def _missing_weights(path: Path) -> str | None:
 
 def _spawn(request: Path) -> tuple[subprocess.Popen[bytes], int]:
     """Start the job; return it with the place in its log, which earlier jobs may have begun, where its part starts."""
-    log = log_path(request)
+    log = RoundDir(request.parent).lm_log
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as out:
@@ -215,7 +213,7 @@ def _what_happened(request: Path, code: int | None, log_start: int) -> str:
     if code == -signal.SIGKILL:
         return "it was killed, most likely for want of memory (a smaller lm.batch_size or lm.dtype: bfloat16 helps)"
     try:
-        log = log_path(request).read_bytes()[log_start:].decode(errors="replace").strip()
+        log = RoundDir(request.parent).lm_log.read_bytes()[log_start:].decode(errors="replace").strip()
     except OSError:
         log = ""
     return last_error(log) or log.rpartition("\n")[2] or f"exit code {code}"

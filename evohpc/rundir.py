@@ -73,6 +73,11 @@ class RoundDir:
         return self.path / "logs"
 
     @property
+    def lm_log(self) -> Path:
+        """What the LM jobs of this round print."""
+        return self.logs / "lm.log"
+
+    @property
     def slurm(self) -> Path:
         """What Slurm's job arrays need and print; see jobs/arrays.py."""
         return self.path / "slurm"

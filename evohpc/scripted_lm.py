@@ -23,6 +23,8 @@ _FACTORS = (0.5, 0.75, 1.25, 1.5, 2.0)
 class ScriptedLMJob:
     """An `LMJob` that answers in `start`."""
 
+    held = ""
+
     def __init__(self, texts: Sequence[str] = ()) -> None:
         """`texts`, if given, are the completions: number i of the request gets `texts[i % len(texts)]`."""
         self._texts = tuple(texts)

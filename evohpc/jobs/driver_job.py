@@ -16,7 +16,7 @@ from evohpc import container
 from evohpc.config import Config
 from evohpc.container import Container
 from evohpc.errors import EvaluationError
-from evohpc.jobs import array_script, arrays, scheduler
+from evohpc.jobs import array_script, arrays, lm_script, scheduler
 from evohpc.jobs.array_script import ArrayShape
 from evohpc.jobs.base import TaskState
 from evohpc.jobs.scheduler import Answer, Silence
@@ -118,6 +118,9 @@ def preview(run: Path, run_id: str, site: Site, config: Config) -> str:
         f"sbatch {run / 'driver.sbatch'}": script(run, run_id, site),
         array: array_script.text(folder, shape, site, evaluation),
     }
+    if site.lm is not None and config.lm.engine == "deepspeed":
+        work = lm_script.work_of(run / "rounds" / "000" / "request.json", run_id, 0, config.lm.path or Path("MODEL"))
+        parts[f"sbatch {work.folder / lm_script.SCRIPT}"] = lm_script.text(work, site)
     if evaluation.runtime == "apptainer":
         parts["for each stage of each candidate"] = shlex.join(_containers(site)) + "\n"
     return "\n".join(f"# {title}\n{text}" for title, text in parts.items())

@@ -11,7 +11,7 @@ from pathlib import Path
 from evohpc import container
 from evohpc.container import EVOHPC, IN, Bind, Container
 from evohpc.jobs.script import claim, directives
-from evohpc.rundir import write_atomic
+from evohpc.rundir import RoundDir, write_atomic
 from evohpc.site import LMJobs, Site
 
 SCRIPT = "lm.sbatch"
@@ -51,6 +51,23 @@ class LMWork:
     model: Path
     """Folder of the language model."""
     log: Path
+
+
+def work_of(request: Path, run_id: str, number: int, model: Path) -> LMWork:
+    """Return what job `number` for a request is called and where its files lie.
+
+    Args:
+        request: RUN/rounds/NNN/request.json.
+        number: of the job, from 0; another one follows a job that ended early.
+    """
+    round = RoundDir(request.parent)
+    name = job_name(request, run_id)
+    return LMWork(f"{name}.{number}", round.slurm / name / str(number), request, model, round.lm_log)
+
+
+def job_name(request: Path, run_id: str) -> str:
+    """Return the part of Slurm's name that all jobs for a request share."""
+    return f"{run_id}-{request.parent.name}-lm"
 
 
 def write(work: LMWork, site: Site, program: Sequence[str] = ()) -> Path:
@@ -114,8 +131,10 @@ def _program(work: LMWork, site: Site, jobs: LMJobs) -> list[str]:
     ]
     # The host's network stays: torchrun's processes meet on it, and this code is not a candidate's.
     host = Container(site.container.apptainer, jobs.image, site.container.gpu, own_network=False)
-    environment = {**_environment(jobs), "HOME": "/tmp", "PYTHONPATH": EVOHPC, "PYTHONDONTWRITEBYTECODE": "1"}
-    program = ["python3", *_torchrun(jobs), "--model", _MODEL, f"{inside}/{work.request.name}"]
+    environment = {**_environment(jobs), "PYTHONPATH": EVOHPC, "PYTHONDONTWRITEBYTECODE": "1"}
+    # Apptainer lets nobody set HOME with --env, and the one it sets is not there: packages want to cache things in it.
+    python = ["env", "HOME=/tmp", "python3"]
+    program = [*python, *_torchrun(jobs), "--model", _MODEL, f"{inside}/{work.request.name}"]
     return container.command(host, binds, environment, program, working_folder=inside)
 
 

@@ -63,7 +63,7 @@ def report(state: str, reason: str = "") -> TaskReport:
         return TaskReport(TaskState.RUNNING)
     if word not in _WAITING:
         _warn(word)
-    return TaskReport(TaskState.WAITING)
+    return TaskReport(TaskState.WAITING, reason="" if reason == "None" else reason)
 
 
 def _is_stuck(reason: str) -> bool:

@@ -1,0 +1,50 @@
+"""What the LM jobs of the tests run: `python lm_program.py RUN/rounds/NNN/request.json`.
+
+Leaves a trace of its start in RUN/started, and then draws what is missing, one completion at a time. RUN/hold, while it
+is there, holds the number of completions to stop at; RUN/error what to fail with; RUN/die has it killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import uuid
+from pathlib import Path
+
+from evohpc import lm_job
+from evohpc.lm import journal
+from evohpc.records import Completion
+from evohpc.rundir import RoundDir
+
+
+def main() -> None:
+    """Answer the request, or not."""
+    path = Path(sys.argv[1])
+    run, request, answer = path.parents[2], lm_job.load_request(path), RoundDir(path.parent).completions
+    (run / "started").mkdir(exist_ok=True)
+    (run / "started" / uuid.uuid4().hex).write_text(f"{os.environ['SLURM_JOB_ID']} {os.environ['SLURMD_NODENAME']}")
+    if (run / "error").exists():
+        sys.exit(f"error: {(run / 'error').read_text()}")
+    finished = journal.recover(answer, request)
+    for prompt in request.prompts:
+        for sample in prompt.samples:
+            wait(run, len(finished))
+            if (prompt.index, sample.index) not in finished:
+                completion = Completion(prompt.index, sample.index, f"seed {sample.seed}", 1, "eos")
+                journal.append(answer, [completion])
+                finished[prompt.index, sample.index] = completion
+    journal.close(answer, request)
+
+
+def wait(run: Path, finished: int) -> None:
+    """Wait while there is a hold at this place; or die here."""
+    if (run / "die").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    while (run / "hold").exists() and finished >= int((run / "hold").read_text()):
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    main()

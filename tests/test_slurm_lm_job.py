@@ -1,0 +1,346 @@
+"""SlurmLMJob on a real Slurm: whatever fails, each completion is drawn, and no job runs that nobody waits for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from cluster import lm_driver_process, lm_program
+from cluster.daemons import wait_until
+from cluster.slurm import Cluster
+
+from evohpc import lm_job
+from evohpc.envelopes import encode
+from evohpc.errors import LMError
+from evohpc.jobs import lm_script
+from evohpc.records import LMRequest, Prompt, Sample
+from evohpc.rundir import RunDir, write_atomic
+from evohpc.site import ContainerSection, LMJobs, SchedulerSection, Site
+from evohpc.slurm_lm_job import SlurmLMJob
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).parent / "golden"
+QUICK = SchedulerSection(poll_s=0.3, poll_max_s=1, submit_every_s=0, settle_s=2, grace_s=0.3)
+PROMPTS, SAMPLES = 2, 3
+
+
+def site(**jobs: object) -> Site:
+    """A profile for jobs that do little."""
+    return Site(scheduler=QUICK, lm=LMJobs.model_validate({"cpus": 1, "memory_mb": 50, "minutes": 5, **jobs}))
+
+
+@dataclass
+class Round:
+    """A run folder with one request, and the LM job of its present driver."""
+
+    run: Path
+    site: Site = field(default_factory=site)
+
+    def __post_init__(self) -> None:
+        self.run_id = uuid.uuid4().hex[:8]
+        self.folder = RunDir(self.run).round(0)
+        prompts = (
+            Prompt(i, "x", (), tuple(Sample(j, 10 * i + j, 0.8) for j in range(SAMPLES))) for i in range(PROMPTS)
+        )
+        asked = LMRequest(1, self.run_id, 0, "/m", "float32", 1, 4, 9, 0, 1.0, None, {}, None, tuple(prompts))
+        write_atomic(self.folder.request, encode(asked))
+        self.program = [sys.executable, lm_program.__file__, str(self.folder.request)]
+        self.restart()
+
+    def restart(self) -> None:
+        """Have a new driver."""
+        self.job = SlurmLMJob(self.run, self.site, self.program)
+
+    def start(self) -> None:
+        self.job.start(self.folder.request)
+
+    def finish(self, within_s: float = 60) -> None:
+        """Poll until it is answered, and rightly."""
+        wait_until(self.job.poll, "the request is answered", within_s)
+        asked = lm_job.load_request(self.folder.request)
+        texts = [c.text for c in lm_job.read_completions(self.folder.completions, asked)]
+        assert texts == [f"seed {10 * i + j}" for i in range(PROMPTS) for j in range(SAMPLES)]
+
+    def hold(self, at: int) -> Callable[[], None]:
+        """Keep jobs from drawing more than so many completions; return what lets them."""
+        write_atomic(self.run / "hold", str(at))
+        return (self.run / "hold").unlink
+
+    def wait_for(self, completions: int) -> None:
+        """Poll until so many are drawn."""
+        wait_until(
+            lambda: self.job.poll() or lm_job.progress(self.folder.request)[0] == completions, f"{completions} drawn"
+        )
+
+    @property
+    def started(self) -> list[str]:
+        """Slurm's id of the job of each start."""
+        return [file.read_text().split()[0] for file in (self.run / "started").glob("[!.]*")]
+
+    @property
+    def node(self) -> str:
+        """Of the only start."""
+        (file,) = (self.run / "started").glob("[!.]*")
+        return file.read_text().split()[1]
+
+
+@pytest.fixture
+def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Put a shell script in front of sbatch; `$real` in it is sbatch itself."""
+    folder, real = tmp_path / "bin", shutil.which("sbatch")
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def write(script: str) -> Path:
+        file = folder / "sbatch"
+        file.write_text(f"#!/bin/bash\nreal={real}\n{script}\n")
+        file.chmod(0o755)
+        return file
+
+    return write
+
+
+@pytest.fixture
+def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if evohpc lay in /sw/evohpc: scripts name the folder that they bind."""
+    monkeypatch.setattr(lm_script, "__file__", "/sw/evohpc/jobs/lm_script.py")
+
+
+@pytest.mark.usefixtures("_installed")
+def test_the_whole_script_with_a_container() -> None:
+    jobs = LMJobs(
+        partition="gpu",
+        account="proj1",
+        gres="gpu:a100:2",
+        cpus=16,
+        processes=2,
+        image=Path("/images/lm.sif"),
+        setup=("module load apptainer",),
+        options={"mail-type": "FAIL", "exclusive": True},
+    )
+    profile = Site(lm=jobs, container=ContainerSection(gpu="nv", binds=("/opt/drivers",)))
+    request = Path("/scratch/my runs/a/rounds/003/request.json")
+    work = lm_script.work_of(request, "a-3f2a", 0, Path("/scratch/models/qwen"))
+    assert lm_script.text(work, profile) == (GOLDEN / "lm_container.sh").read_text()
+
+
+def test_the_example_script_is_what_a_search_submits() -> None:
+    request = Path("/scratch/runs/mnist1d/rounds/003/request.json")
+    work = lm_script.work_of(request, "mnist1d-3f2a", 0, Path("/scratch/models/qwen"))
+    jobs = LMJobs(partition="gpu", gpus_per_node="2", processes=2, cpus=16, memory_mb=131072, minutes=120)
+    written = lm_script.text(work, Site(python="python3", lm=jobs))
+    assert written == (ROOT / "slurm" / "lm.sbatch").read_text()
+
+
+@pytest.mark.slurm
+@pytest.mark.timeout(180)
+class TestAJob:
+    def test_answers_its_request_and_is_asked_about_once_per_interval(
+        self, slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = tmp_path / "asked"
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        for command in ("squeue", "sacct", "scontrol"):
+            (folder / command).write_text(f'#!/bin/sh\necho {command} >> {asked}\nexec {shutil.which(command)} "$@"\n')
+            (folder / command).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        round = Round(tmp_path)
+        release = round.hold(3)
+        began = time.monotonic()
+        round.start()
+        round.wait_for(3)
+        while time.monotonic() < began + 4:
+            assert not round.job.poll()
+        release()
+        round.finish()
+        assert 1 <= len(asked.read_text().split()) <= 1 + (time.monotonic() - began) / QUICK.poll_s
+        assert len(round.started) == 1
+        assert f"job {round.started[0]} starts on " in round.folder.lm_log.read_text()
+
+    def test_goes_on_when_its_driver_stops_and_is_adopted_by_the_next(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path)
+        release = round.hold(2)
+        round.start()
+        round.wait_for(2)
+        round.job.close()
+        round.restart()
+        round.start()
+        round.start()
+        assert not round.job.poll()
+        release()
+        round.finish()
+        assert len(round.started) == 1
+
+    def test_that_is_held_says_so(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path, site(options={"hold": True}))
+        round.start()
+        assert round.job.held == ""
+        wait_until(lambda: round.job.poll() or round.job.held, "it is held")
+        assert round.job.held == "Slurm holds it: JobHeldUser"
+        (job_id,) = slurm.run("squeue", "--noheader", "--format=%i", f"--name={round.run_id}-000-lm.0").split()
+        slurm.run("scontrol", "release", job_id)
+        round.finish()
+        assert round.job.held == ""
+
+    def test_that_gives_up_says_why_and_a_new_start_tries_again(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path)
+        (tmp_path / "error").write_text("/m cannot be loaded")
+        round.start()
+        with pytest.raises(LMError, match=r"rounds/000 failed: /m cannot be loaded; its log is .*logs/lm\.log"):
+            round.finish()
+        assert len(round.started) == 1
+        (tmp_path / "error").unlink()
+        round.start()
+        round.finish()
+        assert len(round.started) == 2
+
+    def test_that_slurm_refuses_is_an_error_with_advice(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path, site(partition="gpuu"))
+        with pytest.raises(LMError, match=r"invalid partition.*set `partition` in the site profile"):
+            round.start()
+        round.site = site()
+        round.restart()
+        round.start()
+        round.finish()
+
+    def test_can_be_cancelled_by_another_process_and_started_again(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path)
+        release = round.hold(2)
+        round.start()
+        round.wait_for(2)
+        SlurmLMJob(tmp_path, round.site).cancel()
+        wait_until(lambda: not slurm.run("squeue", "--noheader"), "the queue is empty")
+        assert lm_job.progress(round.folder.request)[0] == 2
+        release()
+        round.restart()
+        round.start()
+        round.finish()
+        assert len(round.started) == 2
+
+
+@pytest.mark.slurm
+@pytest.mark.timeout(180)
+class TestADriverThatIsKilled:
+    @pytest.mark.parametrize(
+        "script",
+        [
+            pytest.param("kill -9 $PPID", id="before sbatch"),
+            pytest.param('"$real" "$@" >/dev/null; kill -9 $PPID', id="before its answer"),
+            pytest.param('(sleep 0.7; setsid "$real" "$@") >/dev/null 2>&1 & kill -9 $PPID', id="on its way"),
+        ],
+    )
+    def test_around_sbatch(self, slurm: Cluster, tmp_path: Path, sbatch: Callable[[str], Path], script: str) -> None:
+        round = Round(tmp_path)
+        wrapper = sbatch(script)
+        assert subprocess.run(_driver(round), timeout=60).returncode == -signal.SIGKILL
+        wrapper.unlink()
+        round.start()
+        round.finish()
+        wait_until(lambda: not slurm.run("squeue", "--noheader"), "the queue is empty")
+        assert len(round.started) == 1
+
+    def test_after_sbatch(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path)
+        release = round.hold(1)
+        with subprocess.Popen(_driver(round), stdout=subprocess.PIPE) as driver:
+            assert driver.stdout is not None
+            driver.stdout.readline()
+            driver.kill()
+        round.start()
+        assert not round.job.poll()
+        release()
+        round.finish()
+        assert len(round.started) == 1
+
+    def test_while_its_job_fails(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path)
+        (tmp_path / "error").write_text("/m cannot be loaded")
+        round.start()
+        wait_until(lambda: not slurm.run("squeue", "--noheader"), "it is over")
+        round.restart()
+        round.start()
+        with pytest.raises(LMError, match="/m cannot be loaded"):
+            round.finish()
+        assert len(round.started) == 1
+
+
+@pytest.mark.slurm
+@pytest.mark.timeout(180)
+class TestFaultsOfTheCluster:
+    def test_an_admin_cancels_it_and_the_next_draws_the_rest(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path)
+        release = round.hold(4)
+        round.start()
+        round.wait_for(4)
+        slurm.run("scancel", round.started[0])
+        wait_until(lambda: round.job.poll() or len(round.started) == 2, "the next one starts")
+        assert lm_job.progress(round.folder.request)[0] == 4
+        release()
+        round.finish()
+        assert len(set(round.started)) == 2
+
+    def test_an_admin_requeues_it(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path)
+        release = round.hold(4)
+        round.start()
+        round.wait_for(4)
+        slurm.run("scontrol", "requeue", round.started[0])
+        wait_until(lambda: round.job.poll() or len(round.started) == 2, "it starts again", 60)
+        release()
+        round.finish()
+        assert len(set(round.started)) == 1
+
+    def test_its_node_goes_down_where_the_site_does_not_requeue(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path, site(requeue=False))
+        release = round.hold(4)
+        round.start()
+        round.wait_for(4)
+        slurm.run("scontrol", "update", f"nodename={round.node}", "state=down", "reason=test")
+        wait_until(lambda: round.job.poll() or len(round.started) == 2, "the next one starts", 60)
+        release()
+        round.finish()
+        slurm.wait_idle()
+        assert len(set(round.started)) == 2
+
+    def test_its_node_is_cut_off_and_goes_on_writing(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path)
+        release = round.hold(4)
+        round.start()
+        round.wait_for(4)
+        node = round.node
+        slurm.stop_node(node, signal.SIGKILL)  # its job lives
+        try:
+            slurm.run("scontrol", "update", f"nodename={node}", "state=down", "reason=cut")
+            wait_until(lambda: round.job.poll() or len(round.started) == 2, "its twin starts", 60)
+            release()
+            round.finish()
+        finally:
+            slurm.start_node(node)
+            slurm.wait_idle()
+        round.finish()
+
+    def test_it_dies_again_and_again_and_that_has_an_end(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path, site(retries=2))
+        (tmp_path / "die").touch()
+        round.start()
+        with pytest.raises(
+            LMError, match=r"3 in a row brought nothing further; of the last, its job failed \(Slurm: FAIL"
+        ):
+            round.finish()
+        assert len(set(round.started)) == 3
+
+
+def _driver(round: Round) -> list[str]:
+    profile = round.run / "site.yaml"
+    profile.write_text(round.site.dump())
+    return [sys.executable, lm_driver_process.__file__, str(round.folder.request), str(profile), *round.program]
