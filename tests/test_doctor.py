@@ -15,12 +15,16 @@ from evohpc import doctor
 from evohpc.config import Config, EvaluationConfig, LMConfig
 from evohpc.doctor import Finding, Verdict, mounts
 from evohpc.doctor.host import examine_host
-from evohpc.site import ContainerSection, DriverJob, EvaluationJobs, SchedulerSection, Site
+from evohpc.site import ContainerSection, DriverJob, EvaluationJobs, LMJobs, SchedulerSection, Site
 
 
 def config(**evaluation: object) -> Config:
     section = EvaluationConfig.model_validate({"memory_mb": 50, **evaluation})
     return Config(seeds=Path("seeds"), lm=LMConfig(engine="scripted"), evaluation=section)
+
+
+def with_model(path: Path) -> Config:
+    return config().model_copy(update={"lm": LMConfig(path=path)})
 
 
 SMALL = EvaluationJobs(extra_memory_mb=50)
@@ -60,6 +64,11 @@ class TestOnARealSlurm:
         finding = find(doctor.examine_slurm(config(**limits), site), "evaluation jobs")
         assert finding.verdict is Verdict.FAULT
         assert advice in finding.advice
+
+    def test_lm_jobs_that_wait_for_ever_are_explained(self, slurm: Cluster, tmp_path: Path) -> None:
+        site = Site(evaluation=SMALL, driver=SMALL_DRIVER, lm=LMJobs(memory_mb=50, minutes=3 * 1440))
+        finding = find(doctor.examine_slurm(with_model(tmp_path), site), "LM jobs")
+        assert (finding.verdict, finding.advice) == (Verdict.FAULT, "lower lm.minutes; the next job draws the rest")
 
     def test_accounting_is_missed_only_where_slurm_forgets_too_soon(self, slurm: Cluster) -> None:
         slow = Site(scheduler=SchedulerSection(poll_s=200), evaluation=SMALL)
@@ -173,6 +182,19 @@ class TestTheHost:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         finding = find(examine_host(config(), Site()), "evaluation")
         assert (finding.verdict, finding.advice) == (Verdict.FAULT, "pip install 'evohpc[train]'")
+
+    def test_without_the_lm_image(self, tmp_path: Path) -> None:
+        site = Site(lm=LMJobs(image=tmp_path / "lm.sif"))
+        finding = find(examine_host(with_model(tmp_path), site), "LM image")
+        assert (finding.verdict, finding.found) == (Verdict.FAULT, f"there is no image {tmp_path}/lm.sif")
+
+    @pytest.mark.slurm
+    def test_with_an_lm_image(self, containers: ContainerSection, tmp_path: Path) -> None:
+        for gpu, verdict in (("none", Verdict.OK), ("nv", Verdict.FAULT)):
+            site = Site(lm=LMJobs(image=containers.image), container=containers.model_copy(update={"gpu": gpu}))
+            finding = find(examine_host(with_model(tmp_path), site), "LM image")
+            assert finding.verdict is verdict, finding
+        assert finding.found == "torch sees 0 GPUs for 1 processes"
 
     @pytest.mark.slurm
     def test_with_containers(self, containers: ContainerSection) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import socket
 import subprocess
@@ -10,51 +9,30 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from evohpc import container, lm_job
+from evohpc import container
 from evohpc.config import Config
 from evohpc.container import Container
 from evohpc.doctor.base import Finding, fault, ok, warning
-from evohpc.errors import EvaluationError, LMError, StorageError
+from evohpc.doctor.language_model import examine_language_model, packages
+from evohpc.errors import EvaluationError, StorageError
 from evohpc.records import Isolation
 from evohpc.sandbox import apptainer, image
 from evohpc.sandbox.probe import probe, require
 from evohpc.site import Site
 
-_LM_PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 _COUNT_GPUS = "import torch; print(torch.cuda.device_count())"
 
 
 def examine_host(config: Config, site: Site) -> Iterator[Finding]:
     """Look at this host."""
-    yield from _language_model(config)
+    yield from examine_language_model(config, site)
     if config.evaluation.runtime == "process":
-        yield _packages("evaluation", ("torch", "numpy", "safetensors"))
+        yield packages("evaluation", ("torch", "numpy", "safetensors"), extra="train")
         yield _process(config)
     else:
         yield from _containers(config, site)
     if site.driver.go_on_by == "requeue" and shutil.which("scontrol") is None and shutil.which("sbatch") is None:
         yield warning("requeue", f"no scontrol on {socket.gethostname()}", "on nodes: set driver.go_on_by to successor")
-
-
-def _language_model(config: Config) -> Iterator[Finding]:
-    if config.lm.engine == "scripted":
-        yield ok("language model", "scripted: no model is needed")
-        return
-    yield _packages("language model", _LM_PACKAGES)
-    try:
-        assert config.lm.path is not None
-        lm_job.check_model_folder(config.lm.path)
-        yield ok("model folder", str(config.lm.path))
-    except LMError as error:
-        yield fault("model folder", str(error), "set lm.path")
-
-
-def _packages(check: str, names: tuple[str, ...]) -> Finding:
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
-    if missing:
-        extra = "lm" if check == "language model" else "train"
-        return fault(check, f"this Python lacks {', '.join(missing)}", f"pip install 'evohpc[{extra}]'")
-    return ok(check, f"this Python has {', '.join(names)}")
 
 
 def _process(config: Config) -> Finding:

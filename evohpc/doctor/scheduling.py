@@ -11,7 +11,7 @@ from pathlib import Path
 from evohpc.config import Config
 from evohpc.doctor.base import Finding, fault, ok, warning
 from evohpc.errors import EvaluationError
-from evohpc.jobs import array_script, driver_job, scheduler
+from evohpc.jobs import array_script, driver_job, lm_script, scheduler
 from evohpc.jobs.array_script import ArrayShape
 from evohpc.jobs.scheduler import Silence
 from evohpc.site import Site
@@ -19,6 +19,7 @@ from evohpc.site import Site
 _SHORTEN = {
     "evaluation jobs": "lower evaluation.time_limit_s or candidates_per_task, or choose another partition",
     "driver job": "lower driver.minutes; the search goes on in the next job",
+    "LM jobs": "lower lm.minutes; the next job draws the rest",
 }
 
 
@@ -34,6 +35,9 @@ def examine_slurm(config: Config, site: Site) -> Iterator[Finding]:
         shape = ArrayShape("evohpc-doctor", 1, config.evaluation.candidates_per_task)
         yield _test("evaluation jobs", array_script.text(Path(folder), shape, site, config.evaluation))
         yield _test("driver job", driver_job.script(Path(folder), "doctor", site))
+        if site.lm is not None and config.lm.engine == "deepspeed":
+            work = lm_script.work_of(Path(folder, "000", "request.json"), "doctor", 0, Path("model"))
+            yield _test("LM jobs", lm_script.text(work, site))
     yield _accounting(site, settings)
     yield _going_on(site, settings)
 

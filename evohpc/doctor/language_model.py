@@ -1,0 +1,66 @@
+"""Whether the language model can run here: packages or image, and the model folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from evohpc import container, lm_job
+from evohpc.config import Config
+from evohpc.container import Container
+from evohpc.doctor.base import Finding, fault, ok
+from evohpc.errors import LMError
+from evohpc.site import Site
+
+_PACKAGES = ("torch", "transformers", "peft", "deepspeed")
+_COUNT_GPUS = f"import {', '.join(_PACKAGES)}; print(torch.cuda.device_count())"
+
+
+def examine_language_model(config: Config, site: Site) -> Iterator[Finding]:
+    """Look at what the LM jobs need of this host."""
+    if config.lm.engine == "scripted":
+        yield ok("language model", "scripted: no model is needed")
+        return
+    if site.lm is not None and site.lm.image is not None:
+        yield _image(site, site.lm.image, site.lm.processes)
+    else:
+        yield packages("language model", _PACKAGES, extra="lm")
+    assert config.lm.path is not None
+    try:
+        lm_job.check_model_folder(config.lm.path)
+        yield ok("model folder", str(config.lm.path))
+    except LMError as error:
+        yield fault("model folder", str(error), "set lm.path")
+
+
+def packages(check: str, names: Sequence[str], extra: str) -> Finding:
+    """Look whether this Python has packages, without importing them.
+
+    Args:
+        extra: of evohpc, which brings them.
+    """
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        return fault(check, f"this Python lacks {', '.join(missing)}", f"pip install 'evohpc[{extra}]'")
+    return ok(check, f"this Python has {', '.join(names)}")
+
+
+def _image(site: Site, image: Path, processes: int) -> Finding:
+    if not image.exists():
+        return fault("LM image", f"there is no image {image}", "containers/build.sh builds it; lm.image names it")
+    host = Container(site.container.apptainer, image, site.container.gpu, own_network=False)
+    program = ["env", "HOME=/tmp", "python3", "-c", _COUNT_GPUS]
+    command = container.command(host, container.site_binds(site.container.binds), {}, program, working_folder="/")
+    try:
+        done = subprocess.run(command, env=container.own_environment(), capture_output=True, text=True, timeout=600)
+    except FileNotFoundError:
+        return fault("LM image", f"there is no `{command[0]}` here", "set container.apptainer, or load its module")
+    if done.returncode:
+        return fault("LM image", done.stderr.strip().rpartition("\n")[2], "build it anew: containers/build.sh")
+    gpus = int(done.stdout.split()[-1])
+    if site.container.gpu != "none" and gpus < processes:
+        advice = "ask for one GPU for each of lm.processes (lm.gres or lm.gpus_per_node)"
+        return fault("LM image", f"torch sees {gpus} GPUs for {processes} processes", advice)
+    return ok("LM image", f"has {', '.join(_PACKAGES)}" + (f"; torch sees {gpus} GPUs" if gpus else ""))
