@@ -45,13 +45,31 @@ def screen(source: str, task: TaskInterface, config: ScreeningConfig) -> Verdict
 
 
 def code_hash(tree: ast.Module) -> str:
-    """Return 16 hex digits that two programs share if they differ only in comments, formatting, docstrings, or the
-    names of locals and parameters.
+    """Return 16 hex digits that two programs share if they differ only in comments, formatting, docstrings, the order
+    of imports, imports that nothing uses, or the names of locals and parameters.
 
     The opposite holds, too: programs that share it do the same. So a name keeps its place where it could mean something
     else: one that the module, a class or Python itself binds, or that a call passes a parameter by.
     """
-    return hashlib.sha256(_NormalText(tree).of(tree).encode()).hexdigest()[:16]
+    is_import = [isinstance(node, ast.Import | ast.ImportFrom) for node in tree.body]
+    program = ast.Module([node for node, skip in zip(tree.body, is_import, strict=True) if not skip], [])
+    imports = sorted(_used_imports(tree, program))
+    text = _NormalText(program, {name.rpartition(" ")[2] for name in imports})
+    return hashlib.sha256(f"{imports}{text.of(program)}".encode()).hexdigest()[:16]
+
+
+def _used_imports(tree: ast.Module, program: ast.Module) -> set[str]:
+    """Return what the module imports for names that the rest of it mentions, e.g. 'torch.nn as nn'."""
+    mentioned = {node.id for node in ast.walk(program) if isinstance(node, ast.Name)}
+    used = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            origin = f"{'.' * node.level}{node.module or ''}." if isinstance(node, ast.ImportFrom) else ""
+            for alias in node.names:
+                bound = alias.asname or alias.name.partition(".")[0]
+                if bound in mentioned or bound == "*":
+                    used.add(f"{origin}{alias.name if alias.asname or origin else bound} as {bound}")
+    return used
 
 
 def _parse(source: str, config: ScreeningConfig) -> ast.Module | Verdict:
@@ -153,8 +171,8 @@ class _NormalText:
     function, nested scopes included, numbered by order of appearance. Equal names stay equal and different ones
     different, so nothing changes its meaning. Empty fields, which new versions of Python add, are left out."""
 
-    def __init__(self, tree: ast.Module) -> None:
-        self._fixed = _fixed_names(tree)
+    def __init__(self, program: ast.Module, imported: set[str]) -> None:
+        self._fixed = _fixed_names(program) | imported
         self._bound: set[str] = set()
         self._numbers: dict[str, str] | None = None
         """By name, within a function."""
