@@ -168,12 +168,13 @@ class Search:
             store.close()
 
     def cancel_jobs(self) -> None:
-        """End the job arrays of this run, whoever submitted them. Their candidates get a new attempt.
+        """End the LM jobs and job arrays of this run, whoever submitted them. Their candidates get a new attempt.
 
         Raises:
             EvaluationError: the scheduler does not answer.
         """
         runner = _runner(self.folder, self.config, self.site)
+        _lm_job(self.folder, self.config, self.site).cancel()
         runner.cancel([path.stem for path in sorted(self.folder.path.glob("rounds/*/jobs/*.json"))])
 
     def close(self) -> None:
@@ -206,7 +207,7 @@ class Search:
         ledger = Ledger(self.folder, self.run_id, self.config, task, store)
         runner = _runner(self.folder, self.config, self.site)
         stack.callback(runner.close)
-        lm = _lm_job(self.config)
+        lm = _lm_job(self.folder, self.config, self.site)
         stack.callback(lm.close)
         grace_s = 0.0 if self.site is None else self.site.scheduler.grace_s
         return Driver(ledger, held, lm, runner, grace_s=grace_s)
@@ -220,8 +221,14 @@ def _runner(run: RunDir, config: Config, site: Site | None) -> JobRunner:
     return SlurmRunner(run.path, site, config.evaluation)
 
 
-def _lm_job(config: Config) -> LMJob:
-    return ScriptedLMJob() if config.lm.engine == "scripted" else LocalLMJob()
+def _lm_job(run: RunDir, config: Config, site: Site | None) -> LMJob:
+    if config.lm.engine == "scripted":
+        return ScriptedLMJob()
+    if site is None or site.lm is None:
+        return LocalLMJob()
+    from evohpc.slurm_lm_job import SlurmLMJob
+
+    return SlurmLMJob(run.path, site)
 
 
 def _problem(result: Result, due: int, metric: str) -> str | None:
