@@ -117,10 +117,12 @@ class Ledger:
         if round == SEED_ROUND:
             trained = store.entries(SEED_ROUND, Status.TRAINED)
             return [e.candidate.id for e in sorted(trained, key=lambda e: (-_fitness(e), e.candidate.id))]
+        rounds = round if search.pool == "last_round" else None
         if search.variant == "random_parents":
-            selected = store.pool_at(selection.random_ranks(search, round, store.pool_size()))
+            pool = store.pool(rounds)
+            selected = [pool[rank] for rank in selection.random_ranks(search, round, len(pool))]
         else:
-            selected = store.pool_best(search.survivors, round if search.pool == "last_round" else None)
+            selected = store.pool_best(search.survivors, rounds)
         # The paper does not say what to do when nothing is left to select: evohpc goes on with the last parents.
         return selected or [entry.candidate.id for entry in store.survivors(round - 1)]
 

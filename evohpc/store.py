@@ -1,64 +1,24 @@
-"""The ledger of a search: one SQLite file, one writer. The only SQL in the project.
+"""The ledger of a search: one SQLite file (schema.py), one writer. The only SQL in the project.
 
 The store stores: it takes and returns rows and decides nothing. Result files are the truth; everything here can be
-rebuilt from the run folder. It is opened with a rollback journal, never WAL (which "does not work over a network
-filesystem", sqlite.org/wal.html), and every write is one IMMEDIATE transaction that first checks the driver's epoch.
+rebuilt from the run folder. Every write is one IMMEDIATE transaction that first checks the driver's epoch.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import sqlite_utils
-from sqlite_utils.migrations import Migrations
-
+from evohpc import schema
 from evohpc.errors import LeaseError, RunFolderError
 from evohpc.records import Candidate, Isolation, Result, Status
-from evohpc.rundir import storage_error
-
-APPLICATION_ID = 0x45564F48  # "EVOH", shown by file(1)
-
-migrations = Migrations("evohpc")
-
-
-@migrations()  # type: ignore[untyped-decorator]
-def m001_initial(db: sqlite_utils.Database) -> None:
-    """The schema of evohpc 0.1."""
-    for statement in _SCHEMA.split(";\n"):
-        db.execute(statement)
-
-
-_SCHEMA = """
-CREATE TABLE fence (epoch INTEGER NOT NULL) STRICT;
-INSERT INTO fence VALUES (0);
-CREATE TABLE candidates (
-  id TEXT PRIMARY KEY, round INTEGER NOT NULL, prompt INTEGER NOT NULL, sample INTEGER NOT NULL,
-  parents TEXT NOT NULL, temperature REAL NOT NULL, tokens INTEGER NOT NULL, code_hash TEXT NOT NULL,
-  status TEXT NOT NULL, detail TEXT NOT NULL, attempt INTEGER, fitness REAL, source TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX candidates_round ON candidates (round, status);
-CREATE INDEX candidates_hash ON candidates (code_hash) WHERE code_hash <> '';
-CREATE INDEX candidates_fitness ON candidates (fitness DESC, id) WHERE fitness IS NOT NULL;
-CREATE TABLE results (
-  candidate_id TEXT NOT NULL REFERENCES candidates (id), attempt INTEGER NOT NULL,
-  status TEXT NOT NULL, detail TEXT NOT NULL, num_params INTEGER, error REAL, fitness REAL,
-  metrics TEXT NOT NULL, seconds TEXT NOT NULL, isolation TEXT NOT NULL, host TEXT NOT NULL,
-  source_sha256 TEXT NOT NULL, versions TEXT NOT NULL, finished_at TEXT NOT NULL,
-  PRIMARY KEY (candidate_id, attempt)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE pool (candidate_id TEXT PRIMARY KEY REFERENCES candidates (id), round INTEGER NOT NULL,
-  fitness REAL NOT NULL) STRICT, WITHOUT ROWID;
-CREATE INDEX pool_fitness ON pool (fitness DESC, candidate_id);
-CREATE TABLE survivors (round INTEGER NOT NULL, rank INTEGER NOT NULL,
-  candidate_id TEXT NOT NULL REFERENCES candidates (id), PRIMARY KEY (round, rank)) STRICT, WITHOUT ROWID;
-CREATE TABLE closed_rounds (round INTEGER PRIMARY KEY) STRICT
-"""
+from evohpc.rundir import make_folder, storage_error, sync_folder
 
 TABLES = ("candidates", "results", "pool", "survivors", "closed_rounds")
 """What `evohpc rebuild` re-creates row for row."""
@@ -81,19 +41,18 @@ class Store:
         Raises:
             LeaseError: a driver with a later epoch has taken over.
             RunFolderError: the file is no search database.
+            StorageError: the file system refused.
         """
         self._path, self._epoch = path, epoch
-        with self._translated():
-            self._db = sqlite_utils.Database(path, execute_plugins=False)
-            self._db.conn.row_factory = sqlite3.Row
-            for pragma in ("journal_mode=DELETE", "synchronous=EXTRA", "foreign_keys=ON", "busy_timeout=60000"):
-                self._db.execute(f"PRAGMA {pragma}")
-            migrations.apply(self._db)
-            self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            with self._db.atomic():
+        self._db = schema.open_writer(path)
+        try:
+            with schema.translated(path), self._db.atomic():
                 self._db.execute("UPDATE fence SET epoch = ? WHERE epoch < ?", [epoch, epoch])
-        with self.write():
-            pass
+            with self.write():
+                pass
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def snapshot_reader(cls, path: Path) -> Store:
@@ -102,16 +61,9 @@ class Store:
         Raises:
             RunFolderError: there is none, or it is no search database.
         """
-        if not path.is_file():
-            raise RunFolderError(f"{path}: no such database")
         store = cls.__new__(cls)
         store._path, store._epoch = path, -1
-        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-        with store._translated():
-            connection = sqlite3.connect(uri, uri=True)
-            connection.row_factory = sqlite3.Row
-            store._db = sqlite_utils.Database(connection, execute_plugins=False)
-            store._db.execute("SELECT epoch FROM fence")
+        store._db = schema.open_reader(path)
         return store
 
     def close(self) -> None:
@@ -129,7 +81,7 @@ class Store:
         if self._db.conn.in_transaction:
             yield
             return
-        with self._translated():
+        with schema.translated(self._path):
             # sqlite-utils' atomic() begins DEFERRED: a later lock upgrade would fail without waiting.
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -143,18 +95,12 @@ class Store:
 
     def add_candidates(self, candidates: Sequence[Candidate]) -> None:
         """Insert candidates; one whose id is there already is left as it is."""
-        rows = [{**asdict(c), "parents": json.dumps(c.parents), "attempt": None, "fitness": None} for c in candidates]
-        with self.write():
-            self._db["candidates"].insert_all(rows, ignore=True)
+        self._add("candidates", [{**asdict(c), "parents": json.dumps(c.parents)} for c in candidates])
 
     def add_results(self, results: Sequence[Result]) -> None:
         """Insert results; of two for the same attempt the first one counts."""
-        rows = [
-            {**asdict(r), **{key: json.dumps(getattr(r, key), sort_keys=True) for key in _JSON_COLUMNS}}
-            for r in results
-        ]
-        with self.write():
-            self._db["results"].insert_all(rows, ignore=True)
+        documents = [{name: json.dumps(getattr(r, name), sort_keys=True) for name in _JSON_COLUMNS} for r in results]
+        self._add("results", [{**asdict(r), **d} for r, d in zip(results, documents, strict=True)])
 
     def conclude(self, results: Sequence[Result]) -> None:
         """Let these results, which are in the table, count as the outcome of their candidates, once and for ever."""
@@ -218,14 +164,10 @@ class Store:
         sql = f"SELECT candidate_id FROM pool {where} ORDER BY fitness DESC, candidate_id LIMIT ?"
         return [row[0] for row in self._db.execute(sql, [*values, count])]
 
-    def pool_size(self) -> int:
-        """Return how many candidates are in the pool."""
-        return int(self._value("SELECT count(*) FROM pool"))
-
-    def pool_at(self, places: Sequence[int]) -> list[str]:
-        """Return the ids at these places of the pool in order of id."""
-        sql = "SELECT candidate_id FROM pool ORDER BY candidate_id LIMIT 1 OFFSET ?"
-        return [str(self._value(sql, place)) for place in places]
+    def pool(self, round: int | None = None) -> list[str]:
+        """Return the ids in the pool in order, of all rounds or one."""
+        where, values = ("", []) if round is None else ("WHERE round = ?", [round])
+        return [row[0] for row in self._db.execute(f"SELECT candidate_id FROM pool {where} ORDER BY 1", values)]
 
     def known_hashes(self, hashes: Sequence[str]) -> dict[str, str]:
         """Return, of these code hashes, those that are there, with the id of the first candidate that has it."""
@@ -273,34 +215,38 @@ class Store:
             StorageError: the file system refused.
         """
         aside = target.with_name(f".tmp-{target.name}")
-        with self._translated():
-            target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            make_folder(target.parent)
             aside.unlink(missing_ok=True)
-            self._db.execute("VACUUM INTO ?", [str(aside)])
-            copy = sqlite3.connect(aside)
-            verdict = copy.execute("PRAGMA quick_check").fetchone()[0]
-            copy.close()
-            if verdict != "ok":
-                raise RunFolderError(f"{self._path}: its copy fails SQLite's check: {verdict}; run `evohpc rebuild`")
+            with schema.translated(target):
+                self._db.execute("VACUUM INTO ?", [str(aside)])
+            self._check_copy(aside)
             aside.replace(target)
+            sync_folder(target.parent)
+        except OSError as error:
+            raise storage_error(target, error) from error
+
+    def _check_copy(self, copy: Path) -> None:
+        with schema.translated(copy), closing(sqlite3.connect(copy)) as connection:
+            verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
+        if verdict != "ok":
+            raise RunFolderError(f"{self._path}: its copy fails SQLite's check: {verdict}; run `evohpc rebuild`")
+        with open(copy, "rb") as file:
+            os.fsync(file.fileno())
+
+    def _add(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        # Not by sqlite-utils' insert_all(), which looks up what it ignored by rowid; these tables have none.
+        if rows:
+            columns, values = ", ".join(rows[0]), ", ".join(f":{name}" for name in rows[0])
+            sql = f"INSERT INTO {table} ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING"
+            with self.write():
+                self._db.conn.executemany(sql, rows)
 
     def _entries(self, clause: str, *values: object) -> list[Entry]:
         return [_entry(row) for row in self._db.execute(f"{_SELECT} {clause}", list(values))]
 
     def _value(self, sql: str, *values: object) -> Any:
         return self._db.execute(sql, list(values)).fetchone()[0]
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Turn SQLite's and the system's errors into evohpc's."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise storage_error(self._path, OSError(str(error))) from error
-            raise RunFolderError(f"{self._path}: {error}; `evohpc rebuild` makes it anew") from error
-        except OSError as error:
-            raise storage_error(self._path, error) from error
 
 
 _JSON_COLUMNS = ("metrics", "seconds", "versions")
