@@ -16,6 +16,8 @@ from evohpc.lm_job import LocalLMJob, check_model_folder, progress, read_complet
 from evohpc.records import LMRequest, Prompt, Sample
 from evohpc.rundir import RoundDir
 from evohpc.scripted_lm import ScriptedLMJob, mutate
+from evohpc.site import LMJobs, SchedulerSection, Site
+from evohpc.slurm_lm_job import SlurmLMJob
 
 PROGRAM = "class Model(nn.Module):\n    def __init__(self):\n        self.out = nn.LazyLinear(10)\n"
 PROMPT = f'"""Metrics:\n{{}}\n"""\n{PROGRAM}\n"""Metrics:\n{{}}\n"""\nclass Model(nn.Module):\n'
@@ -54,10 +56,18 @@ def finish(job, timeout: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(params=["local", "scripted"])
-def job(request):
-    job = LocalLMJob() if request.param == "local" else ScriptedLMJob()
+def on_slurm(run: Path) -> SlurmLMJob:
+    scheduler = SchedulerSection(poll_s=0.5, submit_every_s=0, settle_s=3, grace_s=1)
+    return SlurmLMJob(run, Site(scheduler=scheduler, lm=LMJobs(cpus=2, memory_mb=2000, processes=2)))
+
+
+@pytest.fixture(params=["local", "scripted", pytest.param("slurm", marks=pytest.mark.slurm)])
+def job(request, tmp_path):
+    if request.param == "slurm":
+        request.getfixturevalue("slurm")
+    job = {"local": LocalLMJob, "scripted": ScriptedLMJob, "slurm": lambda: on_slurm(tmp_path)}[request.param]()
     yield job
+    job.cancel()
     job.close()
 
 
