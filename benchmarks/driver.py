@@ -1,7 +1,7 @@
 """What the driver costs per candidate, and how long a search of any size takes to open: `python benchmarks/driver.py`.
 
 Everything but the LM and the training: proposing, screening, handing out, collecting, selecting, all writes with their
-fsyncs. Rounds of 10 prompts x 16 children, on stores that already hold N candidates. CPU seconds of the driver's process;
+fsyncs. Rounds of 10 prompts x 16 children, on stores that already hold N candidates. CPU seconds of its process;
 the stand-ins for the LM and the evaluations are timed apart and taken off.
 """
 

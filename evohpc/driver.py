@@ -128,11 +128,19 @@ class Driver:
             raise TaskError(self._why_no_seed())
         self.ledger.close(round)
         ingest.pack(self.ledger.run.round(round))
-        self.snapshot()
+        self.snapshot_if_due()
+
+    def snapshot_if_due(self) -> None:
+        """Give readers a fresh copy now and then: a copy takes time in proportion to the database, so the larger it is,
+        the more rarely it is made."""
+        if time.monotonic() >= self._next_snapshot:
+            self.snapshot()
 
     def snapshot(self) -> None:
         """Give readers a fresh copy of the database."""
         started = time.monotonic()
+        with self.ledger.store.write():
+            pass  # raises in a driver that was replaced: its copy must not take the place of its successor's
         self.ledger.store.snapshot(self.ledger.run.snapshot)
         now = time.monotonic()
         self._next_snapshot = now + max(SNAPSHOT_EVERY_S, 20 * (now - started))
@@ -189,8 +197,7 @@ class Driver:
 
     def _pause(self, seconds: float) -> None:
         self.lease.beat()
-        if time.monotonic() >= self._next_snapshot:
-            self.snapshot()
+        self.snapshot_if_due()
         if self.wait(seconds):
             self.lm.close()
             self.runner.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Self
 from evohpc import creation, envelopes, lease
 from evohpc.config import Config, load_config
 from evohpc.driver import Driver, Progress
-from evohpc.errors import ConfigError
+from evohpc.errors import ConfigError, EvohpcError
 from evohpc.jobs.base import JobRunner
 from evohpc.jobs.local import LocalRunner
 from evohpc.ledger import Ledger
@@ -181,6 +181,8 @@ class Search:
         """Stop driving, if this process does. Local evaluations end; a scheduler's jobs go on."""
         driving, self._driving = self._driving, None
         if driving is not None:
+            with suppress(EvohpcError):  # what went wrong before is the error to hear of
+                driving.driver.snapshot()
             driving.stack.close()
 
     def __enter__(self) -> Self:
