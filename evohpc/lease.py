@@ -20,9 +20,10 @@ from evohpc.rundir import RunDir, write_atomic, write_once
 
 HEARTBEAT_S = 15.0
 """Seconds between heartbeats of a holder."""
-DEAD_AFTER_S = 4 * HEARTBEAT_S
+DEAD_AFTER_S = 8 * HEARTBEAT_S
 """A holder on another host whose heartbeat counter stands still this long is dead. The counter, not the file's time,
-is compared: clocks differ between hosts and attribute caches lie."""
+is compared: clocks differ between hosts. It is long, since an NFS client may show an old file for a minute (nfs(5),
+acdirmax). A holder that was taken for dead wrongly loses nothing: the store refuses it from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Holder:
     epoch: int
     host: str
     boot_id: str
+    """Of the kernel and the PID namespace in which `pid` means something."""
     pid: int
     started: int
     """Start time of the process in clock ticks since boot; tells it from a later one of the same pid."""
@@ -64,7 +66,7 @@ class Lease:
         """
         if time.monotonic() < self._next_beat:
             return
-        if _lease_file(self._folder, self.epoch + 1).exists():
+        if max(_epochs(self._folder), default=0) > self.epoch:
             raise LeaseError(f"{self._folder.parent}: another driver has taken over this run; this one stops")
         self._write(replace(self._holder, beat=self._holder.beat + 1))
         self._next_beat = time.monotonic() + HEARTBEAT_S
@@ -103,10 +105,10 @@ def holder(run: RunDir) -> Holder | None:
 
 
 def is_alive_here(current: Holder) -> bool | None:
-    """Say whether a holder lives, if it is or was on this host; None if it is on another."""
-    if current.host != socket.gethostname():
+    """Say whether a holder lives, if that can be seen from here; None if it is on another host."""
+    if current.host != socket.gethostname() or current.boot_id != _boot_id():
         return None
-    return current.boot_id == _boot_id() and _started(current.pid) == current.started
+    return _started(current.pid) == current.started
 
 
 def _is_over(current: Holder, folder: Path, waiting: Callable[[str], None]) -> bool:
@@ -125,20 +127,30 @@ def _stands_still(current: Holder, folder: Path) -> bool:
         time.sleep(min(1.0, HEARTBEAT_S / 4))
         seen = _current(folder)
         if seen is None or (seen.epoch, seen.beat) != (current.epoch, current.beat):
-            return seen is None or seen.released
+            return False
+        if seen.released:
+            return True
     return True
 
 
 def _current(folder: Path) -> Holder | None:
     """Return the holder of the highest epoch."""
-    epochs = [int(path.stem) for path in folder.glob("[0-9]*.json")] if folder.is_dir() else []
-    if not epochs:
-        return None
-    path = _lease_file(folder, max(epochs))
-    try:
-        return envelopes.decode(path.read_bytes(), Holder)
-    except EnvelopeError as error:
-        raise LeaseError(f"{path}: {error}; delete this file if no driver of this run is alive") from None
+    while epochs := _epochs(folder):
+        path = _lease_file(folder, max(epochs))
+        try:
+            return envelopes.decode(path.read_bytes(), Holder)
+        except FileNotFoundError:
+            continue  # a successor has tidied up since
+        except OSError as error:
+            raise LeaseError(f"{path}: cannot see who drives this run: {error.strerror}; try again") from None
+        except EnvelopeError as error:
+            raise LeaseError(f"{path}: {error}; delete this file if no driver of this run is alive") from None
+    return None
+
+
+def _epochs(folder: Path) -> list[int]:
+    stems = [name.removesuffix(".json") for name in os.listdir(folder)] if folder.is_dir() else []
+    return [int(stem) for stem in stems if stem.isdigit()]
 
 
 def _lease_file(folder: Path, epoch: int) -> Path:
@@ -147,9 +159,9 @@ def _lease_file(folder: Path, epoch: int) -> Path:
 
 def _forget_before(folder: Path, epoch: int) -> None:
     """Remove files older than the predecessor's, whose deposed driver may still look for its successor's."""
-    for path in folder.glob("[0-9]*.json"):
-        if int(path.stem) < epoch:
-            path.unlink(missing_ok=True)
+    for old in _epochs(folder):
+        if old < epoch:
+            _lease_file(folder, old).unlink(missing_ok=True)
 
 
 def _myself(*, epoch: int) -> Holder:
@@ -165,7 +177,8 @@ def _myself(*, epoch: int) -> Holder:
 
 
 def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
 
 
 def _started(pid: int) -> int | None:
