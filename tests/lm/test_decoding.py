@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 import torch
 
@@ -96,3 +98,35 @@ def test_a_prompt_that_is_too_long_is_named(lm):
 def test_length_and_end_tokens_are_told_apart(lm):
     stops = {c.stop for c in drawn(lm, prompts(temperature=3.0, samples=40), rows=40, new=60).values()}
     assert stops >= {"eos", "length"}
+
+
+def test_completions_have_the_distribution_of_the_model(lm):
+    """Pairs of tokens, top-k 3, against the probabilities of plain forward passes: a chi-square test."""
+    pairs: dict[int, list[int]] = {}
+
+    class Recorder(Decoder):
+        def _add(self, row, token):
+            super()._add(row, token)
+            pairs.setdefault(row.sample.index, []).append(token)
+            return "length" if len(row.tokens) == 2 else ""
+
+    count, temperature = 3000, 1.5
+    asked = [Prompt(0, TEXTS[2], (), tuple(Sample(j, 7000 + j, temperature) for j in range(count)))]
+    list(Recorder(lm, None, Settings(100, 2, top_k=3)).draw(asked))
+
+    def likely(ids: list[int]) -> dict[int, float]:
+        with torch.inference_mode():
+            top = lm.model(torch.tensor([ids])).logits[0, -1].topk(3)
+        return dict(zip(top.indices.tolist(), (top.values / temperature).softmax(-1).tolist(), strict=True))
+
+    shown = lm.tokenizer(TEXTS[2]).input_ids
+    expected = {
+        (one, two): count * first * second
+        for one, first in likely(shown).items()
+        for two, second in likely([*shown, one]).items()
+    }
+    seen = Counter(map(tuple, pairs.values()))
+    assert set(seen) <= set(expected)
+    # 26.12 is the 0.999 quantile of chi-square with 8 degrees of freedom.
+    assert sum((seen[pair] - mean) ** 2 / mean for pair, mean in expected.items()) < 26.12
+    assert min(expected.values()) > 5

@@ -1,0 +1,108 @@
+"""The engine against transformers on a real model: `evohpc fetch-lm` makes the folder."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_tuning import tuning
+
+from evohpc.lm import model, soft_prompt
+from evohpc.lm import tuning as module
+from evohpc.lm.decoding import Decoder, Settings
+from evohpc.lm.model import LanguageModel
+from evohpc.records import Prompt, Sample, TuningExample
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "models/qwen2.5-coder-0.5b-instruct"
+METRICS = "\"\"\"Metrics:\n{'num_params': '5200', 'val_accuracy': '0.87'}\n\"\"\"\n"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no {FOLDER}: evohpc fetch-lm makes it"),
+]
+
+
+def bodies() -> list[tuple[str, str]]:
+    """Return header and body of each seed."""
+    texts = [path.read_text() for path in sorted((ROOT / "seeds/mnist1d").glob("*.py"))]
+    parts = [text.partition("class Model(nn.Module):\n") for text in texts]
+    return [(METRICS + header, body.rstrip() + "\n") for _, header, body in parts]
+
+
+def few_shot() -> str:
+    (one, body), (two, other), (three, _) = bodies()[:3]
+    return one + body + "\n" + two + other + "\n" + three
+
+
+@pytest.fixture
+def real(request) -> LanguageModel:
+    torch.set_num_threads(2)
+    return model.load(FOLDER, getattr(request, "param", "float32"))
+
+
+def test_greedy_completions_are_those_of_transformers(real):
+    ended: dict[int, list[int]] = {}
+
+    class Recorder(Decoder):
+        def _add(self, row, token):
+            stop = super()._add(row, token)
+            ended[row.prompt] = list(row.tokens)
+            return stop
+
+    asked = [Prompt(i, text, (), (Sample(0, 1, 0.0),)) for i, text in enumerate([few_shot(), *map("".join, bodies())])]
+    asked = [replace(prompt, text=prompt.text.rstrip("\n")) for prompt in asked]
+    theirs = []
+    for prompt in asked:
+        ids = real.tokenizer(prompt.text, return_tensors="pt").input_ids
+        answer = real.model.generate(ids, max_new_tokens=40, do_sample=False, repetition_penalty=1.0)
+        theirs.append(answer[0, ids.shape[1] :].tolist())
+    model.pack(real.model)
+    list(Recorder(real, None, Settings(4, 40)).draw(asked))
+    assert len(ended) == len(asked)
+    assert all(theirs[place][: len(tokens)] == tokens for place, tokens in ended.items())
+    assert max(map(len, ended.values())) == 40
+
+
+@pytest.mark.parametrize("real", ["bfloat16"], indirect=True)
+def test_logits_in_bfloat16_are_those_of_a_plain_forward_pass(real):
+    """As near as bfloat16 lets two orders of summation come: judged by the distribution that tokens are drawn from."""
+    seen, tokens = [], []
+
+    class Recorder(Decoder):
+        def _draw(self, logits, rows):
+            seen.append(logits.float().log_softmax(-1))
+            return super()._draw(logits, rows)
+
+        def _add(self, row, token):
+            tokens.append(token)
+            return super()._add(row, token)
+
+    text = few_shot().rstrip("\n")
+    ids = real.tokenizer(text).input_ids
+    plain = model.load(FOLDER, "float32")
+    model.pack(real.model)
+    list(Recorder(real, None, Settings(2, 30)).draw([Prompt(0, text, (), (Sample(0, 3, 1.0),))]))
+    with torch.inference_mode():
+        logits = plain.model(torch.tensor([ids + tokens])).logits[0, len(ids) - 1 : -1].log_softmax(-1)
+    ours = torch.cat(seen)
+    assert len(ours) == len(logits) > 10
+    divergence = (logits.exp() * (logits - ours)).sum(-1)
+    assert divergence.max() < 0.02
+
+
+@pytest.mark.parametrize("real", ["bfloat16"], indirect=True)
+def test_tuning_lowers_the_loss_and_moves_what_is_generated(real):
+    examples = tuple(TuningExample(str(place), *pair) for place, pair in enumerate(bodies()))
+    losses: list[float] = []
+    asked = tuning(examples=examples, virtual_tokens=8, epochs=6, batch_size=4, learning_rate=0.02)
+    tuned = module.tune(real, asked, None, {}, lambda step: losses.append(step.loss))
+    assert losses[-1] < 0.97 * losses[0]
+    before = soft_prompt.virtual_tokens(soft_prompt.prepare(real, asked, None))
+    prompt = Prompt(0, few_shot(), (), ())
+    plain, moved = (
+        Decoder(real, virtual, Settings(1, 8)).prefill(prompt).logits.log_softmax(-1)
+        for virtual in (before, soft_prompt.virtual_tokens(tuned))
+    )
+    assert (plain - moved).abs().max() > 0.1
