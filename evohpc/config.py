@@ -7,6 +7,7 @@ value and the nearest right one. Paths in a config are relative to the config fi
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -220,6 +221,26 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         _apply_override(document, override)
     return _resolve_paths(validate(Config, document, path), path.parent)
+
+
+def read_deepspeed_config(config: Config) -> dict[str, object]:
+    """Return the DeepSpeed settings that `lm.deepspeed` names; none if it is null.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no JSON object.
+    """
+    path = config.lm.deepspeed
+    if path is None:
+        return {}
+    try:
+        settings = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"lm.deepspeed: {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"lm.deepspeed: {path}: not valid JSON: {error}") from None
+    if not isinstance(settings, dict):
+        raise ConfigError(f"lm.deepspeed: {path}: holds {type(settings).__name__}; DeepSpeed's settings are an object")
+    return settings
 
 
 def _apply_override(document: dict[str, Any], override: str) -> None:

@@ -10,11 +10,13 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from evohpc import envelopes
+from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
 from evohpc.jobs.base import JobRunner, TaskReport, TaskState
 from evohpc.records import Attempt, EvaluationJob, Result
-from evohpc.rundir import RunDir, write_atomic, write_once
+from evohpc.rundir import RunDir, write_once
 
 
 @dataclass
@@ -36,10 +38,14 @@ class Dispatch:
     """Why tasks wait for a person, as the scheduler says it."""
 
     def resume(self, attempted: Mapping[str, Sequence[Result]], pending: Collection[str]) -> None:
-        """Offer the runner again what an earlier driver handed out and has no result yet."""
-        for path in sorted(self.run.round(self.round).jobs.glob("*.json")):
-            job = envelopes.unseal(path.read_bytes(), self.run_id, EvaluationJob)
-            done = {Attempt(id, result.attempt) for id, results in attempted.items() for result in results}
+        """Offer the runner again what an earlier driver handed out and has no result yet.
+
+        Raises:
+            RunFolderError: a job's file was altered.
+        """
+        done = {Attempt(id, result.attempt) for id, results in attempted.items() for result in results}
+        for path in sorted(self.run.round(self.round).jobs.glob("[!.]*.json")):
+            job = self._read(path)
             waiting = {a for task in job.tasks for a in task if a.candidate_id in pending and a not in done}
             self._jobs[job.name] = job
             self._open |= waiting
@@ -47,19 +53,21 @@ class Dispatch:
                 self.runner.submit(path, job.name, len(job.tasks))
 
     def hand_out(self, attempts: Sequence[Attempt]) -> None:
-        """Submit one job array for these attempts; those already handed out are left alone."""
+        """Submit one job array for these attempts; those already handed out are left alone.
+
+        Raises:
+            LeaseError: another driver has handed out something meanwhile.
+        """
         fresh = [attempt for attempt in attempts if attempt not in self._open]
         if not fresh:
             return
-        size = self.candidates_per_task
-        tasks = tuple(tuple(fresh[i : i + size]) for i in range(0, len(fresh), size))
-        folder = self.run.round(self.round)
-        job = EvaluationJob(f"{self.run_id}-{folder.path.name}-{len(self._jobs):02d}", self.round, tasks)
-        path = folder.job(job.name)
-        write_atomic(path, envelopes.seal(self.run_id, self.epoch, job))
+        job = EvaluationJob(self._next_name(), self.round, tuple(self._tasks(fresh)))
+        path = self.run.round(self.round).job(job.name)
+        if not write_once(path, envelopes.seal(self.run_id, self.epoch, job)):
+            raise LeaseError(f"{path}: another driver has taken over this run; this one stops")
         self._jobs[job.name] = job
         self._open.update(fresh)
-        self.runner.submit(path, job.name, len(tasks))
+        self.runner.submit(path, job.name, len(job.tasks))
 
     def settle(self, results: Sequence[Result]) -> None:
         """Take note of attempts that have a result."""
@@ -83,9 +91,23 @@ class Dispatch:
             if attempt in self._open and now - since >= self.grace_s:
                 self._write(attempt, report)
 
-    def cancel(self) -> None:
-        """End what still runs of this round."""
-        self.runner.cancel([name for name, job in self._jobs.items() if self._waits_for(job)])
+    def _tasks(self, attempts: Sequence[Attempt]) -> Iterator[tuple[Attempt, ...]]:
+        """Yield what one array task evaluates each. Later attempts go alone: whatever ended the first one may have been
+        a neighbour in its task."""
+        first = [attempt for attempt in attempts if attempt.attempt == 1]
+        for i in range(0, len(first), self.candidates_per_task):
+            yield tuple(first[i : i + self.candidates_per_task])
+        yield from ((attempt,) for attempt in attempts if attempt.attempt > 1)
+
+    def _next_name(self) -> str:
+        last = max((int(name.rpartition("-")[2]) for name in self._jobs), default=-1)
+        return f"{self.run_id}-{self.run.round(self.round).path.name}-{last + 1:02d}"
+
+    def _read(self, path: Path) -> EvaluationJob:
+        try:
+            return envelopes.unseal(path.read_bytes(), self.run_id, EvaluationJob)
+        except EnvelopeError as error:
+            raise RunFolderError(f"{path}: {error}; delete it if no job of that name runs any more") from None
 
     def _write(self, attempt: Attempt, report: TaskReport) -> None:
         result = Result(

@@ -12,7 +12,6 @@ in the same table as one that never was.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,8 +19,9 @@ from threading import Event
 from typing import Literal
 
 from evohpc import envelopes, ingest, lm_job
+from evohpc.config import read_deepspeed_config
 from evohpc.dispatch import Dispatch, next_attempts
-from evohpc.errors import TaskError
+from evohpc.errors import RunFolderError, TaskError
 from evohpc.jobs.base import JobRunner
 from evohpc.lease import Lease
 from evohpc.ledger import Ledger
@@ -108,6 +108,8 @@ class Driver:
 
     def open_round(self, round: int) -> None:
         """Propose, generate and screen: after this the candidates of the round are in the store."""
+        if self.ledger.store.counts(round):
+            return  # all of them: they are entered in one transaction
         if round == SEED_ROUND:
             self.ledger.admit_seeds()
             return
@@ -118,7 +120,7 @@ class Driver:
         self.ledger.admit_children(asked, lm_job.read_completions(path, asked))
 
     def close_round(self, round: int) -> None:
-        """Select the survivors and pack the round's files.
+        """Pack the round's files and select the survivors.
 
         Raises:
             TaskError: no seed could be trained, so there is nothing to evolve.
@@ -126,8 +128,9 @@ class Driver:
         self._tell(round, "close", 0, 1)
         if round == SEED_ROUND and not self.ledger.store.entries(round, Status.TRAINED):
             raise TaskError(self._why_no_seed())
-        self.ledger.close(round)
+        # In this order: what was not packed when a driver was killed is packed by the next one.
         ingest.pack(self.ledger.run.round(round))
+        self.ledger.close(round)
         self.snapshot_if_due()
 
     def snapshot_if_due(self) -> None:
@@ -158,10 +161,13 @@ class Driver:
                 parents=ledger.parents(round),
                 taught=ledger.taught(round),
                 soft_prompt=self._last_soft_prompt(round),
-                deepspeed_config=self._deepspeed_config(),
+                deepspeed_config=read_deepspeed_config(ledger.config),
             )
             write_atomic(path, envelopes.encode(asked))
-        return envelopes.decode(path.read_bytes(), LMRequest)
+        asked = lm_job.load_request(path)
+        if asked.run_id != ledger.run_id:
+            raise RunFolderError(f"{path} belongs to run {asked.run_id!r}, not {ledger.run_id!r}; remove its folder")
+        return asked
 
     def _generate(self, asked: LMRequest) -> None:
         path = self.ledger.run.round(asked.round).request
@@ -209,10 +215,6 @@ class Driver:
         run = self.ledger.run
         folders = [run.round(earlier).soft_prompt for earlier in reversed(range(round))]
         return next((str(folder.relative_to(run.path)) for folder in folders if folder.is_dir()), None)
-
-    def _deepspeed_config(self) -> dict[str, object]:
-        path = self.ledger.config.lm.deepspeed
-        return {} if path is None else dict(json.loads(path.read_text()))
 
     def _why_no_seed(self) -> str:
         entries = self.ledger.store.entries(SEED_ROUND)

@@ -10,8 +10,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from evohpc import ingest, selection
+from evohpc import envelopes, ingest, selection
 from evohpc.config import Config
+from evohpc.errors import EnvelopeError, RunFolderError
 from evohpc.prompts import Example
 from evohpc.records import SEED_ROUND, Candidate, Completion, LMRequest, Result, Status, TaskInterface
 from evohpc.rundir import RunDir, write_atomic
@@ -43,7 +44,8 @@ class Ledger:
     def collect(self, round: int) -> list[Result]:
         """Enter the results of a round that have arrived since the last call; return them."""
         if round != self._round:
-            self._sources = {e.candidate.id: e.candidate.source for e in self.store.entries(round)}
+            admitted = [e.candidate for e in self.store.entries(round) if not e.candidate.status.is_refused]
+            self._sources = {candidate.id: candidate.source for candidate in admitted}
             self._round, self._seen = round, set()
         found = dict(ingest.read_results(self.run.round(round), self.run_id, self._sources, self._seen))
         results = list(found.values())
@@ -55,11 +57,18 @@ class Ledger:
         return results
 
     def close(self, round: int) -> None:
-        """Select the survivors of a round, once, and close it. What survivors.json says is never computed again."""
+        """Select the survivors of a round, once, and close it. What survivors.json says is never computed again.
+
+        Raises:
+            RunFolderError: it cannot be read.
+        """
         path = self.run.round(round).survivors
         if not path.exists():
             write_atomic(path, json.dumps(self._select(round), indent=1) + "\n")
-        survivors = json.loads(path.read_text())
+        try:
+            survivors = envelopes.decode(path.read_bytes(), list[str])
+        except EnvelopeError as error:
+            raise RunFolderError(f"{path}: {error}; delete it to have the survivors selected again") from None
         retire = self.config.search.retire_parents and round != SEED_ROUND
         self.store.close_round(round, survivors, retire=retire)
 
@@ -99,7 +108,8 @@ class Ledger:
         return marked
 
     def _conclude(self, round: int, results: Sequence[Result]) -> None:
-        final = [r for r in results if self._is_final(r)]
+        last = {r.candidate_id: r for r in sorted(results, key=lambda r: r.attempt)}
+        final = [r for r in last.values() if self._is_final(r)]
         self.store.conclude(final)
         if round == SEED_ROUND and not self.config.search.seeds_in_pool:
             return
