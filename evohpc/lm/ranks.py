@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 from torch.distributed import HashStore  # type: ignore[attr-defined]
@@ -10,13 +13,27 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]
 RANK = int(os.environ.get("RANK", "0"))
 WORLD_SIZE = int(os.environ.get("WORLD_SIZE", "1"))
 
+# A rank may wait for another's share of the completions; one that died is noticed by its closed connection.
+_PATIENCE = timedelta(days=2)
+
+T = TypeVar("T")
+
+
+def join() -> None:
+    """Meet the other ranks, if there are any."""
+    if WORLD_SIZE > 1:
+        initialize()
+
 
 def initialize() -> None:
-    """Join the job's process group; a single process makes one of itself, without a port."""
+    """Make the job's process group; a single process makes one of itself, without a port."""
     if torch.distributed.is_initialized():
         return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if WORLD_SIZE > 1:
-        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        torch.distributed.init_process_group(backend, timeout=_PATIENCE)
     else:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         torch.distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
@@ -24,5 +41,41 @@ def initialize() -> None:
 
 def wait_for_all() -> None:
     """Return when all ranks are here."""
-    if WORLD_SIZE > 1:
-        torch.distributed.barrier()
+    total(0)
+
+
+def agree(answer: Callable[[], T]) -> T:
+    """Return the first rank's answer on all ranks.
+
+    What several ranks read from a shared file system may differ, as each sees it through a cache of its own.
+    """
+    if WORLD_SIZE == 1:
+        return answer()
+    answers = [answer() if RANK == 0 else None]
+    torch.distributed.broadcast_object_list(answers, src=0, device=torch.device("cpu"))
+    found: T = answers[0]  # type: ignore[assignment]  # the first rank's is no placeholder
+    return found
+
+
+def gather(mine: T) -> list[T]:
+    """Return, on the first rank, what all ranks have; on the others, nothing."""
+    if WORLD_SIZE == 1:
+        return [mine]
+    found: list[Any] | None = [None] * WORLD_SIZE if RANK == 0 else None
+    torch.distributed.gather_object(mine, found)
+    return found or []
+
+
+def total(number: float) -> float:
+    """Return the sum of the numbers of all ranks."""
+    if WORLD_SIZE == 1:
+        return number
+    tensor = torch.tensor(number, dtype=torch.float64)
+    torch.distributed.all_reduce(tensor)
+    return float(tensor)
+
+
+def share(items: Sequence[T]) -> Sequence[T]:
+    """Return this rank's contiguous part of a list that is divided as evenly as can be."""
+    first, end = (len(items) * rank // WORLD_SIZE for rank in (RANK, RANK + 1))
+    return items[first:end]

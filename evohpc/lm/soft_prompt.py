@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.random import Generator, Philox
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from evohpc.errors import LMError
 from evohpc.lm.model import LanguageModel
@@ -21,6 +19,7 @@ from evohpc.records import Tuning
 from evohpc.rundir import storage_error
 
 WEIGHTS = "adapter_model.safetensors"
+_KEY = "prompt_embeddings"
 
 
 def load(folder: Path) -> Tensor:
@@ -32,58 +31,69 @@ def load(folder: Path) -> Tensor:
         LMError: it is missing or damaged.
     """
     try:
-        tensor: Tensor = load_file(folder / WEIGHTS)["prompt_embeddings"]
+        tensor: Tensor = load_file(folder / WEIGHTS)[_KEY]
     except (OSError, SafetensorError, KeyError) as error:
         raise LMError(f"{folder} holds no soft prompt: {error}") from None
     return tensor.float()
 
 
-def save(peft_model: Any, folder: Path) -> None:
+def save(tokens: Tensor, folder: Path, model: str) -> None:
     """Write an adapter folder that peft can load, whole or not at all.
+
+    Args:
+        tokens: [virtual tokens, hidden size].
+        model: folder of the model that they were tuned with.
 
     Raises:
         StorageError: the file system refused.
     """
+    from peft import PromptTuningConfig, TaskType
+
+    config = PromptTuningConfig(
+        task_type=TaskType.CAUSAL_LM,
+        base_model_name_or_path=model,
+        num_virtual_tokens=tokens.shape[0],
+        token_dim=tokens.shape[1],
+        inference_mode=True,
+    )
     aside = folder.with_name(f".tmp-{folder.name}")
     try:
         shutil.rmtree(aside, ignore_errors=True)
-        # Without save_embedding_layers=False peft asks a model hub whether the vocabulary was resized.
-        peft_model.save_pretrained(aside, save_embedding_layers=False)
-        (aside / "README.md").unlink(missing_ok=True)
+        config.save_pretrained(aside)
+        save_file({_KEY: tokens.float().cpu().contiguous()}, aside / WEIGHTS)
         os.replace(aside, folder)
     except OSError as error:
         raise storage_error(folder, error) from error
 
 
-def prepare(lm: LanguageModel, tuning: Tuning, start: Tensor | None) -> Any:
-    """Return the model with virtual tokens in front, which alone require gradients."""
-    from peft import PromptTuningConfig, PromptTuningInit, TaskType, get_peft_model
+class SoftPrompt(nn.Module):
+    """Virtual tokens that can be trained.
 
-    config = PromptTuningConfig(
-        task_type=TaskType.CAUSAL_LM,
-        num_virtual_tokens=tuning.virtual_tokens,
-        prompt_tuning_init=PromptTuningInit.RANDOM,
-    )
-    with warnings.catch_warnings():
-        # peft 0.21 asks transformers 5.23 by an old name.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        peft_model = get_peft_model(lm.model, config)
-    if start is not None and len(start) != tuning.virtual_tokens:
-        asked = tuning.virtual_tokens
-        raise LMError(f"the last soft prompt has {len(start)} virtual tokens, tuning.virtual_tokens asks for {asked}")
-    initial = _sampled_vocabulary(lm, tuning) if start is None else start
-    weight = peft_model.prompt_encoder.default.embedding.weight
-    weight.data = initial.to(weight.device, torch.float32, copy=True)
-    return peft_model
+    Shape: () -> [1, virtual tokens, hidden size].
+    """
+
+    def __init__(self, tokens: Tensor) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(tokens.detach().float().clone())
+
+    def forward(self) -> Tensor:
+        return self.tokens[None]
 
 
-def virtual_tokens(peft_model: Any) -> Tensor:
-    """Return the virtual tokens.
+def initial(lm: LanguageModel, tuning: Tuning, start: Tensor | None) -> Tensor:
+    """Return what a tuning starts from: `start`, or a sample of the vocabulary's embeddings.
 
     Shape: [virtual tokens, hidden size].
+
+    Raises:
+        LMError: `start` has another number of virtual tokens.
     """
-    tokens: Tensor = peft_model.prompt_encoder.default.embedding.weight.detach()
-    return tokens
+    if start is None:
+        return _sampled_vocabulary(lm, tuning)
+    if len(start) != tuning.virtual_tokens:
+        asked = tuning.virtual_tokens
+        raise LMError(f"the last soft prompt has {len(start)} virtual tokens, tuning.virtual_tokens asks for {asked}")
+    return start.to(lm.device)
 
 
 def _sampled_vocabulary(lm: LanguageModel, tuning: Tuning) -> Tensor:

@@ -10,12 +10,14 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from evohpc.errors import LMError
 from evohpc.lm import ranks, soft_prompt
 from evohpc.lm.loss import cross_entropy
 from evohpc.lm.model import LanguageModel
@@ -45,34 +47,46 @@ def tune(
     start: Tensor | None,
     deepspeed_config: dict[str, object],
     on_step: Callable[[Step], None] = lambda step: None,
-) -> Any:
-    """Train the virtual tokens on the completions of the examples; return the tuned peft model.
+) -> Tensor:
+    """Train the virtual tokens on the completions of the examples; return them on all ranks.
 
     Args:
         start: what to continue from, [virtual tokens, hidden size]; None starts from sampled vocabulary.
 
     Raises:
         TuningFailed: the loss is not finite, or memory ran out.
+        LMError: `start` has another number of virtual tokens; or memory ran out on one of several ranks.
     """
-    peft_model = soft_prompt.prepare(lm, tuning, start)
-    engine = _engine(_Trainee(lm, peft_model), tuning, deepspeed_config)
-    examples = [encode(lm, example) for example in tuning.examples]
-    try:
-        for epoch in range(tuning.epochs):
-            for batch in _batches(examples, tuning, epoch):
-                loss = _update(engine, batch)
-                on_step(Step(epoch, loss))
-                if not math.isfinite(loss):
-                    raise TuningFailed(f"the loss is {loss} in epoch {epoch}")
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise TuningFailed("out of memory") from error
-    except RuntimeError as error:
-        if "allocate memory" in str(error):
-            raise TuningFailed("out of memory") from error
-        raise
-    if not torch.isfinite(soft_prompt.virtual_tokens(peft_model)).all():
+    virtual = soft_prompt.SoftPrompt(soft_prompt.initial(lm, tuning, start))
+    engine = _engine(_Trainee(lm, virtual), tuning, deepspeed_config)
+    with _memory_watched():
+        for step in _train(engine, [encode(lm, example) for example in tuning.examples], tuning):
+            on_step(step)
+            if not math.isfinite(step.loss):
+                raise TuningFailed(f"the loss is {step.loss} in epoch {step.epoch}")
+    tokens = virtual.tokens.detach().clone()
+    if not torch.isfinite(tokens).all():
         raise TuningFailed("the soft prompt is not finite")
-    return peft_model
+    return tokens
+
+
+@contextmanager
+def _memory_watched() -> Iterator[None]:
+    """Turn want of memory into a failure of the tuning; of the job, where other ranks would wait for this one."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is one of the second
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+            raise
+        if ranks.WORLD_SIZE > 1:
+            raise LMError(f"rank {ranks.RANK} ran out of memory while tuning") from error
+        raise TuningFailed("out of memory") from error
+
+
+def _train(engine: Any, examples: Sequence[Encoded], tuning: Tuning) -> Iterator[Step]:
+    for epoch in range(tuning.epochs):
+        for batch in _batches(examples, tuning, epoch):
+            yield Step(epoch, _update(engine, batch))
 
 
 def _batches(examples: Sequence[Encoded], tuning: Tuning, epoch: int) -> Iterator[list[Encoded]]:
@@ -84,16 +98,16 @@ def _batches(examples: Sequence[Encoded], tuning: Tuning, epoch: int) -> Iterato
 class _Trainee(nn.Module):
     """What DeepSpeed sees: the virtual tokens, and a forward pass through all of the model."""
 
-    def __init__(self, lm: LanguageModel, peft_model: Any) -> None:
+    def __init__(self, lm: LanguageModel, virtual: soft_prompt.SoftPrompt) -> None:
         super().__init__()
-        self.virtual = peft_model.prompt_encoder.default
+        self.virtual = virtual
         # In a tuple, so that the model does not become a part of this module.
         self._frozen = (lm,)
 
     def forward(self, examples: Sequence[Encoded]) -> Tensor:
         """Return the sum of the cross-entropy over the completion tokens."""
         (lm,) = self._frozen
-        virtual = self.virtual(torch.arange(self.virtual.embedding.num_embeddings, device=lm.device)[None])
+        virtual: Tensor = self.virtual()
         if not examples:
             nothing: Tensor = 0.0 * virtual.sum()
             return nothing
@@ -124,16 +138,14 @@ def _update(engine: Any, batch: Sequence[Encoded]) -> float:
     tokens = sum(example.loss_tokens for example in batch)
     # Every rank makes the same number of passes, or the others would wait for its gradient for ever.
     mine = share_out(batch, _PACK_TOKENS, multiple_of=world)[ranks.RANK :: world]
-    total = torch.zeros((), device=engine.device)
+    total = 0.0
     for place, examples in enumerate(mine, start=1):
         engine.set_gradient_accumulation_boundary(place == len(mine))
         loss = engine(examples)
         engine.backward(loss * (world / tokens))
         engine.step()
-        total += loss.detach()
-    if world > 1:
-        torch.distributed.all_reduce(total)
-    return float(total) / tokens
+        total += loss.item()
+    return ranks.total(total) / tokens
 
 
 def _engine(trainee: nn.Module, tuning: Tuning, config: dict[str, object]) -> Any:

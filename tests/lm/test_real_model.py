@@ -99,10 +99,9 @@ def test_tuning_lowers_the_loss_and_moves_what_is_generated(real):
     asked = tuning(examples=examples, virtual_tokens=8, epochs=6, batch_size=4, learning_rate=0.02)
     tuned = module.tune(real, asked, None, {}, lambda step: losses.append(step.loss))
     assert losses[-1] < 0.97 * losses[0]
-    before = soft_prompt.virtual_tokens(soft_prompt.prepare(real, asked, None))
+    before = soft_prompt.initial(real, asked, None)
     prompt = Prompt(0, few_shot(), (), ())
     plain, moved = (
-        Decoder(real, virtual, Settings(1, 8)).prefill(prompt).logits.log_softmax(-1)
-        for virtual in (before, soft_prompt.virtual_tokens(tuned))
+        Decoder(real, virtual, Settings(1, 8)).prefill(prompt).logits.log_softmax(-1) for virtual in (before, tuned)
     )
     assert (plain - moved).abs().max() > 0.1

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from peft import PeftModel
 
 from evohpc.errors import LMError
 from evohpc.lm import soft_prompt
@@ -27,8 +28,8 @@ def tuning(**changes) -> Tuning:
 
 def tuned(lm, asked: Tuning, start=None, config=None) -> tuple[list[float], torch.Tensor]:
     losses: list[float] = []
-    model = module.tune(lm, asked, start, config or {}, lambda step: losses.append(step.loss))
-    return losses, soft_prompt.virtual_tokens(model).clone()
+    tokens = module.tune(lm, asked, start, config or {}, lambda step: losses.append(step.loss))
+    return losses, tokens
 
 
 def test_the_loss_falls_and_only_the_prompt_moves(lm):
@@ -58,7 +59,7 @@ def test_it_continues_from_the_last_prompt(lm):
 
 def test_the_first_loss_is_that_of_the_untuned_prompt_on_the_completions_alone(lm):
     losses, _ = tuned(lm, tuning(epochs=1, batch_size=6, learning_rate=1e-9))
-    start = soft_prompt.virtual_tokens(soft_prompt.prepare(lm, tuning(), None))
+    start = soft_prompt.initial(lm, tuning(), None)
     total, count = 0.0, 0
     for example in EXAMPLES:
         ids = [*lm.tokenizer(example.prompt + example.completion).input_ids, lm.tokenizer.eos_token_id]
@@ -69,11 +70,14 @@ def test_the_first_loss_is_that_of_the_untuned_prompt_on_the_completions_alone(l
     assert losses == [pytest.approx(total / count, rel=1e-5)]
 
 
+# peft 0.21 asks transformers 5.23 by an old name.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_a_saved_prompt_is_what_generates(lm, tmp_path):
-    model = module.tune(lm, tuning(), None, {})
-    soft_prompt.save(model, tmp_path / "soft_prompt")
+    tokens = module.tune(lm, tuning(), None, {})
+    soft_prompt.save(tokens, tmp_path / "soft_prompt", "model")
     loaded = soft_prompt.load(tmp_path / "soft_prompt")
-    assert torch.equal(loaded, soft_prompt.virtual_tokens(model))
+    assert torch.equal(loaded, tokens)
+    model = PeftModel.from_pretrained(lm.model, tmp_path / "soft_prompt")
     ids = lm.tokenizer("class A:").input_ids
     with torch.inference_mode():
         theirs = model(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids))).logits[:, -1]

@@ -1,0 +1,107 @@
+"""Draws the completions that a round still lacks: each rank its share, each kept as soon as it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from evohpc.lm import journal, ranks
+from evohpc.lm.decoding import Decoder, Settings
+from evohpc.lm.journal import Place
+from evohpc.lm.log import say
+from evohpc.lm.model import LanguageModel
+from evohpc.records import Completion, LMRequest, Prompt
+from evohpc.rundir import RoundDir
+
+_TELL_EVERY_S = 5.0
+
+
+def missing(request: LMRequest, round: RoundDir) -> list[Place]:
+    """Return what is not finished, in the order of the request; to be asked on the first rank only.
+
+    Takes over what other ranks finished before a crash.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    finished = journal.recover(round.completions, request)
+    for part in sorted(round.path.glob(_part(round, "*").name)):
+        more = journal.read(part, request)
+        journal.append(round.completions, [more[place] for place in more if place not in finished])
+        finished |= more
+        part.unlink(missing_ok=True)
+    return [place for place in journal.places(request) if place not in finished]
+
+
+def complete(
+    lm: LanguageModel, soft_prompt: Tensor | None, request: LMRequest, round: RoundDir, places: Sequence[Place]
+) -> None:
+    """Draw what is missing, the same on all ranks, and put `completions.jsonl` in order.
+
+    Raises:
+        LMError: a prompt is longer than the model allows.
+        StorageError: the file system refused.
+    """
+    mine = ranks.share(places)
+    settings = Settings(request.batch_size, request.max_new_tokens, request.top_k, request.top_p)
+    speed = _Speed(len(mine))
+    drawn: list[Completion] = []
+    for completions in Decoder(lm, soft_prompt, settings).draw(_prompts(request, mine), speed.count):
+        journal.append(round.completions if ranks.RANK == 0 else _part(round, ranks.RANK), completions)
+        drawn += completions
+        speed.finish(len(completions))
+    _close(request, round, ranks.gather(drawn))
+    ranks.wait_for_all()
+
+
+def _close(request: LMRequest, round: RoundDir, drawn: Sequence[Sequence[Completion]]) -> None:
+    """Add what the other ranks have drawn; on the first rank, the only one that has it."""
+    if ranks.RANK == 0:
+        for rank in range(1, ranks.WORLD_SIZE):
+            journal.append(round.completions, drawn[rank])
+            _part(round, rank).unlink(missing_ok=True)
+        journal.close(round.completions, request)
+        say("complete")
+
+
+def _prompts(request: LMRequest, places: Sequence[Place]) -> list[Prompt]:
+    """Return the prompts with the samples at these places alone."""
+    wanted = set(places)
+    narrowed = [
+        replace(prompt, samples=tuple(sample for sample in prompt.samples if (prompt.index, sample.index) in wanted))
+        for prompt in request.prompts
+    ]
+    return [prompt for prompt in narrowed if prompt.samples]
+
+
+def _part(round: RoundDir, rank: int | str) -> Path:
+    """Return the file that a rank other than the first appends to."""
+    return round.path / f"completions.rank{rank}.jsonl"
+
+
+class _Speed:
+    """Tells, now and then, how far the generation is and how fast."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._tokens = total, 0, 0
+        self._started = self._told = time.monotonic()
+
+    def count(self, tokens: int) -> None:
+        self._tokens += tokens
+        now = time.monotonic()
+        if now - self._told > _TELL_EVERY_S:
+            self._told = now
+            self._tell(now)
+
+    def finish(self, completions: int) -> None:
+        self._done += completions
+        if self._done == self._total:
+            self._tell(time.monotonic())
+
+    def _tell(self, now: float) -> None:
+        rate = self._tokens / max(now - self._started, 1e-9)
+        say(f"generating: {self._done} of {self._total} completions, {self._tokens} tokens, {rate:.0f} tokens/s")
