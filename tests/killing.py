@@ -1,0 +1,82 @@
+"""Kills a driver that runs in this process before the k-th thing it does to the disk.
+
+As with kill -9, nothing that comes after has an effect: no `finally` can tidy up, as every further step dies, too.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from evohpc import envelopes, lease
+from evohpc.rundir import RunDir
+
+
+class Killed(BaseException):
+    """What a dead process would not feel."""
+
+
+class Steps:
+    """Counts steps; from number `fatal` on they kill."""
+
+    def __init__(self, fatal: float = float("inf")) -> None:
+        self.taken, self._fatal = 0, fatal
+
+    def __call__(self) -> None:
+        if self.taken >= self._fatal:
+            raise Killed
+        self.taken += 1
+
+
+@contextmanager
+def mortal(fatal: float = float("inf")) -> Iterator[Steps]:
+    """Make each write, rename, removal and statement that changes the database a step; none waits for the disk."""
+    steps = Steps(fatal)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("replace", "link", "unlink", "rmdir", "mkdir"):
+            patch.setattr(os, name, _counted(getattr(os, name), steps))
+        patch.setattr(os, "fsync", lambda descriptor: steps())
+        connect = sqlite3.connect
+        patch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **k, factory=_connection(steps)))
+        yield steps
+
+
+def declare_dead(run: RunDir) -> None:
+    """Let the run's holder, which is this process, look like one that has ended."""
+    current = lease.holder(run)
+    if current is not None:
+        (run.lease / f"{current.epoch:06d}.json").write_text(envelopes.encode(asdict(replace(current, started=1))))
+
+
+def _counted(real: Callable[..., Any], steps: Steps) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        steps()
+        return real(*args, **kwargs)
+
+    return call
+
+
+def _connection(steps: Steps) -> type[sqlite3.Connection]:
+    class Connection(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if sql.startswith("PRAGMA synchronous"):
+                sql = "PRAGMA synchronous=OFF"
+            if not sql.startswith(("SELECT", "PRAGMA")):
+                steps()
+            return super().execute(sql, *values)
+
+        def executemany(self, sql: str, rows: Any) -> sqlite3.Cursor:
+            steps()
+            return super().executemany(sql, rows)
+
+        def commit(self) -> None:
+            steps()
+            super().commit()
+
+    return Connection

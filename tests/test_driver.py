@@ -1,0 +1,328 @@
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from driving import CONFIG, RUN_ID, Driving, InstantRunner, drive, make_run, measure, tables
+from killing import Killed, declare_dead, mortal
+
+from evohpc import envelopes
+from evohpc.driver import Progress, Stopped
+from evohpc.errors import ConfigError, LeaseError, LMError, RunFolderError, TaskError
+from evohpc.jobs.base import TaskReport, TaskState
+from evohpc.lm_job import load_request
+from evohpc.records import SEED_ROUND, Attempt, Result, Status
+from evohpc.rundir import RunDir, write_atomic
+from evohpc.scripted_lm import ScriptedLMJob
+from evohpc.store import Store
+
+SMALL = CONFIG.replace("rounds: 3, prompts_per_round: 2", "rounds: 2, prompts_per_round: 1")
+
+
+@pytest.fixture
+def run(tmp_path) -> RunDir:
+    return make_run(tmp_path / "run")
+
+
+def by_table(rows, table: str, *columns: int):
+    return [tuple(row[i] for i in columns) for row in rows[table]]
+
+
+def test_a_search_goes_through_all_rounds(run):
+    rows = drive(run)
+    assert Counter(row[1] for row in rows["candidates"]) == {SEED_ROUND: 3, 0: 8, 1: 8, 2: 8}
+    outcomes = Counter(row[8] for row in rows["candidates"])
+    assert outcomes["pending"] == 0
+    assert min(outcomes[status] for status in ("trained", "timeout", "duplicate", "syntax")) > 0
+    assert by_table(rows, "closed_rounds", 0) == [(-1,), (0,), (1,), (2,)]
+    assert {row[0] for row in rows["survivors"]} == {-1, 0, 1, 2}
+    for round in range(3):
+        folder = run.round(round)
+        assert json.loads(folder.survivors.read_text()) == [row[2] for row in rows["survivors"] if row[0] == round]
+        assert sorted(path.name for path in folder.path.iterdir()) == [
+            "archive.zip",
+            "completions.jsonl",
+            "request.json",
+            "survivors.json",
+        ]
+
+
+def test_the_same_config_is_the_same_search(tmp_path):
+    one, two = (drive(make_run(tmp_path / name)) for name in ("one", "two"))
+    assert one == two
+    other = drive(make_run(tmp_path / "other", CONFIG.replace("rounds: 3", "seed: 1, rounds: 3")))
+    assert other["candidates"] != one["candidates"]
+
+
+def test_lost_attempts_are_made_again(run):
+    attempts = by_table(drive(run), "results", 0, 1, 2)
+    again = [name for name, attempt, _ in attempts if attempt == 2]
+    assert again
+    assert [(name, 1, "lost") for name in again] == [row for row in attempts if row[0] in again and row[1] == 1]
+
+
+def test_a_candidate_that_is_lost_each_time_is_given_up(run):
+    rows = drive(run, runner=InstantRunner(run, lose_children))
+    children = [row for row in rows["candidates"] if row[1] >= 0 and row[8] not in ("duplicate", "syntax", "screened")]
+    assert {row[8] for row in children} == {"lost"}
+    assert {row[1] for row in rows["results"] if not row[0].startswith("seed")} == {1, 2, 3}
+    parents = {row[2] for row in rows["survivors"]}
+    assert parents == {"seed-w8", "seed-w16", "seed-w32"}
+
+
+def lose_children(source: str, attempt: Attempt) -> Result | None:
+    return measure(source, attempt) if attempt.candidate_id.startswith("seed-") else None
+
+
+def test_parents_of_a_round_are_the_survivors_of_the_last(run):
+    rows = drive(run)
+    survivors = {round: {row[2] for row in rows["survivors"] if row[0] == round} for round in range(-1, 3)}
+    for _, round, parents in by_table(rows, "candidates", 0, 1, 4):
+        if round >= 0:
+            assert set(json.loads(parents)) <= survivors[round - 1]
+
+
+@pytest.mark.parametrize(("variant", "tuned"), [("evoprompting", True), ("random_parents", True), ("no_tuning", False)])
+def test_the_soft_prompt_is_tuned_from_the_second_round_on(run, variant, tuned):
+    run.config.write_text(CONFIG.replace("survivors: 3", f"survivors: 1, variant: {variant}"))
+    drive(run)
+    requests = [load_request(run.round(round).request) for round in range(3)]
+    assert [asked.tuning is not None for asked in requests] == [False, tuned, tuned]
+
+
+def test_the_naive_variant_has_one_round_from_the_seeds(run):
+    run.config.write_text(CONFIG.replace("rounds: 3", "variant: naive, rounds: 3"))
+    rows = drive(run)
+    assert Counter(row[1] for row in rows["candidates"]) == {SEED_ROUND: 3, 0: 24}
+    assert load_request(run.round(0).request).tuning is None
+
+
+def test_the_newest_soft_prompt_is_gone_on_from(run):
+    """A round whose tuning had no examples leaves none; then the one before counts."""
+    run.round(0).soft_prompt.mkdir(parents=True)
+    run.config.write_text(CONFIG.replace("survivors: 3", "survivors: 1"))
+    drive(run)
+    requests = [load_request(run.round(round).request) for round in range(3)]
+    assert [asked.soft_prompt for asked in requests] == [None, "rounds/000/soft_prompt", "rounds/000/soft_prompt"]
+    assert requests[1].tuning.start_from == "rounds/000/soft_prompt"
+
+
+def test_deepspeeds_settings_go_with_each_request(run, tmp_path):
+    settings = tmp_path / "zero.json"
+    settings.write_text('{"zero_optimization": {"stage": 2}}')
+    run.config.write_text(CONFIG.replace("engine: scripted", f"engine: scripted, deepspeed: {settings}"))
+    drive(run)
+    assert load_request(run.round(2).request).deepspeed_config == {"zero_optimization": {"stage": 2}}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "No such file"), ("{", "not valid JSON"), ("[1]", "holds list; DeepSpeed's settings")],
+)
+def test_unreadable_deepspeed_settings_are_named(run, tmp_path, content, reason):
+    settings = tmp_path / "zero.json"
+    if content is not None:
+        settings.write_text(content)
+    run.config.write_text(CONFIG.replace("engine: scripted", f"engine: scripted, deepspeed: {settings}"))
+    with pytest.raises(ConfigError, match=f"lm.deepspeed: {settings}: {reason}"):
+        drive(run)
+
+
+def test_driving_a_finished_search_changes_nothing(run):
+    rows = drive(run)
+    runner = InstantRunner(run)
+    assert drive(run, runner=runner) == rows
+    assert runner.submitted == []
+
+
+def test_more_rounds_go_on_where_a_search_ended(tmp_path):
+    long = drive(make_run(tmp_path / "long"))
+    run = make_run(tmp_path / "short", CONFIG.replace("rounds: 3", "rounds: 1"))
+    drive(run)
+    run.config.write_text(CONFIG)
+    assert drive(run) == long
+
+
+def test_no_seed_that_trains_is_an_error_that_says_why(run):
+    def fail(source: str, attempt: Attempt) -> Result:
+        return Result(attempt.candidate_id, attempt.attempt, Status.BUILD_ERROR, "NameError: nn")
+
+    with pytest.raises(TaskError, match=r"no seed program could be trained.*seed-w16: build_error: NameError: nn;"):
+        drive(run, runner=InstantRunner(run, fail))
+
+
+def test_a_request_of_another_run_is_named(run, tmp_path):
+    other = make_run(tmp_path / "other")
+    drive(other)
+    path = run.round(0).request
+    write_atomic(path, other.round(0).request.read_text().replace(RUN_ID, "run-2"))
+    with pytest.raises(RunFolderError, match=f"{path} belongs to run 'run-2', not 'run-1'; remove its folder"):
+        drive(run)
+
+
+def test_a_damaged_request_is_named(run):
+    write_atomic(run.round(0).request, "{")
+    with pytest.raises(LMError, match=f"{run.round(0).request}: not a valid LMRequest"):
+        drive(run)
+
+
+class SlowLM(ScriptedLMJob):
+    """Answers at the third poll."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.polls, self.ended = 0, []
+
+    def poll(self) -> bool:
+        self.polls += 1
+        return self.polls % 3 == 0
+
+    def cancel(self) -> None:
+        self.ended.append("cancelled")
+
+    def close(self) -> None:
+        self.ended.append("closed")
+
+
+class SlowRunner(InstantRunner):
+    """Its tasks run for ever."""
+
+    def submit(self, spec, name, size) -> None:
+        self.submitted.append(name)
+
+    def poll(self, sizes):
+        return {name: [TaskReport(TaskState.RUNNING)] * size for name, size in sizes.items()}
+
+
+@pytest.mark.parametrize("slow", ["lm", "runner"])
+def test_a_stop_closes_what_this_process_runs_cancels_nothing_and_can_be_gone_on_from(run, slow, tmp_path):
+    lm, runner = (SlowLM(), InstantRunner(run)) if slow == "lm" else (SlowLM(), SlowRunner(run))
+    asked = iter([False] * 3 + [True])
+    with Driving(run, lm=lm, runner=runner, wait=lambda seconds: next(asked)) as driving:
+        with pytest.raises(Stopped):
+            driving.driver.drive()
+        counts = driving.store.counts()
+    assert lm.ended == ["closed"]
+    assert runner.is_closed
+    reader = Store.snapshot_reader(run.snapshot)
+    assert reader.counts() == counts  # readers see where it stopped
+    reader.close()
+    assert drive(run) == drive(make_run(tmp_path / "undisturbed"))
+
+
+def test_the_driver_waits_longer_the_longer_nothing_happens(run):
+    waits = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) == 12
+
+    with Driving(run, runner=SlowRunner(run), wait=wait) as driving, pytest.raises(Stopped):
+        driving.driver.drive()
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (pytest.approx(0.075), 1.0)
+
+
+def test_a_deposed_driver_stops_and_writes_nothing(run, monkeypatch):
+    with Driving(run, runner=SlowRunner(run)) as deposed:
+
+        def suspended(seconds: float) -> bool:
+            declare_dead(run)
+            drive(run)
+            return False
+
+        deposed.driver.wait = suspended
+        with pytest.raises(LeaseError, match="another driver has taken over"):
+            deposed.driver.drive()
+        rows = tables(deposed.store)
+    assert len(rows["closed_rounds"]) == 4
+    assert drive(run) == rows
+
+
+def test_progress_is_told_in_order(run):
+    told: list[Progress] = []
+    drive(run, observe=told.append, lm=SlowLM())
+    places = list(dict.fromkeys((p.round, p.step) for p in told))
+    steps = ["propose", "generate", "screen", "evaluate", "close"]
+    assert places == [
+        (-1, "evaluate"),
+        (-1, "close"),
+        *((round, step) for round in range(3) for step in steps),
+        (2, "done"),
+    ]
+    assert all(p.done <= p.total and p.rounds == 3 for p in told)
+    assert all(sum(p.counts.values()) == 8 for p in told if p.round >= 0 and p.step == "close")
+    best = [p.best.result.fitness for p in told if p.best]
+    assert best == sorted(best)
+
+
+def test_why_jobs_are_held_is_told(run):
+    class Held(SlowLM):
+        held = "QOSMaxJobs"
+
+    told = []
+    drive(run, observe=told.append, lm=Held())
+    assert {p.held for p in told if p.step == "generate"} == {("QOSMaxJobs",)}
+
+
+def test_candidates_can_be_asked_for_and_measured_elsewhere(run, tmp_path):
+    expected = drive(make_run(tmp_path / "driven"))
+    with Driving(run) as driving:
+        while waiting := driving.driver.waiting():
+            for candidate in waiting:
+                attempt = len(driving.store.results(candidate.id)) + 1
+                asked = Attempt(candidate.id, attempt)
+                result = measure(candidate.source, asked)
+                result = result or Result(candidate.id, attempt, Status.LOST, "ended without a result")
+                path = run.round(candidate.round).result(candidate.id, attempt)
+                write_atomic(path, envelopes.seal(RUN_ID, 1, result))
+        assert tables(driving.store) == expected
+
+
+def test_snapshots_are_made_while_it_runs_and_at_its_end(run, monkeypatch):
+    rows = drive(run)
+    reader = Store.snapshot_reader(run.snapshot)
+    assert tables(reader) == rows
+    reader.close()
+
+
+def small(path: Path) -> RunDir:
+    return make_run(path, SMALL, seeds=(8, 16))
+
+
+def undisturbed(folder: Path) -> tuple[dict, int]:
+    """Return the tables of a search that nobody kills, and how many steps it takes."""
+    with mortal() as steps:
+        return drive(small(folder / "undisturbed")), steps.taken
+
+
+def killed_and_resumed(folder: Path, *fatal: int) -> dict:
+    """Return the tables of a search whose driver is killed at these steps, one after the other."""
+    run = small(folder)
+    for step in fatal:
+        with mortal(step):
+            try:
+                driving = Driving(run)
+                driving.driver.drive()
+            except Killed:
+                pass
+        declare_dead(run)
+    with mortal():
+        return drive(run)
+
+
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 7])
+def test_killed_at_any_step_a_search_ends_in_the_same_tables(tmp_path, stride):
+    expected, steps = undisturbed(tmp_path)
+    assert steps > 200
+    for step in range(0, steps, stride):
+        assert killed_and_resumed(tmp_path / str(step), step) == expected, f"killed at step {step}"
+
+
+def test_killed_again_and_again_a_search_ends_in_the_same_tables(tmp_path):
+    expected, steps = undisturbed(tmp_path)
+    rng = random.Random(20261124)
+    for number in range(15):
+        fatal = [rng.randrange(steps // 3) for _ in range(10)]
+        assert killed_and_resumed(tmp_path / str(number), *fatal) == expected, f"killed at steps {fatal}"
