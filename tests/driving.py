@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def make_run(path: Path, config: str = CONFIG, seeds: Sequence[int] = (8, 16, 32
     """Return a run folder as `creation` and the task's preparation leave it."""
     run = RunDir(path)
     write_atomic(run.config, config)
+    write_atomic(run.provenance, json.dumps({"run_id": RUN_ID}))
     write_atomic(run.task_interface, envelopes.encode(TASK))
     for width in seeds:
         write_atomic(run.seeds / f"w{width}.py", program(width))
