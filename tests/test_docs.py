@@ -84,6 +84,7 @@ def test_the_python_of_readme(index: int, checkout: Path) -> None:
     assert re.search(r"r00\dp0\ds00\d", out)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_commands_of_the_own_task_page(checkout: Path) -> None:
     out = shell(blocks("docs/own_task.md", "sh")[0], checkout)

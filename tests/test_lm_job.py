@@ -124,6 +124,7 @@ def test_a_local_job_that_was_ended_leaves_no_process_and_can_go_on(end, tmp_pat
     assert progress(path) == (6, 6)
 
 
+@pytest.mark.slow
 def test_a_job_killed_in_the_middle_comes_out_the_same(tmp_path, tiny_model):
     job = LocalLMJob()
     whole = ask(tmp_path / "whole", tiny_model, samples=20, new=150)
