@@ -223,13 +223,12 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     return _resolve_paths(validate(Config, document, path), path.parent)
 
 
-def read_deepspeed_config(config: Config) -> dict[str, object]:
-    """Return the DeepSpeed settings that `lm.deepspeed` names; none if it is null.
+def read_deepspeed_config(path: Path | None) -> dict[str, object]:
+    """Return the settings in the file that `lm.deepspeed` names; none if it is null.
 
     Raises:
         ConfigError: the file cannot be read, or is no JSON object.
     """
-    path = config.lm.deepspeed
     if path is None:
         return {}
     try:

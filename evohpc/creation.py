@@ -1,8 +1,8 @@
 """Makes run folders, and checks that a config given again means the same search.
 
 A run folder holds copies of all that the search depends on but the language model: config, seeds, the user's task file,
-the task's data. provenance.json is written last; a folder without it is an unfinished creation and is made anew, so a
-mistake that only the task finds out can be mended and the same command given again.
+DeepSpeed's settings, the task's data. provenance.json is written last; a folder without it is an unfinished creation
+and is made anew, so a mistake that only the task finds out can be mended and the same command given again.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evohpc import lm_job
-from evohpc.config import Config, load_config
+from evohpc import lease, lm_job
+from evohpc.config import Config, load_config, read_deepspeed_config
 from evohpc.errors import ConfigError, RunFolderError, TaskError
 from evohpc.preparation import prepare
 from evohpc.rundir import RunDir, write_atomic
@@ -31,6 +31,9 @@ from evohpc.site import Site
 
 CHANGEABLE = ("search.rounds", "evaluation.workers", "evaluation.retries", "evaluation.minimum_isolation")
 """What may change while a search goes on: no earlier result depends on it. Rounds may only grow."""
+
+UNFINISHED = ".unfinished"
+"""Marks a folder that a creation has begun to fill; only then may the next one replace what it finds there."""
 
 
 def create(run: RunDir, config: Config, site: Site | None = None) -> None:
@@ -40,19 +43,41 @@ def create(run: RunDir, config: Config, site: Site | None = None) -> None:
         site: where the search is to run as Slurm jobs; None for this machine.
 
     Raises:
-        RunFolderError: the folder holds something else.
+        RunFolderError: the folder holds something else, or another process makes it just now.
         ConfigError, TaskError, LMError: what the config names is missing or unusable; the folder can be used again.
     """
-    _check(run, config)
-    frozen = _freeze_task(run, config)
-    for path in sorted(config.seeds.glob("*.py")):
-        write_atomic(run.seeds / path.name, path.read_bytes())
-    write_atomic(run.config, frozen.model_copy(update={"seeds": run.seeds.resolve()}).dump())
-    if site is not None:
-        write_atomic(run.site, site.dump())
-    run.task_interface.unlink(missing_ok=True)  # of an unfinished creation, perhaps from another config
-    prepare(run)
-    write_atomic(run.provenance, json.dumps(_provenance(run, config), indent=1) + "\n")
+    if config.lm.engine == "deepspeed" and config.lm.path is not None:
+        lm_job.check_model_folder(config.lm.path)
+    copies = dict(_copies(run, config))
+    _claim(run)
+    held = lease.acquire(run)
+    try:
+        _clear(run)
+        for path, content in copies.items():
+            write_atomic(path, content)
+        save_config(run, config)
+        if site is not None:
+            write_atomic(run.site, site.dump())
+        prepare(run)
+        write_atomic(run.provenance, json.dumps(_provenance(run, config), indent=1) + "\n")
+        (run.path / UNFINISHED).unlink()
+    finally:
+        held.release()
+
+
+def save_config(run: RunDir, config: Config) -> None:
+    """Write a run's config. It names the run's own copies by their place in the folder, which can thus be moved.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    file, _, class_name = config.task.rpartition(":")
+    own = {
+        "seeds": Path(run.seeds.name),
+        "task": f"{run.task_file.name}:{class_name}" if file.endswith(".py") else config.task,
+        "lm": config.lm.model_copy(update={"deepspeed": config.lm.deepspeed and Path(run.deepspeed.name)}),
+    }
+    write_atomic(run.config, config.model_copy(update=own).dump())
 
 
 def exists(run: RunDir) -> bool:
@@ -84,7 +109,7 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
     """
     old = load_config(run.config)
     changes = list(_differences(old.model_dump(mode="json"), _comparable(run, config)))
-    refused = [c for c in changes if c[0] not in CHANGEABLE or (c[0] == "search.rounds" and c[2] < c[1])]
+    refused = [change for change in changes if not _is_allowed(old, *change)]
     if refused:
         key, before, now = refused[0]
         raise RunFolderError(
@@ -92,34 +117,67 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
             f"take another folder, or leave the config away to go on with that search"
         )
     if changes:
-        new = {key: now for key, _, now in changes}
-        write_atomic(run.config, _updated(old, new).dump())
+        save_config(run, config)
     if site is not None:
         write_atomic(run.site, site.dump())
 
 
-def _check(run: RunDir, config: Config) -> None:
+def _copies(run: RunDir, config: Config) -> Iterator[tuple[Path, bytes | str]]:
+    """Yield what a run keeps a copy of: its place in the run, and its content."""
+    if not config.seeds.is_dir():
+        raise ConfigError(f"seeds: {config.seeds}: no such folder; it is the folder of the seed programs, *.py")
+    seeds = _seeds(config.seeds)
+    if not seeds:
+        raise ConfigError(f"seeds: {config.seeds} has no *.py file; it is the folder of the seed programs")
+    for name, source in seeds.items():
+        yield run.seeds / name, source
+    file, _, _ = config.task.rpartition(":")
+    if file.endswith(".py"):
+        if not Path(file).is_file():
+            raise TaskError(f"task: {file}: no such file; write a built-in task's name, or path/to/file.py:ClassName")
+        yield run.task_file, Path(file).read_bytes()
+    if config.lm.deepspeed is not None:
+        yield run.deepspeed, json.dumps(read_deepspeed_config(config.lm.deepspeed), indent=1) + "\n"
+
+
+def _seeds(folder: Path) -> dict[str, str]:
+    """Return the sources of the seed programs in a folder, by file name."""
+    sources = {}
+    for path in sorted(folder.glob("[!.]*.py")):
+        try:
+            sources[path.name] = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ConfigError(f"seeds: {path} is not UTF-8 text") from None
+    return sources
+
+
+def _claim(run: RunDir) -> None:
+    """Mark a folder as one that is being made.
+
+    Raises:
+        RunFolderError: it holds something else.
+    """
     if run.path.exists() and not run.path.is_dir():
         raise RunFolderError(f"{run.path} is a file; a run needs a folder")
-    ours = {path.name for path in (run.config, run.site, run.seeds, run.task_file, run.data, run.labels.parent)}
-    strangers = sorted(p.name for p in run.path.glob("[!.]*") if p.name not in ours) if run.path.is_dir() else []
-    if strangers:
+    marker = run.path / UNFINISHED
+    strangers = sorted(path.name for path in run.path.glob("[!.]*")) if run.path.is_dir() else []
+    if strangers and not marker.exists():
         raise RunFolderError(f"{run.path} holds other files ({', '.join(strangers[:3])}); take a new folder")
-    if not any(config.seeds.glob("*.py")):
-        raise ConfigError(f"seeds: {config.seeds} has no *.py file; it is the folder of the seed programs")
-    if config.lm.engine == "deepspeed" and config.lm.path is not None:
-        lm_job.check_model_folder(config.lm.path)
+    write_atomic(marker, "")
 
 
-def _freeze_task(run: RunDir, config: Config) -> Config:
-    """Copy the user's task file into the run, and return the config that names the copy."""
-    file, _, name = config.task.rpartition(":")
-    if not file.endswith(".py"):
-        return config
-    if not Path(file).is_file():
-        raise TaskError(f"task: {file}: no such file; write a built-in task's name, or path/to/file.py:ClassName")
-    write_atomic(run.task_file, Path(file).read_bytes())
-    return config.model_copy(update={"task": f"{run.task_file.resolve()}:{name}"})
+def _clear(run: RunDir) -> None:
+    """Remove what an unfinished creation left, perhaps of another config.
+
+    Raises:
+        RunFolderError: another process has finished it meanwhile.
+    """
+    if exists(run):
+        raise RunFolderError(f"{run.path} was made by another process just now; run the same command again")
+    for folder in (run.seeds, run.data, run.labels.parent):
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in (run.config, run.site, run.task_file, run.deepspeed):
+        file.unlink(missing_ok=True)
 
 
 def _provenance(run: RunDir, config: Config) -> dict[str, Any]:
@@ -139,12 +197,11 @@ def _provenance(run: RunDir, config: Config) -> dict[str, Any]:
 
 def _git_commit() -> str:
     """Return the commit that evohpc runs from, '' if it is installed from a package."""
-    git = shutil.which("git")
-    if git is None:
+    git, repository = shutil.which("git"), Path(__file__).parent.parent
+    if git is None or not (repository / ".git").exists():  # the latter: it may lie within a repository of the user's
         return ""
-    here = Path(__file__).parent
     answer = subprocess.run(
-        [git, "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        [git, "-C", str(repository), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
         capture_output=True,
         text=True,
         env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
@@ -154,19 +211,27 @@ def _git_commit() -> str:
 
 
 def _comparable(run: RunDir, config: Config) -> dict[str, Any]:
-    """Return a config as the run's own would look: same frozen seeds and task if their content is the same."""
+    """Return a config as the run's own would look: with the run's copies in place of files of the same content."""
     document = config.model_dump(mode="json")
-    if _same_seeds(config.seeds, run.seeds):
+    if config.seeds.is_dir() and _seeds(config.seeds) == _seeds(run.seeds):
         document["seeds"] = str(run.seeds.resolve())
-    file, _, name = config.task.rpartition(":")
-    theirs, ours = Path(file), run.task_file
-    if theirs.suffix == ".py" and theirs.is_file() and ours.is_file() and theirs.read_bytes() == ours.read_bytes():
-        document["task"] = f"{ours.resolve()}:{name}"
+    file, _, class_name = config.task.rpartition(":")
+    if file.endswith(".py") and _same(Path(file), run.task_file):
+        document["task"] = f"{run.task_file.resolve()}:{class_name}"
+    settings = config.lm.deepspeed
+    if settings and run.deepspeed.is_file() and read_deepspeed_config(settings) == read_deepspeed_config(run.deepspeed):
+        document["lm"]["deepspeed"] = str(run.deepspeed.resolve())
     return document
 
 
-def _same_seeds(one: Path, other: Path) -> bool:
-    return {p.name: p.read_bytes() for p in one.glob("*.py")} == {p.name: p.read_bytes() for p in other.glob("*.py")}
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+
+
+def _is_allowed(old: Config, key: str, before: Any, now: Any) -> bool:
+    if key == "search.rounds":
+        return bool(now > before) and old.search.variant != "naive"  # which draws all rounds' samples in its one
+    return key in CHANGEABLE
 
 
 def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -175,11 +240,3 @@ def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, 
             yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
     elif old != new:
         yield key, old, new
-
-
-def _updated(config: Config, changes: dict[str, Any]) -> Config:
-    document = config.model_dump(mode="json")
-    for key, value in changes.items():
-        section, _, name = key.partition(".")
-        document[section][name] = value
-    return Config.model_validate(document)

@@ -161,7 +161,7 @@ class Driver:
                 parents=ledger.parents(round),
                 taught=ledger.taught(round),
                 soft_prompt=self._last_soft_prompt(round),
-                deepspeed_config=read_deepspeed_config(ledger.config),
+                deepspeed_config=read_deepspeed_config(ledger.config.lm.deepspeed),
             )
             write_atomic(path, envelopes.encode(asked))
         asked = lm_job.load_request(path)

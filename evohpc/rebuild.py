@@ -17,7 +17,7 @@ from evohpc.ledger import Ledger
 from evohpc.preparation import prepare
 from evohpc.proposal import Budget
 from evohpc.records import SEED_ROUND, LMRequest
-from evohpc.rundir import RunDir, write_atomic
+from evohpc.rundir import RunDir
 from evohpc.store import Store
 
 
@@ -60,7 +60,7 @@ def retry(run: RunDir) -> int:
     before = _pending(run, rebuild(run))
     retries = config.evaluation.retries
     more = config.evaluation.model_copy(update={"retries": 2 * retries + 1})
-    write_atomic(run.config, config.model_copy(update={"evaluation": more}).dump())
+    creation.save_config(run, config.model_copy(update={"evaluation": more}))
     return _pending(run, rebuild(run)) - before
 
 

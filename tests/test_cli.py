@@ -183,7 +183,10 @@ def mistakes(folder: Path) -> dict[str, tuple[list[object], str]]:
         "no folder": (["run", folder / "r"], "is no run folder .*start one: evohpc run"),
         "other files": (["run", folder, good], "holds other files .*take a new folder"),
         "a file": (["run", good, good], "is a file; a run needs a folder"),
-        "no seeds": (["run", folder / "r", good, *_set("seeds", folder / "x")], r"has no \*\.py file"),
+        "no seeds": (
+            ["run", folder / "r", good, *_set("seeds", folder / "x")],
+            r"no such folder; it is the folder of the seed programs",
+        ),
         "no LM": (
             ["run", folder / "r", good, *_set("lm.engine", "deepspeed"), *_set("lm.path", folder / "lm")],
             "lm is missing; lm.path must name .*evohpc fetch-lm",
