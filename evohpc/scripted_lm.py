@@ -94,7 +94,7 @@ def _double_line(body: str, rng: Generator) -> str:
 
 
 def _break(body: str, rng: Generator) -> str:
-    return body[: rng.integers(1, len(body))] + "("
+    return body[: rng.integers(1, max(2, len(body)))] + "("
 
 
 def _copy(body: str, rng: Generator) -> str:
