@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from evohpc import envelopes
-from evohpc.errors import EnvelopeError, LeaseError
+from evohpc.errors import EnvelopeError, LeaseError, StorageError
 from evohpc.rundir import RunDir, write_atomic, write_once
 
 HEARTBEAT_S = 15.0
@@ -73,7 +73,10 @@ class Lease:
 
     def release(self) -> None:
         """Let the next driver start at once."""
-        self._write(replace(self._holder, released=True))
+        try:
+            self._write(replace(self._holder, released=True))
+        except StorageError:  # a full disk still lets files go
+            _lease_file(self._folder, self.epoch).unlink(missing_ok=True)
 
     def _write(self, holder: Holder) -> None:
         self._holder = holder

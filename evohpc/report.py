@@ -93,12 +93,10 @@ def row(entry: Entry) -> dict[str, Any]:
     return flat
 
 
-def document(entry: Entry) -> str:
-    """Return a candidate with its result as one line of JSON."""
-    return json.dumps(
-        {"candidate": asdict(entry.candidate), "result": asdict(entry.result) if entry.result else None},
-        ensure_ascii=False,
-    )
+def document(entry: Entry, **more: Any) -> str:
+    """Return a candidate with its result, and more keys first, as one line of JSON."""
+    result = asdict(entry.result) if entry.result else None
+    return json.dumps({**more, "candidate": asdict(entry.candidate), "result": result}, ensure_ascii=False)
 
 
 def _outcome(status: Status) -> str:

@@ -146,6 +146,16 @@ def test_export_has_every_candidate_with_all_its_numbers(
     assert call(capsys, "export", finished_run)[0] == 2
 
 
+def test_export_of_several_searches_is_one_table(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Search.create(tmp_path / "other", make_config(tmp_path, "search.rounds=1")) as search:
+        finish(search)
+    _, out, _ = call(capsys, "export", finished_run, tmp_path / "other", "--csv", "-")
+    runs = [row["run"] for row in csv.DictReader(io.StringIO(out))]
+    assert (runs.count(Search.open(finished_run).run_id), runs.count(search.run_id)) == (20, 12)
+
+
 def test_rebuild_says_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Search.create(tmp_path / "run", make_config(tmp_path)) as search:
         finish(search)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -92,37 +92,44 @@ def show(run: Path, candidate_id: str, only_source: bool, as_json: bool) -> None
     epilog="""\b
 Examples:
   evohpc export runs/first --csv first.csv
+  evohpc export runs/seed-* --csv all.csv                 one table of several searches
   evohpc export runs/first --jsonl - | head"""
 )
-@run_argument
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--csv", "csv_file", type=click.File("w", lazy=False), help="Write a CSV file; - is stdout.")
 @click.option("--jsonl", "jsonl_file", type=click.File("w", lazy=False), help="Write one JSON document a line.")
-def export(run: Path, csv_file: IO[str] | None, jsonl_file: IO[str] | None) -> None:
+def export(runs: tuple[Path, ...], csv_file: IO[str] | None, jsonl_file: IO[str] | None) -> None:
     """Write all candidates to a CSV or JSONL file.
 
-    With their results, refused ones included."""
+    With their results, refused ones included; of one search or several.
+    """
     from evohpc import report
-    from evohpc.reading import Reading
 
     if csv_file is None and jsonl_file is None:
         raise click.UsageError("name a file: --csv FILE or --jsonl FILE")
-    with Reading(run) as reading:
-        if csv_file is not None:
-            _write_csv(csv_file, reading.store.every)
-        if jsonl_file is not None:
-            for entry in reading.store.every():
-                print(report.document(entry), file=jsonl_file)
+    if csv_file is not None:
+        columns = list({column: None for row in _rows(runs) for column in row})
+        writer = csv.DictWriter(csv_file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(_rows(runs))
+    if jsonl_file is not None:
+        for run_id, entry in _entries(runs):
+            print(report.document(entry, run=run_id), file=jsonl_file)
 
 
 COMMANDS = (status, list_candidates, show, export)
 
 
-def _write_csv(file: IO[str], every: Callable[[], Iterator[Entry]]) -> None:
+def _entries(runs: tuple[Path, ...]) -> Iterator[tuple[str, Entry]]:
+    from evohpc.reading import Reading
+
+    for run in runs:
+        with Reading(run) as reading:
+            for entry in reading.store.every():
+                yield reading.run_id, entry
+
+
+def _rows(runs: tuple[Path, ...]) -> Iterator[dict[str, Any]]:
     from evohpc import report
 
-    columns: dict[str, None] = {}
-    for entry in every():
-        columns.update(dict.fromkeys(report.row(entry)))
-    writer = csv.DictWriter(file, list(columns), restval="")
-    writer.writeheader()
-    writer.writerows(report.row(entry) for entry in every())
+    return ({"run": run_id, **report.row(entry)} for run_id, entry in _entries(runs))
