@@ -142,17 +142,19 @@ class _Stop:
 
 @contextmanager
 def _stop_signals(display: Display) -> Iterator[_Stop]:
-    """Let Ctrl-C and a scheduler's signals stop the search between two steps; the second one stops at once."""
+    """Let Ctrl-C and a scheduler's signals stop the search between two steps; a second Ctrl-C stops it at once."""
     from evohpc.jobs.driver_job import STOPPED
 
     stop = _Stop()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.event.is_set():
+        if not stop.event.is_set():
+            stop.exit_code = INTERRUPTED if number == signal.SIGINT else STOPPED
+            stop.event.set()
+            display.note("stopping; press Ctrl-C again to stop at once (nothing is lost either way)")
+        elif number == signal.SIGINT:  # schedulers repeat theirs
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        stop.exit_code = INTERRUPTED if number == signal.SIGINT else STOPPED
-        stop.event.set()
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
     before = {number: signal.signal(number, on_signal) for number in numbers}

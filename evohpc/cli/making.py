@@ -52,7 +52,7 @@ def evaluate(file: Path, config: Path, overrides: tuple[str, ...], as_json: bool
 
 @click.command("fetch-lm")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--model", help="Which model; see below.")
+@click.option("--model", help="Which model.")
 def fetch_lm(folder: Path, model: str | None) -> None:
     """Get a pretrained language model.
 
