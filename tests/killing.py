@@ -1,4 +1,4 @@
-"""Kills a driver that runs in this process before the k-th thing it does to the disk.
+"""Kills a driver that runs in this process before the k-th thing it does to the disk, or has the disk refuse it.
 
 As with kill -9, nothing that comes after has an effect: no `finally` can tidy up, as every further step dies, too. As
 with a power failure, half of a file that was not synced is lost.
@@ -6,6 +6,7 @@ with a power failure, half of a file that was not synced is lost.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -24,21 +25,23 @@ class Killed(BaseException):
 
 
 class Steps:
-    """Counts steps; from number `fatal` on they kill."""
+    """Counts steps; from number `fatal` on they kill, and number `refused` finds the disk full."""
 
-    def __init__(self, fatal: float = float("inf")) -> None:
-        self.taken, self._fatal = 0, fatal
+    def __init__(self, fatal: float, refused: int) -> None:
+        self.taken, self._fatal, self._refused = 0, fatal, refused
 
-    def __call__(self) -> None:
+    def __call__(self, refusal: Exception) -> None:
         if self.taken >= self._fatal:
             raise Killed
         self.taken += 1
+        if self.taken - 1 == self._refused:
+            raise refusal
 
 
 @contextmanager
-def mortal(fatal: float = float("inf")) -> Iterator[Steps]:
+def mortal(fatal: float = float("inf"), refused: int = -1) -> Iterator[Steps]:
     """Make each write, rename, removal and statement that changes the database a step; none waits for the disk."""
-    steps = Steps(fatal)
+    steps = Steps(fatal, refused)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("replace", "link", "unlink", "rmdir", "mkdir"):
             patch.setattr(os, name, _counted(getattr(os, name), steps))
@@ -55,10 +58,20 @@ def declare_dead(run: RunDir) -> None:
         (run.lease / f"{current.epoch:06d}.json").write_text(envelopes.encode(asdict(replace(current, started=1))))
 
 
+def _no_space() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _full() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    return error
+
+
 def _fsync(steps: Steps) -> Callable[[int], None]:
     def fsync(descriptor: int) -> None:
         try:
-            steps()
+            steps(_no_space())
         except Killed:
             with suppress(OSError):  # a folder
                 os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
@@ -69,7 +82,7 @@ def _fsync(steps: Steps) -> Callable[[int], None]:
 
 def _counted(real: Callable[..., Any], steps: Steps) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        steps()
+        steps(_no_space())
         return real(*args, **kwargs)
 
     return call
@@ -81,15 +94,15 @@ def _connection(steps: Steps) -> type[sqlite3.Connection]:
             if sql.startswith("PRAGMA synchronous"):
                 sql = "PRAGMA synchronous=OFF"
             if not sql.startswith(("SELECT", "PRAGMA")):
-                steps()
+                steps(_full())
             return super().execute(sql, *values)
 
         def executemany(self, sql: str, rows: Any) -> sqlite3.Cursor:
-            steps()
+            steps(_full())
             return super().executemany(sql, rows)
 
         def commit(self) -> None:
-            steps()
+            steps(_full())
             super().commit()
 
     return Connection

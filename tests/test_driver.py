@@ -10,7 +10,7 @@ from killing import Killed, declare_dead, mortal
 
 from evohpc import envelopes
 from evohpc.driver import Progress, Stopped
-from evohpc.errors import ConfigError, LeaseError, LMError, RunFolderError, TaskError
+from evohpc.errors import ConfigError, LeaseError, LMError, RunFolderError, StorageError, TaskError
 from evohpc.jobs.base import TaskReport, TaskState
 from evohpc.lm_job import load_request
 from evohpc.rebuild import rebuild
@@ -330,3 +330,22 @@ def test_killed_again_and_again_a_search_ends_in_the_same_tables(tmp_path):
     for number in range(15):
         fatal = [rng.randrange(steps // 3) for _ in range(10)]
         assert killed_and_resumed(tmp_path / str(number), *fatal) == expected, f"killed at steps {fatal}"
+
+
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 7])
+def test_a_disk_that_is_full_at_any_step_is_named_and_loses_nothing(tmp_path, stride):
+    expected, steps = undisturbed(tmp_path)
+    said = []
+    for step in range(3, steps, stride):
+        run = small(tmp_path / str(step))
+        with mortal(refused=step):
+            try:
+                with Driving(run) as driving:
+                    driving.driver.drive()
+            except StorageError as error:
+                said.append(str(error))
+        declare_dead(run)
+        with mortal():
+            assert drive(run) == expected, f"refused at step {step}"
+    assert len(said) > 0.5 * steps / stride
+    assert all("No space left on device; nothing is lost: free some space" in message for message in said)
