@@ -12,6 +12,7 @@ in the same table as one that never was.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ from evohpc.proposal import Budget, request
 from evohpc.records import SEED_ROUND, Candidate, LMRequest, Status
 from evohpc.rundir import write_atomic
 from evohpc.store import Entry
+
+log = logging.getLogger(__name__)
 
 Step = Literal["propose", "generate", "screen", "evaluate", "close", "done"]
 
@@ -95,6 +98,7 @@ class Driver:
 
     def waiting(self) -> list[Candidate]:
         """Go on to the next candidates that wait for an evaluation, and return them; empty when the search is over."""
+        self.lease.beat()
         for round in range(SEED_ROUND, self.budget.rounds):
             if self.ledger.store.is_closed(round):
                 continue
@@ -126,8 +130,8 @@ class Driver:
             TaskError: no seed could be trained, so there is nothing to evolve.
         """
         self._tell(round, "close", 0, 1)
-        if round == SEED_ROUND and not self.ledger.store.entries(round, Status.TRAINED):
-            raise TaskError(self._why_no_seed())
+        if round == SEED_ROUND:
+            self._check_seeds()
         # In this order: what was not packed when a driver was killed is packed by the next one.
         ingest.pack(self.ledger.run.round(round))
         self.ledger.close(round)
@@ -216,10 +220,15 @@ class Driver:
         folders = [run.round(earlier).soft_prompt for earlier in reversed(range(round))]
         return next((str(folder.relative_to(run.path)) for folder in folders if folder.is_dir()), None)
 
-    def _why_no_seed(self) -> str:
-        entries = self.ledger.store.entries(SEED_ROUND)
-        reasons = "; ".join(f"{e.candidate.id}: {e.candidate.status}: {e.candidate.detail}" for e in entries)
-        return f"no seed program could be trained, so there is nothing to evolve ({reasons or 'there are none'})"
+    def _check_seeds(self) -> None:
+        seeds = self.ledger.store.entries(SEED_ROUND)
+        failed = [e.candidate for e in seeds if e.candidate.status is not Status.TRAINED]
+        reasons = [f"{seed.id}: {seed.status}: {seed.detail}" for seed in failed]
+        if len(failed) == len(seeds):
+            why = "; ".join(reasons) or "there are none"
+            raise TaskError(f"no seed program could be trained, so there is nothing to evolve ({why})")
+        for reason in reasons:
+            log.warning("%s; it will be no parent", reason)
 
     def _tell_evaluation(self, round: int, pending: int, held: tuple[str, ...]) -> None:
         total = sum(self.ledger.store.counts(round).values())
@@ -227,5 +236,5 @@ class Driver:
 
     def _tell(self, round: int, step: Step, done: int, total: int, held: tuple[str, ...] = ()) -> None:
         store = self.ledger.store
-        best = next(iter(store.best(1)), None)
+        best = next(iter(store.best(1, self.ledger.config.search.error_threshold)), None)
         self.observe(Progress(round, self.budget.rounds, step, done, total, store.counts(round), best, held))

@@ -14,7 +14,7 @@ from evohpc.errors import LeaseError, RunFolderError
 from evohpc.proposal import Budget
 from evohpc.records import TaskInterface
 from evohpc.rundir import RunDir
-from evohpc.store import Store
+from evohpc.store import Entry, Store
 
 
 class Reading:
@@ -47,6 +47,15 @@ class Reading:
         """All rounds are closed."""
         return self.store.is_closed(Budget.of(self.config).rounds - 1)
 
+    @property
+    def error_below(self) -> float:
+        """What the error of a candidate must be below to count among the best: alpha of Algorithm 3."""
+        return self.config.search.error_threshold
+
+    def best(self, count: int) -> list[Entry]:
+        """Return the fittest candidates; see `Search.best`."""
+        return self.store.best(count, self.error_below)
+
     def headlines(self) -> Iterator[tuple[str, str]]:
         """Yield (name, value) lines for people."""
         said = self._said()
@@ -69,7 +78,7 @@ class Reading:
             "driver": self._driver(),
             "progress": self._said(),
             "counts": {str(status): count for status, count in self.store.counts().items()},
-            "best": [json.loads(report.document(entry)) for entry in self.store.best(1)],
+            "best": [json.loads(report.document(entry)) for entry in self.best(1)],
         }
 
     def advice(self) -> str:
@@ -79,7 +88,7 @@ class Reading:
             return f"evohpc list {path} --best 20"
         if not self.is_done:
             return f"evohpc {'submit' if self._run.site.exists() else 'run'} {path}"
-        best = self.store.best(1)
+        best = self.best(1)
         return f"evohpc show {path} {best[0].candidate.id}" if best else f"evohpc list {path}"
 
     def _driver(self) -> str:

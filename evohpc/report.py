@@ -38,13 +38,14 @@ def number(value: float) -> str:
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value + 0.0:.4g}"
 
 
-def rounds_table(store: Store, metric: str) -> Table:
+def rounds_table(store: Store, metric: str, error_below: float) -> Table:
     """Return one line per round: what became of its children, and the best of them."""
     table = _table("round", *(f"{name}>" for name in OUTCOMES), "best fitness>", f"its {metric}>", "its params>", "id")
     for round in range(SEED_ROUND, (store.last_round() or 0) + 1):
         counts = outcomes(store.counts(round))
         if sum(counts.values()):
-            best = max(store.entries(round, Status.TRAINED), key=_fitness, default=None)
+            good = (e for e in store.entries(round, Status.TRAINED) if _error(e) < error_below)
+            best = max(good, key=_fitness, default=None)
             name = "seeds" if round == SEED_ROUND else str(round)
             table.add_row(name, *(str(counts[o] or "") for o in OUTCOMES), *_measured(best, metric), _id(best))
     return table
@@ -158,6 +159,10 @@ def _measured(entry: Entry | None, metric: str) -> tuple[str, str, str]:
 
 def _id(entry: Entry | None) -> str:
     return entry.candidate.id if entry else ""
+
+
+def _error(entry: Entry) -> float:
+    return entry.result.error if entry.result and entry.result.error is not None else float("inf")
 
 
 def _fitness(entry: Entry) -> float:

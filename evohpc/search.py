@@ -158,12 +158,17 @@ class Search:
         driver.ledger.collect(round)
 
     def best(self, count: int = 10) -> list[Entry]:
-        """Return the fittest candidates of the whole search so far, seeds included."""
+        """Return the fittest candidates of the whole search so far, seeds included, the fittest first.
+
+        Only such whose error is below search.error_threshold: GetTop(G, p) of Algorithm 1. A network that has hardly
+        any parameters and learns nothing may be fitter still.
+        """
+        below = self.config.search.error_threshold
         if self._driving is not None:
-            return self._driving.driver.ledger.store.best(count)
+            return self._driving.driver.ledger.store.best(count, below)
         store = Store.snapshot_reader(self.folder.snapshot)
         try:
-            return store.best(count)
+            return store.best(count, below)
         finally:
             store.close()
 

@@ -150,9 +150,10 @@ class Store:
         """Yield all candidates, seeds first, in order of round and id."""
         return map(_entry, self._db.execute(f"{_SELECT} ORDER BY round, id"))
 
-    def best(self, count: int) -> list[Entry]:
-        """Return the fittest candidates of the whole search, seeds included."""
-        return self._entries("WHERE c.fitness IS NOT NULL ORDER BY c.fitness DESC, id LIMIT ?", count)
+    def best(self, count: int, error_below: float) -> list[Entry]:
+        """Return the fittest candidates of the whole search with an error below that, seeds included."""
+        where = "WHERE c.fitness IS NOT NULL AND r.error < ? ORDER BY c.fitness DESC, id LIMIT ?"
+        return self._entries(where, error_below, count)
 
     def survivors(self, round: int) -> list[Entry]:
         """Return the survivors of a round in rank order: the parents of the next."""

@@ -43,8 +43,8 @@ def test_numbers_are_as_long_as_people_need(value: float, expected: str) -> None
 
 def test_tables_hold_what_the_store_holds(finished_run: Path) -> None:
     with Reading(finished_run) as reading:
-        best = reading.store.best(3)
-        rounds = text(report.rounds_table(reading.store, "val_accuracy"))
+        best = reading.best(3)
+        rounds = text(report.rounds_table(reading.store, "val_accuracy", 1.0))
         assert [line.split()[0] for line in rounds.splitlines()[3:] if line.strip()] == ["seeds", "0", "1"]
         assert best[0].candidate.id in rounds
         table = text(report.best_table(best, "val_accuracy"))
@@ -54,7 +54,7 @@ def test_tables_hold_what_the_store_holds(finished_run: Path) -> None:
 
 def test_markup_in_a_candidates_words_is_shown_not_obeyed(finished_run: Path) -> None:
     with Reading(finished_run) as reading:
-        entry = reading.store.best(1)[0]
+        entry = reading.best(1)[0]
     shouted = Entry(replace(entry.candidate, detail="[red]you lost[/red] [/]"), entry.result)
     assert "[red]you lost[/red] [/]" in text(report.candidates_table([shouted], "val_accuracy"))
     assert "[red]you lost[/red] [/]" in text(report.details(shouted, []))

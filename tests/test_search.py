@@ -114,3 +114,14 @@ def test_the_site_is_kept_with_the_run_and_may_be_replaced(tmp_path: Path) -> No
     assert Search.create(tmp_path / "run", config, site=Site(python="/opt/python")).site == Site(python="/opt/python")
     assert Search.open(tmp_path / "run").site == Site(python="/opt/python")
     assert RunDir(tmp_path / "run").site.is_file()
+
+
+def test_the_best_are_such_as_could_be_parents(tmp_path: Path) -> None:
+    with create(tmp_path) as search:
+        first, second, *others = search.ask()
+        search.tell(replace(measure(first), error=0.7, fitness=-1.0))
+        search.tell(replace(measure(second), error=0.3, fitness=-2.0))
+        for candidate in others:
+            search.tell(replace(measure(candidate), error=0.3, fitness=-3.0))
+        assert search.best()[0].candidate.id == second.id
+        assert first.id not in {entry.candidate.id for entry in search.best()}

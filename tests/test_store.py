@@ -115,7 +115,7 @@ def test_the_best_of_all_rounds_and_ties_by_id(store):
     fill(store, "m", "b", "c")
     fill(store, "a", round=1)
     fill(store, "seed-x", round=SEED_ROUND)
-    assert ids(store.best(3)) == ["a", "m", "seed-x"]
+    assert ids(store.best(3, 1.0)) == ["a", "m", "seed-x"]
     assert ids(list(store.every())) == ["seed-x", "b", "c", "m", "a"]
     assert store.last_round() == 1
 

@@ -206,6 +206,6 @@ def _print_end(run: Path) -> None:
 
     with Reading(run) as reading:
         console = stdout_console()
-        console.print(report.best_table(reading.store.best(10), reading.metric))
+        console.print(report.best_table(reading.best(10), reading.metric))
         console.print(report.sentence(reading.store.counts()))
         click.echo(f"next: {reading.advice()}", err=True)

@@ -35,8 +35,8 @@ def status(run: Path, as_json: bool) -> None:
         console = stdout_console()
         for name, value in reading.headlines():
             console.print(f"{name:10}{value}", markup=False)
-        console.print(report.rounds_table(reading.store, reading.metric))
-        console.print(report.best_table(reading.store.best(5), reading.metric))
+        console.print(report.rounds_table(reading.store, reading.metric, reading.error_below))
+        console.print(report.best_table(reading.best(5), reading.metric))
         console.print(report.sentence(reading.store.counts()))
         click.echo(f"next: {reading.advice()}", err=True)
 
@@ -47,7 +47,9 @@ def status(run: Path, as_json: bool) -> None:
 @click.option(
     "--status", "statuses", multiple=True, type=click.Choice(list(map(str, Status))), help="Only these outcomes."
 )
-@click.option("--best", type=click.IntRange(min=1), metavar="N", help="The N fittest, the fittest first.")
+@click.option(
+    "--best", type=click.IntRange(min=1), metavar="N", help="The N fittest with an error below search.error_threshold."
+)
 @json_option
 def list_candidates(run: Path, round: int | None, statuses: tuple[str, ...], best: int | None, as_json: bool) -> None:
     """List candidates with their outcomes."""
@@ -55,7 +57,7 @@ def list_candidates(run: Path, round: int | None, statuses: tuple[str, ...], bes
     from evohpc.reading import Reading
 
     with Reading(run) as reading:
-        every = reading.store.best(sys.maxsize) if best else reading.store.every()
+        every = reading.best(sys.maxsize) if best else reading.store.every()
         chosen = (e for e in every if round is None or e.candidate.round == round)
         entries = islice((e for e in chosen if not statuses or e.candidate.status in statuses), best)
         if as_json:
