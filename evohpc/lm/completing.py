@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from evohpc.lm import journal, ranks
+from evohpc.lm import journal, partition, ranks
 from evohpc.lm.decoding import Decoder, Settings
 from evohpc.lm.journal import Place
 from evohpc.lm.log import say
@@ -50,10 +50,13 @@ def complete(
     settings = Settings(request.batch_size, request.max_new_tokens, request.top_k, request.top_p)
     speed = _Speed(len(mine))
     drawn: list[Completion] = []
-    for completions in Decoder(lm, soft_prompt, settings).draw(_prompts(request, mine), speed.count):
+    lockstep = partition.Lockstep(lm.model) if lm.is_partitioned else None
+    for completions in Decoder(lm, soft_prompt, settings, lockstep).draw(_prompts(request, mine), speed.count):
         journal.append(round.completions if ranks.RANK == 0 else _part(round, ranks.RANK), completions)
         drawn += completions
         speed.finish(len(completions))
+    if lockstep is not None:
+        lockstep.finish()
     _close(request, round, ranks.gather(drawn))
     ranks.wait_for_all()
 

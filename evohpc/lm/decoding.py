@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,9 +62,21 @@ class _Row:
 class Decoder:
     """Draws completions with one model, soft prompt and `Settings`."""
 
-    def __init__(self, lm: LanguageModel, soft_prompt: Tensor | None, settings: Settings) -> None:
-        """`soft_prompt` is [virtual tokens, hidden size]; None shows the prompt alone."""
+    def __init__(
+        self,
+        lm: LanguageModel,
+        soft_prompt: Tensor | None,
+        settings: Settings,
+        forward: Callable[..., Any] | None = None,
+    ) -> None:
+        """Take a model and how to draw from it.
+
+        Args:
+            soft_prompt: [virtual tokens, hidden size]; None shows the prompt alone.
+            forward: what to call instead of the model itself.
+        """
         self._lm = lm
+        self._forward = forward or lm.model
         self._soft_prompt = soft_prompt
         self._settings = settings
         self._slots = Slots(settings.batch_size)
@@ -103,13 +116,13 @@ class Decoder:
             LMError: it is longer than the model allows.
         """
         ids, healed = heal(self._lm.tokenizer, prompt.text)
-        inputs = self._lm.embed(torch.tensor([ids]))
-        if self._soft_prompt is not None:
-            inputs = torch.cat([self._soft_prompt[None].to(inputs), inputs], dim=1)
-        length = inputs.shape[1]
+        virtual = 0 if self._soft_prompt is None else len(self._soft_prompt)
+        length = virtual + len(ids)
         self._check_length(prompt, length)
         cache = DynamicCache(config=self._lm.model.config)
-        answer = self._lm.model(inputs_embeds=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        inputs = torch.tensor([[0] * virtual + ids], device=self._lm.device)
+        with self._lm.beginning_with(self._soft_prompt):
+            answer = self._forward(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
         return _Prefix(prompt, healed, length, cache, self._mend(answer.logits[:, -1].float(), healed))
 
     def _starts(self, prompts: Sequence[Prompt]) -> Iterator[tuple[_Prefix, Sample]]:
@@ -132,7 +145,7 @@ class Decoder:
     def _step(self) -> list[Completion]:
         """Draw one token for every row; return the completions that it ended."""
         last = torch.tensor([row.tokens[-1] for row in self._rows], device=self._lm.device)
-        tokens = self._draw(self._slots.step(self._lm.model, last), self._rows)
+        tokens = self._draw(self._slots.step(self._forward, last, self._lm.model.dtype), self._rows)
         stops = [self._add(row, token) for row, token in zip(self._rows, tokens, strict=True)]
         ended = []
         for place in reversed(range(len(stops))):

@@ -67,19 +67,28 @@ def answer(path: Path, model_path: str | None = None) -> None:
     except (OSError, EnvelopeError) as error:
         raise LMError(f"{path}: {error}") from None
     request = replace(request, model_path=model_path or request.model_path)
-    round = RoundDir(path.parent)
-    from evohpc.lm import completing, model, ranks
+    from evohpc.lm import completing, ranks
 
-    ranks.join()
-    places = ranks.agree(lambda: completing.missing(request, round))
-    if not places:
-        return
+    round = RoundDir(path.parent)
+    with ranks.joined():
+        places = ranks.agree(lambda: completing.missing(request, round))
+        if places:
+            completing.complete(*_prepared(request, round), request, round, places)
+
+
+def _prepared(request: LMRequest, round: RoundDir) -> tuple[LanguageModel, Tensor | None]:
+    """Return the model, made ready to generate, and the soft prompt to do that with."""
+    from evohpc.lm import model, partition
+
     model.configure_torch(request.threads)
     with telling(f"loading {request.model_path}"):
-        lm = model.load(Path(request.model_path), request.dtype)
+        lm = model.load(Path(request.model_path), request.dtype, request.deepspeed_config)
     soft_prompt = _soft_prompt(lm, request, round)
-    model.pack(lm.model)
-    completing.complete(lm, soft_prompt, request, round, places)
+    if lm.is_partitioned:
+        partition.attach(lm.model, request.deepspeed_config)
+    else:
+        model.pack(lm.model)
+    return lm, soft_prompt
 
 
 def _soft_prompt(lm: LanguageModel, request: LMRequest, round: RoundDir) -> Tensor | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from evohpc.errors import LMError
-from evohpc.lm import attention
+from evohpc.lm import attention, partition
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class LanguageModel:
         return torch.device(self.model.device)
 
     @property
+    def is_partitioned(self) -> bool:
+        """Say whether each rank has only its part of the weights (ZeRO-3)."""
+        return partition.is_partitioned(self.model.get_input_embeddings().weight)
+
+    @property
     def vocabulary(self) -> range:
         """Token ids that have a text and an embedding."""
         return range(min(len(self.tokenizer), self.model.get_input_embeddings().num_embeddings))
@@ -41,6 +48,29 @@ class LanguageModel:
         """
         vectors: Tensor = self.model.get_input_embeddings()(ids.to(self.device))
         return vectors
+
+    @contextmanager
+    def beginning_with(self, virtual: Tensor | None) -> Iterator[None]:
+        """Put virtual tokens in the place of the first ids of every forward pass, if there are any.
+
+        Exchanging them within the pass, rather than passing embeddings in, keeps the order of modules that ZeRO-3
+        needs to be the same on all ranks.
+
+        Args:
+            virtual: [virtual tokens, hidden size].
+        """
+        if virtual is None:
+            yield
+            return
+
+        def exchange(module: nn.Module, ids: Any, vectors: Tensor) -> Tensor:
+            return torch.cat([virtual[None].to(vectors).expand(len(vectors), -1, -1), vectors[:, len(virtual) :]], 1)
+
+        handle = self.model.get_input_embeddings().register_forward_hook(exchange)
+        try:
+            yield
+        finally:
+            handle.remove()
 
 
 def configure_torch(threads: int) -> None:
@@ -54,11 +84,12 @@ def configure_torch(threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def load(folder: Path, dtype: str) -> LanguageModel:
+def load(folder: Path, dtype: str, deepspeed_config: dict[str, object] | None = None) -> LanguageModel:
     """Load a model folder; nothing is downloaded.
 
     Args:
         dtype: of the weights; on a CPU that cannot compute in it they are widened to float32.
+        deepspeed_config: partitions the weights over the ranks if its ZeRO stage is 3.
 
     Raises:
         LMError: the folder does not hold a causal LM with a fast tokenizer.
@@ -69,19 +100,22 @@ def load(folder: Path, dtype: str) -> LanguageModel:
 
     logging.disable_progress_bar()
     attention.register()
+    usable = _usable(getattr(torch, dtype))
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=_usable(getattr(torch, dtype)), attn_implementation=attention.NAME, local_files_only=True
-        )
+        with partition.loading(deepspeed_config or {}, usable):
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=usable, attn_implementation=attention.NAME, local_files_only=True
+            )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise LMError(f"{folder} cannot be loaded as a Hugging Face causal LM: {_first_line(error)}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise LMError(f"{folder} has no fast tokenizer (tokenizer.json); save it with transformers' AutoTokenizer")
     model.requires_grad_(False).eval()
-    if torch.cuda.is_available():
+    lm = LanguageModel(model, tokenizer, _stop_ids(model, tokenizer))
+    if torch.cuda.is_available() and not lm.is_partitioned:
         model.to("cuda")
-    return LanguageModel(model, tokenizer, _stop_ids(model, tokenizer))
+    return lm
 
 
 def pack(model: nn.Module) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -19,10 +20,17 @@ _PATIENCE = timedelta(days=2)
 T = TypeVar("T")
 
 
-def join() -> None:
-    """Meet the other ranks, if there are any."""
-    if WORLD_SIZE > 1:
-        initialize()
+@contextmanager
+def joined() -> Iterator[None]:
+    """Meet the other ranks, if there are any, and part from them in good order."""
+    if WORLD_SIZE == 1:
+        yield
+        return
+    initialize()
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def initialize() -> None:
@@ -37,6 +45,18 @@ def initialize() -> None:
     else:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         torch.distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+
+
+def initialize_deepspeed() -> None:
+    """Make the process group as DeepSpeed wants to find it."""
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+    os.environ.setdefault("LOCAL_RANK", "0")
+    initialize()
+    import deepspeed
+
+    # DeepSpeed would compile its shared-memory reduction with the system's C++ compiler, for a minute and where there
+    # is one; the gradient of a soft prompt is some ten thousand numbers, which gloo adds up in no time.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def wait_for_all() -> None:

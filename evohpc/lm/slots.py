@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -55,8 +56,8 @@ class Slots:
         self.positions[last] = 0
         return last
 
-    def step(self, model: Any, tokens: Tensor) -> Tensor:
-        """Append one token to every row and return what the model says comes next.
+    def step(self, forward: Callable[..., Any], tokens: Tensor, dtype: torch.dtype) -> Tensor:
+        """Append one token to every row and return what the model, which computes in `dtype`, says comes next.
 
         Shape: [count] -> [count, vocabulary].
         """
@@ -65,10 +66,10 @@ class Slots:
         self._fit(int(positions.max()) + 1)
         padded = torch.zeros(width, 1, dtype=torch.long, device=tokens.device)
         padded[: self.count, 0] = tokens
-        logits: Tensor = model(
+        logits: Tensor = forward(
             input_ids=padded,
             position_ids=positions[:, None],
-            attention_mask=self._mask(positions, model.dtype),
+            attention_mask=self._mask(positions, dtype),
             past_key_values=self._cache,
             use_cache=True,
         ).logits

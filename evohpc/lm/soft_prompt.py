@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from evohpc.errors import LMError
+from evohpc.lm import partition
 from evohpc.lm.model import LanguageModel
 from evohpc.records import Tuning
 from evohpc.rundir import storage_error
@@ -100,7 +101,8 @@ def _sampled_vocabulary(lm: LanguageModel, tuning: Tuning) -> Tensor:
     special = set(lm.tokenizer.all_special_ids)
     ordinary = [token for token in lm.vocabulary if token not in special]
     drawn = rng(tuning.seed, 0).choice(ordinary, tuning.virtual_tokens)
-    return lm.embed(torch.from_numpy(drawn)).detach().float()
+    with partition.whole(lm.model.get_input_embeddings().weight):
+        return lm.embed(torch.from_numpy(drawn)).detach().float()
 
 
 def rng(seed: int, key: int) -> Generator:

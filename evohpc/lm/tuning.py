@@ -1,14 +1,12 @@
 """Prompt-tuning through a DeepSpeed engine: loss on the children's code only, gradients for the virtual tokens only.
 
-DeepSpeed is given a module that holds nothing but the virtual tokens, so it neither casts, broadcasts nor partitions
-the frozen model. Each round starts with a fresh Adam, as Algorithm 1's Train(theta_t, ...) has no other state.
+Each round starts with a fresh Adam, as Algorithm 1's Train(theta_t, ...) has no other state.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from evohpc.errors import LMError
-from evohpc.lm import ranks, soft_prompt
+from evohpc.lm import partition, ranks, soft_prompt
 from evohpc.lm.loss import cross_entropy
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.packing import Encoded, Pack, encode, pack, share_out
@@ -59,12 +57,16 @@ def tune(
     """
     virtual = soft_prompt.SoftPrompt(soft_prompt.initial(lm, tuning, start))
     engine = _engine(_Trainee(lm, virtual), tuning, deepspeed_config)
-    with _memory_watched():
-        for step in _train(engine, [encode(lm, example) for example in tuning.examples], tuning):
-            on_step(step)
-            if not math.isfinite(step.loss):
-                raise TuningFailed(f"the loss is {step.loss} in epoch {step.epoch}")
-    tokens = virtual.tokens.detach().clone()
+    try:
+        with _memory_watched():
+            for step in _train(engine, [encode(lm, example) for example in tuning.examples], tuning):
+                on_step(step)
+                if not math.isfinite(step.loss):
+                    raise TuningFailed(f"the loss is {step.loss} in epoch {step.epoch}")
+        with partition.whole(virtual.tokens):
+            tokens = virtual.tokens.detach().clone()
+    finally:
+        engine.destroy()  # also takes ZeRO-3's hooks off the model
     if not torch.isfinite(tokens).all():
         raise TuningFailed("the soft prompt is not finite")
     return tokens
@@ -96,21 +98,21 @@ def _batches(examples: Sequence[Encoded], tuning: Tuning, epoch: int) -> Iterato
 
 
 class _Trainee(nn.Module):
-    """What DeepSpeed sees: the virtual tokens, and a forward pass through all of the model."""
+    """What DeepSpeed sees: the virtual tokens, and a forward pass through all of the model.
+
+    The model itself is part of it under ZeRO-3 only, so that nothing else casts or broadcasts the frozen weights.
+    """
 
     def __init__(self, lm: LanguageModel, virtual: soft_prompt.SoftPrompt) -> None:
         super().__init__()
         self.virtual = virtual
-        # In a tuple, so that the model does not become a part of this module.
+        self.partitioned = lm.model if lm.is_partitioned else None
         self._frozen = (lm,)
 
     def forward(self, examples: Sequence[Encoded]) -> Tensor:
         """Return the sum of the cross-entropy over the completion tokens."""
         (lm,) = self._frozen
         virtual: Tensor = self.virtual()
-        if not examples:
-            nothing: Tensor = 0.0 * virtual.sum()
-            return nothing
         batch = pack(examples, virtual.shape[1], lm.device)
         logits = self._logits(batch, torch.cat([virtual.to(lm.model.dtype), lm.embed(batch.ids)], 1))
         return cross_entropy(logits, batch.targets, torch.ones_like(batch.targets, dtype=torch.float32))
@@ -141,7 +143,8 @@ def _update(engine: Any, batch: Sequence[Encoded]) -> float:
     total = 0.0
     for place, examples in enumerate(mine, start=1):
         engine.set_gradient_accumulation_boundary(place == len(mine))
-        loss = engine(examples)
+        # A rank that has nothing left still takes part, in ZeRO-3's gathering of the weights too.
+        loss = engine(examples) if examples else 0 * engine(batch[:1])
         engine.backward(loss * (world / tokens))
         engine.step()
         total += loss.item()
@@ -149,14 +152,9 @@ def _update(engine: Any, batch: Sequence[Encoded]) -> float:
 
 
 def _engine(trainee: nn.Module, tuning: Tuning, config: dict[str, object]) -> Any:
-    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
-    os.environ.setdefault("LOCAL_RANK", "0")
-    ranks.initialize()
+    ranks.initialize_deepspeed()
     import deepspeed
 
-    # DeepSpeed would compile its shared-memory reduction with the system's C++ compiler, for a minute and where there
-    # is one; the gradient of a soft prompt is some ten thousand numbers, which gloo adds up in no time.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     defaults: dict[str, object] = {
         "zero_optimization": {"stage": 0},
         "zero_allow_untested_optimizer": True,
@@ -166,7 +164,6 @@ def _engine(trainee: nn.Module, tuning: Tuning, config: dict[str, object]) -> An
     settings = json.loads(json.dumps({**defaults, **config, **sizes}))
     settings.pop("train_batch_size", None)
     has_own = "optimizer" in settings
-    optimizer = None if has_own else torch.optim.Adam(trainee.parameters(), lr=tuning.learning_rate)
-    return deepspeed.initialize(
-        model=trainee, model_parameters=trainee.parameters(), optimizer=optimizer, config=settings
-    )[0]
+    trained = [weight for weight in trainee.parameters() if weight.requires_grad]
+    optimizer = None if has_own else torch.optim.Adam(trained, lr=tuning.learning_rate)
+    return deepspeed.initialize(model=trainee, model_parameters=trained, optimizer=optimizer, config=settings)[0]

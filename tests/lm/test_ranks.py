@@ -1,0 +1,114 @@
+"""Several ranks of one LM job, started by torchrun as a Slurm job starts them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_generate import request, write
+from test_tuning import tuning
+
+from evohpc.lm.generate import TUNING
+from evohpc.records import LMRequest, Prompt, Sample
+from evohpc.rundir import RoundDir
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+CONFIGS = Path(__file__).parents[2] / "configs/deepspeed"
+
+
+@contextmanager
+def launch(round: RoundDir, ranks: int) -> Iterator[subprocess.Popen[str]]:
+    """Start a job; it ends with the test, whatever comes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    job = subprocess.Popen(
+        [*command, "-m", "evohpc.lm.generate", str(round.request)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with job:
+        try:
+            yield job
+        finally:
+            for child in children(job.pid) if job.poll() is None else ():
+                os.kill(child, signal.SIGKILL)
+
+
+def answered(run: Path, asked: LMRequest, ranks: int) -> bytes:
+    round = write(run, asked)
+    with launch(round, ranks) as job:
+        log = job.communicate(timeout=120)[1]
+    assert job.returncode == 0, log
+    assert not list(round.path.glob("completions.rank*"))
+    return round.completions.read_bytes()
+
+
+def zero(stage: int) -> dict:
+    return json.loads((CONFIGS / f"zero{stage}.json").read_text())
+
+
+def losses(run: Path) -> list[float]:
+    record = json.loads((RoundDir(run / "rounds/000").path / TUNING).read_text())
+    assert record["outcome"] == "tuned"
+    return record["losses"]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, model_folder) -> Path:
+    """A run that one rank answered, without any DeepSpeed configuration."""
+    run = tmp_path_factory.mktemp("alone")
+    answered(run, request(model_folder, tuning=tuning()), 1)
+    return run
+
+
+@pytest.mark.parametrize(("stage", "ranks"), [(0, 2), (2, 2), (3, 2), (3, 1)])
+def test_two_ranks_tune_and_generate_as_one_does_at_every_zero_stage(tmp_path, model_folder, alone, stage, ranks):
+    asked = request(model_folder, tuning=tuning(), deepspeed_config=zero(stage))
+    found = answered(tmp_path, asked, ranks)
+    assert losses(tmp_path) == pytest.approx(losses(alone), abs=1e-5)
+    assert found == (alone / "rounds/000/completions.jsonl").read_bytes()
+
+
+def test_ranks_share_one_prompt_and_none_waits_for_ever_without_work(tmp_path, model_folder):
+    """ZeRO-3 gathers the weights of a rank that works from one that has nothing to do."""
+    one = Prompt(0, "class A:", (), (Sample(0, 3, 0.8),))
+    asked = request(model_folder, prompts=(one,))
+    expected = answered(tmp_path / "a", asked, 1)
+    assert answered(tmp_path / "b", replace(asked, deepspeed_config=zero(3)), 2) == expected
+
+
+def test_a_killed_rank_ends_the_job_and_the_restart_draws_only_what_is_missing(tmp_path, model_folder):
+    prompts = tuple(
+        Prompt(i, f"class A{i}:", (), tuple(Sample(j, 100 * i + j, 0.8) for j in range(40))) for i in range(4)
+    )
+    asked = request(model_folder, prompts=prompts, max_new_tokens=200, batch_size=8)
+    whole = answered(tmp_path / "whole", asked, 1)
+    round = write(tmp_path / "killed", asked)
+    part = round.path / "completions.rank1.jsonl"
+    with launch(round, 2) as job:
+        while not (part.exists() and part.read_bytes().count(b"\n") > 5):
+            time.sleep(0.01)
+        os.kill(max(children(job.pid)), signal.SIGKILL)
+        killed = time.monotonic()
+        job.communicate(timeout=120)
+    assert job.returncode != 0
+    assert time.monotonic() - killed < 20
+    kept = {line for file in (round.completions, part) for line in file.read_bytes().splitlines()}
+    assert 5 < len(kept) < 160
+    with launch(round, 2) as job:
+        log = job.communicate(timeout=120)[1]
+    assert round.completions.read_bytes() == whole
+    told = [line for line in log.splitlines() if "generating" in line]
+    assert sum(int(line.split(" of ")[1].split()[0]) for line in told[-2:]) == 160 - len(kept)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
