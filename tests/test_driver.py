@@ -154,6 +154,16 @@ def test_no_seed_that_trains_is_an_error_that_says_why(run):
         drive(run, runner=InstantRunner(run, fail))
 
 
+def test_a_seed_that_does_not_train_is_told(run, caplog):
+    def measure_one(source: str, attempt: Attempt) -> Result | None:
+        bad = attempt.candidate_id == "seed-w8"
+        return Result("seed-w8", 1, Status.SHAPE_ERROR, "(3,)") if bad else measure(source, attempt)
+
+    rows = drive(run, runner=InstantRunner(run, measure_one))
+    assert "seed-w8: shape_error: (3,); it will be no parent" in caplog.text
+    assert {row[2] for row in rows["survivors"] if row[0] == SEED_ROUND} == {"seed-w16", "seed-w32"}
+
+
 def test_a_request_of_another_run_is_named(run, tmp_path):
     other = make_run(tmp_path / "other")
     drive(other)
@@ -239,6 +249,16 @@ def test_a_deposed_driver_stops_and_writes_nothing(run, monkeypatch):
         rows = tables(deposed.store)
     assert len(rows["closed_rounds"]) == 4
     assert drive(run) == rows
+
+
+def test_who_asks_after_being_replaced_is_told(run):
+    with Driving(run) as deposed:
+        assert deposed.driver.waiting()
+        declare_dead(run)
+        drive(run)
+        deposed.lease._next_beat = 0
+        with pytest.raises(LeaseError, match="another driver has taken over"):
+            deposed.driver.waiting()
 
 
 def test_progress_is_told_in_order(run):
