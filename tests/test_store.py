@@ -45,6 +45,10 @@ def fill(store: Store, *names: str, round: int = 0) -> None:
     store.add_to_pool(round, results)
 
 
+def tables(store: Store) -> dict[str, list[tuple]]:
+    return {table: store.rows(table) for table in TABLES}
+
+
 def ids(entries: list[Entry]) -> list[str]:
     return [entry.candidate.id for entry in entries]
 
@@ -96,7 +100,7 @@ def test_pending_candidates_and_their_attempts(store):
 
 def test_a_transaction_is_all_or_nothing(store):
     store.add_candidates([candidate("a")])
-    before = {table: store.rows(table) for table in TABLES}
+    before = tables(store)
 
     def fail() -> None:
         with store.write():
@@ -106,7 +110,7 @@ def test_a_transaction_is_all_or_nothing(store):
 
     with pytest.raises(KeyboardInterrupt):
         fail()
-    assert {table: store.rows(table) for table in TABLES} == before
+    assert tables(store) == before
     fill(store, "b")
     assert store.pool() == ["b"]
 
@@ -233,7 +237,7 @@ def test_a_database_that_was_switched_to_wal_is_switched_back(path):
 @pytest.mark.parametrize("pages", range(22, 40, 3))
 def test_a_full_disk_loses_nothing_and_can_be_gone_on_from(store, path, pages):
     fill(store, "a")
-    before = {table: store.rows(table) for table in TABLES}
+    before = tables(store)
     limit = max(pages, pragma(store, "page_count"))
     store._db.execute(f"PRAGMA max_page_count={limit}")
     many = [candidate(f"c{i}", source="x" * 3000) for i in range(100)]
@@ -245,7 +249,7 @@ def test_a_full_disk_loses_nothing_and_can_be_gone_on_from(store, path, pages):
 
     with pytest.raises(StorageError, match=f"cannot write {path}: No space left on device; nothing is lost: free some"):
         write()
-    assert {table: store.rows(table) for table in TABLES} == before
+    assert tables(store) == before
     store._db.execute("PRAGMA max_page_count=100000")
     store.add_candidates(many)
     assert len(store.pending(0)) == 100
