@@ -137,6 +137,9 @@ class TuningConfig(Section):
     """Algorithm 1's theta_{t+1} <- Train(theta_t, ...) continues from the last prompt; true restarts each round."""
     max_examples: Count | None = None
     """At most this many examples a round, the fittest first; null (paper) takes all."""
+    fitness_weight: Annotated[float, Field(ge=0, lt=1)] = 0
+    """How much more the fitter examples count: each token of the fittest weighs 1 + this in the loss, of the least fit
+    1 - this, of those between by their rank. The paper weighs all alike (0)."""
 
 
 class ScreeningConfig(Section):

@@ -89,9 +89,14 @@ def _tuning(
     if config.search.variant in ("no_tuning", "naive") or not taught:
         return None
     tuning = config.tuning
-    examples = [TuningExample(e.candidate_id, *completion_target(e, task, config.prompt)) for e in taught]
+    used = taught[: tuning.max_examples]
+    weights = _weights(len(used), tuning.fitness_weight)
+    examples = [
+        TuningExample(example.candidate_id, *completion_target(example, task, config.prompt), weight)
+        for example, weight in zip(used, weights, strict=True)
+    ]
     return Tuning(
-        examples=tuple(examples[: tuning.max_examples]),
+        examples=tuple(examples),
         virtual_tokens=tuning.virtual_tokens,
         epochs=tuning.epochs,
         batch_size=tuning.batch_size,
@@ -99,3 +104,8 @@ def _tuning(
         seed=selection.tuning_seed(config.search, round),
         start_from=None if tuning.restart else soft_prompt,
     )
+
+
+def _weights(count: int, spread: float) -> list[float]:
+    """Return weights that fall evenly from 1 + spread to 1 - spread; a single one is 1."""
+    return [1 + spread * (1 - 2 * rank / (count - 1)) for rank in range(count)] if count > 1 else [1.0] * count

@@ -127,6 +127,8 @@ class TuningExample:
     candidate_id: str
     prompt: str
     completion: str
+    weight: float = 1.0
+    """Of its tokens in the loss."""
 
 
 @dataclass(frozen=True, slots=True)

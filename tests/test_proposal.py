@@ -82,6 +82,17 @@ def test_only_the_fittest_examples_are_taken():
     assert [e.candidate_id for e in ask(config(TuningConfig(max_examples=1))).tuning.examples] == ["d"]
 
 
+def test_the_fitter_weigh_more_if_that_is_asked_for():
+    taught = [example(name, 100) for name in "abc"]
+    weights = {
+        spread: [e.weight for e in ask(config(TuningConfig(fitness_weight=spread)), taught=taught).tuning.examples]
+        for spread in (0, 0.5)
+    }
+    assert weights == {0: [1, 1, 1], 0.5: [1.5, 1, 0.5]}
+    lonely = ask(config(TuningConfig(fitness_weight=0.5, max_examples=1)), taught=taught).tuning.examples
+    assert [e.weight for e in lonely] == [1]
+
+
 @pytest.mark.parametrize("variant", ["no_tuning", "naive"])
 def test_some_variants_tune_nothing(variant):
     assert ask(config(variant=variant)).tuning is None

@@ -24,11 +24,13 @@ class Encoded:
     ids: list[int]
     prompt: int
     """How many of them belong to the prompt."""
+    weight: float = 1.0
+    """Of each of the others in the loss."""
 
     @property
-    def loss_tokens(self) -> int:
-        """How many of them the loss is on."""
-        return len(self.ids) - self.prompt
+    def loss_weight(self) -> float:
+        """What its tokens weigh in the loss together."""
+        return (len(self.ids) - self.prompt) * self.weight
 
 
 def encode(lm: LanguageModel, example: TuningExample) -> Encoded:
@@ -38,7 +40,7 @@ def encode(lm: LanguageModel, example: TuningExample) -> Encoded:
     # Where the tokenizer merges across the border, the merged token is the model's to write.
     shared = _common(shown, ids)
     end = lm.tokenizer.eos_token_id
-    return Encoded(ids if end is None or ids[-1] == end else [*ids, end], shared)
+    return Encoded(ids if end is None or ids[-1] == end else [*ids, end], shared, example.weight)
 
 
 def share_out(examples: Sequence[Encoded], tokens: int, *, multiple_of: int = 1) -> list[list[Encoded]]:
@@ -72,6 +74,8 @@ class Pack:
     """[targets]: where, in virtual + tokens, a target is predicted."""
     targets: Tensor
     """[targets]: the ids of the completions' tokens."""
+    weights: Tensor
+    """[targets], float32: what each weighs in the loss."""
 
 
 def pack(examples: Sequence[Encoded], virtual: int, device: torch.device) -> Pack:
@@ -97,6 +101,7 @@ def pack(examples: Sequence[Encoded], virtual: int, device: torch.device) -> Pac
         segments,
         torch.tensor(places, device=device),
         torch.tensor([token for example in examples for token in example.ids[example.prompt :]], device=device),
+        torch.tensor([example.weight for example in examples for _ in example.ids[example.prompt :]], device=device),
     )
 
 

@@ -36,7 +36,7 @@ class Step:
 
     epoch: int
     loss: float
-    """Mean over the batch's completion tokens, before the update."""
+    """Mean over the batch's completion tokens, weighted as they are, before the update."""
 
 
 def tune(
@@ -110,12 +110,12 @@ class _Trainee(nn.Module):
         self._frozen = (lm,)
 
     def forward(self, examples: Sequence[Encoded]) -> Tensor:
-        """Return the sum of the cross-entropy over the completion tokens."""
+        """Return the weighted sum of the cross-entropies of the completion tokens."""
         (lm,) = self._frozen
         virtual: Tensor = self.virtual()
         batch = pack(examples, virtual.shape[1], lm.device)
         logits = self._logits(batch, torch.cat([virtual.to(lm.model.dtype), lm.embed(batch.ids)], 1))
-        return cross_entropy(logits, batch.targets, torch.ones_like(batch.targets, dtype=torch.float32))
+        return cross_entropy(logits, batch.targets, batch.weights)
 
     def _logits(self, batch: Pack, inputs: Tensor) -> Tensor:
         """Return the logits where the loss needs them.
@@ -137,7 +137,7 @@ class _Trainee(nn.Module):
 def _update(engine: Any, batch: Sequence[Encoded]) -> float:
     """Accumulate the gradient of a whole batch, this rank computing its share, and step; return the mean loss."""
     world = ranks.WORLD_SIZE
-    tokens = sum(example.loss_tokens for example in batch)
+    weight = sum(example.loss_weight for example in batch)
     # Every rank makes the same number of passes, or the others would wait for its gradient for ever.
     mine = share_out(batch, _PACK_TOKENS, multiple_of=world)[ranks.RANK :: world]
     total = 0.0
@@ -145,10 +145,10 @@ def _update(engine: Any, batch: Sequence[Encoded]) -> float:
         engine.set_gradient_accumulation_boundary(place == len(mine))
         # A rank that has nothing left still takes part, in ZeRO-3's gathering of the weights too.
         loss = engine(examples) if examples else 0 * engine(batch[:1])
-        engine.backward(loss * (world / tokens))
+        engine.backward(loss * (world / weight))
         engine.step()
         total += loss.item()
-    return ranks.total(total) / tokens
+    return ranks.total(total) / weight
 
 
 def _engine(trainee: nn.Module, tuning: Tuning, config: dict[str, object]) -> Any:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -102,3 +103,13 @@ def test_running_out_of_memory_fails_the_tuning(lm, monkeypatch):
 def test_a_prompt_of_another_length_is_refused(lm):
     with pytest.raises(LMError, match=r"has 3 virtual tokens, tuning.virtual_tokens asks for 4"):
         tuned(lm, tuning(), torch.zeros(3, 32))
+
+
+def test_an_example_of_twice_the_weight_counts_as_two(lm, model_folder):
+    from evohpc.lm import model
+
+    heavy, light = replace(EXAMPLES[0], weight=2.0), EXAMPLES[3]
+    once = tuned(lm, tuning(examples=(heavy, light), epochs=3))
+    twice = tuned(model.load(model_folder, "float32"), tuning(examples=(EXAMPLES[0], EXAMPLES[0], light), epochs=3))
+    assert once[0] == pytest.approx(twice[0], rel=1e-5)
+    torch.testing.assert_close(once[1], twice[1], rtol=1e-3, atol=1e-3)
