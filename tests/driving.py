@@ -89,8 +89,13 @@ class InstantRunner:
         if job in self.submitted:
             return
         self.submitted.append(job)
-        folder = self._run.round(job.round)
-        for attempt in (attempt for task in job.tasks for attempt in task):
+        for task in job.tasks:
+            self.evaluate(job.round, task)
+
+    def evaluate(self, round: int, attempts: Sequence[Attempt]) -> None:
+        """Do what one array task does."""
+        folder = self._run.round(round)
+        for attempt in attempts:
             result = self._measure(folder.candidate(attempt.candidate_id).read_text(), attempt)
             if result is not None:
                 path = folder.result(attempt.candidate_id, attempt.attempt)

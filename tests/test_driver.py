@@ -14,7 +14,7 @@ from evohpc.errors import ConfigError, LeaseError, LMError, RunFolderError, Stor
 from evohpc.jobs.base import TaskReport, TaskState
 from evohpc.lm_job import load_request
 from evohpc.rebuild import rebuild
-from evohpc.records import SEED_ROUND, Attempt, Result, Status
+from evohpc.records import SEED_ROUND, Attempt, EvaluationJob, Result, Status
 from evohpc.rundir import RunDir, write_atomic
 from evohpc.scripted_lm import ScriptedLMJob
 from evohpc.store import Store
@@ -55,6 +55,40 @@ def test_the_same_config_is_the_same_search(tmp_path):
     assert one == two
     other = drive(make_run(tmp_path / "other", CONFIG.replace("rounds: 3", "seed: 1, rounds: 3")))
     assert other["candidates"] != one["candidates"]
+
+
+class ShufflingRunner(InstantRunner):
+    """Finishes a few tasks at each poll, in no order."""
+
+    def __init__(self, run: RunDir, seed: int) -> None:
+        super().__init__(run)
+        self._rng, self._running = random.Random(seed), []
+        self.polls = 0
+
+    def submit(self, spec: Path, name: str, size: int) -> None:
+        job = envelopes.unseal(spec.read_bytes(), RUN_ID, EvaluationJob)
+        self.submitted.append(job)
+        self._running += [(name, index) for index in range(size)]
+
+    def poll(self, sizes):
+        self.polls += 1
+        self._rng.shuffle(self._running)
+        while self._running and self._rng.random() < 0.5:
+            name, index = self._running.pop()
+            job = next(job for job in self.submitted if job.name == name)
+            self.evaluate(job.round, job.tasks[index])
+        state = {place: TaskReport(TaskState.RUNNING) for place in self._running}
+        ended = TaskReport(TaskState.ENDED)
+        return {name: [state.get((name, index), ended) for index in range(size)] for name, size in sizes.items()}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_in_which_results_arrive_does_not_matter(tmp_path, seed):
+    expected = drive(make_run(tmp_path / "instant"))
+    run = make_run(tmp_path / "shuffled")
+    runner = ShufflingRunner(run, seed)
+    assert drive(run, runner=runner) == expected
+    assert runner.polls > 10
 
 
 def test_lost_attempts_are_made_again(run):
