@@ -115,6 +115,9 @@ class LMConfig(Section):
     """Sample from the k likeliest tokens only; 0 (paper: not stated) switches it off."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Sample from the smallest set of tokens with this total probability; 1 switches it off."""
+    retry_unparsable: bool = False
+    """Draw a completion that is no Python once more, from the same prompt at the same temperature. The paper draws
+    each once. The second counts in its place as one child, with the tokens of both."""
     deepspeed: Path | None = None
     """DeepSpeed JSON for prompt-tuning; null uses ZeRO-0 with the optimizer of `tuning`."""
 

@@ -69,6 +69,7 @@ def request(
         deepspeed_config=deepspeed_config,
         tuning=_tuning(config, task, round, taught, soft_prompt),
         prompts=_prompts(config, task, round, parents),
+        retry_unparsable=lm.retry_unparsable,
     )
 
 

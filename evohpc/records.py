@@ -170,6 +170,8 @@ class LMRequest:
     """Passed to `deepspeed.initialize` for prompt-tuning."""
     tuning: Tuning | None
     prompts: tuple[Prompt, ...]
+    retry_unparsable: bool = False
+    """Whether a completion that is no Python is drawn once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,7 @@ class Completion:
     text: str
     """What follows the prompt, cut after the end of the entry class."""
     tokens: int
-    """New tokens drawn, the stop token included."""
+    """New tokens drawn, the stop token included, and those of an attempt that was not kept."""
     stop: str
     """'class_end', 'eos' or 'length'."""
 

@@ -82,6 +82,13 @@ def test_only_the_fittest_examples_are_taken():
     assert [e.candidate_id for e in ask(config(TuningConfig(max_examples=1))).tuning.examples] == ["d"]
 
 
+@pytest.mark.parametrize("retry", [True, False])
+def test_a_second_attempt_is_asked_for_by_the_config(retry):
+    asked = config()
+    lm = asked.lm.model_copy(update={"retry_unparsable": retry})
+    assert ask(asked.model_copy(update={"lm": lm})).retry_unparsable is retry
+
+
 def test_the_fitter_weigh_more_if_that_is_asked_for():
     taught = [example(name, 100) for name in "abc"]
     weights = {

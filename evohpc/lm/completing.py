@@ -47,7 +47,9 @@ def complete(
         StorageError: the file system refused.
     """
     mine = ranks.share(places)
-    settings = Settings(request.batch_size, request.max_new_tokens, request.top_k, request.top_p)
+    settings = Settings(
+        request.batch_size, request.max_new_tokens, request.top_k, request.top_p, request.retry_unparsable
+    )
     speed = _Speed(len(mine))
     drawn: list[Completion] = []
     lockstep = partition.Lockstep(lm.model) if lm.is_partitioned else None

@@ -7,6 +7,7 @@ next sample takes its place, of whatever prompt. Neither changes any row: its nu
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,7 @@ from evohpc.errors import LMError
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.sampling import distribution, draw, uniforms
 from evohpc.lm.slots import Slots
-from evohpc.lm.stopping import Transcript, heal
+from evohpc.lm.stopping import Transcript, heal, parses
 from evohpc.records import Completion, Prompt, Sample
 
 
@@ -31,6 +32,7 @@ class Settings:
     max_new_tokens: int
     top_k: int = 0
     top_p: float = 1.0
+    retry_unparsable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,17 @@ class _Prefix:
 class _Row:
     """A completion that is being drawn."""
 
-    prompt: int
+    prefix: _Prefix
     sample: Sample
     transcript: Transcript
     noise: list[float]
     tokens: list[int] = field(default_factory=list)
+    spent: int = 0
+    """Tokens of an earlier attempt, which did not parse."""
 
     def completion(self, stop: str) -> Completion:
-        return Completion(self.prompt, self.sample.index, self.transcript.text, len(self.tokens), stop)
+        tokens = self.spent + len(self.tokens)
+        return Completion(self.prefix.prompt.index, self.sample.index, self.transcript.text, tokens, stop)
 
 
 class Decoder:
@@ -81,6 +86,7 @@ class Decoder:
         self._settings = settings
         self._slots = Slots(settings.batch_size)
         self._rows: list[_Row] = []
+        self._again: deque[_Row] = deque()
 
     @torch.inference_mode()
     def draw(
@@ -94,20 +100,18 @@ class Decoder:
         Raises:
             LMError: a prompt is longer than the model allows.
         """
-        waiting = self._starts(prompts)
-        is_waiting = True
-        while is_waiting or self._rows:
+        waiting = self._first_attempts(prompts)
+        while True:
             ended: list[Completion] = []
-            while is_waiting and len(self._rows) < self._settings.batch_size:
-                start = next(waiting, None)
-                is_waiting = start is not None
-                if start is not None:
-                    ended += self._start(*start)
+            while len(self._rows) < self._settings.batch_size and (row := self._next(waiting)):
+                ended += self._start(row)
             if self._rows:
                 on_step(len(self._rows))
                 ended += self._step()
             if ended:
                 yield ended
+            elif not self._rows and not self._again:
+                return
 
     def prefill(self, prompt: Prompt) -> _Prefix:
         """Compute a prompt once for all of its samples.
@@ -125,20 +129,26 @@ class Decoder:
             answer = self._forward(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
         return _Prefix(prompt, healed, length, cache, self._mend(answer.logits[:, -1].float(), healed))
 
-    def _starts(self, prompts: Sequence[Prompt]) -> Iterator[tuple[_Prefix, Sample]]:
+    def _first_attempts(self, prompts: Sequence[Prompt]) -> Iterator[_Row]:
         for prompt in prompts:
             if prompt.samples:
                 prefix = self.prefill(prompt)
-                yield from ((prefix, sample) for sample in prompt.samples)
+                yield from (self._row(prefix, sample) for sample in prompt.samples)
 
-    def _start(self, prefix: _Prefix, sample: Sample) -> list[Completion]:
-        """Draw a completion's first token; let it into the batch unless that ended it."""
+    def _row(self, prefix: _Prefix, sample: Sample, spent: int = 0) -> _Row:
         transcript = Transcript(self._lm.tokenizer, prefix.prompt.text, prefix.healed)
-        row = _Row(prefix.prompt.index, sample, transcript, uniforms(sample.seed, self._settings.max_new_tokens))
-        token = self._draw(prefix.logits, [row])[0]
+        noise = uniforms(sample.seed, self._settings.max_new_tokens, attempt=1 if spent else 0)
+        return _Row(prefix, sample, transcript, noise, spent=spent)
+
+    def _next(self, waiting: Iterator[_Row]) -> _Row | None:
+        return self._again.popleft() if self._again else next(waiting, None)
+
+    def _start(self, row: _Row) -> list[Completion]:
+        """Draw a completion's first token; let it into the batch unless that ended it."""
+        token = self._draw(row.prefix.logits, [row])[0]
         if stop := self._add(row, token):
-            return [row.completion(stop)]
-        self._slots.admit(prefix.cache, prefix.length)
+            return self._end(row, stop)
+        self._slots.admit(row.prefix.cache, row.prefix.length)
         self._rows.append(row)
         return []
 
@@ -150,10 +160,19 @@ class Decoder:
         ended = []
         for place in reversed(range(len(stops))):
             if stop := stops[place]:
-                ended.append(self._rows[place].completion(stop))
+                ended += self._end(self._rows[place], stop)
                 self._rows[place] = self._rows[self._slots.release(place)]
                 self._rows.pop()
         return ended
+
+    def _end(self, row: _Row, stop: str) -> list[Completion]:
+        """Return a row's completion, unless it is to be drawn once more."""
+        completion = row.completion(stop)
+        is_final = row.spent or not self._settings.retry_unparsable
+        if is_final or parses(row.prefix.prompt.text, completion.text):
+            return [completion]
+        self._again.append(self._row(row.prefix, row.sample, completion.tokens))
+        return []
 
     def _draw(self, logits: Tensor, rows: Sequence[_Row]) -> list[int]:
         settings, device = self._settings, logits.device

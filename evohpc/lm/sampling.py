@@ -10,9 +10,10 @@ from torch import Tensor
 _BLOCK = 512
 
 
-def uniforms(seed: int, count: int) -> list[float]:
-    """Return the uniform numbers in [0, 1) of a completion, one per step."""
-    numbers: list[float] = Generator(Philox(np.random.SeedSequence(seed))).random(count).tolist()
+def uniforms(seed: int, count: int, *, attempt: int = 0) -> list[float]:
+    """Return the uniform numbers in [0, 1) of an attempt at a completion, one per step."""
+    source = np.random.SeedSequence(seed, spawn_key=(attempt,) if attempt else ())
+    numbers: list[float] = Generator(Philox(source)).random(count).tolist()
     return numbers
 
 

@@ -1,8 +1,10 @@
-"""Where a completion ends: with its class, seen on the tokens as they come."""
+"""Where a completion ends: with its class, seen on the tokens as they come; and whether it is a program."""
 
 from __future__ import annotations
 
+import ast
 import re
+import warnings
 from typing import Any
 
 from tokenizers.decoders import DecodeStream
@@ -54,3 +56,14 @@ def heal(tokenizer: Any, prompt: str) -> tuple[list[int], str]:
     shown = tokenizer.decode(ids[:agreed], skip_special_tokens=True)
     left = prompt[len(shown) :]
     return (ids[:agreed], left) if prompt.startswith(shown) and left else (ids, "")
+
+
+def parses(prompt: str, completion: str) -> bool:
+    """Say whether the last line of a prompt, the header of the class, and what follows it are Python."""
+    header = prompt.rstrip("\n").rpartition("\n")[2]
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of invalid escapes in strings
+            ast.parse(f"{header}\n{completion.lstrip(chr(10))}")
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return True

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from evohpc.errors import LMError
+from evohpc.lm import decoding
 from evohpc.lm.decoding import Decoder, Settings
 from evohpc.lm.model import LanguageModel, pack
 from evohpc.records import Completion, Prompt, Sample
@@ -130,3 +131,33 @@ def test_completions_have_the_distribution_of_the_model(lm):
     # 26.12 is the 0.999 quantile of chi-square with 8 degrees of freedom.
     assert sum((seen[pair] - mean) ** 2 / mean for pair, mean in expected.items()) < 26.12
     assert min(expected.values()) > 5
+
+
+def test_what_does_not_parse_is_drawn_once_more_and_both_are_paid_for(lm, monkeypatch):
+    first = drawn(lm, prompts())
+    judged: list[str] = []
+
+    def judge(prompt: str, text: str) -> bool:
+        judged.append(text)
+        return len(judged) % 2 == 0
+
+    monkeypatch.setattr(decoding, "parses", judge)
+    settings = Settings(5, 24, retry_unparsable=True)
+    found = {(c.prompt, c.sample): c for ended in Decoder(lm, None, settings).draw(prompts()) for c in ended}
+    assert found.keys() == first.keys()
+    assert len(judged) == len(first)
+    again = [place for place in found if found[place] != first[place]]
+    assert len(again) == len(first) / 2
+    assert all(found[place].tokens > first[place].tokens for place in again)
+    assert any(found[place].text != first[place].text for place in again)
+
+
+def test_a_second_attempt_depends_on_its_batch_no_more_than_the_first(lm, monkeypatch):
+    pack(lm.model)
+    monkeypatch.setattr(decoding, "parses", lambda prompt, text: "q" in text)
+    answers = []
+    for rows in (1, 5):
+        settings = Settings(rows, 24, retry_unparsable=True)
+        completions = [c for ended in Decoder(lm, None, settings).draw(prompts()) for c in ended]
+        answers.append(sorted(completions, key=lambda c: (c.prompt, c.sample)))
+    assert answers[0] == answers[1]

@@ -1,6 +1,6 @@
 import pytest
 
-from evohpc.lm.stopping import Transcript, heal
+from evohpc.lm.stopping import Transcript, heal, parses
 
 PROMPT = "class Model(nn.Module):\n"
 BODY = "    def forward(self, x):\n        return x\n"
@@ -68,3 +68,22 @@ def test_a_prompt_is_shortened_where_its_end_would_be_merged():
 
 def test_a_prompt_whose_end_stands_alone_is_shown_whole(lm):
     assert heal(lm.tokenizer, PROMPT) == (lm.tokenizer(PROMPT).input_ids, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (BODY, True),
+        ("\n" + BODY, True),
+        (BODY + "    def g(", False),
+        ("x = 1\n", False),
+        ("", False),
+        ("  \x00", False),
+    ],
+)
+def test_programs_are_told_from_what_does_not_parse(text, expected):
+    assert parses(f"x = 1\n{PROMPT}", text) is expected
+
+
+def test_a_program_with_a_strange_escape_parses_without_a_warning():
+    assert parses(PROMPT, '    x = "\\d"\n')
