@@ -275,6 +275,7 @@ def test_a_signal_stops_it_cleanly(number: int, code: int, tmp_path: Path, train
     assert "8 children" in again.stdout
 
 
+@pytest.mark.slow
 def test_evaluate_measures_one_file(tmp_path: Path, training_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     candidate = tmp_path / "mine.py"
     candidate.write_text((Path(__file__).parent.parent / "seeds" / "mnist1d" / "cnn.py").read_text())

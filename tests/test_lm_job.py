@@ -110,6 +110,7 @@ def test_ending_it_twice_or_before_the_start_is_fine(job, end, tmp_path, tiny_mo
     getattr(job, end)()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["cancel", "close"])
 def test_a_local_job_that_was_ended_leaves_no_process_and_can_go_on(end, tmp_path, tiny_model):
     path = ask(tmp_path, tiny_model)
@@ -152,6 +153,7 @@ def test_a_job_that_fails_says_why_and_where_its_log_is(tmp_path):
         finish(job)
 
 
+@pytest.mark.slow
 def test_a_job_dies_with_its_driver(tmp_path, tiny_model):
     path = ask(tmp_path, tiny_model, samples=400, new=200)
     script = (
