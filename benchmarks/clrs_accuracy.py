@@ -4,7 +4,7 @@ python benchmarks/clrs_accuracy.py --seconds 60 bfs
 python benchmarks/clrs_accuracy.py                      four algorithms, two at a time, 270 s of training each
 
 The recipe is that of the published tables: hidden size 128, batches of 32, Adam, sizes 4 to 16 sampled on line. Every
-50 steps the network is scored on 64 runs of 16 nodes; the best checkpoint is scored on the published test set of 64 nodes.
+50 steps the network is scored on 64 runs of 16 nodes, and its best checkpoint on the published test set of 64 nodes.
 The published scores are after 10,000 steps (Ibarz et al. 2022, mean of ten seeds; EvoPrompting, Table 3).
 """
 

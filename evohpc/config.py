@@ -40,8 +40,8 @@ class SearchConfig(Section):
     """`evoprompting` is the full method. The others are the paper's baselines (section 4): `no_tuning` leaves out
     the prompt-tuning (Algorithm 1, line 11); `random_parents` draws parents at random instead of by fitness
     (line 10); `naive` samples once from prompts of random seed programs (T = 1, all samples in one round)."""
-    rounds: Count = 10
-    """T, rounds of evolution."""
+    rounds: CountOrZero = 10
+    """T, rounds of evolution; 0 evaluates the seeds and nothing else."""
     prompts_per_round: Count = 10
     """m, few-shot prompts per round."""
     samples_per_prompt: Count = 16

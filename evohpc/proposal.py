@@ -26,7 +26,7 @@ class Budget:
         that the total equals the others" (section 4)."""
         search = config.search
         if search.variant == "naive":
-            return cls(1, search.prompts_per_round, search.samples_per_prompt * search.rounds)
+            return cls(min(1, search.rounds), search.prompts_per_round, search.samples_per_prompt * search.rounds)
         return cls(search.rounds, search.prompts_per_round, search.samples_per_prompt)
 
     @property

@@ -69,6 +69,15 @@ def candidates_table(entries: Iterable[Entry], metric: str) -> Table:
     return table
 
 
+def text_table(lines: Sequence[Sequence[str]]) -> Table:
+    """Return a table of plain text, its header first; all columns but the first are of numbers."""
+    header, *rows = lines
+    table = _table(header[0], *(f"{name}>" for name in header[1:]))
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
 def details(entry: Entry, attempts: Sequence[Result]) -> Table:
     """Return all that is known of one candidate but its source."""
     measured = [] if entry.result is None else _measures(entry.result)

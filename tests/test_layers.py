@@ -35,6 +35,7 @@ LAYERS = (
     "search rebuild",
     "report",
     "reading",
+    "transfer",
     "cli",
     "__init__ __main__",
 )

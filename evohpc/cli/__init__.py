@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from evohpc.cli import driving, making, reading
+from evohpc.cli import driving, making, reading, transferring
 from evohpc.errors import EvohpcError
 
 _EPILOG = """\b
@@ -33,7 +33,7 @@ def evohpc() -> None:
     """
 
 
-for module in (driving, reading, making):
+for module in (driving, reading, making, transferring):
     for command in module.COMMANDS:
         evohpc.add_command(command)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -41,15 +41,7 @@ def run(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path |
 
     Drives the search in RUN to its end. Ctrl-C stops it cleanly; nothing is lost, however it ends.
     """
-    from evohpc.cli.progress import Display
-    from evohpc.driver import Stopped
-
-    with Display() as display, _stop_signals(display) as stop, _search(run, config, overrides, site) as search:
-        try:
-            search.run(observe=display.observe, stop=stop.event, waiting=display.note)
-        except Stopped:
-            display.note(f"stopped; nothing is lost. Go on with: evohpc run {run}")
-            sys.exit(stop.exit_code)
+    drive(lambda: _search(run, config, overrides, site), go_on=f"evohpc run {run}")
     _print_end(run)
 
 
@@ -69,18 +61,11 @@ Examples:
 )
 def submit(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None, dry_run: bool) -> None:
     """Have a Slurm job drive the search in RUN."""
-    from evohpc.jobs import driver_job
-
     if dry_run:
         click.echo(_preview(run, config, overrides, site), nl=False)
         return
     with _search(run, config, overrides, site) as search:
-        profile = search.site
-        if profile is None:
-            raise ConfigError(f"{run} has no site profile yet; name one: evohpc submit {run} --site slurm/mysite.yaml")
-        job_id = driver_job.submit(search.folder, search.run_id, profile)
-    click.echo(job_id)
-    click.echo(f"job {job_id} drives {run}; watch it: evohpc status {run}", err=True)
+        submit_driver(search)
 
 
 @click.command()
@@ -132,6 +117,48 @@ def rebuild(run: Path) -> None:
 COMMANDS = (run, submit, cancel, retry, rebuild)
 
 
+def drive(start: Callable[[], Search], *, go_on: str) -> None:
+    """Drive a search to its end, with progress on stderr. A signal stops it, and ends this process.
+
+    Args:
+        start: creates or opens the search.
+        go_on: the command that goes on after a stop.
+    """
+    from evohpc.cli.progress import Display
+    from evohpc.driver import Stopped
+
+    with Display() as display, _stop_signals(display) as stop, start() as search:
+        try:
+            search.run(observe=display.observe, stop=stop.event, waiting=display.note)
+        except Stopped:
+            display.note(f"stopped; nothing is lost. Go on with: {go_on}")
+            sys.exit(stop.exit_code)
+
+
+def submit_driver(search: Search) -> None:
+    """Have a Slurm job drive a search; print its id.
+
+    Raises:
+        ConfigError: the run has no site profile.
+        EvaluationError: the scheduler refused.
+    """
+    from evohpc.jobs import driver_job
+
+    run, profile = search.folder.path, search.site
+    if profile is None:
+        raise ConfigError(f"{run} has no site profile yet; name one: --site slurm/mysite.yaml")
+    job_id = driver_job.submit(search.folder, search.run_id, profile)
+    click.echo(job_id)
+    click.echo(f"job {job_id} drives {run}; watch it: evohpc status {run}", err=True)
+
+
+def load_profile(path: Path | None) -> Site | None:
+    """Return the site profile that --site names, if it does."""
+    from evohpc.site import load_site
+
+    return None if path is None else load_site(path)
+
+
 class _Stop:
     """Set by a signal."""
 
@@ -169,19 +196,13 @@ def _search(run: Path, config: Path | None, overrides: tuple[str, ...], site: Pa
     from evohpc.config import load_config
     from evohpc.search import Search
 
-    profile = _site(site)
+    profile = load_profile(site)
     if config is not None:
         return Search.create(run, load_config(config, overrides), site=profile)
     search = Search.open(run)
     if overrides or profile:
         return Search.create(run, load_config(search.folder.config, overrides), site=profile)
     return search
-
-
-def _site(path: Path | None) -> Site | None:
-    from evohpc.site import load_site
-
-    return None if path is None else load_site(path)
 
 
 def _preview(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> str:

@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
-BUILT_IN = {"mnist1d": "evohpc.tasks.mnist1d:Mnist1D", "clrs": "evohpc.tasks.clrs.task:Clrs30"}
+BUILT_IN = {
+    "mnist1d": "evohpc.tasks.mnist1d:Mnist1D",
+    "clrs": "evohpc.tasks.clrs.task:Clrs30",
+    "clrs_transfer": "evohpc.tasks.clrs.transfer:Transfer",
+}
 """Short names of the tasks that evohpc ships."""
 
 
