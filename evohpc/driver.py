@@ -130,7 +130,7 @@ class Driver:
             TaskError: no seed could be trained, so there is nothing to evolve.
         """
         self._tell(round, "close", 0, 1)
-        if round == SEED_ROUND:
+        if round == SEED_ROUND and self.budget.rounds:
             self._check_seeds()
         # In this order: what was not packed when a driver was killed is packed by the next one.
         ingest.pack(self.ledger.run.round(round))

@@ -211,6 +211,14 @@ def test_a_run_without_rounds_evaluates_its_seeds_alone(tmp_path: Path) -> None:
         assert {entry.candidate.round for entry in reading.store.every()} == {-1}
 
 
+def test_where_every_training_failed_the_table_says_how(tmp_path: Path) -> None:
+    with make(tmp_path / "out", 1, ("bfs",)) as search:
+        for candidate in search.ask():
+            search.tell(Result(candidate.id, 1, Status.BUILD_ERROR, "KeyError: 'no'"))
+        assert search.ask() == []
+    assert {row.failure for row in transfer.read_table(tmp_path / "out")} == {"build_error: KeyError: 'no'"}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_models_on_two_algorithms_with_two_seeds_stopped_and_gone_on_with(tmp_path: Path) -> None:
