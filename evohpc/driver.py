@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Literal
@@ -22,7 +23,7 @@ from typing import Literal
 from evohpc import envelopes, ingest, lm_job
 from evohpc.config import read_deepspeed_config
 from evohpc.dispatch import Dispatch, next_attempts
-from evohpc.errors import RunFolderError, TaskError
+from evohpc.errors import RunFolderError, StorageError, TaskError
 from evohpc.jobs.base import JobRunner
 from evohpc.lease import Lease
 from evohpc.ledger import Ledger
@@ -38,6 +39,7 @@ Step = Literal["propose", "generate", "screen", "evaluate", "close", "done"]
 FASTEST_POLL_S, SLOWEST_POLL_S = 0.05, 1.0
 """Seconds between looks at the disk; grows while nothing changes. A scheduler is asked more rarely, by its runner."""
 SNAPSHOT_EVERY_S = 15.0
+RETRY_EVERY_S = 30.0
 
 
 class Stopped(Exception):
@@ -71,6 +73,8 @@ class Driver:
     lm: lm_job.LMJob
     runner: JobRunner
     grace_s: float = 0.0
+    patience_s: float = 0.0
+    """How long a file system may refuse before that ends the driver. Worth an hour where nobody looks on."""
     observe: Callable[[Progress], None] = lambda progress: None
     wait: Callable[[float], bool] = Event().wait
     """Waits that many seconds, or less if the driver is asked to stop; returns whether it is."""
@@ -88,6 +92,22 @@ class Driver:
             Stopped: `wait` returned True.
             EvohpcError: the site or the config is at fault; nothing is lost.
         """
+        refused_at: float | None = None
+        while True:
+            started = time.monotonic()
+            try:
+                self._go_through_rounds()
+                return
+            except (StorageError, OSError) as error:  # each step can be done again: nothing but time is lost
+                now = time.monotonic()
+                if refused_at is None or now - started > RETRY_EVERY_S:  # it went well for a while
+                    refused_at = now
+                if now - refused_at >= self.patience_s:
+                    raise
+                log.warning("%s; trying again in %.0f s", error, RETRY_EVERY_S)
+                self._wait(RETRY_EVERY_S)
+
+    def _go_through_rounds(self) -> None:
         for round in range(SEED_ROUND, self.budget.rounds):
             if not self.ledger.store.is_closed(round):
                 self.open_round(round)
@@ -208,10 +228,14 @@ class Driver:
     def _pause(self, seconds: float) -> None:
         self.lease.beat()
         self.snapshot_if_due()
+        self._wait(seconds)
+
+    def _wait(self, seconds: float) -> None:
         if self.wait(seconds):
             self.lm.close()
             self.runner.close()
-            self.snapshot()
+            with suppress(StorageError):  # a full disk does not keep anyone from stopping
+                self.snapshot()
             raise Stopped
 
     def _last_soft_prompt(self, round: int) -> str | None:

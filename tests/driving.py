@@ -88,9 +88,9 @@ class InstantRunner:
         assert (job.name, len(job.tasks)) == (name, size)
         if job in self.submitted:
             return
-        self.submitted.append(job)
         for task in job.tasks:
             self.evaluate(job.round, task)
+        self.submitted.append(job)
 
     def evaluate(self, round: int, attempts: Sequence[Attempt]) -> None:
         """Do what one array task does."""

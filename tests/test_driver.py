@@ -1,5 +1,6 @@
 import json
 import random
+import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -403,3 +404,59 @@ def test_a_disk_that_is_full_at_any_step_is_named_and_loses_nothing(tmp_path, st
             assert drive(run) == expected, f"refused at step {step}"
     assert len(said) > 0.5 * steps / stride
     assert all("No space left on device; nothing is lost: free some space" in message for message in said)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time passes only while the driver waits; returns how often it did."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def wait(seconds: float) -> bool:
+        now[0] += seconds
+        waits.append(seconds)
+        return False
+
+    waits: list[float] = []
+    wait.waits = waits
+    return wait
+
+
+def test_a_patient_driver_outlasts_a_full_disk(tmp_path, clock, caplog):
+    expected, steps = undisturbed(tmp_path)
+    with mortal() as to_begin, Driving(small(tmp_path / "begun")):
+        first = to_begin.taken
+    for step in range(first, steps, 15):
+        run = small(tmp_path / str(step))
+        with mortal(refused=step):
+            assert drive(run, patience_s=60, wait=clock) == expected
+    assert "No space left on device; nothing is lost: free some space" in caplog.text
+    assert "trying again in 30 s" in caplog.text
+
+
+@pytest.mark.parametrize("error", [StorageError("full"), OSError(116, "Stale file handle")])
+def test_patience_ends(run, clock, monkeypatch, error):
+    def refuse(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Store, "add_results", refuse)
+    with Driving(run, patience_s=100, wait=clock) as driving, pytest.raises(type(error)):
+        driving.driver.drive()
+    assert clock.waits.count(30.0) == 4
+
+
+def test_patience_is_for_the_file_system_only(run, clock):
+    write_atomic(run.round(0).request, "{")
+    with Driving(run, patience_s=100, wait=clock) as driving, pytest.raises(LMError):
+        driving.driver.drive()
+    assert 30.0 not in clock.waits
+
+
+def test_a_stop_ends_patience(run, monkeypatch):
+    def refuse(*args: object) -> None:
+        raise StorageError("full")
+
+    monkeypatch.setattr(Store, "snapshot", refuse)
+    with Driving(run, patience_s=100, wait=lambda seconds: seconds == 30) as driving, pytest.raises(Stopped):
+        driving.driver.drive()
+    assert driving.runner.is_closed
