@@ -10,6 +10,7 @@ Only `run`, `ask` and `tell` make this process the driver of the run; reading ne
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -34,6 +35,9 @@ from evohpc.rundir import RunDir, write_atomic, write_once
 from evohpc.scripted_lm import ScriptedLMJob
 from evohpc.site import Site, load_site
 from evohpc.store import Entry, Store
+
+UNATTENDED_PATIENCE_S = 3600.0
+"""How long a driver in a Slurm job, which nobody watches, lets a file system refuse."""
 
 NOTE_EVERY_S = 15.0
 """Seconds between two writings of progress.json within a step."""
@@ -217,7 +221,8 @@ class Search:
         lm = _lm_job(self.folder, self.config, self.site)
         stack.callback(lm.close)
         grace_s = 0.0 if self.site is None else self.site.scheduler.grace_s
-        return Driver(ledger, held, lm, runner, grace_s=grace_s)
+        patience_s = UNATTENDED_PATIENCE_S if "SLURM_JOB_ID" in os.environ else 0.0
+        return Driver(ledger, held, lm, runner, grace_s=grace_s, patience_s=patience_s)
 
 
 def _runner(run: RunDir, config: Config, site: Site | None) -> JobRunner:

@@ -125,3 +125,14 @@ def test_the_best_are_such_as_could_be_parents(tmp_path: Path) -> None:
             search.tell(replace(measure(candidate), error=0.3, fitness=-3.0))
         assert search.best()[0].candidate.id == second.id
         assert first.id not in {entry.candidate.id for entry in search.best()}
+
+
+@pytest.mark.parametrize(("job_id", "patience"), [(None, 0), ("42", 3600)])
+def test_only_a_driver_that_nobody_watches_is_patient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job_id: str | None, patience: float
+) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    if job_id is not None:
+        monkeypatch.setenv("SLURM_JOB_ID", job_id)
+    with create(tmp_path) as search:
+        assert search._drive().patience_s == patience
