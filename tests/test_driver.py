@@ -371,7 +371,7 @@ def killed_and_resumed(folder: Path, *fatal: int) -> dict:
     return rows
 
 
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 7])
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 19])
 def test_killed_at_any_step_a_search_ends_in_the_same_tables(tmp_path, stride):
     expected, steps = undisturbed(tmp_path)
     assert steps > 200
@@ -382,12 +382,12 @@ def test_killed_at_any_step_a_search_ends_in_the_same_tables(tmp_path, stride):
 def test_killed_again_and_again_a_search_ends_in_the_same_tables(tmp_path):
     expected, steps = undisturbed(tmp_path)
     rng = random.Random(20261124)
-    for number in range(15):
+    for number in range(8):
         fatal = [rng.randrange(steps // 3) for _ in range(10)]
         assert killed_and_resumed(tmp_path / str(number), *fatal) == expected, f"killed at steps {fatal}"
 
 
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 7])
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 19])
 def test_a_disk_that_is_full_at_any_step_is_named_and_loses_nothing(tmp_path, stride):
     expected, steps = undisturbed(tmp_path)
     said = []
@@ -426,7 +426,7 @@ def test_a_patient_driver_outlasts_a_full_disk(tmp_path, clock, caplog):
     expected, steps = undisturbed(tmp_path)
     with mortal() as to_begin, Driving(small(tmp_path / "begun")):
         first = to_begin.taken
-    for step in range(first, steps, 15):
+    for step in range(first, steps, 31):
         run = small(tmp_path / str(step))
         with mortal(refused=step):
             assert drive(run, patience_s=60, wait=clock) == expected
