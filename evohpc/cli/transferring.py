@@ -96,7 +96,8 @@ def _create(
     for name in names:
         features.check_algorithm(name)
     trainings = transfer.programs(models, names, seeds)
-    click.echo(f"{len(trainings)} trainings: models {', '.join(models)} on {len(names)} algorithms", err=True)
+    click.echo(f"{len(trainings)} trainings: {', '.join(models)} on {len(names)} algorithms", err=True)
+    click.echo("drawing the test sets, unless they are there; a minute or two for all 30 algorithms", err=True)
     return transfer.create(out, trainings, overrides=overrides, evaluation=evaluation, site=load_profile(site))
 
 
