@@ -32,6 +32,9 @@ from evohpc.site import Site
 CHANGEABLE = ("search.rounds", "evaluation.workers", "evaluation.retries", "evaluation.minimum_isolation")
 """What may change while a search goes on: no earlier result depends on it. Rounds may only grow."""
 
+COPIED = ("seeds", "task", "lm.deepspeed")
+"""What a run has a copy of, compared by content."""
+
 UNFINISHED = ".unfinished"
 """Marks a folder that a creation has begun to fill; only then may the next one replace what it finds there."""
 
@@ -112,8 +115,9 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
     refused = [change for change in changes if not _is_allowed(old, *change)]
     if refused:
         key, before, now = refused[0]
+        how = ", with other content" if key in COPIED and "/" in str(now) else ""
         raise RunFolderError(
-            f"{run.path} holds another search: {key} is {before!r} there and {now!r} in this config; "
+            f"{run.path} holds another search: {key} is {before!r} there and {now!r} in this config{how}; "
             f"take another folder, or leave the config away to go on with that search"
         )
     if changes:
