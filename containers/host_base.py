@@ -26,7 +26,22 @@ LIBRARIES = (
     "libstdc++.so.6 libgcc_s.so.1 libgomp.so.1 libm.so.6 libdl.so.2 libpthread.so.0 librt.so.1 libutil.so.1 "
     "libnss_files.so.2 libnss_dns.so.2 libresolv.so.2"
 )
-FOLDERS = ("dev", "etc", "home", "in", "mnt", "opt/evohpc", "out", "proc", "root", "run", "sys", "tmp", "var/tmp")
+FOLDERS = (
+    "dev",
+    "etc",
+    "home",
+    "in",
+    "mnt",
+    "model",
+    "opt/evohpc",
+    "out",
+    "proc",
+    "root",
+    "run",
+    "sys",
+    "tmp",
+    "var/tmp",
+)
 LEFT_OUT = ("site-packages", "test", "tests", "idlelib", "tkinter", "ensurepip", "__pycache__", "config-*", "*.a")
 
 
