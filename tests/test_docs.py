@@ -1,4 +1,5 @@
-"""What README and docs tell people to type, typed. The lines that need a cluster are in cluster/test_docs.py."""
+"""What README and docs tell people to type, typed. The lines that need a cluster are in
+cluster/test_search_on_slurm.py."""
 
 from __future__ import annotations
 

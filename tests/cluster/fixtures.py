@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,24 +35,28 @@ def accounting_cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def containers(tmp_path_factory: pytest.TempPathFactory) -> ContainerSection:
+def containers() -> Iterator[ContainerSection]:
     """A real Apptainer and a base of this machine's Python, which has the packages of this environment bound in."""
     try:
         command = apptainer.install()
     except Unavailable as reason:
         pytest.skip(f"no Apptainer here: {reason}")
-    image = tmp_path_factory.mktemp("image") / "base"
+    # Not in pytest's folder, which is closed to all other users.
+    folder = Path(tempfile.mkdtemp(prefix="evohpc-image-"))
+    folder.chmod(0o755)
+    image = folder / "base"
     subprocess.run([sys.executable, CONTAINERS / "host_base.py", image], check=True)
     packages = sysconfig.get_path("purelib")
     inside = f"/usr/local/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
-    return ContainerSection(apptainer=str(command), image=image, binds=(f"{packages}:{inside}",))
+    yield ContainerSection(apptainer=str(command), image=image, binds=(f"{packages}:{inside}",))
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
 def built_containers(containers: ContainerSection, tmp_path_factory: pytest.TempPathFactory) -> ContainerSection:
     """The image that containers/build.sh builds on that base from the lock file, copied to the nodes' own disk."""
     folder = tmp_path_factory.mktemp("built")
-    build = [CONTAINERS / "build.sh", "cpu", folder / "eval.sif", "--base", containers.image]
+    build = [CONTAINERS / "build.sh", "eval-cpu", folder / "eval.sif", "--base", containers.image]
     python = Path(sys.executable).parent
     environment = {"APPTAINER": str(apptainer.builder(folder)), "WHEELS": str(folder / "wheels")}
     environment |= {"PATH": f"{python}:{os.environ['PATH']}"}
@@ -90,4 +96,5 @@ def _selected(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clu
         try:
             wait_until(lambda: not cluster.run("squeue", "--noheader"), "the queue is empty", 15)
         finally:
-            cluster.run("scancel", "--user=root")
+            if left := cluster.run("squeue", "--noheader", "--format=%A").split():
+                cluster.run("scancel", *left)

@@ -1,78 +1,129 @@
-"""A whole search on a real Slurm, in real containers, ends in the same table as on one machine."""
+"""Whole searches on a real Slurm, in real containers, begun with the commands that docs/cluster.md says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+import io
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+import yaml
+from cluster import users
+from cluster.daemons import wait_until
+from cluster.packages import Unavailable
 from cluster.slurm import Cluster
-from evaluating import HONEST, RUN_ID, make_run
+from cluster.users import User
 
-from evohpc import lease
-from evohpc.config import load_config
-from evohpc.driver import Driver
-from evohpc.envelopes import decode
-from evohpc.jobs.base import JobRunner
-from evohpc.jobs.local import LocalRunner
-from evohpc.jobs.slurm import SlurmRunner
-from evohpc.ledger import Ledger
-from evohpc.records import SEED_ROUND, Isolation, TaskInterface
-from evohpc.rundir import RunDir, write_atomic
-from evohpc.scripted_lm import ScriptedLMJob
-from evohpc.site import ContainerSection, SchedulerSection, Site
-from evohpc.store import Store
+from evohpc.site import ContainerSection
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(400)]
 
-CONFIG = """
-task: mnist1d
-task_options: {steps: 20, eval_every: 10}
-seeds: SEEDS
-lm: {engine: scripted}
-search: {rounds: 2, prompts_per_round: 1, samples_per_prompt: 2, survivors: 2, error_threshold: 1.0}
-evaluation: {RUNTIME time_limit_s: 120, memory_mb: 1500, disk_mb: 32, max_params: 1000000}
-"""
-SEEDS = {"linear": HONEST, "wide": HONEST.replace("LazyLinear(10)", "Sequential(nn.LazyLinear(24), nn.LazyLinear(10))")}
+ROOT = Path(__file__).parents[2]
+SEEDS = ("cnn.py", "mlp.py")
+SEARCH = {
+    "task": "mnist1d",
+    "task_options": {"steps": 20, "eval_every": 10},
+    "seeds": "../seeds",
+    "lm": {"engine": "scripted"},
+    "search": {
+        "rounds": 2,
+        "prompts_per_round": 1,
+        "samples_per_prompt": 3,
+        "survivors": 2,
+        "error_threshold": 1.0,
+    },
+    "evaluation": {
+        "runtime": "apptainer",
+        "minimum_isolation": "container",
+        "time_limit_s": 120,
+        "memory_mb": 1500,
+        "disk_mb": 32,
+        "max_params": 1_000_000,
+        "candidates_per_task": 2,
+    },
+}
+COLUMNS = ("id", "status", "attempt", "num_params", "error", "fitness", "parents")
 
 
-def search(path: Path, runtime: str, make_runner: Callable[[RunDir], JobRunner], site: Site | None = None) -> Any:
-    """Drive a search to its end; return its table."""
-    run = make_run(path, CONFIG.replace("RUNTIME", runtime))
-    for name, source in SEEDS.items():
-        write_atomic(run.seeds / f"{name}.py", source)
-    if site is not None:
-        write_atomic(run.site, site.dump())
-    held = lease.acquire(run)
-    task = decode(run.task_interface.read_bytes(), TaskInterface)
-    store = Store(run.database, epoch=held.epoch)
-    ledger = Ledger(run, RUN_ID, load_config(run.config), task, store)
-    Driver(ledger, held, ScriptedLMJob(), make_runner(run)).drive()
-    entries = [entry for round in (SEED_ROUND, 0, 1) for entry in store.entries(round)]
-    isolation = {entry.result.isolation for entry in entries if entry.result}
-    store.close()
-    held.release()
-    return isolation, {
-        entry.candidate.id: (
-            entry.candidate.status,
-            entry.candidate.code_hash,
-            entry.candidate.parents,
-            entry.result and (entry.result.attempt, entry.result.num_params, entry.result.error, entry.result.fitness),
-        )
-        for entry in entries
-    }
+def lay_out(folder: Path, containers: ContainerSection) -> None:
+    """Make what a user has of the repository, with a search of seconds and the profile of the test cluster."""
+    for name in ("configs", "slurm", "containers"):
+        shutil.copytree(ROOT / name, folder / name)
+    for name in SEEDS:
+        (folder / "seeds").mkdir(exist_ok=True)
+        shutil.copy(ROOT / "seeds" / "mnist1d" / name, folder / "seeds")
+    (folder / "configs" / "mnist1d.yaml").write_text(yaml.safe_dump(SEARCH))
+    profile = yaml.safe_load((folder / "slurm" / "local.yaml").read_text())
+    profile["scheduler"].update(poll_s=0.5, poll_max_s=1, settle_s=5)
+    profile["container"] = containers.model_dump(mode="json")
+    (folder / "slurm" / "mysite.yaml").write_text(yaml.safe_dump(profile))
 
 
-def test_it_ends_in_the_table_of_the_local_runner(slurm: Cluster, containers: ContainerSection, tmp_path: Path) -> None:
-    site = Site(container=containers, scheduler=SchedulerSection(poll_s=0.5, submit_every_s=0, settle_s=5))
-    isolation, on_slurm = search(
-        tmp_path / "slurm",
-        "runtime: apptainer, minimum_isolation: container,",
-        lambda run: SlurmRunner(run.path, site, load_config(run.config).evaluation),
-        site,
+def table(exported: str) -> list[tuple[str, ...]]:
+    """What two runs of the same search have in common: all that does not depend on where and when."""
+    rows = csv.DictReader(io.StringIO(exported))
+    return sorted(tuple(row[name] for name in COLUMNS) for row in rows)
+
+
+@pytest.fixture(scope="module")
+def expected(containers: ContainerSection, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, ...]]:
+    """The table of the same search on this machine."""
+    folder = tmp_path_factory.mktemp("here")
+    lay_out(folder, containers)
+    evohpc = [sys.executable, "-m", "evohpc"]
+    local = ["--set", "evaluation.runtime=process", "--set", "evaluation.minimum_isolation=process"]
+    subprocess.run([*evohpc, "run", "run", "configs/mnist1d.yaml", *local], cwd=folder, check=True, capture_output=True)
+    done = subprocess.run(
+        [*evohpc, "export", "run", "--csv", "-"], cwd=folder, check=True, capture_output=True, text=True
     )
-    _, here = search(tmp_path / "local", "", lambda run: LocalRunner(run.path, workers=2))
-    assert len(here) == 2 + 2 * 1 * 2
-    assert on_slurm == here
-    assert isolation == {Isolation.CONTAINER}
+    assert len(table(done.stdout)) == len(SEEDS) + 2 * 3
+    return table(done.stdout)
+
+
+@pytest.fixture
+def somebody(containers: ContainerSection, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
+    """A user who may do nothing, with a Python that they can reach, which has the packages of this one."""
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{sysconfig.get_path('purelib')}")
+    try:
+        with users.made() as somebody:
+            command = somebody.home / "bin" / "evohpc"
+            command.parent.mkdir()
+            command.write_text(f'#!/bin/sh\nexec {containers.image}/usr/local/bin/python3 -m evohpc "$@"\n')
+            command.chmod(0o755)
+            yield somebody
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+def test_the_cluster_page_word_for_word_as_an_ordinary_user(
+    slurm: Cluster, containers: ContainerSection, expected: list[tuple[str, ...]], somebody: User
+) -> None:
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    install, fetch, build, build_lm, doctor, doctor_on_node, dry_run, submit = re.findall(r"^ {7}(\S.*)$", page, re.M)
+    status, cancel = re.findall(r"`(evohpc (?:status|cancel) runs/mnist1d)`", page)
+    assert install.endswith("pip install -e '.[train,lm]'")
+    assert fetch.startswith("evohpc fetch-lm models/")
+    lay_out(somebody.home, containers)
+    for line in (build, build_lm):
+        somebody.type(line.replace("sbatch", "sbatch --test-only", 1))
+    for line in (doctor, doctor_on_node):
+        assert "fault" not in somebody.type(line).lower()
+    shown = somebody.type(dry_run)
+    assert "#SBATCH --array=" in shown
+    assert "apptainer --quiet exec --containall" in shown
+    assert not (somebody.home / "runs").exists()
+
+    job_id = somebody.type(submit).strip()
+    assert slurm.run("squeue", "--noheader", "--format=%u", f"--jobs={job_id}").strip() == somebody.name
+    wait_until(lambda: not slurm.run("squeue", "--noheader"), "the search is over", 240, every_s=0.5)
+    exported = somebody.type("evohpc export runs/mnist1d --csv -")
+    assert table(exported) == expected, (somebody.home / "runs" / "mnist1d" / "driver.log").read_text()
+    assert {row["isolation"] for row in csv.DictReader(io.StringIO(exported))} <= {"container", ""}
+    assert "done" in somebody.type(status)
+    somebody.type(cancel)
