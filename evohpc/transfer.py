@@ -52,10 +52,18 @@ class Row:
     """What became of the first training that failed, e.g. 'timeout: ...'."""
 
 
-def gather(
-    files: Iterable[Path], *, baseline: Path | None = None, search: Path | None = None, best: int = 1
-) -> tuple[dict[str, str], EvaluationConfig]:
-    """Return the sources of models by name, and how to evaluate them: as the search did that they are of.
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What is transferred."""
+
+    sources: Mapping[str, str]
+    """Whole modules by name."""
+    evaluation: EvaluationConfig = LIMITS
+    """As the search had it that the models are of."""
+
+
+def gather(files: Iterable[Path], *, baseline: Path | None = None, search: Path | None = None, best: int = 1) -> Models:
+    """Return models of files and of a search.
 
     Args:
         files: models; their names are the files' stems.
@@ -76,9 +84,9 @@ def gather(
             raise ConfigError(f"--baseline {baseline}: a model is called {BASELINE} already; rename one")
         models[BASELINE] = _source(baseline)
     if search is None:
-        return models, LIMITS
-    found, evaluation = _best_of_search(search, best)
-    return {**models, **found}, evaluation
+        return Models(models)
+    found = _best_of_search(search, best)
+    return Models({**models, **found.sources}, found.evaluation)
 
 
 def programs(models: Mapping[str, str], algorithms: Sequence[str], seeds: int) -> dict[str, str]:
@@ -189,14 +197,14 @@ def _source(file: Path) -> str:
         raise ConfigError(f"{file}: the model is not UTF-8 text") from None
 
 
-def _best_of_search(run: Path, count: int) -> tuple[dict[str, str], EvaluationConfig]:
+def _best_of_search(run: Path, count: int) -> Models:
     with Reading(run) as reading:
         if reading.config.task != "clrs":
             raise RunFolderError(f"{run} is a search on {reading.config.task}; models transfer from one on clrs")
         best = reading.best(count)
         if not best:
             raise RunFolderError(f"{run} has no candidate with an error below {reading.error_below:g} yet")
-        return {entry.candidate.id: entry.candidate.source for entry in best}, reading.config.evaluation
+        return Models({entry.candidate.id: entry.candidate.source for entry in best}, reading.config.evaluation)
 
 
 def _check_same(run: RunDir, trainings: Mapping[str, str]) -> None:

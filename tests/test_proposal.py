@@ -44,6 +44,7 @@ def test_all_variants_draw_the_same_number_of_children(variant):
     budget = Budget.of(config(variant=variant))
     assert budget.rounds * budget.per_round == 1600
     assert (budget.rounds, budget.prompts, budget.samples) == ((1, 10, 160) if variant == "naive" else (10, 10, 16))
+    assert Budget.of(config(variant=variant, rounds=0)).rounds == 0
 
 
 def test_the_prompts_show_drawn_parents_and_name_them():

@@ -32,9 +32,9 @@ SET = [argument for option in TINY for argument in ("--set", option)]
 
 
 def make(out: Path, seeds: int = 2, algorithms: tuple[str, ...] = ALGORITHMS, *overrides: str) -> Search:
-    models, evaluation = transfer.gather([OTHER], baseline=BASELINE)
-    trainings = transfer.programs(models, algorithms, seeds)
-    return transfer.create(out, trainings, overrides=(*TINY, *overrides), evaluation=evaluation)
+    models = transfer.gather([OTHER], baseline=BASELINE)
+    trainings = transfer.programs(models.sources, algorithms, seeds)
+    return transfer.create(out, trainings, overrides=(*TINY, *overrides), evaluation=models.evaluation)
 
 
 def outcome(candidate: Candidate, accuracy: float, size: int = 100) -> Result:
@@ -130,7 +130,7 @@ def test_a_folder_holds_one_transfer(told: Path, change: dict[str, object], said
 
 
 def test_a_changed_model_or_option_is_another_transfer(told: Path) -> None:
-    models, _ = transfer.gather([OTHER], baseline=BASELINE)
+    models = transfer.gather([OTHER], baseline=BASELINE).sources
     changed = transfer.programs({**models, "baseline": models["baseline"] + "\nx = 1\n"}, ("bfs",), 4)
     with pytest.raises(RunFolderError, match="baseline-bfs-0 is another program there"):
         transfer.create(told, changed, overrides=TINY)
@@ -147,11 +147,11 @@ def test_models_of_a_search_come_with_its_way_to_evaluate(tmp_path: Path, finish
         for candidate in search.ask():
             accuracy = 0.9 if candidate.id == "seed-v3_sum" else 0.8
             search.tell(replace(outcome(candidate, accuracy), metrics={"val_accuracy": accuracy}))
-    models, evaluation = transfer.gather([OTHER], search=tmp_path / "run", best=3)
-    assert list(models)[:2] == ["quad_node_min_max", "seed-v3_sum"]
-    assert len(models) == 4
-    assert models["seed-v3_sum"] == (BASELINE.parent / "v3_sum.py").read_text()
-    assert evaluation.threads == 2
+    models = transfer.gather([OTHER], search=tmp_path / "run", best=3)
+    assert list(models.sources)[:2] == ["quad_node_min_max", "seed-v3_sum"]
+    assert len(models.sources) == 4
+    assert models.sources["seed-v3_sum"] == (BASELINE.parent / "v3_sum.py").read_text()
+    assert models.evaluation.threads == 2
     with pytest.raises(RunFolderError, match="is a search on mnist1d; models transfer from one on clrs"):
         transfer.gather([], search=finished_run)
 
@@ -192,6 +192,18 @@ def test_mistakes_on_the_command_line_are_one_sentence(
         assert said in err
         assert "Traceback" not in err
         assert not (out / "provenance.json").exists()
+
+
+def test_options_without_models_are_no_request(told: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "transfer", told, "--seeds", 4)
+    assert code == 2
+    assert "name the models, too" in err
+    code, _, err = call(capsys, "transfer", told, "--set", "task_options.steps=3")
+    assert code == 1
+    assert "task_options is " in err
+    code, _, err = call(capsys, "transfer", told, "--submit")
+    assert code == 1
+    assert "has no site profile yet" in err
 
 
 def test_the_table_so_far_needs_no_driver(told: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ def run(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path |
 
     Drives the search in RUN to its end. Ctrl-C stops it cleanly; nothing is lost, however it ends.
     """
-    drive(lambda: _search(run, config, overrides, site), go_on=f"evohpc run {run}")
+    drive(lambda: open_search(run, config, overrides, site), go_on=f"evohpc run {run}")
     _print_end(run)
 
 
@@ -64,7 +64,7 @@ def submit(run: Path, config: Path | None, overrides: tuple[str, ...], site: Pat
     if dry_run:
         click.echo(_preview(run, config, overrides, site), nl=False)
         return
-    with _search(run, config, overrides, site) as search:
+    with open_search(run, config, overrides, site) as search:
         submit_driver(search)
 
 
@@ -152,6 +152,20 @@ def submit_driver(search: Search) -> None:
     click.echo(f"job {job_id} drives {run}; watch it: evohpc status {run}", err=True)
 
 
+def open_search(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> Search:
+    """Create a search, or open the one that is there, with what is given again for it."""
+    from evohpc.config import load_config
+    from evohpc.search import Search
+
+    profile = load_profile(site)
+    if config is not None:
+        return Search.create(run, load_config(config, overrides), site=profile)
+    search = Search.open(run)
+    if overrides or profile:
+        return Search.create(run, load_config(search.folder.config, overrides), site=profile)
+    return search
+
+
 def load_profile(path: Path | None) -> Site | None:
     """Return the site profile that --site names, if it does."""
     from evohpc.site import load_site
@@ -190,19 +204,6 @@ def _stop_signals(display: Display) -> Iterator[_Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _search(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> Search:
-    from evohpc.config import load_config
-    from evohpc.search import Search
-
-    profile = load_profile(site)
-    if config is not None:
-        return Search.create(run, load_config(config, overrides), site=profile)
-    search = Search.open(run)
-    if overrides or profile:
-        return Search.create(run, load_config(search.folder.config, overrides), site=profile)
-    return search
 
 
 def _preview(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> str:

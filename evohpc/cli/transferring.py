@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evohpc.cli.driving import drive, load_profile, submit_driver
+from evohpc.cli.driving import drive, load_profile, open_search, submit_driver
 from evohpc.cli.shared import overrides_option, site_option, stdout_console
 
 if TYPE_CHECKING:
     from evohpc.search import Search
+    from evohpc.transfer import Models
 
 
 @click.command(
@@ -27,9 +28,9 @@ Examples:
 @click.argument("models", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--baseline", type=click.Path(path_type=Path), help="Model that the others are compared with.")
 @click.option("--from", "search_run", metavar="RUN", type=click.Path(path_type=Path), help="Take models of a search.")
-@click.option("--best", type=click.IntRange(min=1), default=1, show_default=True, help="How many of them.")
+@click.option("--best", type=click.IntRange(min=1), help="How many of them; default: 1.")
 @click.option("--algorithms", metavar="NAME,...", help="Default: all 30.")
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Trainings of each; default: 3.")
 @overrides_option
 @site_option
 @click.option("--submit", is_flag=True, help="Have a Slurm job drive it.")
@@ -39,9 +40,9 @@ def transfer(
     models: tuple[Path, ...],
     baseline: Path | None,
     search_run: Path | None,
-    best: int,
+    best: int | None,
     algorithms: str | None,
-    seeds: int,
+    seeds: int | None,
     overrides: tuple[str, ...],
     site: Path | None,
     submit: bool,
@@ -56,10 +57,15 @@ def transfer(
     if only_table:
         _write_table(out)
         return
-    if not (models or baseline or search_run):
-        start = partial(_open, out)
+    if models or baseline or search_run:
+        named = _gather(models, baseline, search_run, best or 1)
+        start = partial(_create, out, named, _names(algorithms), seeds or 3, overrides, site)
+    elif algorithms or seeds or best:
+        raise click.UsageError(
+            "name the models, too: files, --baseline or --from; OUT alone goes on with what it holds"
+        )
     else:
-        start = partial(_create, out, models, baseline, search_run, best, algorithms, seeds, overrides, site)
+        start = partial(_open, out, overrides, site)
     if submit:
         with start() as search:
             submit_driver(search)
@@ -71,34 +77,41 @@ def transfer(
 COMMANDS = (transfer,)
 
 
-def _open(out: Path) -> Search:
-    from evohpc.transfer import open_transfer
+def _gather(files: tuple[Path, ...], baseline: Path | None, search: Path | None, best: int) -> Models:
+    from evohpc.transfer import gather
 
-    return open_transfer(out)
+    return gather(files, baseline=baseline, search=search, best=best)
+
+
+def _names(algorithms: str | None) -> tuple[str, ...]:
+    """Return the algorithms that a list separated by commas names, by default all."""
+    from evohpc.tasks.clrs import features
+
+    if algorithms is None:
+        return features.algorithms()
+    names = tuple(name.strip() for name in algorithms.split(","))
+    for name in names:
+        features.check_algorithm(name)
+    return names
 
 
 def _create(
-    out: Path,
-    files: tuple[Path, ...],
-    baseline: Path | None,
-    search_run: Path | None,
-    best: int,
-    algorithms: str | None,
-    seeds: int,
-    overrides: tuple[str, ...],
-    site: Path | None,
+    out: Path, models: Models, names: tuple[str, ...], seeds: int, overrides: tuple[str, ...], site: Path | None
 ) -> Search:
     from evohpc import transfer
-    from evohpc.tasks.clrs import features
 
-    models, evaluation = transfer.gather(files, baseline=baseline, search=search_run, best=best)
-    names = features.algorithms() if algorithms is None else tuple(algorithms.split(","))
-    for name in names:
-        features.check_algorithm(name)
-    trainings = transfer.programs(models, names, seeds)
-    click.echo(f"{len(trainings)} trainings: {', '.join(models)} on {len(names)} algorithms", err=True)
+    trainings = transfer.programs(models.sources, names, seeds)
+    click.echo(f"{len(trainings)} trainings: {', '.join(models.sources)} on {len(names)} algorithms", err=True)
     click.echo("drawing the test sets, unless they are there; a minute or two for all 30 algorithms", err=True)
-    return transfer.create(out, trainings, overrides=overrides, evaluation=evaluation, site=load_profile(site))
+    profile = load_profile(site)
+    return transfer.create(out, trainings, overrides=overrides, evaluation=models.evaluation, site=profile)
+
+
+def _open(out: Path, overrides: tuple[str, ...], site: Path | None) -> Search:
+    from evohpc.transfer import open_transfer
+
+    open_transfer(out)
+    return open_search(out, None, overrides, site)
 
 
 def _write_table(out: Path) -> None:
