@@ -70,6 +70,7 @@ def request(
         tuning=_tuning(config, task, round, taught, soft_prompt),
         prompts=_prompts(config, task, round, parents),
         retry_unparsable=lm.retry_unparsable,
+        speculation=lm.speculation,
     )
 
 

@@ -172,6 +172,8 @@ class LMRequest:
     prompts: tuple[Prompt, ...]
     retry_unparsable: bool = False
     """Whether a completion that is no Python is drawn once more."""
+    speculation: int = 0
+    """At most so many tokens of a completion are guessed ahead."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,11 +83,11 @@ def test_only_the_fittest_examples_are_taken():
     assert [e.candidate_id for e in ask(config(TuningConfig(max_examples=1))).tuning.examples] == ["d"]
 
 
-@pytest.mark.parametrize("retry", [True, False])
-def test_a_second_attempt_is_asked_for_by_the_config(retry):
-    asked = config()
-    lm = asked.lm.model_copy(update={"retry_unparsable": retry})
-    assert ask(asked.model_copy(update={"lm": lm})).retry_unparsable is retry
+@pytest.mark.parametrize("changes", [{"retry_unparsable": True, "speculation": 3}, {}])
+def test_what_the_config_says_of_attempts_and_guesses_is_asked_for(changes):
+    lm = config().lm.model_copy(update=changes)
+    asked = ask(config().model_copy(update={"lm": lm}))
+    assert (asked.retry_unparsable, asked.speculation) == ((True, 3) if changes else (False, 7))
 
 
 def test_the_fitter_weigh_more_if_that_is_asked_for():

@@ -1,7 +1,7 @@
 """Attention for decoding and for tuning on a CPU, as an attention implementation of transformers.
 
-In decoding, one new token per row attends to that row's own keys; in tuning, each example of a pack attends to the
-beginning that all share and to itself. torch's fused kernel runs the first at a third of the speed of two batched
+In decoding, the few new tokens of each row attend to that row's own keys; in tuning, each example of a pack attends to
+the beginning that all share and to itself. torch's fused kernel runs the first at a third of the speed of two batched
 matrix products, and would compute all that the mask of the second hides. So batched products are used, with the query
 heads that share a key head as the rows of one product. Every other case is transformers' own "sdpa".
 """
@@ -40,7 +40,7 @@ def attend(
     Args:
         query: [rows, heads, new tokens, width].
         key, value: [rows, key heads, tokens, width].
-        attention_mask: additive, [rows, 1, 1, tokens], where there is one new token per row.
+        attention_mask: additive, [rows, 1, new tokens, tokens], in decoding.
         options: `segments`, where there is one row: lengths of what all see and of what only itself sees besides, as
             `Pack.segments`; says no more than the mask.
 
@@ -49,7 +49,10 @@ def attend(
     """
     if _is_decoding(query, attention_mask, options):
         assert attention_mask is not None
-        return _decode(query, key, value, attention_mask, scaling or query.shape[-1] ** -0.5), None
+        # One by one, so that a token's numbers do not depend on how many are new.
+        each = zip(torch.split(query, 1, 2), torch.split(attention_mask, 1, 2), strict=True)
+        scale = scaling or query.shape[-1] ** -0.5
+        return torch.cat([_decode(one, key, value, mask, scale) for one, mask in each], 1), None
     segments = options.pop("segments", None)
     if segments is not None and _is_plain(options) and query.device.type == "cpu":
         return _by_segment(query, key, value, segments, scaling or query.shape[-1] ** -0.5), None
@@ -60,8 +63,8 @@ def attend(
 
 
 def _is_decoding(query: Tensor, mask: Tensor | None, options: dict[str, Any]) -> bool:
-    is_single = query.shape[2] == 1 and query.device.type == "cpu"
-    return _is_plain(options) and is_single and mask is not None and mask.dtype == query.dtype
+    is_shown = mask is not None and mask.dtype == query.dtype and mask.shape[2] == query.shape[2]
+    return _is_plain(options) and is_shown and query.device.type == "cpu"
 
 
 def _is_plain(options: dict[str, Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -47,9 +47,7 @@ def complete(
         StorageError: the file system refused.
     """
     mine = ranks.share(places)
-    settings = Settings(
-        request.batch_size, request.max_new_tokens, request.top_k, request.top_p, request.retry_unparsable
-    )
+    settings = Settings(**{field.name: getattr(request, field.name) for field in fields(Settings)})
     speed = _Speed(len(mine))
     drawn: list[Completion] = []
     lockstep = partition.Lockstep(lm.model) if lm.is_partitioned else None

@@ -1,8 +1,9 @@
 """Draws the completions of many prompts together.
 
 A prompt is computed once and its keys and values given to each of its samples. A row that ends leaves the batch and the
-next sample takes its place, of whatever prompt. Neither changes any row: its numbers depend on its own prompt only
-(`PackedLinear`), and its noise on its own seed and step.
+next sample takes its place, of whatever prompt; places that stay empty are given to guesses at what other rows go on
+with. None of that changes any row: its numbers depend on its own prompt only (`PackedLinear`), and its noise on its own
+seed and step.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from evohpc.errors import LMError
+from evohpc.lm.drafts import History
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.sampling import distribution, draw, uniforms
 from evohpc.lm.slots import Slots
@@ -33,6 +35,7 @@ class Settings:
     top_k: int = 0
     top_p: float = 1.0
     retry_unparsable: bool = False
+    speculation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class _Prefix:
     prompt: Prompt
     healed: str
     length: int
+    history: History
     cache: DynamicCache
     logits: Tensor
     """[1, vocabulary]; only tokens that repeat `healed` have a finite one."""
@@ -55,6 +59,7 @@ class _Row:
     sample: Sample
     transcript: Transcript
     noise: list[float]
+    history: History
     tokens: list[int] = field(default_factory=list)
     spent: int = 0
     """Tokens of an earlier attempt, which did not parse."""
@@ -106,8 +111,9 @@ class Decoder:
             while len(self._rows) < self._settings.batch_size and (row := self._next(waiting)):
                 ended += self._start(row)
             if self._rows:
-                on_step(len(self._rows))
-                ended += self._step()
+                tokens, more = self._step()
+                on_step(tokens)
+                ended += more
             if ended:
                 yield ended
             elif not self._rows and not self._again:
@@ -127,7 +133,7 @@ class Decoder:
         inputs = torch.tensor([[0] * virtual + ids], device=self._lm.device)
         with self._lm.beginning_with(self._soft_prompt):
             answer = self._forward(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return _Prefix(prompt, healed, length, cache, self._mend(answer.logits[:, -1].float(), healed))
+        return _Prefix(prompt, healed, length, History(ids), cache, self._mend(answer.logits[:, -1].float(), healed))
 
     def _first_attempts(self, prompts: Sequence[Prompt]) -> Iterator[_Row]:
         for prompt in prompts:
@@ -138,32 +144,55 @@ class Decoder:
     def _row(self, prefix: _Prefix, sample: Sample, spent: int = 0) -> _Row:
         transcript = Transcript(self._lm.tokenizer, prefix.prompt.text, prefix.healed)
         noise = uniforms(sample.seed, self._settings.max_new_tokens, attempt=1 if spent else 0)
-        return _Row(prefix, sample, transcript, noise, spent=spent)
+        return _Row(prefix, sample, transcript, noise, prefix.history.fork(), spent=spent)
 
     def _next(self, waiting: Iterator[_Row]) -> _Row | None:
         return self._again.popleft() if self._again else next(waiting, None)
 
     def _start(self, row: _Row) -> list[Completion]:
         """Draw a completion's first token; let it into the batch unless that ended it."""
-        token = self._draw(row.prefix.logits, [row])[0]
+        token = self._draw(row.prefix.logits[None], [row])[0][0]
         if stop := self._add(row, token):
             return self._end(row, stop)
         self._slots.admit(row.prefix.cache, row.prefix.length)
         self._rows.append(row)
         return []
 
-    def _step(self) -> list[Completion]:
-        """Draw one token for every row; return the completions that it ended."""
-        last = torch.tensor([row.tokens[-1] for row in self._rows], device=self._lm.device)
-        tokens = self._draw(self._slots.step(self._forward, last, self._lm.model.dtype), self._rows)
-        stops = [self._add(row, token) for row, token in zip(self._rows, tokens, strict=True)]
+    def _step(self) -> tuple[int, list[Completion]]:
+        """Draw a token for every row, and more for those whose guesses are right.
+
+        Returns:
+            How many were drawn, and the completions that they ended.
+        """
+        guesses = self._guesses()
+        width = 1 + max(map(len, guesses))
+        shown = [[row.tokens[-1], *guess] for row, guess in zip(self._rows, guesses, strict=True)]
+        padded = torch.tensor([known + [0] * (width - len(known)) for known in shown], device=self._lm.device)
+        drawn = self._draw(self._slots.step(self._forward, padded, self._lm.model.dtype), self._rows)
+        kept = [self._keep(*each) for each in zip(self._rows, drawn, guesses, strict=True)]
+        self._slots.advance([count for count, _ in kept])
         ended = []
-        for place in reversed(range(len(stops))):
-            if stop := stops[place]:
+        for place in reversed(range(len(kept))):
+            if stop := kept[place][1]:
                 ended += self._end(self._rows[place], stop)
                 self._rows[place] = self._rows[self._slots.release(place)]
                 self._rows.pop()
-        return ended
+        return sum(count for count, _ in kept), ended
+
+    def _guesses(self) -> list[list[int]]:
+        """Return what each row may go on with; no more than fit into the empty places of the batch."""
+        room = self._settings.batch_size // len(self._rows) - 1
+        ahead = min(self._settings.speculation, room)
+        limit = self._settings.max_new_tokens - 1
+        return [row.history.guess(max(0, min(ahead, limit - len(row.tokens)))) for row in self._rows]
+
+    def _keep(self, row: _Row, drawn: Sequence[int], guess: Sequence[int]) -> tuple[int, str]:
+        """Append what was drawn as far as it was drawn after the right tokens; return how many, and why it ends."""
+        for count, token in enumerate(drawn[: len(guess) + 1], start=1):
+            stop = self._add(row, token)
+            if stop or count > len(guess) or token != guess[count - 1]:
+                break
+        return count, stop
 
     def _end(self, row: _Row, stop: str) -> list[Completion]:
         """Return a row's completion, unless it is to be drawn once more."""
@@ -174,17 +203,25 @@ class Decoder:
         self._again.append(self._row(row.prefix, row.sample, completion.tokens))
         return []
 
-    def _draw(self, logits: Tensor, rows: Sequence[_Row]) -> list[int]:
-        settings, device = self._settings, logits.device
-        temperatures = torch.tensor([row.sample.temperature for row in rows], device=device)
-        noise = torch.tensor([row.noise[len(row.tokens)] for row in rows], dtype=torch.float64, device=device)
-        weights = distribution(logits, temperatures, top_k=settings.top_k, top_p=settings.top_p)
-        tokens: list[int] = draw(weights, noise).tolist()
-        return tokens
+    def _draw(self, logits: Tensor, rows: Sequence[_Row]) -> list[list[int]]:
+        """Return the next tokens of the rows: for each place the one that is drawn there, if all before are right.
+
+        Args:
+            logits: [rows, places, vocabulary].
+        """
+        settings, device, places = self._settings, logits.device, logits.shape[1]
+        temperatures = torch.tensor([row.sample.temperature for row in rows], device=device).repeat_interleave(places)
+        noise = [row.noise[len(row.tokens) :][:places] for row in rows]
+        padded = [number for numbers in noise for number in numbers + [0.0] * (places - len(numbers))]
+        weights = distribution(logits.flatten(0, 1), temperatures, top_k=settings.top_k, top_p=settings.top_p)
+        tokens = draw(weights, torch.tensor(padded, dtype=torch.float64, device=device))
+        matrix: list[list[int]] = tokens.view(-1, places).tolist()
+        return matrix
 
     def _add(self, row: _Row, token: int) -> str:
         """Append a token to a row; return why it ends there, or ''."""
         row.tokens.append(token)
+        row.history.append(token)
         if token in self._lm.stop_ids:
             return "eos"
         if row.transcript.add(token):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -30,6 +30,8 @@ class Slots:
         """Tokens that there is storage for."""
         self.positions = torch.zeros(self.rows, dtype=torch.long)
         """Tokens in each row; the next one goes there."""
+        self.written = self.positions[:, None]
+        """Where the tokens of the last step went. Shape: [rows, places]."""
         self._minimum = minimum
         self._cache: Cache | None = None
 
@@ -57,24 +59,25 @@ class Slots:
         return last
 
     def step(self, forward: Callable[..., Any], tokens: Tensor, dtype: torch.dtype) -> Tensor:
-        """Append one token to every row and return what the model, which computes in `dtype`, says comes next.
+        """Show some tokens of every row to the model, which computes in `dtype`; return what it says comes after each.
 
-        Shape: [count] -> [count, vocabulary].
+        Shape: [count, places] -> [count, places, vocabulary].
         """
         width = max(self.count, self._minimum)
-        positions = self.positions[:width]
-        self._fit(int(positions.max()) + 1)
-        padded = torch.zeros(width, 1, dtype=torch.long, device=tokens.device)
-        padded[: self.count, 0] = tokens
+        self.written = self.positions[:width, None] + torch.arange(tokens.shape[1], device=tokens.device)
+        self._fit(int(self.written.max()) + 1)
         logits: Tensor = forward(
-            input_ids=padded,
-            position_ids=positions[:, None],
-            attention_mask=self._mask(positions, dtype),
+            input_ids=torch.nn.functional.pad(tokens, (0, 0, 0, width - self.count)),
+            position_ids=self.written,
+            attention_mask=self._mask(dtype),
             past_key_values=self._cache,
             use_cache=True,
         ).logits
-        self.positions[: self.count] += 1
-        return logits[: self.count, -1]
+        return logits[: self.count]
+
+    def advance(self, counts: Sequence[int]) -> None:
+        """Keep the first tokens of the last step, so many of each row; the next are written over the others."""
+        self.positions[: self.count] += torch.tensor(counts, device=self.positions.device)
 
     def _fit(self, length: int) -> None:
         if length > self.length:
@@ -83,15 +86,13 @@ class Slots:
             for layer in self._cache.layers:
                 layer.grow(self.length)
 
-    def _mask(self, positions: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return the additive mask that hides what a row has not written.
+    def _mask(self, dtype: torch.dtype) -> Tensor:
+        """Return the additive mask that hides what comes after each token that is shown.
 
-        Shape: [rows, 1, 1, length].
+        Shape: [rows, 1, places, length].
         """
-        hidden = torch.arange(self.length, device=positions.device) > positions[:, None]
-        return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, -torch.inf)[
-            :, None, None
-        ]
+        hidden = torch.arange(self.length, device=self.written.device) > self.written[:, None, :, None]
+        return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, -torch.inf)
 
 
 class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers is not typed
@@ -114,12 +115,11 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers is not type
         self.values = torch.nn.functional.pad(self.values, missing)
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write each row's new key and value at its own position; return all of them."""
+        """Write the new keys and values at each row's own positions; return all of them."""
         width = key_states.shape[0]
-        rows = torch.arange(width, device=key_states.device)
-        positions = self._slots.positions[:width]
-        self.keys[rows, :, positions] = key_states[:, :, 0]
-        self.values[rows, :, positions] = value_states[:, :, 0]
+        rows = torch.arange(width, device=key_states.device)[:, None]
+        self.keys[rows, :, self._slots.written] = key_states.transpose(1, 2)
+        self.values[rows, :, self._slots.written] = value_states.transpose(1, 2)
         return self.keys[:width], self.values[:width]
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:

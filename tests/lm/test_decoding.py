@@ -67,7 +67,7 @@ def test_logits_of_every_step_are_those_of_a_plain_forward_pass(lm):
 
     class Recorder(Decoder):
         def _draw(self, logits, rows):
-            seen.append(logits)
+            seen.append(logits[:, 0])
             return super()._draw(logits, rows)
 
         def _add(self, row, token):
@@ -161,3 +161,31 @@ def test_a_second_attempt_depends_on_its_batch_no_more_than_the_first(lm, monkey
         completions = [c for ended in Decoder(lm, None, settings).draw(prompts()) for c in ended]
         answers.append(sorted(completions, key=lambda c: (c.prompt, c.sample)))
     assert answers[0] == answers[1]
+
+
+def test_guesses_change_no_completion_and_save_steps(lm):
+    """Where it is nearly greedy, a model of random weights goes in circles: then guesses are right."""
+    pack(lm.model)
+    answers, steps = [], []
+    for guesses in (0, 1, 7):
+        settings, counted = Settings(32, 80, speculation=guesses), []
+        completions = []
+        for prompt in (*prompts(0.0, 1), *prompts(0.2, 2), *prompts(1.0, 3)):
+            completions += [c for ended in Decoder(lm, None, settings).draw([prompt], counted.append) for c in ended]
+        answers.append(sorted(completions, key=lambda c: (c.prompt, c.sample, c.text)))
+        steps.append(len(counted))
+        assert sum(counted) == sum(c.tokens - 1 for c in completions)
+    assert answers[0] == answers[1] == answers[2]
+    assert steps[2] < steps[1] < 0.9 * steps[0]
+
+
+def test_guesses_keep_to_the_empty_places_of_the_batch(lm):
+    shapes = []
+
+    class Recorder(Decoder):
+        def _draw(self, logits, rows):
+            shapes.append(logits.shape[:2].numel())
+            return super()._draw(logits, rows)
+
+    list(Recorder(lm, None, Settings(9, 40, speculation=7)).draw(prompts(temperature=0.0)))
+    assert 1 < max(shapes) <= 9

@@ -72,7 +72,7 @@ def test_logits_in_bfloat16_are_those_of_a_plain_forward_pass(real):
 
     class Recorder(Decoder):
         def _draw(self, logits, rows):
-            seen.append(logits.float().log_softmax(-1))
+            seen.append(logits[:, 0].float().log_softmax(-1))
             return super()._draw(logits, rows)
 
         def _add(self, row, token):
@@ -105,3 +105,18 @@ def test_tuning_lowers_the_loss_and_moves_what_is_generated(real):
         Decoder(real, virtual, Settings(1, 8)).prefill(prompt).logits.log_softmax(-1) for virtual in (before, tuned)
     )
     assert (plain - moved).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("real", ["bfloat16", "float32"], indirect=True)
+def test_guesses_change_no_completion_and_halve_the_steps_of_a_few_rows(real):
+    model.pack(real.model)
+    temperatures = (0.2, 0.6, 0.8, 1.0)
+    asked = [Prompt(0, few_shot(), (), tuple(Sample(j, j, temperature) for j, temperature in enumerate(temperatures)))]
+    answers, steps = [], []
+    for guesses in (0, 7):
+        counted: list[int] = []
+        decoder = Decoder(real, None, Settings(32, 60, speculation=guesses))
+        answers.append(sorted((c.sample, c.text) for ended in decoder.draw(asked, counted.append) for c in ended))
+        steps.append(len(counted))
+    assert answers[0] == answers[1]
+    assert steps[1] < 0.6 * steps[0]
