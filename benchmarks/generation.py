@@ -1,0 +1,158 @@
+"""New tokens per second, prefill included: `python benchmarks/generation.py [--llama PYTHON GGUF]`.
+
+Every way draws the same number of tokens for each sample, at temperature 0.8 from the whole vocabulary, as ends differ
+between them. In each turn evohpc and llama.cpp draw the 16 samples of each of two prompts, 32 rows together, and
+transformers' `generate(num_return_sequences=16)` those of one prompt; medians of the turns. The roofline is what the
+machine could do if it did nothing but read the weights once a step, or nothing but multiply by them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from lm_inputs import MODEL, prompts
+
+from evohpc.lm import model
+from evohpc.lm.decoding import Decoder, Settings
+from evohpc.lm.model import LanguageModel, PackedLinear
+from evohpc.records import Prompt
+
+TEMPERATURE = 0.8
+
+
+class EndlessDecoder(Decoder):
+    """Draws on where a completion would have ended."""
+
+    def _add(self, row, token: int) -> str:
+        row.tokens.append(token)
+        return "length" if len(row.tokens) == self._settings.max_new_tokens else ""
+
+
+def same_temperature(asked: list[Prompt]) -> list[Prompt]:
+    """Return the prompts with all samples at one temperature."""
+    return [replace(p, samples=tuple(replace(s, temperature=TEMPERATURE) for s in p.samples)) for p in asked]
+
+
+def evohpc_seconds(lm: LanguageModel, asked: list[Prompt], rows: int, tokens: int) -> float:
+    """Draw with evohpc."""
+    started = time.perf_counter()
+    drawn = sum(c.tokens for cs in EndlessDecoder(lm, None, Settings(rows, tokens)).draw(asked) for c in cs)
+    assert drawn == tokens * sum(len(prompt.samples) for prompt in asked)
+    return time.perf_counter() - started
+
+
+def transformers_seconds(lm: LanguageModel, asked: list[Prompt], tokens: int) -> float:
+    """Draw with `generate(num_return_sequences=n)`."""
+    started = time.perf_counter()
+    for prompt in asked:
+        ids = lm.tokenizer(prompt.text, return_tensors="pt").input_ids
+        torch.manual_seed(0)
+        answer = lm.model.generate(
+            ids,
+            do_sample=True,
+            temperature=TEMPERATURE,
+            top_k=0,
+            top_p=1.0,
+            repetition_penalty=1.0,
+            num_return_sequences=len(prompt.samples),
+            min_new_tokens=tokens,
+            max_new_tokens=tokens,
+            pad_token_id=lm.tokenizer.eos_token_id,
+        )
+        assert answer.shape[1] == ids.shape[1] + tokens
+    return time.perf_counter() - started
+
+
+def llama_seconds(lm: LanguageModel, asked: list[Prompt], tokens: int, python: str, gguf: str, unified: bool) -> float:
+    """Draw with llama.cpp, with one cache for all rows or one for each."""
+    job = {
+        "prompts": [lm.tokenizer(prompt.text).input_ids for prompt in asked],
+        "samples": len(asked[0].samples),
+        "tokens": tokens,
+        "threads": torch.get_num_threads(),
+        "unified": unified,
+    }
+    command = [python, Path(__file__).with_name("llama_batch.py"), gguf]
+    answer = subprocess.run(command, input=json.dumps(job), text=True, check=True, capture_output=True)
+    return float(answer.stdout.split()[-1])
+
+
+def rate(way, *, repeats: int = 5) -> float:
+    """Return how often a second something can be done."""
+    way()
+    started = time.perf_counter()
+    for _ in range(repeats):
+        way()
+    return repeats / (time.perf_counter() - started)
+
+
+def roofline(lm: LanguageModel, rows: int) -> tuple[float, float]:
+    """Return the tokens/s that reading the weights allows, and multiplying by them."""
+    matrices = [m.weight for m in lm.model.modules() if type(m) is torch.nn.Linear]
+    weights = sum(weight.numel() for weight in matrices)
+    block = torch.ones(2**29 // 4)
+    bandwidth = 2**29 * rate(lambda: block.sum())
+    wide = PackedLinear(torch.nn.Linear(896, 4864, dtype=torch.bfloat16))
+    inputs = torch.ones(1024, 896, dtype=torch.bfloat16)
+    flops = 2 * inputs.numel() * 4864 * rate(lambda: wide(inputs), repeats=20)
+    print(f"weights {2 * weights / 1e6:.0f} MB; read {bandwidth / 1e9:.1f} GB/s; products {flops / 1e9:.0f} GFLOP/s")
+    return rows * bandwidth / (2 * weights), flops / (2 * weights)
+
+
+def step_seconds(lm: LanguageModel, asked: list[Prompt], rows: int, tokens: int = 12) -> float:
+    """Return what one step of that many rows takes."""
+    times: list[float] = []
+    samples = tuple(asked[0].samples[0] for _ in range(rows))
+    prompt = Prompt(0, asked[0].text, (), samples)
+    for _ in EndlessDecoder(lm, None, Settings(rows, tokens)).draw(
+        [prompt], lambda _: times.append(time.perf_counter())
+    ):
+        pass
+    return (times[-1] - times[1]) / (len(times) - 2)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--llama", nargs=2, metavar=("PYTHON", "GGUF"))
+    options = parser.parse_args()
+    model.configure_torch(0)
+    lm, plain = (model.load(options.model, "bfloat16") for _ in range(2))
+    plain.model.set_attn_implementation("sdpa")
+    reading, multiplying = roofline(lm, 2 * options.samples)
+    model.pack(lm.model)
+    asked = same_temperature(prompts(2 * options.turns, options.samples))
+    speeds: dict[str, list[float]] = {}
+    for turn in range(options.turns):
+        pair = asked[2 * turn : 2 * turn + 2]
+        taken = {
+            "transformers generate": 2 * transformers_seconds(plain, pair[:1], options.tokens),
+            "evohpc": evohpc_seconds(lm, pair, 2 * options.samples, options.tokens),
+        }
+        for name, unified in (("llama.cpp, one cache", True), ("llama.cpp, a cache a row", False)):
+            if options.llama:
+                taken[name] = llama_seconds(lm, pair, options.tokens, *options.llama, unified)
+        for name, seconds in taken.items():
+            speeds.setdefault(name, []).append(2 * options.samples * options.tokens / seconds)
+        print(f"turn {turn}: " + ", ".join(f"{name} {values[-1]:.1f}" for name, values in speeds.items()), flush=True)
+    table = {name: statistics.median(values) for name, values in speeds.items()}
+    table |= {"roofline, reading": reading, "roofline, multiplying": multiplying}
+    for name, speed in table.items():
+        print(f"{name:26} {speed:7.1f} tokens/s   {speed / table['transformers generate']:.2f}")
+    for rows in (1, 2, 4, 8, 16, 32, 64):
+        print(f"a step of {rows:2} rows: {1000 * step_seconds(lm, asked, rows):6.1f} ms")
+
+
+if __name__ == "__main__":
+    main()
