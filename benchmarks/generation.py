@@ -118,6 +118,13 @@ def step_seconds(lm: LanguageModel, asked: list[Prompt], rows: int, tokens: int 
     return (times[-1] - times[1]) / (len(times) - 2)
 
 
+def round_seconds(lm: LanguageModel, asked: list[Prompt], guesses: int) -> float:
+    """Return what completions take that end where they do in a search."""
+    started = time.perf_counter()
+    list(Decoder(lm, None, Settings(32, 400, speculation=guesses)).draw(asked))
+    return time.perf_counter() - started
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -149,7 +156,10 @@ def main() -> None:
     table = {name: statistics.median(values) for name, values in speeds.items()}
     table |= {"roofline, reading": reading, "roofline, multiplying": multiplying}
     for name, speed in table.items():
-        print(f"{name:26} {speed:7.1f} tokens/s   {speed / table['transformers generate']:.2f}")
+        print(f"{name:26} {speed:7.1f} tokens/s   {speed / table['transformers generate']:.2f}", flush=True)
+    small = prompts(4, 8)
+    for guesses in (0, 7, 0, 7):
+        print(f"32 completions to their ends, {guesses} guesses: {round_seconds(lm, small, guesses):.1f} s", flush=True)
     for rows in (1, 2, 4, 8, 16, 32, 64):
         print(f"a step of {rows:2} rows: {1000 * step_seconds(lm, asked, rows):6.1f} ms")
 
