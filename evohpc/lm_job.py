@@ -126,14 +126,15 @@ def read_completions(path: Path, request: LMRequest) -> list[Completion]:
 
 def progress(request: Path) -> tuple[int, int]:
     """Return (finished completions, completions asked for) of `rounds/NNN/request.json`."""
-    asked = load_request(request)
-    return len(journal.read(RoundDir(request.parent).completions, asked)), len(journal.places(asked))
+    asked, path = load_request(request), RoundDir(request.parent).completions
+    finished = set(journal.read(path, asked)).union(*journal.read_parts(path, asked).values())
+    return len(finished), len(journal.places(asked))
 
 
 def is_complete(request: Path) -> bool:
     """Say whether all completions that `rounds/NNN/request.json` asks for are there."""
-    done, total = progress(request)
-    return done == total
+    asked = load_request(request)
+    return len(journal.read(RoundDir(request.parent).completions, asked)) == len(journal.places(asked))
 
 
 def load_request(path: Path) -> LMRequest:

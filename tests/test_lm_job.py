@@ -171,6 +171,17 @@ def test_a_job_dies_with_its_driver(tmp_path, tiny_model):
         time.sleep(0.02)
 
 
+def test_what_other_ranks_have_drawn_is_progress_but_completes_nothing(tmp_path, tiny_model):
+    path = ask(tmp_path, tiny_model)
+    ScriptedLMJob().start(path)
+    completions = RoundDir(path.parent).completions
+    lines = completions.read_bytes().splitlines(keepends=True)
+    completions.write_bytes(b"".join(lines[:2]))
+    journal.part(completions, 1).write_bytes(b"".join(lines[1:]))
+    assert progress(path) == (6, 6)
+    assert not lm_job.is_complete(path)
+
+
 def test_an_incomplete_file_is_refused_with_its_first_gap(tmp_path, tiny_model):
     path = ask(tmp_path, tiny_model)
     job = ScriptedLMJob()

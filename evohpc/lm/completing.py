@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 
 from torch import Tensor
 
@@ -29,8 +28,7 @@ def missing(request: LMRequest, round: RoundDir) -> list[Place]:
         StorageError: the file system refused.
     """
     finished = journal.recover(round.completions, request)
-    for part in sorted(round.path.glob(_part(round, "*").name)):
-        more = journal.read(part, request)
+    for part, more in journal.read_parts(round.completions, request).items():
         journal.append(round.completions, [more[place] for place in more if place not in finished])
         finished |= more
         part.unlink(missing_ok=True)
@@ -50,9 +48,10 @@ def complete(
     settings = Settings(**{field.name: getattr(request, field.name) for field in fields(Settings)})
     speed = _Speed(len(mine))
     drawn: list[Completion] = []
+    kept = round.completions if ranks.RANK == 0 else journal.part(round.completions, ranks.RANK)
     lockstep = partition.Lockstep(lm.model) if lm.is_partitioned else None
     for completions in Decoder(lm, soft_prompt, settings, lockstep).draw(_prompts(request, mine), speed.count):
-        journal.append(round.completions if ranks.RANK == 0 else _part(round, ranks.RANK), completions)
+        journal.append(kept, completions)
         drawn += completions
         speed.finish(len(completions))
     if lockstep is not None:
@@ -66,7 +65,7 @@ def _close(request: LMRequest, round: RoundDir, drawn: Sequence[Sequence[Complet
     if ranks.RANK == 0:
         for rank in range(1, ranks.WORLD_SIZE):
             journal.append(round.completions, drawn[rank])
-            _part(round, rank).unlink(missing_ok=True)
+            journal.part(round.completions, rank).unlink(missing_ok=True)
         journal.close(round.completions, request)
         say("complete")
 
@@ -79,11 +78,6 @@ def _prompts(request: LMRequest, places: Sequence[Place]) -> list[Prompt]:
         for prompt in request.prompts
     ]
     return [prompt for prompt in narrowed if prompt.samples]
-
-
-def _part(round: RoundDir, rank: int | str) -> Path:
-    """Return the file that a rank other than the first appends to."""
-    return round.path / f"completions.rank{rank}.jsonl"
 
 
 class _Speed:

@@ -29,6 +29,16 @@ def read(path: Path, request: LMRequest) -> dict[Place, Completion]:
     return _scan(path, request)[0]
 
 
+def part(path: Path, rank: int | str) -> Path:
+    """Return where a rank other than the first appends to, until the first has taken it over; '*' for a pattern."""
+    return path.with_name(f"{path.stem}.rank{rank}{path.suffix}")
+
+
+def read_parts(path: Path, request: LMRequest) -> dict[Path, dict[Place, Completion]]:
+    """Return what ranks other than the first have finished."""
+    return {file: read(file, request) for file in sorted(path.parent.glob(part(path, "*").name))}
+
+
 def recover(path: Path, request: LMRequest) -> dict[Place, Completion]:
     """Cut off what is not whole, so that lines can be appended; return what is finished.
 
