@@ -70,7 +70,12 @@ def lay_out(root: Path) -> None:
         (root / name).symlink_to(f"usr/{name}")
     (root / "sbin").symlink_to("usr/bin")
     (root / "tmp").chmod(0o1777)
-    etc = {"passwd": "root:x:0:0:root:/root:/bin/sh\n", "group": "root:x:0:\n", "hosts": "", "resolv.conf": ""}
+    etc = {
+        "passwd": "root:x:0:0:root:/root:/bin/sh\n",
+        "group": "root:x:0:\n",
+        "hosts": "127.0.0.1 localhost\n",
+        "resolv.conf": "",
+    }
     etc |= {"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n", "localtime": ""}
     for name, text in etc.items():
         (root / "etc" / name).write_text(text)

@@ -139,8 +139,9 @@ def _program(work: LMWork, site: Site, jobs: LMJobs) -> list[str]:
 
 
 def _torchrun(jobs: LMJobs) -> list[str]:
-    processes = f"--nproc-per-node={jobs.processes}"
-    return ["-m", "torch.distributed.run", "--standalone", processes, "-m", "evohpc.lm.generate"]
+    # What --standalone says, without a name to look up: a container, or a node, may not know `localhost` or its own.
+    meet = ["--nnodes=1", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
+    return ["-m", "torch.distributed.run", *meet, f"--nproc-per-node={jobs.processes}", "-m", "evohpc.lm.generate"]
 
 
 def _exports(jobs: LMJobs) -> str:
@@ -149,4 +150,11 @@ def _exports(jobs: LMJobs) -> str:
 
 def _environment(jobs: LMJobs) -> dict[str, str]:
     threads = max(1, jobs.cpus // jobs.processes)
-    return {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    return {
+        # All processes are on one node.
+        "GLOO_SOCKET_IFNAME": "lo",
+        "HF_HUB_OFFLINE": "1",
+        "NCCL_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+    }

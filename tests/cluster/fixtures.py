@@ -54,18 +54,31 @@ def containers() -> Iterator[ContainerSection]:
 
 @pytest.fixture(scope="session")
 def built_containers(containers: ContainerSection, tmp_path_factory: pytest.TempPathFactory) -> ContainerSection:
-    """The image that containers/build.sh builds on that base from the lock file, copied to the nodes' own disk."""
-    folder = tmp_path_factory.mktemp("built")
-    build = [CONTAINERS / "build.sh", "eval-cpu", folder / "eval.sif", "--base", containers.image]
+    """The evaluation image, copied to the nodes' own disk."""
+    disk = tmp_path_factory.mktemp("disk")
+    image = _build("eval-cpu", containers, tmp_path_factory.mktemp("built"))
+    return ContainerSection(apptainer=containers.apptainer, image=image, local_folder=str(disk))
+
+
+@pytest.fixture(scope="session")
+def built_lm(containers: ContainerSection, tmp_path_factory: pytest.TempPathFactory) -> ContainerSection:
+    """The language model's image."""
+    image = _build("lm-cpu", containers, tmp_path_factory.mktemp("built"))
+    return ContainerSection(apptainer=containers.apptainer, image=image)
+
+
+def _build(name: str, containers: ContainerSection, folder: Path) -> Path:
+    """Return the image that containers/build.sh builds on the bare base from a lock file."""
+    output = folder / "image.sif"
+    build = [CONTAINERS / "build.sh", name, output, "--base", containers.image]
     python = Path(sys.executable).parent
     environment = {"APPTAINER": str(apptainer.builder(folder)), "WHEELS": str(folder / "wheels")}
     environment |= {"PATH": f"{python}:{os.environ['PATH']}"}
     done = subprocess.run(build, env={**os.environ, **environment}, capture_output=True, text=True)
     if "No matching distribution found" in done.stderr:
-        pytest.skip("pip finds no wheels of containers/eval-cpu.lock here")
+        pytest.skip(f"pip finds no packages of containers/{name}.lock here")
     assert done.returncode == 0, done.stderr[-2000:]
-    disk = tmp_path_factory.mktemp("disk")
-    return ContainerSection(apptainer=containers.apptainer, image=folder / "eval.sif", local_folder=str(disk))
+    return output
 
 
 @pytest.fixture

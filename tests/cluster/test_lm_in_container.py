@@ -1,0 +1,60 @@
+"""An LM job on a real Slurm, under torchrun, in the image that containers/build.sh builds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from cluster.daemons import wait_until
+from cluster.slurm import Cluster
+
+from evohpc.envelopes import encode
+from evohpc.lm_job import LocalLMJob
+from evohpc.records import LMRequest, Prompt, Sample, Tuning, TuningExample
+from evohpc.rundir import RoundDir, RunDir, write_atomic
+from evohpc.site import ContainerSection, LMJobs, SchedulerSection, Site
+from evohpc.slurm_lm_job import SlurmLMJob
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(400)]
+
+PROMPT = "class Model(nn.Module):\n    def __init__(self):\n"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder outside the run, as users have it."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "lm"))
+    from tiny_lm import write_tiny_lm
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    write_tiny_lm(folder)
+    return folder
+
+
+def ask(run: Path, model: Path) -> RoundDir:
+    """Write a request that tunes and generates."""
+    example = TuningExample("r000p00s000", PROMPT, "        self.out = nn.LazyLinear(10)\n")
+    tuning = Tuning((example, example), 4, epochs=2, batch_size=2, learning_rate=0.1, seed=7, start_from=None)
+    prompts = tuple(Prompt(i, PROMPT, (), tuple(Sample(j, 10 * i + j, 0.8) for j in range(3))) for i in range(2))
+    round = RunDir(run).round(1)
+    request = LMRequest(1, "r", 1, str(model), "float32", 1, 4, 12, 0, 1.0, None, {}, tuning, prompts)
+    write_atomic(round.request, encode(request))
+    return round
+
+
+def test_it_tunes_and_answers_as_on_this_machine(
+    slurm: Cluster, built_lm: ContainerSection, model: Path, tmp_path: Path
+) -> None:
+    here, there = ask(tmp_path / "here", model), ask(tmp_path / "a run's folder", model)
+    local = LocalLMJob()
+    local.start(here.request)
+    wait_until(local.poll, "the request is answered", 120)
+    jobs = LMJobs(cpus=2, memory_mb=3000, processes=2, image=built_lm.image)
+    scheduler = SchedulerSection(poll_s=0.5, submit_every_s=0, settle_s=3, grace_s=1)
+    site = Site(scheduler=scheduler, lm=jobs, container=built_lm.model_copy(update={"image": None}))
+    job = SlurmLMJob(there.path.parents[1], site)
+    job.start(there.request)
+    wait_until(job.poll, "the request is answered", 180)
+    assert there.soft_prompt.is_dir()
+    assert there.completions.read_bytes() == here.completions.read_bytes()
