@@ -119,7 +119,7 @@ class Search:
         Args:
             observe: called at every change.
             stop: set it, e.g. in a signal handler, to stop between two steps.
-            waiting: told when another driver may still hold the run, which takes up to a minute to find out.
+            waiting: told when another driver may still hold the run, which takes up to two minutes to find out.
 
         Raises:
             Stopped: `stop` was set; run it again to go on.
