@@ -79,9 +79,10 @@ def command(
 
 
 def own_environment() -> dict[str, str]:
-    """Return all that Apptainer itself may see of this process's environment."""
-    kept = {name: os.environ[name] for name in _GPU_VARIABLES if name in os.environ}
-    return {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", **kept}
+    """Return all that Apptainer itself may see of this process's environment. Which GPUs are the job's it passes on;
+    --containall would hide that, and every candidate on a node take the first."""
+    gpus = {f"APPTAINERENV_{name}": os.environ[name] for name in _GPU_VARIABLES if name in os.environ}
+    return {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", **gpus}
 
 
 def binds(inputs: Path, files: Mapping[str, Path], out: Path, package: Path, more: Sequence[str]) -> list[Bind]:

@@ -44,7 +44,19 @@ def test_a_poisoned_environment_does_not_reach_apptainer(monkeypatch: pytest.Mon
     for name in ("APPTAINER_BINDPATH", "APPTAINERENV_X", "SINGULARITY_BIND", "LD_PRELOAD", "HOME", "SLURM_JOB_ID"):
         monkeypatch.setenv(name, "/")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert container.own_environment().keys() == {"PATH", "CUDA_VISIBLE_DEVICES"}
+    assert container.own_environment().keys() == {"PATH", "APPTAINERENV_CUDA_VISIBLE_DEVICES"}
+
+
+@real
+def test_the_gpus_of_the_job_are_those_of_the_container(
+    containers: ContainerSection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert containers.image is not None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    host = Container(containers.apptainer, containers.image, own_network=False)
+    command = container.command(host, (), {}, ["printenv", "CUDA_VISIBLE_DEVICES"], working_folder="/")
+    done = subprocess.run(command, env=container.own_environment(), capture_output=True, text=True)
+    assert done.stdout == "3\n"
 
 
 @pytest.mark.parametrize("name", ["a,b", "a:b", "a\\b"])
