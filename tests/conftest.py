@@ -8,6 +8,7 @@ from cluster.fixtures import (
     containers,
     slurm,
     slurm_with_accounting,
+    tiny_model,
 )
 from evaluating import evaluator, planted_environment, small_run
 from searching import finished_run
@@ -24,4 +25,5 @@ __all__ = [
     "slurm",
     "slurm_with_accounting",
     "small_run",
+    "tiny_model",
 ]

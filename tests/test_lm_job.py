@@ -23,16 +23,6 @@ PROGRAM = "class Model(nn.Module):\n    def __init__(self):\n        self.out = 
 PROMPT = f'"""Metrics:\n{{}}\n"""\n{PROGRAM}\n"""Metrics:\n{{}}\n"""\nclass Model(nn.Module):\n'
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory) -> Path:
-    sys.path.insert(0, str(Path(__file__).parent / "lm"))
-    from tiny_lm import write_tiny_lm
-
-    folder = tmp_path_factory.mktemp("model")
-    write_tiny_lm(folder)
-    return folder
-
-
 def ask(run: Path, model: Path, *, samples: int = 3, new: int = 12) -> Path:
     """Write a request; return its path."""
     prompts = tuple(

@@ -81,6 +81,17 @@ def _build(name: str, containers: ContainerSection, folder: Path) -> Path:
     return output
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a language model of random weights, outside any run, as users have it."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "lm"))
+    from tiny_lm import write_tiny_lm
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    write_tiny_lm(folder)
+    return folder
+
+
 @pytest.fixture
 def slurm(bare_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """The cluster without accounting, which this process's Slurm commands talk to. No test may leave a job there."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,17 +20,6 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(400)]
 PROMPT = "class Model(nn.Module):\n    def __init__(self):\n"
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder outside the run, as users have it."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "lm"))
-    from tiny_lm import write_tiny_lm
-
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    write_tiny_lm(folder)
-    return folder
-
-
 def ask(run: Path, model: Path) -> RoundDir:
     """Write a request that tunes and generates."""
     example = TuningExample("r000p00s000", PROMPT, "        self.out = nn.LazyLinear(10)\n")
@@ -44,9 +32,9 @@ def ask(run: Path, model: Path) -> RoundDir:
 
 
 def test_it_tunes_and_answers_as_on_this_machine(
-    slurm: Cluster, built_lm: ContainerSection, model: Path, tmp_path: Path
+    slurm: Cluster, built_lm: ContainerSection, tiny_model: Path, tmp_path: Path
 ) -> None:
-    here, there = ask(tmp_path / "here", model), ask(tmp_path / "a run's folder", model)
+    here, there = ask(tmp_path / "here", tiny_model), ask(tmp_path / "a run's folder", tiny_model)
     local = LocalLMJob()
     local.start(here.request)
     wait_until(local.poll, "the request is answered", 120)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from cluster.daemons import wait_until
 from cluster.packages import Unavailable
 from cluster.slurm import Cluster
 from cluster.users import User
+from evaluating import HONEST
 
+from evohpc.rundir import RunDir
 from evohpc.site import ContainerSection
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(400)]
@@ -51,14 +54,14 @@ SEARCH = {
 COLUMNS = ("id", "status", "attempt", "num_params", "error", "fitness", "parents")
 
 
-def lay_out(folder: Path, containers: ContainerSection) -> None:
+def lay_out(folder: Path, containers: ContainerSection, **changes: object) -> None:
     """Make what a user has of the repository, with a search of seconds and the profile of the test cluster."""
     for name in ("configs", "slurm", "containers"):
         shutil.copytree(ROOT / name, folder / name)
     for name in SEEDS:
         (folder / "seeds").mkdir(exist_ok=True)
         shutil.copy(ROOT / "seeds" / "mnist1d" / name, folder / "seeds")
-    (folder / "configs" / "mnist1d.yaml").write_text(yaml.safe_dump(SEARCH))
+    (folder / "configs" / "mnist1d.yaml").write_text(yaml.safe_dump(SEARCH | changes))
     profile = yaml.safe_load((folder / "slurm" / "local.yaml").read_text())
     profile["scheduler"].update(poll_s=0.5, poll_max_s=1, settle_s=5)
     profile["container"] = containers.model_dump(mode="json")
@@ -127,3 +130,28 @@ def test_the_cluster_page_word_for_word_as_an_ordinary_user(
     assert {row["isolation"] for row in csv.DictReader(io.StringIO(exported))} <= {"container", ""}
     assert "done" in somebody.type(status)
     somebody.type(cancel)
+
+
+def test_a_language_model_has_jobs_of_its_own(
+    slurm: Cluster, containers: ContainerSection, tiny_model: Path, tmp_path: Path
+) -> None:
+    lm = {"path": str(tiny_model), "max_new_tokens": 16, "threads": 1}
+    search = {
+        "rounds": 1,
+        "error_threshold": 1.0,
+        "prompts_per_round": 1,
+        "samples_per_prompt": 2,
+        "examples_per_prompt": 1,
+    }
+    lay_out(tmp_path, containers, lm=lm, search=search, evaluation={"memory_mb": 1500, "time_limit_s": 120})
+    for name in SEEDS:  # longer than this model's context
+        (tmp_path / "seeds" / name).unlink()
+    (tmp_path / "seeds" / "linear.py").write_text(HONEST)
+    submit = ["-m", "evohpc", "submit", "run", "configs/mnist1d.yaml", "--site", "slurm/mysite.yaml"]
+    subprocess.run([sys.executable, *submit], cwd=tmp_path, check=True, capture_output=True)
+    wait_until(lambda: not slurm.run("squeue", "--noheader"), "the search is over", 240, every_s=0.5)
+    with zipfile.ZipFile(RunDir(tmp_path / "run").round(0).archive) as archive:
+        log = archive.read("logs/lm.log").decode()
+        (job_id,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("-lm/0/job_id"))
+    assert f"job {job_id} starts on " in log
+    assert log.rstrip().endswith("complete")
