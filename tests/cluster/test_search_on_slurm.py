@@ -110,7 +110,7 @@ def test_the_cluster_page_word_for_word_as_an_ordinary_user(
     page = (ROOT / "docs" / "cluster.md").read_text()
     install, fetch, build, build_lm, doctor, doctor_on_node, dry_run, submit = re.findall(r"^ {7}(\S.*)$", page, re.M)
     status, cancel = re.findall(r"`(evohpc (?:status|cancel) runs/mnist1d)`", page)
-    assert install.endswith("pip install -e '.[train,lm]'")
+    assert install.endswith("pip install -e '.[train,lm,convert]'")
     assert fetch.startswith("evohpc fetch-lm models/")
     lay_out(somebody.home, containers)
     for line in (build, build_lm):
