@@ -115,10 +115,10 @@ class LMConfig(Section):
     """Sample from the k likeliest tokens only; 0 (paper: not stated) switches it off."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Sample from the smallest set of tokens with this total probability; 1 switches it off."""
-    speculation: Annotated[int, Field(ge=0)] = 7
-    """At most so many tokens of a completion are guessed ahead, from its prompt, where the batch has empty places; 0
-    switches it off. Each token is still drawn by its own noise: on a CPU completions are the same with and without,
-    elsewhere up to the rounding of another shape of batch."""
+    speculation: Annotated[int, Field(ge=0)] = 0
+    """At most so many tokens of a completion are guessed ahead, from its prompt, where the batch has empty places. Each
+    token is still drawn by its own noise: on a CPU completions are the same with and without, elsewhere up to the
+    rounding of another shape of batch. 0 (off): no gain was measured on one CPU thread; try 7 on a GPU."""
     retry_unparsable: bool = False
     """Draw a completion that is no Python once more, from the same prompt at the same temperature. The paper draws
     each once. The second counts in its place as one child, with the tokens of both."""

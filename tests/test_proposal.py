@@ -87,7 +87,7 @@ def test_only_the_fittest_examples_are_taken():
 def test_what_the_config_says_of_attempts_and_guesses_is_asked_for(changes):
     lm = config().lm.model_copy(update=changes)
     asked = ask(config().model_copy(update={"lm": lm}))
-    assert (asked.retry_unparsable, asked.speculation) == ((True, 3) if changes else (False, 7))
+    assert (asked.retry_unparsable, asked.speculation) == ((True, 3) if changes else (False, 0))
 
 
 def test_the_fitter_weigh_more_if_that_is_asked_for():
