@@ -9,7 +9,7 @@
 # Packages come from files that fit containers/IMAGE.lock; they are downloaded with pip, as it is configured here, into
 # $WHEELS (default: build/wheels-IMAGE), unless all are there. Copy that folder over to build without network.
 # --base takes a local base instead of the one on a registry: a sandbox folder (containers/host_base.py makes one) or a SIF.
-# --relock resolves containers/IMAGE.in, and downloads no more than it must to do so.
+# --relock resolves containers/IMAGE.in, and eval-alone.in without dependencies; it downloads no more than it must to do so.
 # $APPTAINER is the command (default: apptainer). Without root, it builds with --fakeroot.
 set -euo pipefail
 
@@ -29,14 +29,17 @@ lock=$here/$image.lock
 pip() { python3 -m pip --disable-pip-version-check "$1" --quiet --only-binary :all: --no-binary deepspeed "${@:2}"; }
 
 if [ "$output" = --relock ]; then
-  pip install --dry-run --ignore-installed --report "$lock.report" --requirement "$here/$image.in"
-  python3 - "$lock.report" > "$lock" <<'EOF'
+  resolve() { pip install --dry-run --ignore-installed --report "$@"; }
+  resolve "$lock.report" --requirement "$here/$image.in"
+  alone=$here/${image%-*}-alone.in
+  [ ! -f "$alone" ] || resolve "$lock.alone-report" --no-deps --requirement "$alone"
+  python3 - "$lock".*report > "$lock" <<'EOF'
 import json, sys
-for entry in json.load(open(sys.argv[1]))["install"]:
+for entry in (entry for report in sys.argv[1:] for entry in json.load(open(report))["install"]):
     about, archive = entry["metadata"], entry["download_info"]["archive_info"]
     print(f"{about['name'].lower()}=={about['version']} --hash=sha256:{archive['hashes']['sha256']}")
 EOF
-  sort -o "$lock" "$lock"; rm "$lock.report"
+  sort -o "$lock" "$lock"; rm "$lock".*report
   exit
 fi
 

@@ -4,53 +4,82 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from cluster.daemons import wait_until
 from cluster.slurm import Cluster
-from evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, make_run
+from evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, SEEDS, make_run
 
 from evohpc import envelopes
 from evohpc.config import load_config
 from evohpc.jobs.base import TaskState
 from evohpc.jobs.slurm import SlurmRunner
 from evohpc.records import Attempt, EvaluationJob, Isolation, Result, Status
-from evohpc.rundir import write_atomic
+from evohpc.rundir import RunDir, write_atomic
 from evohpc.site import ContainerSection, EvaluationJobs, SchedulerSection, Site
 
-SOURCES = {"good": HONEST, "raises": PRELUDE + "1 / 0\n", "good-too": HONEST.replace("10)", "10, bias=False)")}
+SOURCES = {"good": HONEST, "raises": PRELUDE + "1 / 0\n", "other": HONEST.replace("10)", "10, bias=False)")}
 
 
-@pytest.mark.slurm
-@pytest.mark.timeout(400)
-def test_results_come_back(slurm: Cluster, built_containers: ContainerSection, tmp_path: Path) -> None:
-    config = CONFIG.replace("evaluation: {", "evaluation: {runtime: apptainer, minimum_isolation: container, ")
-    run = make_run(tmp_path / "run", config)
+CONTAINED = "evaluation: {runtime: apptainer, minimum_isolation: container, "
+CLRS = (
+    CONFIG.replace("task: mnist1d", "task: clrs")
+    .replace(
+        "{steps: 20, eval_every: 10}", "{algorithm: bfs, steps: 2, hidden: 8, samples: 2, eval_every: 1, batch_size: 2}"
+    )
+    .replace("time_limit_s: 60", "time_limit_s: 120")
+)
+SEED = (SEEDS.parent / "clrs" / "v1_standard.py").read_text()
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(400)]
+
+
+def evaluate(
+    path: Path, config: str, image: ContainerSection, tasks: Sequence[Sequence[str]], **sources: str
+) -> RunDir:
+    """Have an array evaluate these sources, some in each of its tasks; return the run."""
+    run = make_run(path, config.replace("evaluation: {", CONTAINED))
     site = Site(
-        container=built_containers,
+        container=image,
         scheduler=SchedulerSection(poll_s=0.5, submit_every_s=0),
         evaluation=EvaluationJobs(extra_memory_mb=500),
     )
     write_atomic(run.site, site.dump())
-    folder = run.round(0)
-    for name, source in SOURCES.items():
-        write_atomic(folder.candidate(name), source)
-    job = EvaluationJob("arr-000-00", 0, ((Attempt("good", 1), Attempt("raises", 1)), (Attempt("good-too", 1),)))
-    write_atomic(folder.job(job.name), envelopes.seal(RUN_ID, 1, job))
+    for name, source in sources.items():
+        write_atomic(run.round(0).candidate(name), source)
+    job = EvaluationJob("arr-000-00", 0, tuple(tuple(Attempt(name, 1) for name in names) for names in tasks))
+    spec = run.round(0).job(job.name)
+    write_atomic(spec, envelopes.seal(RUN_ID, 1, job))
+    runner, size = SlurmRunner(run.path, site, load_config(run.config).evaluation), len(job.tasks)
+    runner.submit(spec, job.name, size)
+    wait_until(
+        lambda: {r.state for r in runner.poll({job.name: size})[job.name]} == {TaskState.ENDED}, "it is over", 180
+    )
+    return run
 
-    runner = SlurmRunner(run.path, site, load_config(run.config).evaluation)
-    runner.submit(folder.job(job.name), job.name, 2)
-    wait_until(lambda: {r.state for r in runner.poll({job.name: 2})[job.name]} == {TaskState.ENDED}, "it is over", 180)
 
-    results = {name: envelopes.unseal(folder.result(name, 1).read_bytes(), RUN_ID, Result) for name in SOURCES}
+def result(run: RunDir, name: str) -> Result:
+    return envelopes.unseal(run.round(0).result(name, 1).read_bytes(), RUN_ID, Result)
+
+
+def test_results_come_back(slurm: Cluster, built_containers: ContainerSection, tmp_path: Path) -> None:
+    run = evaluate(tmp_path / "run", CONFIG, built_containers, [("good", "raises"), ("other",)], **SOURCES)
+    results = {name: result(run, name) for name in SOURCES}
     assert {name: result.status for name, result in results.items()} == {
         "good": Status.TRAINED,
         "raises": Status.BUILD_ERROR,
-        "good-too": Status.TRAINED,
+        "other": Status.TRAINED,
     }
     assert {result.isolation for result in results.values()} == {Isolation.CONTAINER}
+    assert built_containers.image is not None
     sha = hashlib.sha256(built_containers.image.read_bytes()).hexdigest()
     assert {result.versions["image"] for result in results.values()} == {f"sha256:{sha}"}
     assert len(list(Path(built_containers.local_folder).rglob("*.sif"))) == 1
-    assert json.loads(folder.result("good", 1).read_bytes())["epoch"] == 1
+    assert json.loads(run.round(0).result("good", 1).read_bytes())["epoch"] == 1
+
+
+def test_the_image_has_what_clrs_needs(slurm: Cluster, built_containers: ContainerSection, tmp_path: Path) -> None:
+    found = result(evaluate(tmp_path / "run", CLRS, built_containers, [("v1",)], v1=SEED), "v1")
+    assert (found.status, found.isolation) == (Status.TRAINED, Isolation.CONTAINER), found.detail
