@@ -16,7 +16,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from evohpc.envelopes import decode
 from evohpc.errors import EnvelopeError, EvohpcError, LMError
@@ -149,5 +149,15 @@ def _end_with(parent: int) -> None:
         sys.exit(1)
 
 
+def _leave(code: int) -> NoReturn:
+    """End this process without the destructors of its libraries.
+
+    Now and then a thread of gloo is still alive then; C++ aborts for that, and torchrun takes the abort for a failure.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

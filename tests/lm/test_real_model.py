@@ -48,7 +48,7 @@ def test_greedy_completions_are_those_of_transformers(real):
     class Recorder(Decoder):
         def _add(self, row, token):
             stop = super()._add(row, token)
-            ended[row.prompt] = list(row.tokens)
+            ended[row.prefix.prompt.index] = list(row.tokens)
             return stop
 
     asked = [Prompt(i, text, (), (Sample(0, 1, 0.0),)) for i, text in enumerate([few_shot(), *map("".join, bodies())])]
