@@ -219,6 +219,7 @@ def test_labels_in_a_readable_place_are_refused(tmp_path: Path, monkeypatch: pyt
         assert f"{run.path} lies in {tmp_path}, which candidates may read" in str(refused)
 
 
+@pytest.mark.slow
 def test_one_file_without_a_run(tmp_path: Path) -> None:
     given = tmp_path / "given.yaml"
     given.write_text(CONFIG.replace("SEEDS", str(SEEDS)))

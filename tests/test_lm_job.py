@@ -82,6 +82,7 @@ def test_starting_again_changes_nothing(job, tmp_path, tiny_model):
     assert RoundDir(path.parent).completions.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_same_request_gets_the_same_answer(job, tmp_path, tiny_model):
     answers = []
     for name in ("a", "b"):
@@ -136,6 +137,7 @@ def test_a_job_killed_in_the_middle_comes_out_the_same(tmp_path, tiny_model):
     assert RoundDir(path.parent).completions.read_bytes() == RoundDir(whole.parent).completions.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_says_why_and_where_its_log_is(tmp_path):
     job = LocalLMJob()
     job.start(ask(tmp_path, tmp_path / "no model"))
