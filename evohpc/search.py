@@ -89,7 +89,7 @@ class Search:
 
         Raises:
             RunFolderError: the folder holds something else, or another search.
-            ConfigError, TaskError, LMError: what the config names is missing or unusable; nothing was made.
+            ConfigError, TaskError, LMError: what the config names is missing or unusable; the folder can be used again.
         """
         folder = RunDir(Path(run))
         if creation.exists(folder):
