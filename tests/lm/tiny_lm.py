@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerFast, Qwen2Config
 
 END = "<|end|>"
 
 
-def write_tiny_lm(folder: Path) -> None:
+def write_tiny_lm(folder: Path, family: type[PretrainedConfig] = Qwen2Config, **more: object) -> None:
     """Write config, weights and tokenizer: one token per byte, and one that ends a text."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {symbol: number for number, symbol in enumerate(alphabet)}
@@ -18,7 +18,7 @@ def write_tiny_lm(folder: Path) -> None:
     tokenizer.decoder = decoders.ByteLevel()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END).save_pretrained(folder)
     torch.manual_seed(0)
-    config = Qwen2Config(
+    config = family(
         vocab_size=len(alphabet) + 1,
         hidden_size=32,
         intermediate_size=64,
@@ -28,8 +28,9 @@ def write_tiny_lm(folder: Path) -> None:
         max_position_embeddings=512,
         eos_token_id=len(alphabet),
         tie_word_embeddings=True,
+        **more,
     )
-    model = Qwen2ForCausalLM(config)
+    model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():  # freshly initialised weights answer every prompt alike
         for weight in model.parameters():
             weight.mul_(8) if weight.dim() > 1 else weight
