@@ -26,6 +26,7 @@ from evohpc.preparation import prepare
 from evohpc.records import Attempt, EvaluationJob, Isolation, Result, Status
 from evohpc.rundir import RoundDir, RunDir, write_atomic, write_once
 from evohpc.sandbox import apptainer, confine, kernel, scratch
+from evohpc.sandbox.answers import Answers
 from evohpc.sandbox.apptainer import ApptainerRuntime
 from evohpc.sandbox.probe import probe, require
 from evohpc.sandbox.process import ProcessRuntime
@@ -161,16 +162,15 @@ def serve(run: RunDir) -> None:
 
     A refusal in an answer means that this host cannot evaluate at all; then no result was written.
     """
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a task's code prints is no answer
+    answers = Answers()
     with evaluator(run) as ready:
         for line in sys.stdin:
             order = json.loads(line)
             if isinstance(ready, EvaluationError):
-                print(json.dumps({"refusal": str(ready)}), file=answers, flush=True)
+                answers.say(json.dumps({"refusal": str(ready)}))
                 continue
             evaluate_task(run, order["round"], order["name"], order["index"], ready)
-            print(json.dumps({"refusal": ""}), file=answers, flush=True)
+            answers.say(json.dumps({"refusal": ""}))
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

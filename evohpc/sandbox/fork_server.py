@@ -23,6 +23,7 @@ from typing import NoReturn, Protocol, cast
 from evohpc import envelopes
 from evohpc.errors import EvaluationError
 from evohpc.sandbox import confine, kernel, processes, supervise
+from evohpc.sandbox.answers import Answers
 from evohpc.sandbox.base import Ending, Limits, Outcome
 
 _SET_UP = b"set up"
@@ -77,8 +78,7 @@ def main() -> None:
     """Serve until stdin ends."""
     kernel.die_with_parent(os.getppid(), signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is the driver's business
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever an import prints is no answer
+    answers = Answers()
     started = time.monotonic()
     entry = cast(Entry, importlib.import_module(sys.argv[1]))
     versions = entry.preload()
@@ -86,13 +86,13 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # or collections in the children would copy every page
     threads = len(os.listdir("/proc/self/task"))
-    print(envelopes.encode(Hello(threads, time.monotonic() - started, versions)), file=answers, flush=True)
+    answers.say(envelopes.encode(Hello(threads, time.monotonic() - started, versions)))
     for line in iter(_read_line, b""):
         try:
             answer = _serve(entry, envelopes.decode(line, Launch))
         except supervise.Abandoned:
             return
-        print(envelopes.encode(answer), file=answers, flush=True)
+        answers.say(envelopes.encode(answer))
 
 
 def _serve(entry: Entry, launch: Launch) -> Answer:
