@@ -184,7 +184,7 @@ class Driver:
                 round=round,
                 parents=ledger.parents(round),
                 taught=ledger.taught(round),
-                soft_prompt=self._last_soft_prompt(round),
+                adapter=self._last_adapter(round),
                 deepspeed_config=read_deepspeed_config(ledger.config.lm.deepspeed),
             )
             write_atomic(path, envelopes.encode(asked))
@@ -238,10 +238,10 @@ class Driver:
                 self.snapshot()
             raise Stopped
 
-    def _last_soft_prompt(self, round: int) -> str | None:
-        """Return the newest soft prompt, relative to the run folder; a round whose tuning failed has none."""
+    def _last_adapter(self, round: int) -> str | None:
+        """Return what the newest tuning left, relative to the run folder; a round whose tuning failed has none."""
         run = self.ledger.run
-        folders = [run.round(earlier).soft_prompt for earlier in reversed(range(round))]
+        folders = [run.round(earlier).adapter for earlier in reversed(range(round))]
         return next((str(folder.relative_to(run.path)) for folder in folders if folder.is_dir()), None)
 
     def _check_seeds(self) -> None:

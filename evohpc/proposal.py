@@ -43,7 +43,7 @@ def request(
     round: int,
     parents: Sequence[Example],
     taught: Sequence[Example],
-    soft_prompt: str | None,
+    adapter: str | None,
     deepspeed_config: dict[str, object],
 ) -> LMRequest:
     """Return what the LM job of a round is asked.
@@ -51,7 +51,7 @@ def request(
     Args:
         parents: P, the survivors of the last round (the seeds in round 0).
         taught: what the soft prompt is tuned on, the fittest first; empty for no tuning.
-        soft_prompt: folder of the last round's soft prompt, relative to the run folder.
+        adapter: folder of what the last tuning left, relative to the run folder.
     """
     lm = config.lm
     return LMRequest(
@@ -65,9 +65,9 @@ def request(
         max_new_tokens=lm.max_new_tokens,
         top_k=lm.top_k,
         top_p=lm.top_p,
-        soft_prompt=soft_prompt,
+        adapter=adapter,
         deepspeed_config=deepspeed_config,
-        tuning=_tuning(config, task, round, taught, soft_prompt),
+        tuning=_tuning(config, task, round, taught, adapter),
         prompts=_prompts(config, task, round, parents),
         retry_unparsable=lm.retry_unparsable,
         speculation=lm.speculation,
@@ -86,7 +86,7 @@ def _prompts(config: Config, task: TaskInterface, round: int, parents: Sequence[
 
 
 def _tuning(
-    config: Config, task: TaskInterface, round: int, taught: Sequence[Example], soft_prompt: str | None
+    config: Config, task: TaskInterface, round: int, taught: Sequence[Example], adapter: str | None
 ) -> Tuning | None:
     if config.search.variant in ("no_tuning", "naive") or not taught:
         return None
@@ -104,7 +104,7 @@ def _tuning(
         batch_size=tuning.batch_size,
         learning_rate=tuning.learning_rate,
         seed=selection.tuning_seed(config.search, round),
-        start_from=None if tuning.restart else soft_prompt,
+        start_from=None if tuning.restart else adapter,
     )
 
 

@@ -164,8 +164,8 @@ class LMRequest:
     """0 switches the filter off."""
     top_p: float
     """1.0 switches the filter off."""
-    soft_prompt: str | None
-    """Folder of a soft prompt to generate with when `tuning` is None; relative to the run folder."""
+    adapter: str | None
+    """Folder of what an earlier tuning left, to generate with when `tuning` is None; relative to the run folder."""
     deepspeed_config: dict[str, object]
     """Passed to `deepspeed.initialize` for prompt-tuning."""
     tuning: Tuning | None

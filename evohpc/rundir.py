@@ -14,7 +14,7 @@ RUN/
   labels/                labels.safetensors; never given to a candidate
   rounds/seeds/, rounds/000/, ...
     request.json         what the LM job is asked
-    soft_prompt/         the adapter tuned in this round
+    adapter/             the soft prompt tuned in this round, or the LoRA (a peft folder)
     completions.jsonl    what it answered
     jobs/<name>.json     what was handed out for evaluation, before it was
     candidates/<id>.py
@@ -49,8 +49,8 @@ class RoundDir:
         return self.path / "request.json"
 
     @property
-    def soft_prompt(self) -> Path:
-        return self.path / "soft_prompt"
+    def adapter(self) -> Path:
+        return self.path / "adapter"
 
     @property
     def completions(self) -> Path:

@@ -171,7 +171,7 @@ def _work(request: Path, number: int) -> LMWork:
 
 def _reached(request: Path) -> tuple[int, bool]:
     """Return how far a request is answered: completions, and whether the soft prompt is tuned."""
-    return lm_job.progress(request)[0], RoundDir(request.parent).soft_prompt.is_dir()
+    return lm_job.progress(request)[0], RoundDir(request.parent).adapter.is_dir()
 
 
 def _conclude(folder: Path, reason: str) -> None:

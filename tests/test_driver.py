@@ -137,12 +137,12 @@ def test_the_naive_variant_has_one_round_from_the_seeds(run):
 
 def test_the_newest_soft_prompt_is_gone_on_from(run):
     """A round whose tuning had no examples leaves none; then the one before counts."""
-    run.round(0).soft_prompt.mkdir(parents=True)
+    run.round(0).adapter.mkdir(parents=True)
     run.config.write_text(CONFIG.replace("survivors: 3", "survivors: 1"))
     drive(run)
     requests = [load_request(run.round(round).request) for round in range(3)]
-    assert [asked.soft_prompt for asked in requests] == [None, "rounds/000/soft_prompt", "rounds/000/soft_prompt"]
-    assert requests[1].tuning.start_from == "rounds/000/soft_prompt"
+    assert [asked.adapter for asked in requests] == [None, "rounds/000/adapter", "rounds/000/adapter"]
+    assert requests[1].tuning.start_from == "rounds/000/adapter"
 
 
 def test_deepspeeds_settings_go_with_each_request(run, tmp_path):

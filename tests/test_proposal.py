@@ -26,7 +26,7 @@ def config(tuning: TuningConfig | None = None, **search) -> Config:
     return Config(seeds=Path("s"), lm=lm, search=SearchConfig(**search), tuning=tuning or TuningConfig())
 
 
-def ask(config: Config, round: int = 2, taught=TAUGHT, soft_prompt: str | None = "rounds/001/soft_prompt") -> LMRequest:
+def ask(config: Config, round: int = 2, taught=TAUGHT, adapter: str | None = "rounds/001/adapter") -> LMRequest:
     return request(
         config,
         TASK,
@@ -34,7 +34,7 @@ def ask(config: Config, round: int = 2, taught=TAUGHT, soft_prompt: str | None =
         round=round,
         parents=PARENTS,
         taught=taught,
-        soft_prompt=soft_prompt,
+        adapter=adapter,
         deepspeed_config={"zero_optimization": {"stage": 2}},
     )
 
@@ -69,7 +69,7 @@ def test_the_lms_settings_are_passed_on():
 def test_the_tuning_continues_from_the_last_soft_prompt():
     tuning = ask(config(TuningConfig(virtual_tokens=4, epochs=3, batch_size=2, learning_rate=0.3))).tuning
     assert (tuning.virtual_tokens, tuning.epochs, tuning.batch_size, tuning.learning_rate) == (4, 3, 2, 0.3)
-    assert tuning.start_from == "rounds/001/soft_prompt"
+    assert tuning.start_from == "rounds/001/adapter"
     assert [(e.candidate_id, e.prompt, e.completion) for e in tuning.examples] == [
         (e.candidate_id, *completion_target(e, TASK, config().prompt)) for e in TAUGHT
     ]
@@ -109,7 +109,7 @@ def test_some_variants_tune_nothing(variant):
 
 def test_a_round_without_examples_goes_on_with_the_last_soft_prompt():
     asked = ask(config(), taught=[])
-    assert (asked.tuning, asked.soft_prompt) == (None, "rounds/001/soft_prompt")
+    assert (asked.tuning, asked.adapter) == (None, "rounds/001/adapter")
 
 
 def test_the_same_question_is_the_same_bytes_and_comes_back_from_disk():

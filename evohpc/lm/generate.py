@@ -96,11 +96,11 @@ def _soft_prompt(lm: LanguageModel, request: LMRequest, round: RoundDir) -> Tens
     from evohpc.lm import ranks, soft_prompt
 
     run = round.path.parent.parent
-    start = request.soft_prompt if request.tuning is None else request.tuning.start_from
+    start = request.adapter if request.tuning is None else request.tuning.start_from
     before = None if start is None else soft_prompt.load(run / start)
-    is_tuned, was_tried = ranks.agree(lambda: (round.soft_prompt.is_dir(), (round.path / TUNING).is_file()))
+    is_tuned, was_tried = ranks.agree(lambda: (round.adapter.is_dir(), (round.path / TUNING).is_file()))
     if request.tuning is not None and is_tuned:
-        return soft_prompt.load(round.soft_prompt)
+        return soft_prompt.load(round.adapter)
     if request.tuning is None or was_tried:  # one that failed would fail again
         return before
     tuned = _tune(lm, request.tuning, before, request, round)
@@ -130,7 +130,7 @@ def _tune(
         say(f"tuning failed, going on with the last soft prompt: {failure}")
     if ranks.RANK == 0:
         if tuned is not None:
-            soft_prompt.save(tuned, round.soft_prompt, request.model_path)
+            soft_prompt.save(tuned, round.adapter, request.model_path)
         record = {
             "outcome": "failed" if tuned is None else "tuned",
             "detail": detail,

@@ -44,5 +44,5 @@ def test_it_tunes_and_answers_as_on_this_machine(
     job = SlurmLMJob(there.path.parents[1], site)
     job.start(there.request)
     wait_until(job.poll, "the request is answered", 180)
-    assert there.soft_prompt.is_dir()
+    assert there.adapter.is_dir()
     assert there.completions.read_bytes() == here.completions.read_bytes()

@@ -29,7 +29,7 @@ def request(model_folder, **changes) -> LMRequest:
         "max_new_tokens": 12,
         "top_k": 0,
         "top_p": 1.0,
-        "soft_prompt": None,
+        "adapter": None,
         "deepspeed_config": {},
         "tuning": None,
         "prompts": prompts,
@@ -84,16 +84,16 @@ def test_tuning_leaves_a_prompt_its_curve_and_other_completions(tmp_path, model_
     record = json.loads((tmp_path / "b/rounds/000" / TUNING).read_text())
     assert record["outcome"] == "tuned"
     assert len(record["losses"]) == 8
-    assert soft_prompt.load(tmp_path / "b/rounds/000/soft_prompt").shape == (4, 32)
+    assert soft_prompt.load(tmp_path / "b/rounds/000/adapter").shape == (4, 32)
     assert tuned != plain
 
 
 def test_the_next_round_continues_from_this_ones_prompt(tmp_path, model_folder):
     answered(tmp_path, request(model_folder, tuning=tuning()))
-    first = soft_prompt.load(tmp_path / "rounds/000/soft_prompt")
-    follow = tuning(start_from="rounds/000/soft_prompt", learning_rate=1e-6)
+    first = soft_prompt.load(tmp_path / "rounds/000/adapter")
+    follow = tuning(start_from="rounds/000/adapter", learning_rate=1e-6)
     answered(tmp_path, request(model_folder, round=1, tuning=follow))
-    torch.testing.assert_close(soft_prompt.load(tmp_path / "rounds/001/soft_prompt"), first, rtol=0, atol=1e-4)
+    torch.testing.assert_close(soft_prompt.load(tmp_path / "rounds/001/adapter"), first, rtol=0, atol=1e-4)
 
 
 def test_a_prompt_that_was_tuned_is_not_tuned_again(tmp_path, model_folder, monkeypatch):
@@ -115,7 +115,7 @@ def test_a_tuning_that_fails_goes_on_untuned_and_says_so(tmp_path, model_folder,
     assert answered(tmp_path / "b", asked) == plain
     record = json.loads((tmp_path / "b/rounds/000" / TUNING).read_text())
     assert (record["outcome"], record["detail"]) == ("failed", "the loss is nan in epoch 0")
-    assert not (tmp_path / "b/rounds/000/soft_prompt").exists()
+    assert not (tmp_path / "b/rounds/000/adapter").exists()
     monkeypatch.setattr(tuning_module, "tune", lambda *_: pytest.fail("a restart must not try again"))
     (tmp_path / "b/rounds/000/completions.jsonl").unlink()
     assert answered(tmp_path / "b", asked) == plain
