@@ -7,7 +7,6 @@ value and the nearest right one. Paths in a config are relative to the config fi
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +16,9 @@ import yaml
 from pydantic import AfterValidator, Field, model_validator
 
 from evohpc.errors import ConfigError
+from evohpc.lm_config import LMConfig, TuningConfig
 from evohpc.records import Isolation
-from evohpc.sections import Section, read_mapping, validate
-
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(gt=0, strict=True)]
-CountOrZero = Annotated[int, Field(ge=0, strict=True)]
+from evohpc.sections import Count, CountOrZero, Fraction, Positive, Section, read_mapping, validate
 
 
 def _task_name(name: str) -> str:
@@ -91,62 +86,6 @@ class PromptConfig(Section):
     targets_from: Literal["prompt_parents", "all_parents"] = "prompt_parents"
     """Whose size and metric the targets are computed from. "The parent models" may be the k in the prompt (the
     natural reading, default) or all of P."""
-
-
-class LMConfig(Section):
-    """The language model and how completions are drawn. The paper used a 62B PaLM; it states no top-k, top-p,
-    stop rule or token limit."""
-
-    engine: Literal["deepspeed", "scripted"] = "deepspeed"
-    """`deepspeed` runs a Hugging Face causal LM; `scripted` mutates the parents' source by fixed rules, without
-    any model: for rehearsals and tests, not for science."""
-    path: Path | None = None
-    """Folder of a Hugging Face causal LM (config.json, *.safetensors, tokenizer). Nothing is downloaded at run
-    time; `evohpc fetch-lm` makes one."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Number format of the frozen weights."""
-    threads: CountOrZero = 0
-    """Torch threads of the LM job on a CPU; 0 leaves torch's own choice."""
-    batch_size: Count = 16
-    """Rows decoded together."""
-    max_new_tokens: Count = 512
-    """Longest completion; longer ones are cut and then usually refused."""
-    top_k: CountOrZero = 0
-    """Sample from the k likeliest tokens only; 0 (paper: not stated) switches it off."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Sample from the smallest set of tokens with this total probability; 1 switches it off."""
-    speculation: Annotated[int, Field(ge=0)] = 0
-    """At most so many tokens of a completion are guessed ahead, from its prompt, where the batch has empty places. Each
-    token is still drawn by its own noise: on a CPU completions are the same with and without, elsewhere up to the
-    rounding of another shape of batch. 0 (off): no gain was measured on one CPU thread; try 7 on a GPU."""
-    retry_unparsable: bool = False
-    """Draw a completion that is no Python once more, from the same prompt at the same temperature. The paper draws
-    each once. The second counts in its place as one child, with the tokens of both."""
-    deepspeed: Path | None = None
-    """DeepSpeed JSON for prompt-tuning; null uses ZeRO-0 with the optimizer of `tuning`."""
-
-
-class TuningConfig(Section):
-    """Soft prompt-tuning between rounds (Lester et al. 2021; paper, Table 2). The paper does not state optimizer,
-    schedule, initialisation or example format; evohpc uses Adam at a constant rate, initialises from sampled
-    vocabulary, continues from the last round's prompt, and puts the loss on the child's code only, under its own
-    measured metrics."""
-
-    virtual_tokens: Count = 16
-    """Length of the soft prompt."""
-    epochs: Count = 5
-    """Times that each round's examples are gone through."""
-    batch_size: Count = 16
-    """Examples of one optimizer step."""
-    learning_rate: Positive = 0.1
-    """Of every step; the soft prompt alone is trained."""
-    restart: bool = False
-    """Algorithm 1's theta_{t+1} <- Train(theta_t, ...) continues from the last prompt; true restarts each round."""
-    max_examples: Count | None = None
-    """At most this many examples a round, the fittest first; null (paper) takes all."""
-    fitness_weight: Annotated[float, Field(ge=0, lt=1)] = 0
-    """How much more the fitter examples count: each token of the fittest weighs 1 + this in the loss, of the least fit
-    1 - this, of those between by their rank. The paper weighs all alike (0)."""
 
 
 class ScreeningConfig(Section):
@@ -231,25 +170,6 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         _apply_override(document, override)
     return _resolve_paths(validate(Config, document, path), path.parent)
-
-
-def read_deepspeed_config(path: Path | None) -> dict[str, object]:
-    """Return the settings in the file that `lm.deepspeed` names; none if it is null.
-
-    Raises:
-        ConfigError: the file cannot be read, or is no JSON object.
-    """
-    if path is None:
-        return {}
-    try:
-        settings = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"lm.deepspeed: {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"lm.deepspeed: {path}: not valid JSON: {error}") from None
-    if not isinstance(settings, dict):
-        raise ConfigError(f"lm.deepspeed: {path}: holds {type(settings).__name__}; DeepSpeed's settings are an object")
-    return settings
 
 
 def _apply_override(document: dict[str, Any], override: str) -> None:

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from evohpc import lease, lm_job
-from evohpc.config import Config, load_config, read_deepspeed_config
+from evohpc.config import Config, load_config
 from evohpc.errors import ConfigError, RunFolderError, TaskError
+from evohpc.lm_config import read_deepspeed_config
 from evohpc.preparation import prepare
 from evohpc.rundir import RunDir, write_atomic
 from evohpc.site import Site

@@ -21,12 +21,12 @@ from threading import Event
 from typing import Literal
 
 from evohpc import envelopes, ingest, lm_job
-from evohpc.config import read_deepspeed_config
 from evohpc.dispatch import Dispatch, next_attempts
 from evohpc.errors import RunFolderError, StorageError, TaskError
 from evohpc.jobs.base import JobRunner
 from evohpc.lease import Lease
 from evohpc.ledger import Ledger
+from evohpc.lm_config import read_deepspeed_config
 from evohpc.proposal import Budget, request
 from evohpc.records import SEED_ROUND, Candidate, LMRequest, Status
 from evohpc.rundir import write_atomic

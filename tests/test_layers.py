@@ -19,6 +19,7 @@ LAYERS = (
     "errors",
     "records",
     "envelopes sections",
+    "lm_config",
     "config site",
     "rundir",
     "lm tasks",
