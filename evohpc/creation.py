@@ -27,6 +27,7 @@ from evohpc.config import Config, load_config
 from evohpc.errors import ConfigError, RunFolderError, TaskError
 from evohpc.lm_config import read_deepspeed_config
 from evohpc.preparation import prepare
+from evohpc.records import is_partitioning
 from evohpc.rundir import RunDir, write_atomic
 from evohpc.site import Site
 
@@ -142,7 +143,13 @@ def _copies(run: RunDir, config: Config) -> Iterator[tuple[Path, bytes | str]]:
             raise TaskError(f"task: {file}: no such file; write a built-in task's name, or path/to/file.py:ClassName")
         yield run.task_file, Path(file).read_bytes()
     if config.lm.deepspeed is not None:
-        yield run.deepspeed, json.dumps(read_deepspeed_config(config.lm.deepspeed), indent=1) + "\n"
+        settings = read_deepspeed_config(config.lm.deepspeed)
+        if config.tuning.method == "lora" and is_partitioning(settings):
+            raise ConfigError(
+                f"tuning.method is lora, and lm.deepspeed names {config.lm.deepspeed}, with ZeRO stage 3: a LoRA needs "
+                "the whole model on each rank; take stage 0 or 2, or tuning.method soft_prompt"
+            )
+        yield run.deepspeed, json.dumps(settings, indent=1) + "\n"
 
 
 def _seeds(folder: Path) -> dict[str, str]:

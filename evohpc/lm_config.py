@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evohpc.errors import ConfigError
 from evohpc.sections import Count, CountOrZero, Positive, Section
+
+_LARGEST_LORA_RATE = 0.01
 
 
 class LMConfig(Section):
@@ -46,11 +48,18 @@ class LMConfig(Section):
 
 
 class TuningConfig(Section):
-    """Soft prompt-tuning between rounds (Lester et al. 2021; paper, Table 2). The paper does not state optimizer,
+    """Prompt-tuning between rounds (Lester et al. 2021; paper, Table 2). The paper does not state optimizer,
     schedule, initialisation or example format; evohpc uses Adam at a constant rate, initialises from sampled
     vocabulary, continues from the last round's prompt, and puts the loss on the child's code only, under its own
     measured metrics."""
 
+    method: Literal["soft_prompt", "lora"] = "soft_prompt"
+    """What is tuned. `soft_prompt`, as in the paper: virtual tokens in front of every prompt. `lora` (Hu et al.
+    2021): an update of low rank to every linear layer but the last; not with ZeRO-3."""
+    lora_rank: Count = 8
+    """Rank of each update of a LoRA."""
+    lora_alpha: Positive = 16
+    """An update counts alpha / rank times."""
     virtual_tokens: Count = 16
     """Length of the soft prompt."""
     epochs: Count = 5
@@ -58,7 +67,7 @@ class TuningConfig(Section):
     batch_size: Count = 16
     """Examples of one optimizer step."""
     learning_rate: Positive = 0.1
-    """Of every step; the soft prompt alone is trained."""
+    """Of every step. A soft prompt's 0.1 is far too large for a LoRA, which wants about 0.0002."""
     restart: bool = False
     """Algorithm 1's theta_{t+1} <- Train(theta_t, ...) continues from the last prompt; true restarts each round."""
     max_examples: Count | None = None
@@ -66,6 +75,15 @@ class TuningConfig(Section):
     fitness_weight: Annotated[float, Field(ge=0, lt=1)] = 0
     """How much more the fitter examples count: each token of the fittest weighs 1 + this in the loss, of the least fit
     1 - this, of those between by their rank. The paper weighs all alike (0)."""
+
+    @model_validator(mode="after")
+    def _rate_suits_the_method(self) -> TuningConfig:
+        if self.method == "lora" and self.learning_rate > _LARGEST_LORA_RATE:
+            raise ValueError(
+                f"tuning.learning_rate is {self.learning_rate:g}, at which a LoRA destroys the model; at most "
+                f"{_LARGEST_LORA_RATE:g} is accepted with tuning.method lora, 0.0002 is usual"
+            )
+        return self
 
 
 def read_deepspeed_config(path: Path | None) -> dict[str, object]:

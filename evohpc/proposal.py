@@ -9,7 +9,7 @@ from evohpc import selection
 from evohpc.config import Config
 from evohpc.envelopes import SCHEMA
 from evohpc.prompts import Example, completion_target, few_shot_prompt
-from evohpc.records import LMRequest, Prompt, TaskInterface, Tuning, TuningExample
+from evohpc.records import LMRequest, LowRank, Prompt, TaskInterface, Tuning, TuningExample
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,7 @@ def _tuning(
         learning_rate=tuning.learning_rate,
         seed=selection.tuning_seed(config.search, round),
         start_from=None if tuning.restart else adapter,
+        lora=LowRank(tuning.lora_rank, tuning.lora_alpha) if tuning.method == "lora" else None,
     )
 
 

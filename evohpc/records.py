@@ -132,8 +132,16 @@ class TuningExample:
 
 
 @dataclass(frozen=True, slots=True)
+class LowRank:
+    """The shape of a LoRA."""
+
+    rank: int
+    alpha: float
+
+
+@dataclass(frozen=True, slots=True)
 class Tuning:
-    """What a round's LM job tunes its soft prompt on, before it generates (Algorithm 1, line 11)."""
+    """What a round's LM job tunes its adapter on, before it generates (Algorithm 1, line 11)."""
 
     examples: tuple[TuningExample, ...]
     virtual_tokens: int
@@ -142,7 +150,9 @@ class Tuning:
     learning_rate: float
     seed: int
     start_from: str | None
-    """Folder of the soft prompt to continue from, relative to the run folder; None starts afresh."""
+    """Folder of the adapter to continue from, relative to the run folder; None starts afresh."""
+    lora: LowRank | None = None
+    """Tune this, and no virtual tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +184,12 @@ class LMRequest:
     """Whether a completion that is no Python is drawn once more."""
     speculation: int = 0
     """At most so many tokens of a completion are guessed ahead."""
+
+
+def is_partitioning(deepspeed_config: dict[str, object]) -> bool:
+    """Say whether a DeepSpeed configuration divides the weights among the ranks (ZeRO-3)."""
+    zero = deepspeed_config.get("zero_optimization")
+    return isinstance(zero, dict) and zero.get("stage") == 3
 
 
 @dataclass(frozen=True, slots=True)

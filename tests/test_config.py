@@ -117,6 +117,10 @@ def test_a_wrong_override_is_named(tmp_path, override, message):
         ("seeds: s\nsearch: {memory_mb: 3}", "unknown key search.memory_mb; did you mean evaluation.memory_mb?"),
         ("seeds: s\nsearch: {zzz: 3}", "unknown key search.zzz; known keys: variant, rounds, prompts_per_round"),
         ("seeds: s\nsearch: 3", "search is a section, a mapping of keys to values; it is 3"),
+        (
+            f"{SMALL}tuning: {{method: lora}}",
+            "tuning.learning_rate is 0.1, at which a LoRA destroys the model; at most 0.01 is accepted",
+        ),
         ("seeds: s\nsearch: {variant: best}", "search.variant: input should be 'evoprompting', 'no_tuning'"),
         ("seeds: s\nsearch: {rounds: -1}", "search.rounds: input should be greater than or equal to 0; it is -1"),
         ("seeds: s\nsearch: {rounds: 2.5}", "search.rounds: input should be a valid integer; it is 2.5"),

@@ -246,10 +246,16 @@ def test_of_two_creations_at_once_one_is_refused(run, configure, monkeypatch):
         (["lm.engine=deepspeed", "lm.path=lm"], LMError, "/home/lm is missing; lm.path must name the folder"),
         (["lm.deepspeed=none.json"], ConfigError, "lm.deepspeed: .*/home/none.json: No such file or directory"),
         (["lm.deepspeed=mine.py"], ConfigError, "lm.deepspeed: .*/home/mine.py: not valid JSON"),
+        (
+            ["lm.deepspeed=zero3.json", "tuning.method=lora", "tuning.learning_rate=0.001"],
+            ConfigError,
+            "tuning.method is lora, and lm.deepspeed names .*/home/zero3.json, with ZeRO stage 3",
+        ),
     ],
 )
 def test_what_is_missing_is_named_and_nothing_made(run, configure, tmp_path, overrides, kind, message):
     (tmp_path / "home" / "empty").mkdir()
+    (tmp_path / "home" / "zero3.json").write_text('{"zero_optimization": {"stage": 3}}')
     write_atomic(tmp_path / "home" / "latin" / "a.py", b"# \xe4\n")
     with pytest.raises(kind, match=message):
         create(run, configure(*overrides))

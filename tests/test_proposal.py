@@ -7,7 +7,7 @@ from evohpc.config import Config, LMConfig, SearchConfig, TuningConfig
 from evohpc.envelopes import decode, encode
 from evohpc.prompts import Example, completion_target, few_shot_prompt
 from evohpc.proposal import Budget, request
-from evohpc.records import LMRequest, TaskInterface
+from evohpc.records import LMRequest, LowRank, TaskInterface
 
 TASK = TaskInterface("t", "Model", "class Model(nn.Module):", "import torch.nn as nn\n", ("torch",), "acc")
 
@@ -69,7 +69,7 @@ def test_the_lms_settings_are_passed_on():
 def test_the_tuning_continues_from_the_last_soft_prompt():
     tuning = ask(config(TuningConfig(virtual_tokens=4, epochs=3, batch_size=2, learning_rate=0.3))).tuning
     assert (tuning.virtual_tokens, tuning.epochs, tuning.batch_size, tuning.learning_rate) == (4, 3, 2, 0.3)
-    assert tuning.start_from == "rounds/001/adapter"
+    assert (tuning.start_from, tuning.lora) == ("rounds/001/adapter", None)
     assert [(e.candidate_id, e.prompt, e.completion) for e in tuning.examples] == [
         (e.candidate_id, *completion_target(e, TASK, config().prompt)) for e in TAUGHT
     ]
@@ -105,6 +105,11 @@ def test_the_fitter_weigh_more_if_that_is_asked_for():
 def test_some_variants_tune_nothing(variant):
     assert ask(config(variant=variant)).tuning is None
     assert ask(config(variant="random_parents")).tuning is not None
+
+
+def test_a_lora_is_asked_for_in_its_shape():
+    lora = TuningConfig(method="lora", lora_rank=4, lora_alpha=8, learning_rate=1e-3)
+    assert ask(config(lora)).tuning.lora == LowRank(4, 8)
 
 
 def test_a_round_without_examples_goes_on_with_the_last_soft_prompt():

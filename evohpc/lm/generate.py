@@ -1,7 +1,7 @@
 """The LM job of one round: `python -m evohpc.lm.generate RUN/rounds/NNN/request.json`.
 
-Tunes the soft prompt if the request asks for it, then draws what is missing of the completions. May be killed and
-started again at any moment: the tuned soft prompt and all finished completions are kept, and the rest comes out as if
+Tunes the adapter if the request asks for it, then draws what is missing of the completions. May be killed and
+started again at any moment: the tuned adapter and all finished completions are kept, and the rest comes out as if
 nothing had happened. Under torchrun all ranks tune together and each draws its own share of the completions.
 """
 
@@ -27,6 +27,7 @@ from evohpc.rundir import RoundDir, write_atomic
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from evohpc.lm.adapters import Adapter
     from evohpc.lm.model import LanguageModel
 
 TUNING = "tuning.json"
@@ -59,7 +60,7 @@ def answer(path: Path, model_path: str | None = None) -> None:
         model_path: folder of the model, if not the one that the request names.
 
     Raises:
-        LMError: the request, the model folder or a soft prompt cannot be used.
+        LMError: the request, the model folder or an adapter cannot be used.
         StorageError: the file system refused.
     """
     try:
@@ -78,29 +79,31 @@ def answer(path: Path, model_path: str | None = None) -> None:
 
 def _prepared(request: LMRequest, round: RoundDir) -> tuple[LanguageModel, Tensor | None]:
     """Return the model, made ready to generate, and the soft prompt to do that with."""
-    from evohpc.lm import model, partition
+    from evohpc.lm import lora, model, partition
 
     model.configure_torch(request.threads)
     with telling(f"loading {request.model_path}"):
         lm = model.load(Path(request.model_path), request.dtype, request.deepspeed_config)
-    soft_prompt = _soft_prompt(lm, request, round)
+    adapter = _adapter(lm, request, round)
+    if isinstance(adapter, lora.Update):
+        lora.merge(lm, adapter)
     if lm.is_partitioned:
         partition.attach(lm.model, request.deepspeed_config)
     else:
         model.pack(lm.model)
-    return lm, soft_prompt
+    return lm, None if isinstance(adapter, lora.Update) else adapter
 
 
-def _soft_prompt(lm: LanguageModel, request: LMRequest, round: RoundDir) -> Tensor | None:
-    """Return the soft prompt to generate with, tuning it first if that is asked for and was not done."""
-    from evohpc.lm import ranks, soft_prompt
+def _adapter(lm: LanguageModel, request: LMRequest, round: RoundDir) -> Adapter | None:
+    """Return the adapter to generate with, tuning it first if that is asked for and was not done."""
+    from evohpc.lm import adapters, ranks
 
     run = round.path.parent.parent
     start = request.adapter if request.tuning is None else request.tuning.start_from
-    before = None if start is None else soft_prompt.load(run / start)
+    before = None if start is None else adapters.load(run / start)
     is_tuned, was_tried = ranks.agree(lambda: (round.adapter.is_dir(), (round.path / TUNING).is_file()))
     if request.tuning is not None and is_tuned:
-        return soft_prompt.load(round.adapter)
+        return adapters.load(round.adapter)
     if request.tuning is None or was_tried:  # one that failed would fail again
         return before
     tuned = _tune(lm, request.tuning, before, request, round)
@@ -108,10 +111,10 @@ def _soft_prompt(lm: LanguageModel, request: LMRequest, round: RoundDir) -> Tens
 
 
 def _tune(
-    lm: LanguageModel, tuning: Tuning, before: Tensor | None, request: LMRequest, round: RoundDir
-) -> Tensor | None:
-    """Return the tuned soft prompt, None if that failed; write it and how it went."""
-    from evohpc.lm import ranks, soft_prompt
+    lm: LanguageModel, tuning: Tuning, before: Adapter | None, request: LMRequest, round: RoundDir
+) -> Adapter | None:
+    """Return the tuned adapter, None if that failed; write it and how it went."""
+    from evohpc.lm import adapters, ranks
     from evohpc.lm.tuning import Step, TuningFailed, tune
 
     started = time.monotonic()
@@ -127,10 +130,10 @@ def _tune(
         tuned = tune(lm, tuning, before, request.deepspeed_config, tell)
     except TuningFailed as failure:
         detail = str(failure)
-        say(f"tuning failed, going on with the last soft prompt: {failure}")
+        say(f"tuning failed, going on with the last adapter: {failure}")
     if ranks.RANK == 0:
         if tuned is not None:
-            soft_prompt.save(tuned, round.adapter, request.model_path)
+            adapters.save(tuned, round.adapter, request.model_path)
         record = {
             "outcome": "failed" if tuned is None else "tuned",
             "detail": detail,

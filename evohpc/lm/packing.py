@@ -82,7 +82,7 @@ def pack(examples: Sequence[Encoded], virtual: int, device: torch.device) -> Pac
     """Lay examples side by side.
 
     Args:
-        virtual: number of virtual tokens in front, at least one.
+        virtual: number of virtual tokens in front.
     """
     common = _common(*(example.ids[: example.prompt] for example in examples))
     segments = (virtual + common, *(len(example.ids) - common for example in examples))

@@ -15,20 +15,15 @@ import torch
 from torch import Tensor
 
 from evohpc.lm import ranks
+from evohpc.records import is_partitioning
 
 _FLAGS = {torch.bfloat16: "bf16", torch.float16: "fp16"}
-
-
-def is_asked_for(deepspeed_config: dict[str, object]) -> bool:
-    """Say whether a DeepSpeed configuration partitions the weights."""
-    zero = deepspeed_config.get("zero_optimization")
-    return isinstance(zero, dict) and zero.get("stage") == 3
 
 
 @contextmanager
 def loading(deepspeed_config: dict[str, object], dtype: torch.dtype) -> Iterator[None]:
     """Have transformers keep only this rank's part of the weights that it loads meanwhile, if that is asked for."""
-    if not is_asked_for(deepspeed_config):
+    if not is_partitioning(deepspeed_config):
         yield
         return
     ranks.initialize_deepspeed()

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.random import Generator, Philox
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from evohpc.errors import LMError
-from evohpc.lm import partition
+from evohpc.lm import partition, peft_folder
 from evohpc.lm.model import LanguageModel
 from evohpc.records import Tuning
-from evohpc.rundir import storage_error
 
-WEIGHTS = "adapter_model.safetensors"
 _KEY = "prompt_embeddings"
 
 
@@ -29,13 +23,12 @@ def load(folder: Path) -> Tensor:
     Shape: [virtual tokens, hidden size], float32.
 
     Raises:
-        LMError: it is missing or damaged.
+        LMError: it is missing, damaged, or no soft prompt.
     """
-    try:
-        tensor: Tensor = load_file(folder / WEIGHTS)[_KEY]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise LMError(f"{folder} holds no soft prompt: {error}") from None
-    return tensor.float()
+    _, weights = peft_folder.read(folder)
+    if _KEY not in weights:
+        raise LMError(f"{folder} holds no soft prompt: its weights are {', '.join(weights)}")
+    return weights[_KEY]
 
 
 def save(tokens: Tensor, folder: Path, model: str) -> None:
@@ -57,14 +50,7 @@ def save(tokens: Tensor, folder: Path, model: str) -> None:
         token_dim=tokens.shape[1],
         inference_mode=True,
     )
-    aside = folder.with_name(f".tmp-{folder.name}")
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        config.save_pretrained(aside)
-        save_file({_KEY: tokens.float().cpu().contiguous()}, aside / WEIGHTS)
-        os.replace(aside, folder)
-    except OSError as error:
-        raise storage_error(folder, error) from error
+    peft_folder.write(folder, config, {_KEY: tokens})
 
 
 class SoftPrompt(nn.Module):
@@ -79,6 +65,14 @@ class SoftPrompt(nn.Module):
 
     def forward(self) -> Tensor:
         return self.tokens[None]
+
+    def tuned(self) -> Tensor:
+        """Return a copy of the virtual tokens, on all ranks.
+
+        Shape: [virtual tokens, hidden size].
+        """
+        with partition.whole(self.tokens):
+            return self.tokens.detach().clone()
 
 
 def initial(lm: LanguageModel, tuning: Tuning, start: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Prompt-tuning through a DeepSpeed engine: loss on the children's code only, gradients for the virtual tokens only.
+"""Tuning through a DeepSpeed engine: loss on the children's code only, gradients for the adapter only.
 
 Each round starts with a fresh Adam, as Algorithm 1's Train(theta_t, ...) has no other state.
 """
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from evohpc.errors import LMError
-from evohpc.lm import partition, ranks, soft_prompt
+from evohpc.lm import adapters, ranks, soft_prompt
+from evohpc.lm.adapters import Adapter
 from evohpc.lm.loss import cross_entropy
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.packing import Encoded, Pack, encode, pack, share_out
@@ -32,7 +33,7 @@ class TuningFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One update of the soft prompt."""
+    """One update of the adapter."""
 
     epoch: int
     loss: float
@@ -42,34 +43,33 @@ class Step:
 def tune(
     lm: LanguageModel,
     tuning: Tuning,
-    start: Tensor | None,
+    start: Adapter | None,
     deepspeed_config: dict[str, object],
     on_step: Callable[[Step], None] = lambda step: None,
-) -> Tensor:
-    """Train the virtual tokens on the completions of the examples; return them on all ranks.
+) -> Adapter:
+    """Train an adapter on the completions of the examples; return it on all ranks.
 
     Args:
-        start: what to continue from, [virtual tokens, hidden size]; None starts from sampled vocabulary.
+        start: what to continue from; None starts a soft prompt from sampled vocabulary, and a LoRA from nothing.
 
     Raises:
         TuningFailed: the loss is not finite, or memory ran out.
-        LMError: `start` has another number of virtual tokens; or memory ran out on one of several ranks.
+        LMError: `start` is of another kind or shape; or memory ran out on one of several ranks.
     """
-    virtual = soft_prompt.SoftPrompt(soft_prompt.initial(lm, tuning, start))
-    engine = _engine(_Trainee(lm, virtual), tuning, deepspeed_config)
-    try:
-        with _memory_watched():
-            for step in _train(engine, [encode(lm, example) for example in tuning.examples], tuning):
-                on_step(step)
-                if not math.isfinite(step.loss):
-                    raise TuningFailed(f"the loss is {step.loss} in epoch {step.epoch}")
-        with partition.whole(virtual.tokens):
-            tokens = virtual.tokens.detach().clone()
-    finally:
-        engine.destroy()  # also takes ZeRO-3's hooks off the model
-    if not torch.isfinite(tokens).all():
-        raise TuningFailed("the soft prompt is not finite")
-    return tokens
+    with adapters.in_training(lm, tuning, start) as adapter:
+        engine = _engine(_Trainee(lm, adapter), tuning, deepspeed_config)
+        try:
+            with _memory_watched():
+                for step in _train(engine, [encode(lm, example) for example in tuning.examples], tuning):
+                    on_step(step)
+                    if not math.isfinite(step.loss):
+                        raise TuningFailed(f"the loss is {step.loss} in epoch {step.epoch}")
+            tuned = adapter.tuned()
+        finally:
+            engine.destroy()  # also takes ZeRO-3's hooks off the model
+    if not adapters.is_finite(tuned):
+        raise TuningFailed("the adapter is not finite")
+    return tuned
 
 
 @contextmanager
@@ -98,21 +98,21 @@ def _batches(examples: Sequence[Encoded], tuning: Tuning, epoch: int) -> Iterato
 
 
 class _Trainee(nn.Module):
-    """What DeepSpeed sees: the virtual tokens, and a forward pass through all of the model.
+    """What DeepSpeed sees: the adapter, and a forward pass through all of the model.
 
     The model itself is part of it under ZeRO-3 only, so that nothing else casts or broadcasts the frozen weights.
     """
 
-    def __init__(self, lm: LanguageModel, virtual: soft_prompt.SoftPrompt) -> None:
+    def __init__(self, lm: LanguageModel, adapter: adapters.InTraining) -> None:
         super().__init__()
-        self.virtual = virtual
+        self.adapter = adapter
         self.partitioned = lm.model if lm.is_partitioned else None
         self._frozen = (lm,)
 
     def forward(self, examples: Sequence[Encoded]) -> Tensor:
         """Return the weighted sum of the cross-entropies of the completion tokens."""
         (lm,) = self._frozen
-        virtual: Tensor = self.virtual()
+        virtual: Tensor = self.adapter()
         batch = pack(examples, virtual.shape[1], lm.device)
         logits = self._logits(batch, torch.cat([virtual.to(lm.model.dtype), lm.embed(batch.ids)], 1))
         return cross_entropy(logits, batch.targets, batch.weights)

@@ -10,7 +10,7 @@ from evohpc.errors import LMError
 from evohpc.lm import generate, journal, soft_prompt
 from evohpc.lm import tuning as tuning_module
 from evohpc.lm.generate import TUNING, answer
-from evohpc.records import LMRequest, Prompt, Sample
+from evohpc.records import LMRequest, LowRank, Prompt, Sample
 from evohpc.rundir import RoundDir, RunDir
 
 
@@ -86,6 +86,23 @@ def test_tuning_leaves_a_prompt_its_curve_and_other_completions(tmp_path, model_
     assert len(record["losses"]) == 8
     assert soft_prompt.load(tmp_path / "b/rounds/000/adapter").shape == (4, 32)
     assert tuned != plain
+
+
+def test_a_lora_is_tuned_gone_on_from_and_generated_with(tmp_path, model_folder, monkeypatch):
+    changes = {"lora": LowRank(4, 8.0), "learning_rate": 1e-2, "epochs": 6}
+    plain = answered(tmp_path / "a", request(model_folder))
+    run = tmp_path / "b"
+    tuned = answered(run, request(model_folder, tuning=tuning(**changes)))
+    assert tuned != plain
+    follow = tuning(**changes, start_from="rounds/000/adapter")
+    answered(run, request(model_folder, round=1, tuning=follow))
+    first, second = (json.loads((run / "rounds" / r / TUNING).read_text())["losses"] for r in ("000", "001"))
+    assert sum(second[:2]) < sum(first[:2])
+    untuned = replace(request(model_folder, round=2), adapter="rounds/000/adapter")
+    assert answered(run, untuned) == tuned
+    (run / "rounds/000/completions.jsonl").unlink()
+    monkeypatch.setattr(tuning_module, "tune", lambda *_: pytest.fail("tuned again"))
+    assert answered(run, request(model_folder, tuning=tuning(**changes))) == tuned
 
 
 def test_the_next_round_continues_from_this_ones_prompt(tmp_path, model_folder):

@@ -16,7 +16,7 @@ from test_generate import request, write
 from test_tuning import tuning
 
 from evohpc.lm.generate import TUNING
-from evohpc.records import LMRequest, Prompt, Sample
+from evohpc.records import LMRequest, LowRank, Prompt, Sample
 from evohpc.rundir import RoundDir
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -75,6 +75,14 @@ def test_two_ranks_tune_and_generate_as_one_does_at_every_zero_stage(tmp_path, m
     found = answered(tmp_path, asked, ranks)
     assert losses(tmp_path) == pytest.approx(losses(alone), abs=1e-5)
     assert found == (alone / "rounds/000/completions.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("stage", [0, 2])
+def test_two_ranks_tune_a_lora_as_one_does(tmp_path, model_folder, stage):
+    asked = request(model_folder, tuning=tuning(lora=LowRank(4, 8.0), learning_rate=1e-3))
+    expected = answered(tmp_path / "a", asked, 1)
+    assert answered(tmp_path / "b", replace(asked, deepspeed_config=zero(stage)), 2) == expected
+    assert losses(tmp_path / "b") == pytest.approx(losses(tmp_path / "a"), abs=1e-5)
 
 
 def test_ranks_share_one_prompt_and_none_waits_for_ever_without_work(tmp_path, model_folder):

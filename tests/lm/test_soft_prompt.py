@@ -23,5 +23,5 @@ def test_a_saved_prompt_replaces_an_unfinished_one(tmp_path):
 
 
 def test_a_folder_without_a_prompt_is_named(tmp_path):
-    with pytest.raises(LMError, match="holds no soft prompt"):
+    with pytest.raises(LMError, match="holds no adapter"):
         soft_prompt.load(tmp_path)

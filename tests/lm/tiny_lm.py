@@ -18,18 +18,18 @@ def write_tiny_lm(folder: Path, family: type[PretrainedConfig] = Qwen2Config, **
     tokenizer.decoder = decoders.ByteLevel()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END).save_pretrained(folder)
     torch.manual_seed(0)
-    config = family(
-        vocab_size=len(alphabet) + 1,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        eos_token_id=len(alphabet),
-        tie_word_embeddings=True,
-        **more,
-    )
+    sizes = {
+        "vocab_size": len(alphabet) + 1,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "eos_token_id": len(alphabet),
+        "tie_word_embeddings": True,
+    }
+    config = family(**{**sizes, **more})
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():  # freshly initialised weights answer every prompt alike
         for weight in model.parameters():

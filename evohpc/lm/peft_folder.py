@@ -1,0 +1,53 @@
+"""An adapter on disk: a folder in the format of peft."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from evohpc.errors import LMError
+from evohpc.rundir import storage_error
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+WEIGHTS = "adapter_model.safetensors"
+_SETTINGS = "adapter_config.json"
+
+
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return an adapter's settings, as peft names them (`peft_type` is always there), and its weights, in float32.
+
+    Raises:
+        LMError: it is missing or damaged.
+    """
+    try:
+        settings = json.loads((folder / _SETTINGS).read_bytes())
+        weights = {name: weight.float() for name, weight in load_file(folder / WEIGHTS).items()}
+        settings["peft_type"]
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise LMError(f"{folder} holds no adapter: {error}") from None
+    return settings, weights
+
+
+def write(folder: Path, config: PeftConfig, weights: dict[str, Tensor]) -> None:
+    """Write an adapter folder that peft can load, whole or not at all.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    aside = folder.with_name(f".tmp-{folder.name}")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        config.save_pretrained(aside)
+        save_file({name: weight.float().cpu().contiguous() for name, weight in weights.items()}, aside / WEIGHTS)
+        os.replace(aside, folder)
+    except OSError as error:
+        raise storage_error(folder, error) from error
