@@ -147,10 +147,19 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _lm_has_a_folder(self) -> Config:
-        if self.lm.engine == "deepspeed" and self.lm.path is None:
+        if self.lm.needs_a_model and self.lm.path is None:
             raise ValueError(
                 "lm.path is missing: the folder of a Hugging Face causal LM; "
                 "`evohpc fetch-lm models/qwen2.5-coder-0.5b` makes one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _engine_can_use_what_is_tuned(self) -> Config:
+        if self.lm.engine == "vllm" and self.tuning.method != "soft_prompt":
+            raise ValueError(
+                f"tuning.method is {self.tuning.method}, with which lm.engine vllm does not generate: "
+                "take soft_prompt, or lm.engine deepspeed"
             )
         return self
 

@@ -51,7 +51,7 @@ def create(run: RunDir, config: Config, site: Site | None = None) -> None:
         RunFolderError: the folder holds something else, or another process makes it just now.
         ConfigError, TaskError, LMError: what the config names is missing or unusable; the folder can be used again.
     """
-    if config.lm.engine == "deepspeed" and config.lm.path is not None:
+    if config.lm.needs_a_model and config.lm.path is not None:
         lm_job.check_model_folder(config.lm.path)
     copies = dict(_copies(run, config))
     _claim(run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,14 +13,31 @@ from evohpc.sections import Count, CountOrZero, Positive, Section
 
 _LARGEST_LORA_RATE = 0.01
 
+SET_BY_EVOHPC = {
+    "async_scheduling": "",
+    "disable_log_stats": "",
+    "dtype": "lm.dtype",
+    "enable_prompt_embeds": "",
+    "generation_config": "",
+    "max_model_len": "",
+    "max_num_seqs": "lm.batch_size",
+    "model": "lm.path",
+    "seed": "search.seed",
+    "skip_tokenizer_init": "",
+    "speculative_config": "",
+    "tensor_parallel_size": "lm.processes of the site profile",
+}
+"""Arguments of vLLM's engine that `lm.vllm` must leave alone, and what to set instead."""
+
 
 class LMConfig(Section):
     """The language model and how completions are drawn. The paper used a 62B PaLM; it states no top-k, top-p,
     stop rule or token limit."""
 
-    engine: Literal["deepspeed", "scripted"] = "deepspeed"
-    """`deepspeed` runs a Hugging Face causal LM; `scripted` mutates the parents' source by fixed rules, without
-    any model: for rehearsals and tests, not for science."""
+    engine: Literal["deepspeed", "vllm", "scripted"] = "deepspeed"
+    """`deepspeed` runs a Hugging Face causal LM; `vllm` tunes as that does and then draws with vLLM (docs/cluster.md);
+    `scripted` mutates the parents' source by fixed rules, without any model: for rehearsals and tests, not for
+    science."""
     path: Path | None = None
     """Folder of a Hugging Face causal LM (config.json, *.safetensors, tokenizer). Nothing is downloaded at run
     time; `evohpc fetch-lm` makes one."""
@@ -45,6 +62,24 @@ class LMConfig(Section):
     each once. The second counts in its place as one child, with the tokens of both."""
     deepspeed: Path | None = None
     """DeepSpeed JSON for prompt-tuning; null uses ZeRO-0 with the optimizer of `tuning`."""
+    vllm: dict[str, Any] = {}
+    """Further arguments of vLLM's engine, e.g. {gpu_memory_utilization: 0.8}."""
+
+    @property
+    def needs_a_model(self) -> bool:
+        """Say whether an LM job runs, with a model."""
+        return self.engine != "scripted"
+
+    @model_validator(mode="after")
+    def _engine_knows_its_options(self) -> LMConfig:
+        if self.vllm and self.engine != "vllm":
+            raise ValueError(f"lm.vllm is for lm.engine vllm; that is {self.engine}")
+        if self.speculation and self.engine == "vllm":
+            raise ValueError(f"lm.speculation is {self.speculation}, which lm.engine vllm does not do: take 0")
+        for name in sorted(self.vllm.keys() & SET_BY_EVOHPC.keys()):
+            advice = f"; set {SET_BY_EVOHPC[name]} instead" if SET_BY_EVOHPC[name] else ""
+            raise ValueError(f"lm.vllm has {name}, which evohpc sets itself{advice}")
+        return self
 
 
 class TuningConfig(Section):

@@ -71,6 +71,8 @@ def request(
         prompts=_prompts(config, task, round, parents),
         retry_unparsable=lm.retry_unparsable,
         speculation=lm.speculation,
+        engine=lm.engine,
+        vllm=lm.vllm,
     )
 
 

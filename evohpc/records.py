@@ -184,6 +184,10 @@ class LMRequest:
     """Whether a completion that is no Python is drawn once more."""
     speculation: int = 0
     """At most so many tokens of a completion are guessed ahead."""
+    engine: str = "deepspeed"
+    """What draws the completions: 'deepspeed', 'vllm' or 'scripted'."""
+    vllm: dict[str, object] = field(default_factory=dict)
+    """Further arguments of vLLM's engine."""
 
 
 def is_partitioning(deepspeed_config: dict[str, object]) -> bool:

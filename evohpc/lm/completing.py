@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
 
-from torch import Tensor
-
-from evohpc.lm import journal, partition, ranks
-from evohpc.lm.decoding import Decoder, Settings
+from evohpc.lm import journal, ranks
 from evohpc.lm.journal import Place
 from evohpc.lm.log import say
-from evohpc.lm.model import LanguageModel
 from evohpc.records import Completion, LMRequest, Prompt
 from evohpc.rundir import RoundDir
 
 _TELL_EVERY_S = 5.0
+
+
+class Engine(Protocol):
+    """A model, and how completions are drawn from it."""
+
+    def draw(self, prompts: Sequence[Prompt], on_step: Callable[[int], None]) -> Iterator[list[Completion]]:
+        """Yield completions as they end, until each sample of each prompt has one.
+
+        Args:
+            on_step: called with the number of tokens drawn, after each step.
+
+        Raises:
+            LMError: a prompt is longer than the model allows.
+        """
+
+    def finish(self) -> None:
+        """Do what the other ranks need of this one until they have drawn theirs."""
 
 
 def missing(request: LMRequest, round: RoundDir) -> list[Place]:
@@ -35,9 +49,7 @@ def missing(request: LMRequest, round: RoundDir) -> list[Place]:
     return [place for place in journal.places(request) if place not in finished]
 
 
-def complete(
-    lm: LanguageModel, soft_prompt: Tensor | None, request: LMRequest, round: RoundDir, places: Sequence[Place]
-) -> None:
+def complete(engine: Engine, request: LMRequest, round: RoundDir, places: Sequence[Place]) -> None:
     """Draw what is missing, the same on all ranks, and put `completions.jsonl` in order.
 
     Raises:
@@ -45,17 +57,14 @@ def complete(
         StorageError: the file system refused.
     """
     mine = ranks.share(places)
-    settings = Settings(**{field.name: getattr(request, field.name) for field in fields(Settings)})
     speed = _Speed(len(mine))
     drawn: list[Completion] = []
     kept = round.completions if ranks.RANK == 0 else journal.part(round.completions, ranks.RANK)
-    lockstep = partition.Lockstep(lm.model) if lm.is_partitioned else None
-    for completions in Decoder(lm, soft_prompt, settings, lockstep).draw(_prompts(request, mine), speed.count):
+    for completions in engine.draw(_prompts(request, mine), speed.count):
         journal.append(kept, completions)
         drawn += completions
         speed.finish(len(completions))
-    if lockstep is not None:
-        lockstep.finish()
+    engine.finish()
     _close(request, round, ranks.gather(drawn))
     ranks.wait_for_all()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -18,12 +18,13 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from evohpc.errors import LMError
+from evohpc.lm import partition
 from evohpc.lm.drafts import History
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.sampling import distribution, draw, uniforms
 from evohpc.lm.slots import Slots
-from evohpc.lm.stopping import Transcript, heal, parses
-from evohpc.records import Completion, Prompt, Sample
+from evohpc.lm.stopping import Transcript, heal, parses, repeating
+from evohpc.records import Completion, LMRequest, Prompt, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,11 @@ class Settings:
     top_p: float = 1.0
     retry_unparsable: bool = False
     speculation: int = 0
+
+    @classmethod
+    def of(cls, request: LMRequest) -> Settings:
+        """Return what a request asks for."""
+        return cls(**{field.name: getattr(request, field.name) for field in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,11 @@ class Decoder:
                 yield ended
             elif not self._rows and not self._again:
                 return
+
+    def finish(self) -> None:
+        """See `completing.Engine.finish`."""
+        if isinstance(self._forward, partition.Lockstep):
+            self._forward.finish()
 
     def prefill(self, prompt: Prompt) -> _Prefix:
         """Compute a prompt once for all of its samples.
@@ -231,8 +242,7 @@ class Decoder:
     def _mend(self, logits: Tensor, healed: str) -> Tensor:
         if not healed:
             return logits
-        texts = self._lm.tokenizer.batch_decode([[token] for token in self._lm.vocabulary])
-        allowed = [token for token, text in enumerate(texts) if text.startswith(healed)]
+        allowed = repeating(self._lm.tokenizer, self._lm.vocabulary, healed)
         mended = torch.full_like(logits, -torch.inf)
         mended[:, allowed] = logits[:, allowed]
         return mended

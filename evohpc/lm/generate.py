@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -25,9 +26,8 @@ from evohpc.records import LMRequest, Tuning
 from evohpc.rundir import RoundDir, write_atomic
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from evohpc.lm.adapters import Adapter
+    from evohpc.lm.completing import Engine
     from evohpc.lm.model import LanguageModel
 
 TUNING = "tuning.json"
@@ -42,11 +42,18 @@ def main() -> int:
     parser.add_argument("request", type=Path)
     parser.add_argument("--model", help="the model folder, where it is not at the path that the request names")
     parser.add_argument("--parent", type=int, help="end when this process, the caller, does")
+    parser.add_argument("--only-tune", action="store_true", help="leave the completions to another process")
     options = parser.parse_args()
     if options.parent is not None:
-        _end_with(options.parent)
+        end_with(options.parent)
+    work = tune if options.only_tune else answer
+    return told(lambda: work(options.request, options.model))
+
+
+def told(work: Callable[[], None]) -> int:
+    """Do an LM job's work; return the exit code, having told what went wrong in the last line."""
     try:
-        answer(options.request, options.model)
+        work()
     except EvohpcError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
@@ -63,27 +70,66 @@ def answer(path: Path, model_path: str | None = None) -> None:
         LMError: the request, the model folder or an adapter cannot be used.
         StorageError: the file system refused.
     """
+    request, round = read(path, model_path), RoundDir(path.parent)
+    if request.engine == "vllm":
+        from evohpc.lm import vllm_job
+
+        vllm_job.answer(path, request)
+        return
+    from evohpc.lm import completing, ranks
+
+    with ranks.joined():
+        places = ranks.agree(lambda: completing.missing(request, round))
+        if places:
+            completing.complete(_engine(request, round), request, round, places)
+
+
+def tune(path: Path, model_path: str | None = None) -> None:
+    """Tune what a request asks to be tuned, unless that was tried already; draw nothing.
+
+    Args, Raises:
+        As `answer`.
+    """
+    from evohpc.lm import ranks
+
+    request, round = read(path, model_path), RoundDir(path.parent)
+    with ranks.joined():
+        was_tried = ranks.agree(lambda: round.adapter.is_dir() or (round.path / TUNING).is_file())
+        if request.tuning is not None and not was_tried:
+            _adapter(_loaded(request), request, round)
+
+
+def read(path: Path, model_path: str | None = None) -> LMRequest:
+    """Return a request, with the path of the model's folder here.
+
+    Raises:
+        LMError: it cannot be read.
+    """
     try:
         request = decode(path.read_bytes(), LMRequest)
     except (OSError, EnvelopeError) as error:
         raise LMError(f"{path}: {error}") from None
-    request = replace(request, model_path=model_path or request.model_path)
-    from evohpc.lm import completing, ranks
-
-    round = RoundDir(path.parent)
-    with ranks.joined():
-        places = ranks.agree(lambda: completing.missing(request, round))
-        if places:
-            completing.complete(*_prepared(request, round), request, round, places)
+    return replace(request, model_path=model_path or request.model_path)
 
 
-def _prepared(request: LMRequest, round: RoundDir) -> tuple[LanguageModel, Tensor | None]:
-    """Return the model, made ready to generate, and the soft prompt to do that with."""
+def adapter_to_use(request: LMRequest, round: RoundDir) -> Path | None:
+    """Return the folder of the adapter to generate with, if there is one, when all that is asked for was tuned."""
+    is_tuned = request.tuning is not None and round.adapter.is_dir()
+    return round.adapter if is_tuned else _last_adapter(request, round)
+
+
+def _last_adapter(request: LMRequest, round: RoundDir) -> Path | None:
+    """Return the folder of the adapter of earlier rounds."""
+    start = request.adapter if request.tuning is None else request.tuning.start_from
+    return None if start is None else round.path.parent.parent / start
+
+
+def _engine(request: LMRequest, round: RoundDir) -> Engine:
+    """Return the model, with what was tuned for it, made ready to generate."""
     from evohpc.lm import lora, model, partition
+    from evohpc.lm.decoding import Decoder, Settings
 
-    model.configure_torch(request.threads)
-    with telling(f"loading {request.model_path}"):
-        lm = model.load(Path(request.model_path), request.dtype, request.deepspeed_config)
+    lm = _loaded(request)
     adapter = _adapter(lm, request, round)
     if isinstance(adapter, lora.Update):
         lora.merge(lm, adapter)
@@ -91,16 +137,24 @@ def _prepared(request: LMRequest, round: RoundDir) -> tuple[LanguageModel, Tenso
         partition.attach(lm.model, request.deepspeed_config)
     else:
         model.pack(lm.model)
-    return lm, None if isinstance(adapter, lora.Update) else adapter
+    soft_prompt = None if isinstance(adapter, lora.Update) else adapter
+    return Decoder(lm, soft_prompt, Settings.of(request), partition.Lockstep(lm.model) if lm.is_partitioned else None)
+
+
+def _loaded(request: LMRequest) -> LanguageModel:
+    from evohpc.lm import model
+
+    model.configure_torch(request.threads)
+    with telling(f"loading {request.model_path}"):
+        return model.load(Path(request.model_path), request.dtype, request.deepspeed_config)
 
 
 def _adapter(lm: LanguageModel, request: LMRequest, round: RoundDir) -> Adapter | None:
     """Return the adapter to generate with, tuning it first if that is asked for and was not done."""
     from evohpc.lm import adapters, ranks
 
-    run = round.path.parent.parent
-    start = request.adapter if request.tuning is None else request.tuning.start_from
-    before = None if start is None else adapters.load(run / start)
+    last = _last_adapter(request, round)
+    before = None if last is None else adapters.load(last)
     is_tuned, was_tried = ranks.agree(lambda: (round.adapter.is_dir(), (round.path / TUNING).is_file()))
     if request.tuning is not None and is_tuned:
         return adapters.load(round.adapter)
@@ -145,7 +199,7 @@ def _tune(
     return tuned
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Have the kernel kill this process when its parent, the driver, ends in whatever way (prctl(2))."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before we asked

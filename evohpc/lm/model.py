@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from evohpc.errors import LMError
 from evohpc.lm import attention, partition
+from evohpc.lm.stopping import stop_ids
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def load(folder: Path, dtype: str, deepspeed_config: dict[str, object] | None = 
     if not getattr(tokenizer, "is_fast", False):
         raise LMError(f"{folder} has no fast tokenizer (tokenizer.json); save it with transformers' AutoTokenizer")
     model.requires_grad_(False).eval()
-    lm = LanguageModel(model, tokenizer, _stop_ids(model, tokenizer))
+    lm = LanguageModel(model, tokenizer, stop_ids(model.generation_config, tokenizer))
     if torch.cuda.is_available() and not lm.is_partitioned:
         model.to("cuda")
     return lm
@@ -166,12 +167,6 @@ def _can_pack(dtype: torch.dtype) -> bool:
     if dtype == torch.float16:
         return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
     return dtype == torch.float32
-
-
-def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    declared = [getattr(model.generation_config, "eos_token_id", None), tokenizer.eos_token_id]
-    ids = {number for entry in declared for number in (entry if isinstance(entry, list) else [entry])}
-    return frozenset((ids | set(tokenizer.all_special_ids)) - {None})
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from tokenizers.decoders import DecodeStream
@@ -56,6 +57,24 @@ def heal(tokenizer: Any, prompt: str) -> tuple[list[int], str]:
     shown = tokenizer.decode(ids[:agreed], skip_special_tokens=True)
     left = prompt[len(shown) :]
     return (ids[:agreed], left) if prompt.startswith(shown) and left else (ids, "")
+
+
+def repeating(tokenizer: Any, vocabulary: Iterable[int], healed: str) -> list[int]:
+    """Return the tokens of a vocabulary that begin with the end of a prompt that is left for the model to write."""
+    ids = list(vocabulary)
+    texts = tokenizer.batch_decode([[token] for token in ids])
+    return [token for token, text in zip(ids, texts, strict=True) if text.startswith(healed)]
+
+
+def stop_ids(defaults: Any, tokenizer: Any) -> frozenset[int]:
+    """Return the tokens that end a completion: end-of-sequence and all other special tokens.
+
+    Args:
+        defaults: the `GenerationConfig` of the model, if it has one.
+    """
+    declared = [getattr(defaults, "eos_token_id", None), tokenizer.eos_token_id]
+    ids = {number for entry in declared for number in (entry if isinstance(entry, list) else [entry])}
+    return frozenset((ids | set(tokenizer.all_special_ids)) - {None})
 
 
 def parses(prompt: str, completion: str) -> bool:

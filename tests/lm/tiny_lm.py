@@ -1,5 +1,6 @@
 """Writes the model folder that the tests of evohpc.lm load."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,12 +10,21 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedToken
 END = "<|end|>"
 
 
-def write_tiny_lm(folder: Path, family: type[PretrainedConfig] = Qwen2Config, **more: object) -> None:
-    """Write config, weights and tokenizer: one token per byte, and one that ends a text."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+MERGES = [("Ġ", "Ġ"), ("ĠĠ", "ĠĠ"), ("Ċ", "ĠĠĠĠ")]
+"""Give a newline and the indentation after it a token of their own, as real tokenizers do."""
+
+
+def write_tiny_lm(
+    folder: Path,
+    family: type[PretrainedConfig] = Qwen2Config,
+    merges: Sequence[tuple[str, str]] = (),
+    **more: object,
+) -> None:
+    """Write config, weights and tokenizer: one token per byte and per merge, and one that ends a text."""
+    alphabet = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges)]
     vocabulary = {symbol: number for number, symbol in enumerate(alphabet)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=list(merges)))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not merges)
     tokenizer.decoder = decoders.ByteLevel()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END).save_pretrained(folder)
     torch.manual_seed(0)
