@@ -1,10 +1,11 @@
-"""New tokens per CPU second of one thread, prefill included: `python benchmarks/generation.py [--llama PYTHON GGUF]`.
+"""New tokens per second, prefill included: `python benchmarks/generation.py [--wall] [--llama PYTHON GGUF]`.
 
-CPU seconds of one thread hardly depend on what else a machine does. Every way draws the same number of tokens for each
-sample, at temperature 0.8 from the whole vocabulary, as ends differ between them. In each turn evohpc and llama.cpp
-draw the 16 samples of each of two prompts, 32 rows together, and transformers' `generate(num_return_sequences=16)`
-those of one prompt; medians of the turns. The roofline is what the machine could do if it did nothing but read the
-weights once a step, or nothing but multiply by them.
+Every way draws the same number of tokens for each sample, at temperature 0.8 from the whole vocabulary, as ends differ
+between them. In each turn all ways draw 16 samples of each of the same prompts: transformers'
+`generate(num_return_sequences=16)` those of one prompt after another, evohpc and llama.cpp 32 rows together; medians of
+the turns. The roofline is what the machine could do if it did nothing but read the weights once a step, or nothing but
+multiply by them. Seconds are CPU seconds of one thread, which hardly depend on what else a machine does; with `--wall`,
+for a quiet machine, they are those on the clock, of `--threads`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from evohpc.lm.model import LanguageModel, PackedLinear
 from evohpc.records import Prompt
 
 TEMPERATURE = 0.8
+ROWS = 32
+clock = time.process_time
 
 
 class EndlessDecoder(Decoder):
@@ -41,17 +44,17 @@ def same_temperature(asked: list[Prompt]) -> list[Prompt]:
     return [replace(p, samples=tuple(replace(s, temperature=TEMPERATURE) for s in p.samples)) for p in asked]
 
 
-def evohpc_seconds(lm: LanguageModel, asked: list[Prompt], rows: int, tokens: int) -> float:
+def evohpc_seconds(lm: LanguageModel, asked: list[Prompt], tokens: int) -> float:
     """Draw with evohpc."""
-    started = time.process_time()
-    drawn = sum(c.tokens for cs in EndlessDecoder(lm, None, Settings(rows, tokens)).draw(asked) for c in cs)
+    started = clock()
+    drawn = sum(c.tokens for cs in EndlessDecoder(lm, None, Settings(ROWS, tokens)).draw(asked) for c in cs)
     assert drawn == tokens * sum(len(prompt.samples) for prompt in asked)
-    return time.process_time() - started
+    return clock() - started
 
 
 def transformers_seconds(lm: LanguageModel, asked: list[Prompt], tokens: int) -> float:
     """Draw with `generate(num_return_sequences=n)`."""
-    started = time.process_time()
+    started = clock()
     for prompt in asked:
         ids = lm.tokenizer(prompt.text, return_tensors="pt").input_ids
         torch.manual_seed(0)
@@ -68,7 +71,7 @@ def transformers_seconds(lm: LanguageModel, asked: list[Prompt], tokens: int) ->
             pad_token_id=lm.tokenizer.eos_token_id,
         )
         assert answer.shape[1] == ids.shape[1] + tokens
-    return time.process_time() - started
+    return clock() - started
 
 
 def llama_seconds(lm: LanguageModel, asked: list[Prompt], tokens: int, python: str, gguf: str, unified: bool) -> float:
@@ -76,22 +79,24 @@ def llama_seconds(lm: LanguageModel, asked: list[Prompt], tokens: int, python: s
     job = {
         "prompts": [lm.tokenizer(prompt.text).input_ids for prompt in asked],
         "samples": len(asked[0].samples),
+        "together": ROWS // len(asked[0].samples),
         "tokens": tokens,
         "threads": torch.get_num_threads(),
         "unified": unified,
     }
     command = [python, Path(__file__).with_name("llama_batch.py"), gguf]
     answer = subprocess.run(command, input=json.dumps(job), text=True, check=True, capture_output=True)
-    return float(answer.stdout.split()[-1])  # CPU seconds of that process
+    on_clock, of_cpu = answer.stdout.split()[-2:]
+    return float(of_cpu if clock is time.process_time else on_clock)
 
 
 def rate(way, *, repeats: int = 5) -> float:
     """Return how often a second something can be done."""
     way()
-    started = time.process_time()
+    started = clock()
     for _ in range(repeats):
         way()
-    return repeats / (time.process_time() - started)
+    return repeats / (clock() - started)
 
 
 def roofline(lm: LanguageModel, rows: int) -> tuple[float, float]:
@@ -112,47 +117,51 @@ def step_seconds(lm: LanguageModel, asked: list[Prompt], rows: int, tokens: int 
     times: list[float] = []
     samples = tuple(asked[0].samples[0] for _ in range(rows))
     prompt = Prompt(0, asked[0].text, (), samples)
-    for _ in EndlessDecoder(lm, None, Settings(rows, tokens)).draw(
-        [prompt], lambda _: times.append(time.process_time())
-    ):
+    for _ in EndlessDecoder(lm, None, Settings(rows, tokens)).draw([prompt], lambda _: times.append(clock())):
         pass
     return (times[-1] - times[1]) / (len(times) - 2)
 
 
 def round_seconds(lm: LanguageModel, asked: list[Prompt], guesses: int) -> float:
     """Return what completions take that end where they do in a search."""
-    started = time.process_time()
-    list(Decoder(lm, None, Settings(32, 400, speculation=guesses)).draw(asked))
-    return time.process_time() - started
+    started = clock()
+    list(Decoder(lm, None, Settings(ROWS, 400, speculation=guesses)).draw(asked))
+    return clock() - started
 
 
 def main() -> None:
     """Measure and print."""
+    global clock
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--wall", action="store_true")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--prompts", type=int, default=2, help="in a turn")
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--llama", nargs=2, metavar=("PYTHON", "GGUF"))
     options = parser.parse_args()
-    model.configure_torch(1)
+    clock = time.perf_counter if options.wall else time.process_time
+    model.configure_torch(options.threads)
     lm, plain = (model.load(options.model, "bfloat16") for _ in range(2))
     plain.model.set_attn_implementation("sdpa")
-    reading, multiplying = roofline(lm, 2 * options.samples)
+    reading, multiplying = roofline(lm, ROWS)
     model.pack(lm.model)
-    asked = same_temperature(prompts(2 * options.turns, options.samples))
+    count = options.prompts
+    asked = same_temperature(prompts(count * options.turns, options.samples))
     speeds: dict[str, list[float]] = {}
     for turn in range(options.turns):
-        pair = asked[2 * turn : 2 * turn + 2]
+        drawn = asked[count * turn : count * (turn + 1)]
         taken = {
-            "transformers generate": 2 * transformers_seconds(plain, pair[:1], options.tokens),
-            "evohpc": evohpc_seconds(lm, pair, 2 * options.samples, options.tokens),
+            "evohpc": evohpc_seconds(lm, drawn, options.tokens),
+            "transformers generate": transformers_seconds(plain, drawn, options.tokens),
         }
         for name, unified in (("llama.cpp, one cache", True), ("llama.cpp, a cache a row", False)):
             if options.llama:
-                taken[name] = llama_seconds(lm, pair, options.tokens, *options.llama, unified)
+                taken[name] = llama_seconds(lm, drawn, options.tokens, *options.llama, unified)
         for name, seconds in taken.items():
-            speeds.setdefault(name, []).append(2 * options.samples * options.tokens / seconds)
+            speeds.setdefault(name, []).append(count * options.samples * options.tokens / seconds)
         print(f"turn {turn}: " + ", ".join(f"{name} {values[-1]:.1f}" for name, values in speeds.items()), flush=True)
     table = {name: statistics.median(values) for name, values in speeds.items()}
     table |= {"roofline, reading": reading, "roofline, multiplying": multiplying}

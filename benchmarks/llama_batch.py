@@ -1,8 +1,9 @@
 """Draws samples of prompts with llama.cpp, for `generation.py`: `python llama_batch.py GGUF < prompts.json`.
 
 Runs where llama-cpp-python is installed, not evohpc. Reads {"prompts": [[token ids]], "samples": n, "tokens": n,
-"threads": n, "unified": whether rows share one cache} and prints the CPU seconds, prefill included. Each prompt is
-computed once and given to its samples; those of all prompts are decoded together, each for the same number of tokens.
+"threads": n, "together": prompts decoded together, "unified": whether rows share one cache} and prints the seconds on
+the clock and of the CPU, prefill included. Each prompt is computed once and given to its samples; all samples have the
+same number of tokens.
 """
 
 import json
@@ -15,7 +16,7 @@ import llama_cpp as llama
 def main() -> None:
     """Measure and print."""
     asked = json.load(sys.stdin)
-    rows = len(asked["prompts"]) * asked["samples"]
+    rows = asked["together"] * asked["samples"]
     llama.llama_backend_init()
     model = llama.llama_model_load_from_file(sys.argv[1].encode(), llama.llama_model_default_params())
     parameters = llama.llama_context_default_params()
@@ -26,9 +27,11 @@ def main() -> None:
     parameters.kv_unified = asked["unified"]
     context = llama.llama_init_from_model(model, parameters)
     batch = llama.llama_batch_init(512, 0, 1)
-    started = time.process_time()
-    draw(context, batch, asked["prompts"], asked["samples"], asked["tokens"])
-    print(time.process_time() - started)
+    started = time.perf_counter(), time.process_time()
+    for first in range(0, len(asked["prompts"]), asked["together"]):
+        llama.llama_memory_clear(llama.llama_get_memory(context), True)
+        draw(context, batch, asked["prompts"][first : first + asked["together"]], asked["samples"], asked["tokens"])
+    print(time.perf_counter() - started[0], time.process_time() - started[1])
 
 
 def draw(context, batch, prompts: list[list[int]], samples: int, tokens: int) -> None:

@@ -1,0 +1,146 @@
+"""Whether tuning helps: `python benchmarks/soft_prompt.py UNTUNED TUNED`, the run folders of two searches.
+
+Both have the same config and seed, but for `search.variant`: no_tuning in the first, evoprompting in the second. So
+their rounds 0 are the same, and so are the prompts and the seeds of their rounds 1. Two things are compared there:
+
+- the share of valid and novel children (trained, so neither refused, nor seen before, nor failed), with Wilson's 95 %
+  interval for each, and for the difference one from resampling the prompts, as children of one prompt are alike;
+- the loss of held-out children: those of the untuned search's round 1, which no tuning has seen and no tuned prompt has
+  drawn, in the form that tuning shows them in; without a soft prompt, with the one that tuning started from, and with
+  the tuned one. The interval of a difference is from resampling the children.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from evohpc import envelopes
+from evohpc.lm import adapters, lora, model, soft_prompt
+from evohpc.lm.model import LanguageModel
+from evohpc.lm.packing import encode
+from evohpc.lm_job import load_request
+from evohpc.prompts import Example, completion_target
+from evohpc.reading import Reading
+from evohpc.records import Status, TaskInterface, TuningExample
+from evohpc.rundir import RunDir
+
+ROUND = 1
+RESAMPLES = 10_000
+
+
+def wilson(successes: int, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson 1927)."""
+    z, share = 1.96, successes / count
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    return middle - half, middle + half
+
+
+def resampled(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of a mean, by resampling."""
+    drawn = random.Random(0)
+    means = sorted(statistics.fmean(drawn.choices(values, k=len(values))) for _ in range(RESAMPLES))
+    return means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES)]
+
+
+def outcomes(run: Path) -> dict[tuple[int, int], Status]:
+    """Return what became of each completion of the round, by prompt and sample."""
+    with Reading(run) as reading:
+        found = [entry.candidate for entry in reading.store.entries(ROUND)]
+        return {(candidate.prompt, candidate.sample): candidate.status for candidate in found}
+
+
+def compare_shares(untuned: Path, tuned: Path) -> None:
+    """Print the shares and their difference."""
+    each = {"untuned": outcomes(untuned), "tuned": outcomes(tuned)}
+    assert each["untuned"].keys() == each["tuned"].keys()
+    for name, found in each.items():
+        valid = sum(status is Status.TRAINED for status in found.values())
+        low, high = wilson(valid, len(found))
+        rest = {status: list(found.values()).count(status) for status in sorted(set(found.values()))}
+        print(
+            f"{name:8} valid and novel {valid}/{len(found)} = {valid / len(found):.3f} [{low:.3f}, {high:.3f}]   {rest}"
+        )
+    prompts = sorted({prompt for prompt, _ in each["tuned"]})
+
+    def share(name: str, prompt: int) -> float:
+        statuses = [status for place, status in each[name].items() if place[0] == prompt]
+        return statuses.count(Status.TRAINED) / len(statuses)
+
+    tell("difference of the shares", [share("tuned", prompt) - share("untuned", prompt) for prompt in prompts])
+
+
+def tell(what: str, values: Sequence[float]) -> None:
+    """Print a mean with its interval."""
+    low, high = resampled(values)
+    print(f"{what}: {statistics.fmean(values):+.4f} [{low:+.4f}, {high:+.4f}], n = {len(values)}", flush=True)
+
+
+def held_out(run: Path) -> list[TuningExample]:
+    """Return the trained children of the round, as tuning would show them."""
+    task = envelopes.decode(RunDir(run).task_interface.read_bytes(), TaskInterface)
+    with Reading(run) as reading:
+        shown = reading.config.prompt
+        examples = []
+        for entry in reading.store.entries(ROUND, Status.TRAINED):
+            child, result = entry.candidate, entry.result
+            example = Example(child.id, child.source, result.num_params, result.metrics[task.metric])
+            examples.append(TuningExample(child.id, *completion_target(example, task, shown)))
+        return examples
+
+
+@torch.inference_mode()
+def loss(lm: LanguageModel, example: TuningExample, virtual: Tensor) -> float:
+    """Return the mean cross-entropy of a child's tokens."""
+    encoded = encode(lm, example)
+    inputs = torch.cat([virtual.to(lm.model.dtype), lm.embed(torch.tensor(encoded.ids))])[None]
+    logits = lm.model(inputs_embeds=inputs, use_cache=False).logits[0, len(virtual) + encoded.prompt - 1 : -1]
+    return torch.nn.functional.cross_entropy(logits.float(), torch.tensor(encoded.ids[encoded.prompt :])).item()
+
+
+def losses(tuned: Path, examples: list[TuningExample]) -> dict[str, list[float]]:
+    """Return each child's loss without an adapter, with what tuning started from, and with what it left."""
+    round = RunDir(tuned).round(ROUND)
+    request = load_request(round.request)
+    assert request.tuning is not None
+    model.configure_torch(request.threads)
+    lm = model.load(Path(request.model_path), request.dtype)
+    adapter = adapters.load(round.adapter)
+    nothing = lm.embed(torch.empty(0, dtype=torch.long))
+
+    def under(virtual: Tensor) -> list[float]:
+        return [loss(lm, example, virtual) for example in examples]
+
+    found = {"no adapter": under(nothing)}
+    if isinstance(adapter, lora.Update):
+        lora.merge(lm, adapter)
+        return found | {"tuned": under(nothing)}
+    found["untuned soft prompt"] = under(soft_prompt.initial(lm, request.tuning, None))
+    return found | {"tuned": under(adapter)}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("untuned", type=Path)
+    parser.add_argument("tuned", type=Path)
+    options = parser.parse_args()
+    compare_shares(options.untuned, options.tuned)
+    found = losses(options.tuned, held_out(options.untuned))
+    for name, each in found.items():
+        low, high = resampled(each)
+        print(f"loss, {name}: {statistics.fmean(each):.4f} [{low:.4f}, {high:.4f}], n = {len(each)}")
+        if name != "tuned":
+            tell(f"loss, tuned minus {name}", [a - b for a, b in zip(found["tuned"], each, strict=True)])
+
+
+if __name__ == "__main__":
+    main()
