@@ -92,7 +92,9 @@ class VLLM:
             self._engine = LLMEngine.from_engine_args(EngineArgs(**own, **request.vllm))
         except Exception as error:  # whatever it is, it is about this model on this machine
             raise LMError(f"vLLM cannot run {request.model_path} here: {_first_line(error)}") from error
-        self._settings = {"top_k": request.top_k, "top_p": request.top_p, "stop_token_ids": sorted(stop_ids)}
+        # It refuses those that the model has no embedding for, and so never draws.
+        drawable = [token for token in sorted(stop_ids) if token < self._engine.model_config.get_vocab_size()]
+        self._settings = {"top_k": request.top_k, "top_p": request.top_p, "stop_token_ids": drawable}
 
     def embed(self, ids: list[int]) -> Tensor:
         """See `Backend.embed`."""
@@ -114,7 +116,8 @@ class VLLM:
             output_kind=RequestOutputKind.DELTA,
         )
         kind = "prompt_embeds" if isinstance(ask.shown, Tensor) else "prompt_token_ids"
-        self._engine.add_request(ask.name, {kind: ask.shown}, settings)
+        (prompt,) = self._engine.renderer.render_cmpl([{kind: ask.shown}])
+        self._engine.add_request(ask.name, prompt, settings)
 
     def step(self) -> list[Drawn]:
         """See `Backend.step`."""
