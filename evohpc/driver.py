@@ -132,8 +132,12 @@ class Driver:
 
     def open_round(self, round: int) -> None:
         """Propose, generate and screen: after this the candidates of the round are in the store."""
-        if self.ledger.store.counts(round):
-            return  # all of them: they are entered in one transaction
+        if not self.ledger.store.counts(round):  # all of them: they are entered in one transaction
+            self._admit(round)
+        if round == self.budget.rounds - 1:
+            self.lm.release()
+
+    def _admit(self, round: int) -> None:
         if round == SEED_ROUND:
             self.ledger.admit_seeds()
             return

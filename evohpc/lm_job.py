@@ -46,6 +46,9 @@ class LMJob(Protocol):
     def cancel(self) -> None:
         """End the job with all its processes; what it finished is kept."""
 
+    def release(self) -> None:
+        """Give back what waits for further requests: there will be none."""
+
     def close(self) -> None:
         """Release this process's own resources. A local job ends with it; a scheduler's job goes on."""
 
@@ -105,6 +108,9 @@ class LocalLMJob:
                 process.wait(_END_WITHIN_S)
                 break
 
+    def release(self) -> None:
+        """See `LMJob.release`. Nothing waits: each request has a process of its own."""
+
     def close(self) -> None:
         """See `LMJob.close`."""
         self.cancel()
@@ -133,8 +139,7 @@ def progress(request: Path) -> tuple[int, int]:
 
 def is_complete(request: Path) -> bool:
     """Say whether all completions that `rounds/NNN/request.json` asks for are there."""
-    asked = load_request(request)
-    return len(journal.read(RoundDir(request.parent).completions, asked)) == len(journal.places(asked))
+    return journal.is_complete(RoundDir(request.parent).completions, load_request(request))
 
 
 def load_request(path: Path) -> LMRequest:
@@ -155,9 +160,14 @@ def last_error(log: str) -> str:
     return next((line.removeprefix(_ERROR) for line in reversed(lines) if line.startswith(_ERROR)), "")
 
 
-def failure(request: Path, reason: str) -> LMError:
-    """Return the error for an LM job that ended without completing its request."""
-    return LMError(f"the LM job of {request.parent} failed: {reason}; its log is {RoundDir(request.parent).lm_log}")
+def failure(request: Path, reason: str, log: Path | None = None) -> LMError:
+    """Return the error for an LM job that ended without completing its request.
+
+    Args:
+        log: where it tells more, if not in the round's log.
+    """
+    where = log or RoundDir(request.parent).lm_log
+    return LMError(f"the LM job of {request.parent} failed: {reason}; its log is {where}")
 
 
 def check_model_folder(path: Path) -> None:

@@ -12,6 +12,7 @@ RUN/
                          frozen copies: the run does not depend on files outside it, but for the LM
   data/                  task.json, train.safetensors, inputs.safetensors; given to candidates
   labels/                labels.safetensors; never given to a candidate
+  slurm/<name>/<k>/      the LM jobs of the whole run, where the site has them wait for requests: script, job id, log
   rounds/seeds/, rounds/000/, ...
     request.json         what the LM job is asked
     adapter/             the soft prompt tuned in this round, or the LoRA (a peft folder)
@@ -180,10 +181,19 @@ class RunDir:
     def labels(self) -> Path:
         return self.path / "labels" / "labels.safetensors"
 
+    @property
+    def slurm(self) -> Path:
+        """What LM jobs of the whole run need and print; see slurm_lm_job.py."""
+        return self.path / "slurm"
+
+    @property
+    def rounds(self) -> Path:
+        return self.path / "rounds"
+
     def round(self, number: int) -> RoundDir:
         """Folder of a round; `SEED_ROUND` is the seeds' own."""
         name = "seeds" if number == SEED_ROUND else f"{number:03d}"
-        return RoundDir(self.path / "rounds" / name)
+        return RoundDir(self.rounds / name)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

@@ -33,7 +33,7 @@ class ScriptedLMJob:
         """See `LMJob.start`."""
         asked = decode(request.read_bytes(), LMRequest)
         path = RoundDir(request.parent).completions
-        if len(journal.read(path, asked)) < len(journal.places(asked)):
+        if not journal.is_complete(path, asked):
             journal.write(path, self._answer(asked))
 
     def poll(self) -> bool:
@@ -42,6 +42,9 @@ class ScriptedLMJob:
 
     def cancel(self) -> None:
         """See `LMJob.cancel`."""
+
+    def release(self) -> None:
+        """See `LMJob.release`."""
 
     def close(self) -> None:
         """See `LMJob.close`."""

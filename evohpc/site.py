@@ -63,7 +63,7 @@ class EvaluationJobs(JobSection):
 
 
 class LMJobs(JobSection):
-    """The jobs that run the language model, one a round."""
+    """The jobs that run the language model: one a round, or one for the whole search."""
 
     cpus: PositiveInt = 4
     memory_mb: PositiveInt = 16_384
@@ -78,6 +78,11 @@ class LMJobs(JobSection):
     """Let Slurm start a job again that a preemption or a node failure ended. false: evohpc submits a new one."""
     retries: Annotated[int, Field(ge=0)] = 3
     """New jobs in a row that bring the completions no further before the search stops with an error."""
+    hold: bool = False
+    """One job answers one round after the other, and keeps its node while candidates are evaluated, so that a busy
+    queue is waited for once. Then ask for as many `minutes` as the partition allows."""
+    idle_minutes: Annotated[float, Field(gt=0)] = 30.0
+    """With `hold`: a job that had no request for so long gives its node back; the next round's gets a new job."""
 
 
 class DriverJob(JobSection):

@@ -1,9 +1,12 @@
-"""The LM job as a Slurm job of its own, one for each round; it goes on when the driver stops.
+"""The LM job as Slurm jobs of its own, which go on when the driver stops: one for each round, or, where the site
+profile says `hold`, one for the whole run, which answers one round after the other (lm/serve.py).
 
-RUN/rounds/NNN/slurm/<run id>-NNN-lm/<k>/lm.sbatch   what sbatch gets; written before it is called
-RUN/rounds/NNN/slurm/<run id>-NNN-lm/<k>/job_id      its answer
-RUN/rounds/NNN/slurm/<run id>-NNN-lm/<k>/claim       link to the id of the job that runs
-RUN/rounds/NNN/slurm/<run id>-NNN-lm/<k>/end         why it is over, though the completions are not complete
+RUN/rounds/NNN/slurm/<run id>-NNN-lm/<k>/   job <k> of a round
+RUN/slurm/<run id>-lm/<k>/                  job <k> of the run
+    lm.sbatch   what sbatch gets; written before it is called
+    job_id      its answer
+    claim       link to the id of the job that runs
+    end         why no job is to work here any more, be there completions missing or not
 
 A job that ends early, whoever is to blame, is followed by the next k, which draws only what is missing: completions
 depend on their seeds alone. Two jobs that draw the same, because a node that was cut off came back, write the same.
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from evohpc import lm_job
@@ -23,12 +26,14 @@ from evohpc.jobs.arrays import Array
 from evohpc.jobs.base import TaskReport, TaskState
 from evohpc.jobs.client import SlurmClient
 from evohpc.jobs.lm_script import LMWork
+from evohpc.lm.serve import END
 from evohpc.rundir import RoundDir, write_atomic
 from evohpc.site import Site
 
 log = logging.getLogger(__name__)
 
-_END = "end"
+_CANCELLED = "cancelled"
+"""In the `end` of a job that a person has ended. No other follows at once: the driver may be about to be ended, too."""
 
 
 class SlurmLMJob:
@@ -45,7 +50,7 @@ class SlurmLMJob:
 
         Args:
             site: a profile with a section `lm`.
-            program: what the jobs run instead of the language model.
+            program: what answers a request, its last argument, instead of the language model.
 
         Raises:
             EvaluationError: Slurm cannot work in a folder of that name.
@@ -58,6 +63,7 @@ class SlurmLMJob:
         self._job: Array | None = None
         self._over_since: float | None = None
         self._reached = (0, False)
+        self._is_adopted = False
         self._fruitless = 0
         self._told = TaskReport(TaskState.WAITING)
 
@@ -91,7 +97,8 @@ class SlurmLMJob:
         self._client.ask([self._job])
         self._hand_over(self._request, self._job)
         self._tell(self._job)
-        if self._job.is_over and self._has_waited_for_files():
+        has_left = _read(self._job.folder / END) not in ("", _CANCELLED)
+        if has_left or (self._job.is_over and self._has_waited_for_files()):
             self._follow_up(self._request, self._job)
         return False
 
@@ -102,21 +109,37 @@ class SlurmLMJob:
             EvaluationError: Slurm does not answer.
         """
         self._job = None
-        folders = list(self._run.glob("rounds/*/slurm/*-lm"))
+        folders = [*self._run.glob("rounds/*/slurm/*-lm"), *self._run.glob("slurm/*-lm")]
         for folder in (job for parent in folders for job in parent.iterdir()):
-            _conclude(folder, "cancelled")
+            _conclude(folder, _CANCELLED)
         if folders:
             client.end_jobs([folder.name for folder in folders])
+
+    def release(self) -> None:
+        """See `LMJob.release`."""
+        waiting = [folder for folder in self._run.glob("slurm/*-lm/*") if not (folder / END).exists()]
+        for folder in waiting:
+            _conclude(folder, "the search needs it no more")
+        try:
+            if waiting:
+                client.end_jobs([folder.parent.name for folder in waiting])
+        except EvaluationError as error:
+            log.warning("%s; the LM job will see for itself that the search needs it no more", error)
 
     def close(self) -> None:
         """Nothing is held here; the job goes on."""
 
+    def _work(self, request: Path, number: int) -> LMWork:
+        asked = lm_job.load_request(request)
+        return lm_script.work_of(request, asked.run_id, number, Path(asked.model_path), hold=self._jobs.hold)
+
     def _begin(self, request: Path) -> None:
         """Take up the last job that was not seen to be over, or the first that there never was."""
         number = 0
-        while ((work := _work(request, number)).folder / _END).exists():
+        while ((work := self._work(request, number)).folder / END).exists():
             number += 1
         self._job = Array(work.name, work.folder, 0, 1, lm_script.SCRIPT)
+        self._is_adopted = self._job.was_handed_over
         self._over_since, self._reached = None, _reached(request)
         self._client.adopt(self._job)
         self._hand_over(request, self._job)
@@ -126,8 +149,10 @@ class SlurmLMJob:
         if job.job_id or job.doubtful_since is not None or job.is_over or not self._client.may_submit:
             return
         job.refresh()
+        if job.is_over:  # another process has cancelled it
+            return
         try:
-            script = lm_script.write(_work(request, int(job.folder.name)), self._site, self._program)
+            script = lm_script.write(self._work(request, int(job.folder.name)), self._site, self._program)
             self._client.submit(job, script, will_have_room=False)
         except EvaluationError as error:
             self._job = None
@@ -152,21 +177,23 @@ class SlurmLMJob:
         Raises:
             LMError: it has, or they have.
         """
-        reason = job.reports[0].reason
+        reason = _read(job.folder / END) or job.reports[0].reason
         _conclude(job.folder, reason)
         self._job = None
-        if said := lm_job.last_error(_log_of(request, job)):
-            raise lm_job.failure(request, said)
-        self._fruitless = 0 if _reached(request) > self._reached else self._fruitless + 1
+        own = self._work(request, int(job.folder.name)).log
+        printed = _printed((RoundDir(request.parent).lm_log, own), job.job_id)
+        for path, text in printed.items():
+            if said := lm_job.last_error(text):
+                raise lm_job.failure(request, said, path)
+        if _reached(request) > self._reached:
+            self._fruitless = 0
+        elif not self._is_adopted:  # that one may have been over before it could have seen the request
+            self._fruitless += 1
         if self._fruitless > self._jobs.retries:
-            raise lm_job.failure(request, f"{self._fruitless} in a row brought nothing further; of the last, {reason}")
+            why = f"{self._fruitless} in a row brought nothing further; of the last, {reason}"
+            raise lm_job.failure(request, why, next(iter(printed), own))
         log.warning("LM job %s ended early: %s; the next one goes on", job.name, reason)
         self._begin(request)
-
-
-def _work(request: Path, number: int) -> LMWork:
-    asked = lm_job.load_request(request)
-    return lm_script.work_of(request, asked.run_id, number, Path(asked.model_path))
 
 
 def _reached(request: Path) -> tuple[int, bool]:
@@ -177,14 +204,18 @@ def _reached(request: Path) -> tuple[int, bool]:
 def _conclude(folder: Path, reason: str) -> None:
     """Note that a job is over, and have it end at once if it should start after all."""
     arrays.claim_for_nobody(folder)
-    write_atomic(folder / _END, reason)
+    write_atomic(folder / END, reason)
 
 
-def _log_of(request: Path, job: Array) -> str:
-    """Return what a job printed since it last started, '' if it never did; the jobs of a round share their log."""
+def _printed(logs: Iterable[Path], job_id: str) -> dict[Path, str]:
+    """Return what a job printed since it last started into each of the logs that it shares with others."""
+    parts = {path: _read(path).rpartition(f"job {job_id} starts on ") for path in logs}
+    return {path: said for path, (_, start, said) in parts.items() if start}
+
+
+def _read(path: Path) -> str:
+    """Return the content of a file, '' if there is none."""
     try:
-        text = RoundDir(request.parent).lm_log.read_text(errors="replace")
+        return path.read_text(errors="replace")
     except OSError:
         return ""
-    _, start, said = text.rpartition(f"job {job.job_id} starts on ")
-    return said if start else ""

@@ -70,6 +70,12 @@ class TestOnARealSlurm:
         finding = find(doctor.examine_slurm(with_model(tmp_path), site), "LM jobs")
         assert (finding.verdict, finding.advice) == (Verdict.FAULT, "lower lm.minutes; the next job draws the rest")
 
+    def test_an_lm_job_that_is_held_says_when_it_gives_its_node_back(self, slurm: Cluster, tmp_path: Path) -> None:
+        site = Site(evaluation=SMALL, driver=SMALL_DRIVER, lm=LMJobs(memory_mb=50, hold=True, idle_minutes=45))
+        finding = find(doctor.examine_slurm(with_model(tmp_path), site), "LM jobs")
+        assert finding.verdict is Verdict.OK
+        assert finding.found.endswith("one answers all rounds, and gives its node back after 45 idle minutes")
+
     def test_accounting_is_missed_only_where_slurm_forgets_too_soon(self, slurm: Cluster) -> None:
         slow = Site(scheduler=SchedulerSection(poll_s=200), evaluation=SMALL)
         finding = find(doctor.examine_slurm(config(), slow), "accounting")

@@ -2,6 +2,7 @@ import json
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -255,6 +256,55 @@ def test_a_stop_closes_what_this_process_runs_cancels_nothing_and_can_be_gone_on
     with closing(Store.snapshot_reader(run.snapshot)) as reader:
         assert reader.counts() == counts  # readers see where it stopped
     assert drive(run) == drive(make_run(tmp_path / "undisturbed"))
+
+
+class WaitingLM(ScriptedLMJob):
+    """Notes what it is asked for."""
+
+    def __init__(self, noted: list[str]) -> None:
+        super().__init__()
+        self._noted = noted
+
+    def start(self, request: Path) -> None:
+        super().start(request)
+        self._noted.append(f"asked {request.parent.name}")
+
+    def release(self) -> None:
+        self._noted.append("released")
+
+
+class NotingRunner(InstantRunner):
+    """Notes what it evaluates, for the first time."""
+
+    noted: list[str]
+
+    def evaluate(self, round: int, attempts: Sequence[Attempt]) -> None:
+        super().evaluate(round, attempts)
+        if (note := f"evaluated {round:03d}") not in self.noted:
+            self.noted.append(note)
+
+
+def test_the_language_model_is_released_once_nothing_more_is_asked_of_it(run):
+    runner = NotingRunner(run)
+    noted = runner.noted = []
+    drive(run, lm=WaitingLM(noted), runner=runner)
+    assert noted[-3:] == ["asked 002", "released", "evaluated 002"]
+    assert noted.count("released") == 1
+
+
+def die(*args: object) -> None:
+    raise Killed
+
+
+def test_a_driver_that_was_killed_before_it_released_the_language_model_does_so_when_it_goes_on(run, monkeypatch):
+    noted = []
+    with Driving(run, lm=WaitingLM(noted)) as driving:
+        with monkeypatch.context() as context:
+            context.setattr(WaitingLM, "release", die)
+            with pytest.raises(Killed):
+                driving.driver.drive()
+        driving.driver.drive()
+    assert noted[-2:] == ["asked 002", "released"]
 
 
 def test_the_driver_waits_longer_the_longer_nothing_happens(run):

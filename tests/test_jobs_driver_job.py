@@ -13,7 +13,7 @@ from evohpc.config import Config, EvaluationConfig, LMConfig
 from evohpc.errors import EvaluationError
 from evohpc.jobs import driver_job
 from evohpc.rundir import RunDir
-from evohpc.site import ContainerSection, DriverJob, Site, load_site
+from evohpc.site import ContainerSection, DriverJob, LMJobs, Site, load_site
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,6 +32,17 @@ def test_a_preview_shows_every_script_and_the_apptainer_command(tmp_path: Path) 
     assert "#SBATCH --array=0-159%64" in shown
     assert "apptainer --quiet exec --containall" in shown
     assert " --nv " in shown
+
+
+@pytest.mark.parametrize(
+    ("hold", "sbatch"),
+    [(False, "/runs/a/rounds/000/slurm/a-1-000-lm/0/lm.sbatch"), (True, "/runs/a/slurm/a-1-lm/0/lm.sbatch")],
+)
+def test_a_preview_shows_the_language_models_job(tmp_path: Path, hold: bool, sbatch: str) -> None:
+    config = Config(seeds=tmp_path, lm=LMConfig(path=tmp_path))
+    shown = driver_job.preview(Path("/runs/a"), "a-1", Site(lm=LMJobs(hold=hold)), config)
+    assert f"# sbatch {sbatch}\n#!/bin/bash" in shown
+    assert ("evohpc.lm.serve" in shown) is hold
 
 
 LIMITED = """

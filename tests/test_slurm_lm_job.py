@@ -22,6 +22,7 @@ from evohpc import lm_job
 from evohpc.envelopes import encode
 from evohpc.errors import LMError
 from evohpc.jobs import lm_script
+from evohpc.lm.serve import END
 from evohpc.records import LMRequest, Prompt, Sample
 from evohpc.rundir import RunDir, write_atomic
 from evohpc.site import ContainerSection, LMJobs, SchedulerSection, Site
@@ -40,21 +41,25 @@ def site(**jobs: object) -> Site:
 
 @dataclass
 class Round:
-    """A run folder with one request, and the LM job of its present driver."""
+    """A run folder with the request of a round, and the LM job of its present driver."""
 
     run: Path
     site: Site = field(default_factory=site)
 
     def __post_init__(self) -> None:
         self.run_id = uuid.uuid4().hex[:8]
-        self.folder = RunDir(self.run).round(0)
+        self.program = [sys.executable, lm_program.__file__]
+        self.ask(0)
+        self.restart()
+
+    def ask(self, number: int) -> None:
+        """Go on to a round."""
+        self.folder = RunDir(self.run).round(number)
         prompts = (
             Prompt(i, "x", (), tuple(Sample(j, 10 * i + j, 0.8) for j in range(SAMPLES))) for i in range(PROMPTS)
         )
-        asked = LMRequest(1, self.run_id, 0, "/m", "float32", 1, 4, 9, 0, 1.0, None, {}, None, tuple(prompts))
+        asked = LMRequest(1, self.run_id, number, "/m", "float32", 1, 4, 9, 0, 1.0, None, {}, None, tuple(prompts))
         write_atomic(self.folder.request, encode(asked))
-        self.program = [sys.executable, lm_program.__file__, str(self.folder.request)]
-        self.restart()
 
     def restart(self) -> None:
         """Have a new driver."""
@@ -87,10 +92,20 @@ class Round:
         return [file.read_text().split()[0] for file in (self.run / "started").glob("[!.]*")]
 
     @property
+    def parents(self) -> set[int]:
+        """The process that started each."""
+        return {int(file.read_text().split()[2]) for file in (self.run / "started").glob("[!.]*")}
+
+    @property
     def node(self) -> str:
         """Of the only start."""
         (file,) = (self.run / "started").glob("[!.]*")
         return file.read_text().split()[1]
+
+
+def is_empty(slurm: Cluster) -> bool:
+    """Say whether no job runs or waits."""
+    return not slurm.run("squeue", "--noheader")
 
 
 @pytest.fixture
@@ -116,7 +131,8 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_installed")
-def test_the_whole_script_with_a_container() -> None:
+@pytest.mark.parametrize(("hold", "golden"), [(False, "lm_container.sh"), (True, "lm_container_hold.sh")])
+def test_the_whole_script_with_a_container(hold: bool, golden: str) -> None:
     jobs = LMJobs(
         partition="gpu",
         account="proj1",
@@ -126,11 +142,13 @@ def test_the_whole_script_with_a_container() -> None:
         image=Path("/images/lm.sif"),
         setup=("module load apptainer",),
         options={"mail-type": "FAIL", "exclusive": True},
+        hold=hold,
+        idle_minutes=45,
     )
     profile = Site(lm=jobs, container=ContainerSection(gpu="nv", binds=("/opt/drivers",)))
     request = Path("/scratch/my runs/a/rounds/003/request.json")
-    work = lm_script.work_of(request, "a-3f2a", 0, Path("/scratch/models/qwen"))
-    assert lm_script.text(work, profile) == (GOLDEN / "lm_container.sh").read_text()
+    work = lm_script.work_of(request, "a-3f2a", 0, Path("/scratch/models/qwen"), hold=hold)
+    assert lm_script.text(work, profile) == (GOLDEN / golden).read_text()
 
 
 def test_the_example_script_is_what_a_search_submits() -> None:
@@ -219,7 +237,7 @@ class TestAJob:
         round.start()
         round.wait_for(2)
         SlurmLMJob(tmp_path, round.site).cancel()
-        wait_until(lambda: not slurm.run("squeue", "--noheader"), "the queue is empty")
+        wait_until(lambda: is_empty(slurm), "the queue is empty")
         assert lm_job.progress(round.folder.request)[0] == 2
         release()
         round.restart()
@@ -246,16 +264,13 @@ class TestADriverThatIsKilled:
         wrapper.unlink()
         round.start()
         round.finish()
-        wait_until(lambda: not slurm.run("squeue", "--noheader"), "the queue is empty")
+        wait_until(lambda: is_empty(slurm), "the queue is empty")
         assert len(round.started) == 1
 
     def test_after_sbatch(self, slurm: Cluster, tmp_path: Path) -> None:
         round = Round(tmp_path)
         release = round.hold(1)
-        with subprocess.Popen(_driver(round), stdout=subprocess.PIPE) as driver:
-            assert driver.stdout is not None
-            driver.stdout.readline()
-            driver.kill()
+        kill_a_driver(round)
         round.start()
         assert not round.job.poll()
         release()
@@ -266,7 +281,7 @@ class TestADriverThatIsKilled:
         round = Round(tmp_path)
         (tmp_path / "error").write_text("/m cannot be loaded")
         round.start()
-        wait_until(lambda: not slurm.run("squeue", "--noheader"), "it is over")
+        wait_until(lambda: is_empty(slurm), "it is over")
         round.restart()
         round.start()
         with pytest.raises(LMError, match="/m cannot be loaded"):
@@ -277,8 +292,9 @@ class TestADriverThatIsKilled:
 @pytest.mark.slurm
 @pytest.mark.timeout(180)
 class TestFaultsOfTheCluster:
-    def test_an_admin_cancels_it_and_the_next_draws_the_rest(self, slurm: Cluster, tmp_path: Path) -> None:
-        round = Round(tmp_path)
+    @pytest.mark.parametrize("hold", [False, True], ids=["a round's", "the run's"])
+    def test_an_admin_cancels_it_and_the_next_draws_the_rest(self, slurm: Cluster, tmp_path: Path, hold: bool) -> None:
+        round = Round(tmp_path, site(hold=hold, retries=0))
         release = round.hold(4)
         round.start()
         round.wait_for(4)
@@ -288,6 +304,7 @@ class TestFaultsOfTheCluster:
         release()
         round.finish()
         assert len(set(round.started)) == 2
+        round.job.release()
 
     def test_an_admin_requeues_it(self, slurm: Cluster, tmp_path: Path) -> None:
         round = Round(tmp_path)
@@ -338,6 +355,133 @@ class TestFaultsOfTheCluster:
         ):
             round.finish()
         assert len(set(round.started)) == 3
+
+
+@pytest.mark.slurm
+@pytest.mark.timeout(180)
+class TestAJobOfTheRun:
+    def test_answers_round_after_round_whoever_drives_until_the_search_needs_it_no_more(
+        self, slurm: Cluster, tmp_path: Path
+    ) -> None:
+        round = Round(tmp_path, site(hold=True))
+        release = round.hold(1)
+        kill_a_driver(round)
+        round.start()
+        round.wait_for(1)
+        release()
+        round.finish()
+        for number in (1, 2):
+            round.ask(number)
+            round.restart()
+            round.start()
+            round.finish()
+            assert f"job {round.started[0]} starts on " in round.folder.lm_log.read_text()
+        assert len(round.started) == 3
+        assert len(set(round.started)) == 1
+        assert not is_empty(slurm)
+        round.job.release()
+        wait_until(lambda: is_empty(slurm), "the queue is empty", 10)
+
+    def test_gives_its_node_back_when_it_is_idle_and_the_next_round_gets_another(
+        self, slurm: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        round = Round(tmp_path, site(hold=True, retries=0, idle_minutes=0.02))
+        round.start()
+        round.finish()
+        wait_until(lambda: is_empty(slurm), "it has left")
+        round.ask(1)
+        round.start()
+        round.finish()
+        assert len(set(round.started)) == 2
+        assert not caplog.records
+
+    def test_that_leaves_at_the_very_moment_of_a_request_is_followed_by_another(
+        self, slurm: Cluster, tmp_path: Path
+    ) -> None:
+        round = Round(tmp_path, site(hold=True, retries=0, idle_minutes=0.02))
+        round.start()
+        round.finish()
+        (server,) = round.parents
+        os.kill(server, signal.SIGSTOP)  # it has just seen that there is no request
+        round.ask(1)
+        round.start()
+        assert not round.job.poll()
+        write_atomic(RunDir(tmp_path).slurm / f"{round.run_id}-lm" / "0" / END, "it was idle")
+        os.kill(server, signal.SIGCONT)
+        round.finish()
+        assert len(set(round.started)) == 2
+
+    def test_that_is_requeued_while_it_waits_answers_on(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path, site(hold=True))
+        round.start()
+        round.finish()
+        slurm.run("scontrol", "requeue", round.started[0])
+        round.ask(1)
+        round.start()
+        round.finish(90)
+        assert len(round.started) == 2
+        assert len(set(round.started)) == 1
+        round.job.release()
+
+    def test_that_gives_up_says_why_and_a_new_start_tries_again(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path, site(hold=True))
+        round.start()
+        round.finish()
+        round.ask(1)
+        (tmp_path / "error").write_text("/m cannot be loaded")
+        round.start()
+        with pytest.raises(LMError, match=r"rounds/001 failed: /m cannot be loaded; its log is .*/001/logs/lm\.log"):
+            round.finish()
+        assert len(set(round.started)) == 1
+        (tmp_path / "error").unlink()
+        round.start()
+        round.finish()
+        assert len(set(round.started)) == 2
+        round.job.release()
+
+    def test_that_fails_before_its_first_request_names_its_own_log(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path, site(hold=True, retries=0, setup=["exit 3"]))
+        round.start()
+        with pytest.raises(
+            LMError, match=rf"1 in a row .* \(Slurm: FAILED\); its log is .*{round.run_id}-lm/0/lm\.log"
+        ):
+            round.finish()
+
+    def test_can_be_cancelled_by_another_process(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path, site(hold=True))
+        round.hold(2)
+        round.start()
+        round.wait_for(2)
+        SlurmLMJob(tmp_path, round.site).cancel()
+        wait_until(lambda: is_empty(slurm), "the queue is empty")
+
+    def test_that_still_waits_in_the_queue_is_taken_out_of_it(self, slurm: Cluster, tmp_path: Path) -> None:
+        round = Round(tmp_path, site(hold=True, options={"hold": True}))
+        round.start()
+        wait_until(lambda: round.job.poll() or round.job.held, "it is held")
+        round.job.release()
+        assert is_empty(slurm)
+        assert not round.started
+
+    def test_needs_no_slurm_to_see_that_it_is_needed_no_more(
+        self, slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        round = Round(tmp_path, site(hold=True))
+        round.start()
+        round.finish()
+        with monkeypatch.context() as context:
+            context.setenv("PATH", "/nowhere")
+            round.job.release()
+        assert "there is no `squeue` here" in caplog.text
+        wait_until(lambda: is_empty(slurm), "the queue is empty", 10)
+
+
+def kill_a_driver(round: Round) -> None:
+    """Have another process submit the job, and die."""
+    with subprocess.Popen(_driver(round), stdout=subprocess.PIPE) as driver:
+        assert driver.stdout is not None
+        driver.stdout.readline()
+        driver.kill()
 
 
 def _driver(round: Round) -> list[str]:

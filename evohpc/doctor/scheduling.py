@@ -14,7 +14,7 @@ from evohpc.errors import EvaluationError
 from evohpc.jobs import array_script, driver_job, lm_script, scheduler
 from evohpc.jobs.array_script import ArrayShape
 from evohpc.jobs.scheduler import Silence
-from evohpc.site import Site
+from evohpc.site import LMJobs, Site
 
 _SHORTEN = {
     "evaluation jobs": "lower evaluation.time_limit_s or candidates_per_task, or choose another partition",
@@ -36,13 +36,20 @@ def examine_slurm(config: Config, site: Site) -> Iterator[Finding]:
         yield _test("evaluation jobs", array_script.text(Path(folder), shape, site, config.evaluation))
         yield _test("driver job", driver_job.script(Path(folder), "doctor", site))
         if site.lm is not None and config.lm.engine == "deepspeed":
-            work = lm_script.work_of(Path(folder, "000", "request.json"), "doctor", 0, Path("model"))
-            yield _test("LM jobs", lm_script.text(work, site))
+            request = Path(folder, "rounds", "000", "request.json")
+            work = lm_script.work_of(request, "doctor", 0, Path("model"), hold=site.lm.hold)
+            yield _test("LM jobs", lm_script.text(work, site), _holding(site.lm))
     yield _accounting(site, settings)
     yield _going_on(site, settings)
 
 
-def _test(check: str, script: str) -> Finding:
+def _holding(jobs: LMJobs) -> str:
+    if not jobs.hold:
+        return ""
+    return f"; one answers all rounds, and gives its node back after {jobs.idle_minutes:g} idle minutes"
+
+
+def _test(check: str, script: str, remark: str = "") -> Finding:
     """Ask whether Slurm would take a script: account, partition, qos, time limit, nodes and GPUs."""
     done = subprocess.run(
         ["sbatch", "--test-only"], input=script, env=scheduler.environment(), capture_output=True, text=True, timeout=60
@@ -52,17 +59,17 @@ def _test(check: str, script: str) -> Finding:
         return fault(check, said, scheduler.advice(said))
     partition, minutes = re.search(r"in partition (\S+)", said), re.search(r"--time=(\d+)", script)
     if partition is None or minutes is None:
-        return ok(check, "would run")
-    return _within_limit(check, partition[1], int(minutes[1]))
+        return ok(check, f"would run{remark}")
+    return _within_limit(check, partition[1], int(minutes[1]), remark)
 
 
-def _within_limit(check: str, partition: str, minutes: int) -> Finding:
+def _within_limit(check: str, partition: str, minutes: int, remark: str) -> Finding:
     """Compare with the partition's limit: unless the site enforces it, Slurm takes such a job and never starts it."""
     longest = scheduler.longest_minutes(partition)
     if longest is not None and minutes > longest:
         found = f"asks for {minutes} minutes, partition {partition} allows {longest}: it would wait for ever"
         return fault(check, found, _SHORTEN[check])
-    return ok(check, f"would run in partition {partition}")
+    return ok(check, f"would run in partition {partition}{remark}")
 
 
 def _accounting(site: Site, settings: dict[str, str]) -> Finding:

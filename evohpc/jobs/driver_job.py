@@ -119,7 +119,8 @@ def preview(run: Path, run_id: str, site: Site, config: Config) -> str:
         array: array_script.text(folder, shape, site, evaluation),
     }
     if site.lm is not None and config.lm.engine == "deepspeed":
-        work = lm_script.work_of(run / "rounds" / "000" / "request.json", run_id, 0, config.lm.path or Path("MODEL"))
+        request, model = run / "rounds" / "000" / "request.json", config.lm.path or Path("MODEL")
+        work = lm_script.work_of(request, run_id, 0, model, hold=site.lm.hold)
         parts[f"sbatch {work.folder / lm_script.SCRIPT}"] = lm_script.text(work, site)
     if evaluation.runtime == "apptainer":
         parts["for each stage of each candidate"] = shlex.join(_containers(site)) + "\n"

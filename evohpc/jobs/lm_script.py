@@ -1,4 +1,7 @@
-"""The sbatch script of an LM job: srun, the container if there is one, torchrun, `evohpc.lm.generate`."""
+"""The sbatch script of an LM job: srun, the container if there is one, torchrun, `evohpc.lm.generate`.
+
+In a job of the whole run `evohpc.lm.serve` comes before torchrun, and starts it for each request.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pathlib import Path
 from evohpc import container
 from evohpc.container import EVOHPC, IN, Bind, Container
 from evohpc.jobs.script import claim, directives
-from evohpc.rundir import RoundDir, write_atomic
+from evohpc.rundir import RoundDir, RunDir, write_atomic
 from evohpc.site import LMJobs, Site
 
 SCRIPT = "lm.sbatch"
@@ -21,7 +24,7 @@ _MODEL = "/model"
 
 _TEMPLATE = """\
 #!/bin/bash
-# Runs the language model for {request}; written by evohpc.
+# Runs the language model for {work}; written by evohpc.
 {options}
 
 {claim}
@@ -36,6 +39,8 @@ unset "${!APPTAINER@}" "${!SINGULARITY@}"
 for name in CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES HIP_VISIBLE_DEVICES; do
   [ -z "${!name+set}" ] || export "APPTAINERENV_$name=${!name}"
 done"""
+_CONTAINER_JOB_ID = '\nexport "APPTAINERENV_SLURM_JOB_ID=$SLURM_JOB_ID"'
+"""For what a job of the whole run writes into the rounds' logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,36 +50,36 @@ class LMWork:
     name: str
     """Slurm's job name."""
     folder: Path
-    """For what the job leaves beside its answer; RUN/rounds/NNN/slurm/<name>/<k>."""
-    request: Path
-    """RUN/rounds/NNN/request.json."""
+    """For what the job leaves beside its answers; <k> in the folder of its name, in the round's or the run's."""
+    run: Path
+    request: Path | None
+    """RUN/rounds/NNN/request.json, the one that it answers; None for all of the run, as they come."""
     model: Path
     """Folder of the language model."""
     log: Path
+    """What Slurm writes its output to."""
 
 
-def work_of(request: Path, run_id: str, number: int, model: Path) -> LMWork:
+def work_of(request: Path, run_id: str, number: int, model: Path, *, hold: bool = False) -> LMWork:
     """Return what job `number` for a request is called and where its files lie.
 
     Args:
         request: RUN/rounds/NNN/request.json.
         number: of the job, from 0; another one follows a job that ended early.
+        hold: it is a job of the whole run, which answers this request and those that come after it.
     """
-    round = RoundDir(request.parent)
-    name = job_name(request, run_id)
-    return LMWork(f"{name}.{number}", round.slurm / name / str(number), request, model, round.lm_log)
-
-
-def job_name(request: Path, run_id: str) -> str:
-    """Return the part of Slurm's name that all jobs for a request share."""
-    return f"{run_id}-{request.parent.name}-lm"
+    run, round = RunDir(request.parents[2]), RoundDir(request.parent)
+    name = f"{run_id}-lm" if hold else f"{run_id}-{round.path.name}-lm"
+    folder = (run.slurm if hold else round.slurm) / name / str(number)
+    log = folder / "lm.log" if hold else round.lm_log
+    return LMWork(f"{name}.{number}", folder, run.path, None if hold else request, model, log)
 
 
 def write(work: LMWork, site: Site, program: Sequence[str] = ()) -> Path:
     """Write the script into the job's folder; return its path.
 
     Args:
-        program: what to run instead of the language model.
+        program: what answers a request, its last argument, instead of the language model.
     """
     script = work.folder / SCRIPT
     work.log.parent.mkdir(parents=True, exist_ok=True)  # Slurm makes no folders for a job's output
@@ -88,12 +93,12 @@ def text(work: LMWork, site: Site, program: Sequence[str] = ()) -> str:
     contained = jobs.image is not None and not program
     step = ["srun", "--nodes=1", "--ntasks=1", f"--cpus-per-task={jobs.cpus}", "--kill-on-bad-exit=1"]
     return _TEMPLATE.format(
-        request=work.request,
+        work=work.request or f"the requests of {work.run}",
         options=directives(_options(work, jobs)),
         claim="\n".join(claim(work.folder, "SLURM_JOB_ID")),
         setup="".join(f"{line}\n" for line in jobs.setup),
-        environment=_CONTAINER_ENVIRONMENT if contained else _exports(jobs),
-        program=shlex.join([*step, *(program or _program(work, site, jobs))]),
+        environment=_container_environment(work) if contained else _exports(jobs),
+        program=shlex.join([*step, *(_contained(work, site, jobs) if contained else _bare(work, site, jobs, program))]),
     )
 
 
@@ -117,31 +122,58 @@ def _options(work: LMWork, jobs: LMJobs) -> dict[str, str | int | bool]:
     }
 
 
-def _program(work: LMWork, site: Site, jobs: LMJobs) -> list[str]:
-    if jobs.image is None:
-        return [site.python or sys.executable, *_torchrun(jobs), str(work.request)]
-    round = work.request.parent
-    inside = f"{IN}/rounds/{round.name}"
+def _bare(work: LMWork, site: Site, jobs: LMJobs, program: Sequence[str]) -> list[str]:
+    python = [site.python or sys.executable]
+    return _answering(work, jobs, python, program or [*python, *_torchrun(jobs)], work.run)
+
+
+def _contained(work: LMWork, site: Site, jobs: LMJobs) -> list[str]:
+    assert jobs.image is not None, "no container without an image"
+    folders = [RunDir(work.run).rounds, work.folder] if work.request is None else [work.request.parent]
+    writable = [Bind(folder, _moved(folder, work.run, IN), writable=True) for folder in folders]
     binds = [
         *container.site_binds(site.container.binds),
         Bind(Path(__file__).resolve().parent.parent, f"{EVOHPC}/evohpc"),
         Bind(work.model, _MODEL),
-        Bind(round.parent.parent, IN),
-        Bind(round, inside, writable=True),
+        Bind(work.run, IN),
+        *writable,
     ]
     # The host's network stays: torchrun's processes meet on it, and this code is not a candidate's.
     host = Container(site.container.apptainer, jobs.image, site.container.gpu, own_network=False)
     environment = {**_environment(jobs), "PYTHONPATH": EVOHPC, "PYTHONDONTWRITEBYTECODE": "1"}
     # Apptainer lets nobody set HOME with --env, and the one it sets is not there: packages want to cache things in it.
     python = ["env", "HOME=/tmp", "python3"]
-    program = [*python, *_torchrun(jobs), "--model", _MODEL, f"{inside}/{work.request.name}"]
-    return container.command(host, binds, environment, program, working_folder=inside)
+    program = _answering(work, jobs, python, [*python, *_torchrun(jobs), "--model", _MODEL], IN)
+    return container.command(host, binds, environment, program, working_folder=writable[0].target)
+
+
+def _answering(
+    work: LMWork, jobs: LMJobs, python: Sequence[str], generate: Sequence[str], run: Path | str
+) -> list[str]:
+    """Return the command that has `generate` answer the work's request, or the run's requests as they come.
+
+    Args:
+        run: where the command finds the run folder.
+    """
+    if work.request is not None:
+        return [*generate, _moved(work.request, work.run, run)]
+    idle = f"--idle-minutes={jobs.idle_minutes:g}"
+    return [*python, "-m", "evohpc.lm.serve", str(run), _moved(work.folder, work.run, run), idle, "--", *generate]
+
+
+def _moved(path: Path, run: Path, to: Path | str) -> str:
+    """Return where a path in the run folder is if that folder is in another place."""
+    return str(to / path.relative_to(run))
 
 
 def _torchrun(jobs: LMJobs) -> list[str]:
     # What --standalone says, without a name to look up: a container, or a node, may not know `localhost` or its own.
     meet = ["--nnodes=1", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
     return ["-m", "torch.distributed.run", *meet, f"--nproc-per-node={jobs.processes}", "-m", "evohpc.lm.generate"]
+
+
+def _container_environment(work: LMWork) -> str:
+    return _CONTAINER_ENVIRONMENT + (_CONTAINER_JOB_ID if work.request is None else "")
 
 
 def _exports(jobs: LMJobs) -> str:

@@ -29,6 +29,11 @@ def read(path: Path, request: LMRequest) -> dict[Place, Completion]:
     return _scan(path, request)[0]
 
 
+def is_complete(path: Path, request: LMRequest) -> bool:
+    """Say whether all that a request asks for is finished."""
+    return len(read(path, request)) == len(places(request))
+
+
 def part(path: Path, rank: int | str) -> Path:
     """Return where a rank other than the first appends to, until the first has taken it over; '*' for a pattern."""
     return path.with_name(f"{path.stem}.rank{rank}{path.suffix}")

@@ -24,7 +24,8 @@ def main() -> None:
     path = Path(sys.argv[1])
     run, request, answer = path.parents[2], lm_job.load_request(path), RoundDir(path.parent).completions
     (run / "started").mkdir(exist_ok=True)
-    (run / "started" / uuid.uuid4().hex).write_text(f"{os.environ['SLURM_JOB_ID']} {os.environ['SLURMD_NODENAME']}")
+    trace = (os.environ["SLURM_JOB_ID"], os.environ["SLURMD_NODENAME"], str(os.getppid()))
+    (run / "started" / uuid.uuid4().hex).write_text(" ".join(trace))
     if (run / "error").exists():
         sys.exit(f"error: {(run / 'error').read_text()}")
     finished = journal.recover(answer, request)

@@ -31,14 +31,15 @@ def ask(run: Path, model: Path) -> RoundDir:
     return round
 
 
+@pytest.mark.parametrize("hold", [False, True], ids=["a round's job", "the run's job"])
 def test_it_tunes_and_answers_as_on_this_machine(
-    slurm: Cluster, built_lm: ContainerSection, tiny_model: Path, tmp_path: Path
+    slurm: Cluster, built_lm: ContainerSection, tiny_model: Path, tmp_path: Path, hold: bool
 ) -> None:
     here, there = ask(tmp_path / "here", tiny_model), ask(tmp_path / "a run's folder", tiny_model)
     local = LocalLMJob()
     local.start(here.request)
     wait_until(local.poll, "the request is answered", 120)
-    jobs = LMJobs(cpus=2, memory_mb=3000, processes=2, image=built_lm.image)
+    jobs = LMJobs(cpus=2, memory_mb=3000, processes=2, image=built_lm.image, hold=hold, idle_minutes=0.01)
     scheduler = SchedulerSection(poll_s=0.5, submit_every_s=0, settle_s=3, grace_s=1)
     site = Site(scheduler=scheduler, lm=jobs, container=built_lm.model_copy(update={"image": None}))
     job = SlurmLMJob(there.path.parents[1], site)
@@ -46,3 +47,4 @@ def test_it_tunes_and_answers_as_on_this_machine(
     wait_until(job.poll, "the request is answered", 180)
     assert there.adapter.is_dir()
     assert there.completions.read_bytes() == here.completions.read_bytes()
+    wait_until(lambda: len([*tmp_path.glob("*/slurm/*-lm/0/end")]) == hold, "the run's job leaves, and says so")
