@@ -140,7 +140,7 @@ class Decoder:
         virtual = 0 if self._soft_prompt is None else len(self._soft_prompt)
         length = virtual + len(ids)
         self._check_length(prompt, length)
-        cache = DynamicCache(config=self._lm.model.config)
+        cache = DynamicCache()  # of all tokens, in layers with a sliding window, too
         inputs = torch.tensor([[0] * virtual + ids], device=self._lm.device)
         with self._lm.beginning_with(self._soft_prompt):
             answer = self._forward(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
@@ -248,10 +248,7 @@ class Decoder:
         return mended
 
     def _check_length(self, prompt: Prompt, length: int) -> None:
-        config = self._lm.model.config.get_text_config()
-        limit = getattr(config, "max_position_embeddings", None)
-        if any(kind == "sliding_attention" for kind in getattr(config, "layer_types", None) or ()):
-            limit = min(limit or config.sliding_window, config.sliding_window)
+        limit = getattr(self._lm.model.config.get_text_config(), "max_position_embeddings", None)
         needed = length + self._settings.max_new_tokens
         if limit is not None and needed > limit:
             raise LMError(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from evohpc.errors import LMError
-from evohpc.lm import attention, partition
+from evohpc.lm import architecture, attention, partition
 from evohpc.lm.stopping import stop_ids
 
 
@@ -93,16 +93,17 @@ def load(folder: Path, dtype: str, deepspeed_config: dict[str, object] | None = 
         deepspeed_config: partitions the weights over the ranks if its ZeRO stage is 3.
 
     Raises:
-        LMError: the folder does not hold a causal LM with a fast tokenizer.
+        LMError: the folder does not hold a causal LM with a fast tokenizer, or one that the engine cannot run.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     attention.register()
     usable = _usable(getattr(torch, dtype))
     try:
+        architecture.check(folder, AutoConfig.from_pretrained(folder, local_files_only=True))
         with partition.loading(deepspeed_config or {}, usable):
             model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=usable, attn_implementation=attention.NAME, local_files_only=True

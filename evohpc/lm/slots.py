@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -70,6 +71,7 @@ class Slots:
             input_ids=torch.nn.functional.pad(tokens, (0, 0, 0, width - self.count)),
             position_ids=self.written,
             attention_mask=self._mask(dtype),
+            windowed=cache(lambda window: self._mask(dtype, window)),
             past_key_values=self._cache,
             use_cache=True,
         ).logits
@@ -86,12 +88,15 @@ class Slots:
             for layer in self._cache.layers:
                 layer.grow(self.length)
 
-    def _mask(self, dtype: torch.dtype) -> Tensor:
-        """Return the additive mask that hides what comes after each token that is shown.
+    def _mask(self, dtype: torch.dtype, window: int | None = None) -> Tensor:
+        """Return the additive mask that hides what comes after each token that is shown, and before its window.
 
         Shape: [rows, 1, places, length].
         """
-        hidden = torch.arange(self.length, device=self.written.device) > self.written[:, None, :, None]
+        places, own = torch.arange(self.length, device=self.written.device), self.written[:, None, :, None]
+        hidden = places > own
+        if window is not None:
+            hidden |= places <= own - window
         return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, -torch.inf)
 
 
