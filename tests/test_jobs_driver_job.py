@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from cluster.daemons import wait_until
@@ -34,12 +35,15 @@ def test_a_preview_shows_every_script_and_the_apptainer_command(tmp_path: Path) 
     assert " --nv " in shown
 
 
+@pytest.mark.parametrize("engine", ["deepspeed", "vllm"])
 @pytest.mark.parametrize(
     ("hold", "sbatch"),
     [(False, "/runs/a/rounds/000/slurm/a-1-000-lm/0/lm.sbatch"), (True, "/runs/a/slurm/a-1-lm/0/lm.sbatch")],
 )
-def test_a_preview_shows_the_language_models_job(tmp_path: Path, hold: bool, sbatch: str) -> None:
-    config = Config(seeds=tmp_path, lm=LMConfig(path=tmp_path))
+def test_a_preview_shows_the_language_models_job(
+    tmp_path: Path, hold: bool, sbatch: str, engine: Literal["deepspeed", "vllm"]
+) -> None:
+    config = Config(seeds=tmp_path, lm=LMConfig(path=tmp_path, engine=engine))
     shown = driver_job.preview(Path("/runs/a"), "a-1", Site(lm=LMJobs(hold=hold)), config)
     assert f"# sbatch {sbatch}\n#!/bin/bash" in shown
     assert ("evohpc.lm.serve" in shown) is hold

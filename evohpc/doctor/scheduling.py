@@ -35,7 +35,7 @@ def examine_slurm(config: Config, site: Site) -> Iterator[Finding]:
         shape = ArrayShape("evohpc-doctor", 1, config.evaluation.candidates_per_task)
         yield _test("evaluation jobs", array_script.text(Path(folder), shape, site, config.evaluation))
         yield _test("driver job", driver_job.script(Path(folder), "doctor", site))
-        if site.lm is not None and config.lm.engine == "deepspeed":
+        if site.lm is not None and config.lm.needs_a_model:
             request = Path(folder, "rounds", "000", "request.json")
             work = lm_script.work_of(request, "doctor", 0, Path("model"), hold=site.lm.hold)
             yield _test("LM jobs", lm_script.text(work, site), _holding(site.lm))

@@ -118,7 +118,7 @@ def preview(run: Path, run_id: str, site: Site, config: Config) -> str:
         f"sbatch {run / 'driver.sbatch'}": script(run, run_id, site),
         array: array_script.text(folder, shape, site, evaluation),
     }
-    if site.lm is not None and config.lm.engine == "deepspeed":
+    if site.lm is not None and config.lm.needs_a_model:
         request, model = run / "rounds" / "000" / "request.json", config.lm.path or Path("MODEL")
         work = lm_script.work_of(request, run_id, 0, model, hold=site.lm.hold)
         parts[f"sbatch {work.folder / lm_script.SCRIPT}"] = lm_script.text(work, site)

@@ -92,6 +92,7 @@ class Server:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since >= self.idle_s:
                 write_atomic(self.folder / END, f"it had no request for {self.idle_s / 60:g} minutes")
+                break
             else:
                 time.sleep(self.poll_s)
         say("leaving: no job is to work here any more")
