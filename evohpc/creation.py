@@ -143,13 +143,24 @@ def _copies(run: RunDir, config: Config) -> Iterator[tuple[Path, bytes | str]]:
             raise TaskError(f"task: {file}: no such file; write a built-in task's name, or path/to/file.py:ClassName")
         yield run.task_file, Path(file).read_bytes()
     if config.lm.deepspeed is not None:
-        settings = read_deepspeed_config(config.lm.deepspeed)
-        if config.tuning.method == "lora" and is_partitioning(settings):
-            raise ConfigError(
-                f"tuning.method is lora, and lm.deepspeed names {config.lm.deepspeed}, with ZeRO stage 3: a LoRA needs "
-                "the whole model on each rank; take stage 0 or 2, or tuning.method soft_prompt"
-            )
-        yield run.deepspeed, json.dumps(settings, indent=1) + "\n"
+        yield run.deepspeed, json.dumps(_deepspeed_settings(config), indent=1) + "\n"
+
+
+def _deepspeed_settings(config: Config) -> dict[str, object]:
+    """Read the file that `lm.deepspeed` names; see whether the rest of the config allows its ZeRO stage."""
+    settings = read_deepspeed_config(config.lm.deepspeed)
+    names = f"lm.deepspeed names {config.lm.deepspeed}, with ZeRO stage 3"
+    if is_partitioning(settings) and config.tuning.method == "lora":
+        raise ConfigError(
+            f"tuning.method is lora, and {names}: a LoRA needs the whole model on each rank; take stage 0 or 2, or "
+            "tuning.method soft_prompt"
+        )
+    if is_partitioning(settings) and config.lm.tensor_parallel:
+        raise ConfigError(
+            f"lm.tensor_parallel is true, and {names}: either divides the model among the processes, not both; take "
+            "stage 0 or 2, or lm.tensor_parallel false"
+        )
+    return settings
 
 
 def _seeds(folder: Path) -> dict[str, str]:

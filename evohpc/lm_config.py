@@ -60,6 +60,10 @@ class LMConfig(Section):
     retry_unparsable: bool = False
     """Draw a completion that is no Python once more, from the same prompt at the same temperature. The paper draws
     each once. The second counts in its place as one child, with the tokens of both."""
+    tensor_parallel: bool = False
+    """For a model larger than one GPU: all processes of the LM job hold it together, each a slice of every matrix, and
+    draw and tune as one. Off, each holds all of it and draws a share of the completions: faster, where it fits. Not
+    with ZeRO-3, nor with `tuning.method: lora`. On a CPU, a completion then depends on its batch up to rounding."""
     deepspeed: Path | None = None
     """DeepSpeed JSON for prompt-tuning; null uses ZeRO-0 with the optimizer of `tuning`."""
     vllm: dict[str, Any] = {}

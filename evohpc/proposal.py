@@ -71,6 +71,7 @@ def request(
         prompts=_prompts(config, task, round, parents),
         retry_unparsable=lm.retry_unparsable,
         speculation=lm.speculation,
+        tensor_parallel=lm.tensor_parallel,
         engine=lm.engine,
         vllm=lm.vllm,
     )

@@ -184,6 +184,8 @@ class LMRequest:
     """Whether a completion that is no Python is drawn once more."""
     speculation: int = 0
     """At most so many tokens of a completion are guessed ahead."""
+    tensor_parallel: bool = False
+    """Whether all processes of the job hold one model together."""
     engine: str = "deepspeed"
     """What draws the completions: 'deepspeed', 'vllm' or 'scripted'."""
     vllm: dict[str, object] = field(default_factory=dict)

@@ -251,6 +251,11 @@ def test_of_two_creations_at_once_one_is_refused(run, configure, monkeypatch):
             ConfigError,
             "tuning.method is lora, and lm.deepspeed names .*/home/zero3.json, with ZeRO stage 3",
         ),
+        (
+            ["lm.deepspeed=zero3.json", "lm.tensor_parallel=true"],
+            ConfigError,
+            "lm.tensor_parallel is true, and lm.deepspeed names .*/home/zero3.json, with ZeRO stage 3",
+        ),
     ],
 )
 def test_what_is_missing_is_named_and_nothing_made(run, configure, tmp_path, overrides, kind, message):

@@ -56,13 +56,15 @@ def complete(engine: Engine, request: LMRequest, round: RoundDir, places: Sequen
         LMError: a prompt is longer than the model allows.
         StorageError: the file system refused.
     """
-    mine = ranks.share(places)
+    replica = ranks.Replica.of(tensor_parallel=request.tensor_parallel)
+    mine = replica.share(places)
     speed = _Speed(len(mine))
     drawn: list[Completion] = []
     kept = round.completions if ranks.RANK == 0 else journal.part(round.completions, ranks.RANK)
     for completions in engine.draw(_prompts(request, mine), speed.count):
-        journal.append(kept, completions)
-        drawn += completions
+        if replica.is_led:
+            journal.append(kept, completions)
+            drawn += completions
         speed.finish(len(completions))
     engine.finish()
     _close(request, round, ranks.gather(drawn))

@@ -225,7 +225,7 @@ class Decoder:
         noise = [row.noise[len(row.tokens) :][:places] for row in rows]
         padded = [number for numbers in noise for number in numbers + [0.0] * (places - len(numbers))]
         weights = distribution(logits.flatten(0, 1), temperatures, top_k=settings.top_k, top_p=settings.top_p)
-        tokens = draw(weights, torch.tensor(padded, dtype=torch.float64, device=device))
+        tokens = self._lm.replica.agreed(draw(weights, torch.tensor(padded, dtype=torch.float64, device=device)))
         matrix: list[list[int]] = tokens.view(-1, places).tolist()
         return matrix
 

@@ -2,7 +2,8 @@
 
 Tunes the adapter if the request asks for it, then draws what is missing of the completions. May be killed and
 started again at any moment: the tuned adapter and all finished completions are kept, and the rest comes out as if
-nothing had happened. Under torchrun all ranks tune together and each draws its own share of the completions.
+nothing had happened. Under torchrun all ranks tune together and each draws its own share of the completions, or all
+draw the same with one model that they hold together.
 """
 
 from __future__ import annotations
@@ -146,7 +147,8 @@ def _loaded(request: LMRequest) -> LanguageModel:
 
     model.configure_torch(request.threads)
     with telling(f"loading {request.model_path}"):
-        return model.load(Path(request.model_path), request.dtype, request.deepspeed_config)
+        folder, is_sliced = Path(request.model_path), request.tensor_parallel
+        return model.load(folder, request.dtype, request.deepspeed_config, is_sliced=is_sliced)
 
 
 def _adapter(lm: LanguageModel, request: LMRequest, round: RoundDir) -> Adapter | None:

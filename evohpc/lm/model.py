@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from evohpc.errors import LMError
-from evohpc.lm import architecture, attention, partition
+from evohpc.lm import architecture, attention, partition, ranks, tensor_parallel
 from evohpc.lm.stopping import stop_ids
 
 
@@ -27,6 +27,8 @@ class LanguageModel:
     """A transformers tokenizer with a Rust backend."""
     stop_ids: frozenset[int]
     """Tokens that end a completion: end-of-sequence and all other special tokens."""
+    replica: ranks.Replica
+    """Which ranks hold it, and which of the models that there are it is."""
 
     @property
     def device(self) -> torch.device:
@@ -85,50 +87,64 @@ def configure_torch(threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def load(folder: Path, dtype: str, deepspeed_config: dict[str, object] | None = None) -> LanguageModel:
+def load(
+    folder: Path, dtype: str, deepspeed_config: dict[str, object] | None = None, *, is_sliced: bool = False
+) -> LanguageModel:
     """Load a model folder; nothing is downloaded.
 
     Args:
         dtype: of the weights; on a CPU that cannot compute in it they are widened to float32.
         deepspeed_config: partitions the weights over the ranks if its ZeRO stage is 3.
+        is_sliced: whether all ranks hold one model together (tensor parallelism).
 
     Raises:
-        LMError: the folder does not hold a causal LM with a fast tokenizer, or one that the engine cannot run.
+        LMError: the folder does not hold a causal LM with a fast tokenizer; or it is one that the engine cannot run, or
+            cannot slice.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    attention.register()
-    usable = _usable(getattr(torch, dtype))
+    replica = ranks.Replica.of(tensor_parallel=is_sliced)
     try:
-        architecture.check(folder, AutoConfig.from_pretrained(folder, local_files_only=True))
-        with partition.loading(deepspeed_config or {}, usable):
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=usable, attn_implementation=attention.NAME, local_files_only=True
-            )
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        architecture.check(folder, config)
+        if is_sliced:
+            tensor_parallel.check(folder, config, replica.ranks, deepspeed_config or {})
+        model = _load(folder, _usable(getattr(torch, dtype)), deepspeed_config or {}, replica)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise LMError(f"{folder} cannot be loaded as a Hugging Face causal LM: {_first_line(error)}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise LMError(f"{folder} has no fast tokenizer (tokenizer.json); save it with transformers' AutoTokenizer")
     model.requires_grad_(False).eval()
-    lm = LanguageModel(model, tokenizer, stop_ids(model.generation_config, tokenizer))
-    if torch.cuda.is_available() and not lm.is_partitioned:
-        model.to("cuda")
-    return lm
+    return LanguageModel(model, tokenizer, stop_ids(model.generation_config, tokenizer), replica)
+
+
+def _load(folder: Path, dtype: torch.dtype, deepspeed_config: dict[str, object], replica: ranks.Replica) -> Any:
+    """Return a transformers causal LM, on the device that computes; of its weights, what is this rank's."""
+    from transformers import AutoModelForCausalLM
+
+    attention.register()
+    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention.NAME, "local_files_only": True}
+    if replica.ranks > 1:
+        return AutoModelForCausalLM.from_pretrained(folder, **options, **tensor_parallel.slicing(replica))
+    with partition.loading(deepspeed_config, dtype):
+        model = AutoModelForCausalLM.from_pretrained(folder, **options)
+    is_whole = not partition.is_partitioned(model.get_input_embeddings().weight)
+    return model.to("cuda") if is_whole and torch.cuda.is_available() else model
 
 
 def pack(model: nn.Module) -> None:
     """Store the weights of all linear layers in the layout that oneDNN multiplies with, in place.
 
     The unpacked layout is converted on every call, which at a few rows costs as much as the product. Afterwards the
-    model can only be run forwards.
+    model can only be run forwards. Layers of which this rank has a slice stay as they are.
     """
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if type(child) is nn.Linear and child.weight.device.type == "cpu" and _can_pack(child.weight.dtype):
+            if type(child) is nn.Linear and _can_pack_weight(child.weight):
                 setattr(parent, name, PackedLinear(child))
 
 
@@ -158,6 +174,10 @@ def _usable(dtype: torch.dtype) -> torch.dtype:
     if torch.cuda.is_available() or _can_pack(dtype):
         return dtype
     return torch.float32
+
+
+def _can_pack_weight(weight: Tensor) -> bool:
+    return weight.device.type == "cpu" and not tensor_parallel.is_slice(weight) and _can_pack(weight.dtype)
 
 
 def _can_pack(dtype: torch.dtype) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 RANK = int(os.environ.get("RANK", "0"))
@@ -95,7 +97,37 @@ def total(number: float) -> float:
     return float(tensor)
 
 
-def share(items: Sequence[T]) -> Sequence[T]:
-    """Return this rank's contiguous part of a list that is divided as evenly as can be."""
-    first, end = (len(items) * rank // WORLD_SIZE for rank in (RANK, RANK + 1))
-    return items[first:end]
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """The model that this rank works with. Replicas divide the work among them; the ranks of one do the same work."""
+
+    number: int
+    count: int
+    """Replicas that there are."""
+    ranks: int
+    """Ranks that hold one together."""
+
+    @classmethod
+    def of(cls, *, tensor_parallel: bool) -> Replica:
+        """Return the one that all ranks hold together, or the one that this rank has to itself."""
+        return cls(0, 1, WORLD_SIZE) if tensor_parallel else cls(RANK, WORLD_SIZE, 1)
+
+    @property
+    def is_led(self) -> bool:
+        """Say whether this rank is the one that writes what its replica has found."""
+        return self.ranks == 1 or RANK == 0
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """Return this replica's contiguous part of a list that is divided as evenly as can be."""
+        first, end = (len(items) * number // self.count for number in (self.number, self.number + 1))
+        return items[first:end]
+
+    def total(self, number: float) -> float:
+        """Return the sum of the numbers of all replicas."""
+        return total(number) if self.ranks == 1 else number
+
+    def agreed(self, answer: Tensor) -> Tensor:
+        """Make a tensor, in place, what it is on the first of this replica's ranks; return it."""
+        if self.ranks > 1:
+            torch.distributed.broadcast(answer, src=0)
+        return answer

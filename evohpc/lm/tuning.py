@@ -60,7 +60,8 @@ def tune(
         engine = _engine(_Trainee(lm, adapter), tuning, deepspeed_config)
         try:
             with _memory_watched():
-                for step in _train(engine, [encode(lm, example) for example in tuning.examples], tuning):
+                examples = [encode(lm, example) for example in tuning.examples]
+                for step in _train(engine, lm.replica, examples, tuning):
                     on_step(step)
                     if not math.isfinite(step.loss):
                         raise TuningFailed(f"the loss is {step.loss} in epoch {step.epoch}")
@@ -85,10 +86,10 @@ def _memory_watched() -> Iterator[None]:
         raise TuningFailed("out of memory") from error
 
 
-def _train(engine: Any, examples: Sequence[Encoded], tuning: Tuning) -> Iterator[Step]:
+def _train(engine: Any, replica: ranks.Replica, examples: Sequence[Encoded], tuning: Tuning) -> Iterator[Step]:
     for epoch in range(tuning.epochs):
         for batch in _batches(examples, tuning, epoch):
-            yield Step(epoch, _update(engine, batch))
+            yield Step(epoch, _update(engine, replica, batch))
 
 
 def _batches(examples: Sequence[Encoded], tuning: Tuning, epoch: int) -> Iterator[list[Encoded]]:
@@ -134,21 +135,23 @@ class _Trainee(nn.Module):
         return logits
 
 
-def _update(engine: Any, batch: Sequence[Encoded]) -> float:
-    """Accumulate the gradient of a whole batch, this rank computing its share, and step; return the mean loss."""
-    world = ranks.WORLD_SIZE
+def _update(engine: Any, replica: ranks.Replica, batch: Sequence[Encoded]) -> float:
+    """Accumulate the gradient of a whole batch, this replica computing its share, and step; return the mean loss.
+
+    DeepSpeed takes the mean of the ranks' gradients; those of one replica are the same.
+    """
     weight = sum(example.loss_weight for example in batch)
-    # Every rank makes the same number of passes, or the others would wait for its gradient for ever.
-    mine = share_out(batch, _PACK_TOKENS, multiple_of=world)[ranks.RANK :: world]
+    # Every replica makes the same number of passes, or the others would wait for its gradient for ever.
+    mine = share_out(batch, _PACK_TOKENS, multiple_of=replica.count)[replica.number :: replica.count]
     total = 0.0
     for place, examples in enumerate(mine, start=1):
         engine.set_gradient_accumulation_boundary(place == len(mine))
         # A rank that has nothing left still takes part, in ZeRO-3's gathering of the weights too.
         loss = engine(examples) if examples else 0 * engine(batch[:1])
-        engine.backward(loss * (world / weight))
+        engine.backward(loss * (replica.count / weight))
         engine.step()
         total += loss.item()
-    return ranks.total(total) / weight
+    return replica.total(total) / weight
 
 
 def _engine(trainee: nn.Module, tuning: Tuning, config: dict[str, object]) -> Any:

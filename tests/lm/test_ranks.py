@@ -24,12 +24,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 CONFIGS = Path(__file__).parents[2] / "configs/deepspeed"
 
 
+def torchrun(ranks: int) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+
+
 @contextmanager
 def launch(round: RoundDir, ranks: int) -> Iterator[subprocess.Popen[str]]:
     """Start a job; it ends with the test, whatever comes."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     job = subprocess.Popen(
-        [*command, "-m", "evohpc.lm.generate", str(round.request)],
+        [*torchrun(ranks), "-m", "evohpc.lm.generate", str(round.request)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         stderr=subprocess.PIPE,
         text=True,
