@@ -20,6 +20,8 @@ from evohpc.lm_config import LMConfig, TuningConfig
 from evohpc.records import Isolation
 from evohpc.sections import Count, CountOrZero, Fraction, Positive, Section, read_mapping, validate
 
+_HOTTEST_IN_VLLM = 2.0
+
 
 def _task_name(name: str) -> str:
     file, _, class_name = name.rpartition(":")
@@ -155,11 +157,26 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _engine_can_use_what_is_tuned(self) -> Config:
-        if self.lm.engine == "vllm" and self.tuning.method != "soft_prompt":
+    def _vllm_can_do_all(self) -> Config:
+        if self.lm.engine != "vllm":
+            return self
+        if self.tuning.method != "soft_prompt":
             raise ValueError(
                 f"tuning.method is {self.tuning.method}, with which lm.engine vllm does not generate: "
                 "take soft_prompt, or lm.engine deepspeed"
+            )
+        if (highest := max(self.search.temperatures)) > _HOTTEST_IN_VLLM:
+            raise ValueError(
+                f"search.temperatures has {highest:g}; lm.engine vllm draws at {_HOTTEST_IN_VLLM:g} at most"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_lora_has_the_whole_model(self) -> Config:
+        if self.tuning.method == "lora" and self.lm.tensor_parallel:
+            raise ValueError(
+                "tuning.method is lora, which needs the whole model in each process, and lm.tensor_parallel is true: "
+                "take tuning.method soft_prompt, or switch lm.tensor_parallel off"
             )
         return self
 

@@ -56,7 +56,7 @@ class LMConfig(Section):
     speculation: Annotated[int, Field(ge=0)] = 0
     """At most so many tokens of a completion are guessed ahead, from its prompt, where the batch has empty places. Each
     token is still drawn by its own noise: on a CPU completions are the same with and without, elsewhere up to the
-    rounding of another shape of batch. 0 (off): no gain was measured on one CPU thread; try 7 on a GPU."""
+    rounding of another shape of batch. 0 (off): no gain was measured on a CPU; try 7 on a GPU."""
     retry_unparsable: bool = False
     """Draw a completion that is no Python once more, from the same prompt at the same temperature. The paper draws
     each once. The second counts in its place as one child, with the tokens of both."""
@@ -77,12 +77,12 @@ class LMConfig(Section):
     @model_validator(mode="after")
     def _engine_knows_its_options(self) -> LMConfig:
         if self.vllm and self.engine != "vllm":
-            raise ValueError(f"lm.vllm is for lm.engine vllm; that is {self.engine}")
+            raise ValueError(f"vllm is for engine vllm; it is {self.engine}")
         if self.speculation and self.engine == "vllm":
-            raise ValueError(f"lm.speculation is {self.speculation}, which lm.engine vllm does not do: take 0")
+            raise ValueError(f"speculation is {self.speculation}, which engine vllm does not do: take 0")
         for name in sorted(self.vllm.keys() & SET_BY_EVOHPC.keys()):
             advice = f"; set {SET_BY_EVOHPC[name]} instead" if SET_BY_EVOHPC[name] else ""
-            raise ValueError(f"lm.vllm has {name}, which evohpc sets itself{advice}")
+            raise ValueError(f"vllm has {name}, which evohpc sets itself{advice}")
         return self
 
 
@@ -94,7 +94,7 @@ class TuningConfig(Section):
 
     method: Literal["soft_prompt", "lora"] = "soft_prompt"
     """What is tuned. `soft_prompt`, as in the paper: virtual tokens in front of every prompt. `lora` (Hu et al.
-    2021): an update of low rank to every linear layer but the last; not with ZeRO-3."""
+    2021): an update of low rank to every linear layer but the last; needs the whole model in each process."""
     lora_rank: Count = 8
     """Rank of each update of a LoRA."""
     lora_alpha: Positive = 16

@@ -8,6 +8,7 @@ from evohpc.records import Isolation
 
 ROOT = Path(__file__).parent.parent
 SMALL = "seeds: programs\nlm: {engine: scripted}\n"
+VLLM = "seeds: s\nlm: {path: m, engine: vllm, "
 
 
 def load(folder: Path, text: str, *overrides: str) -> Config:
@@ -121,6 +122,10 @@ def test_a_wrong_override_is_named(tmp_path, override, message):
             f"{SMALL}tuning: {{method: lora}}",
             "tuning.learning_rate is 0.1, at which a LoRA destroys the model; at most 0.01 is accepted",
         ),
+        (
+            "seeds: s\nlm: {path: m, tensor_parallel: true}\ntuning: {method: lora, learning_rate: 1e-3}",
+            "tuning.method is lora, which needs the whole model in each process, and lm.tensor_parallel is true",
+        ),
         ("seeds: s\nsearch: {variant: best}", "search.variant: input should be 'evoprompting', 'no_tuning'"),
         ("seeds: s\nsearch: {rounds: -1}", "search.rounds: input should be greater than or equal to 0; it is -1"),
         ("seeds: s\nsearch: {rounds: 2.5}", "search.rounds: input should be a valid integer; it is 2.5"),
@@ -130,6 +135,17 @@ def test_a_wrong_override_is_named(tmp_path, override, message):
         ("seeds: s\nsearch: {temperatures: [1, 0]}", "search.temperatures.1: input should be greater than 0; it is 0"),
         ("seeds: s\nprompt: {metric_factor: .inf}", "prompt.metric_factor: input should be a finite number; it is inf"),
         ("seeds: s\nevaluation: {time_limit_s: .nan}", "evaluation.time_limit_s: input should be a finite number"),
+        (f"{VLLM}speculation: 3}}", "lm.speculation is 3, which engine vllm does not do: take 0"),
+        (f"{VLLM}vllm: {{dtype: half}}}}", "lm.vllm has dtype, which evohpc sets itself; set lm.dtype instead"),
+        (f"{VLLM}vllm: {{seed: 1}}}}", "lm.vllm has seed, which evohpc sets itself; set search.seed instead"),
+        (f"{VLLM}vllm: {{max_model_len: 9}}}}", "lm.vllm has max_model_len, which evohpc sets itself"),
+        ("seeds: s\nlm: {vllm: {a: 1}}", "lm.vllm is for engine vllm; it is deepspeed"),
+        (
+            f"{VLLM}}}\ntuning: {{method: lora, learning_rate: 1.0e-4}}",
+            "tuning.method is lora, with which lm.engine vllm does not generate: take soft_prompt, or lm.engine deepspeed",
+        ),
+        (f"{VLLM}}}\nsearch: {{temperatures: [1, 2.5]}}", "search.temperatures has 2.5; lm.engine vllm draws at 2 at most"),
+        ("seeds: s\nlm: {engine: vllm}", "lm.path is missing"),
         ("seeds: s\nlm: {top_p: 0}", "lm.top_p: input should be greater than 0; it is 0"),
         ("seeds: s\ntask: my_task.py", "task: a task file is named with its class, path/to/file.py:ClassName; it is"),
         ("seeds: s\ntask: tasks/mine:Mine", "task: a task file is named with its class"),
