@@ -21,10 +21,10 @@ import torch
 from lm_inputs import MODEL, examples
 from torch import Tensor
 
-from evohpc.lm import model, soft_prompt, tuning
+from evohpc.lm import lora, model, soft_prompt, tuning
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.packing import Encoded, encode
-from evohpc.records import Tuning
+from evohpc.records import LowRank, Tuning
 
 SEQUENCE = 1024
 MEBI = 2**20
@@ -96,12 +96,16 @@ def main() -> None:
     plain = virtual.tokens.detach().clone().requires_grad_()
     taken = seconds(
         {
-            "evohpc, a whole step": lambda: tuning._update(engine, encoded),
+            "evohpc, a whole step": lambda: tuning._update(engine, lm.replica, encoded),
             "bare forward and backward": lambda: bare(lm, encoded, plain),
             "padded batches of 4": lambda: padded(lm, encoded, plain),
         },
         options.repeats,
     )
+    with lora.attached(lm, LowRank(8, 16), 7, None) as factors:
+        low_rank = tuning._engine(tuning._Trainee(lm, factors), todo, {})
+        way = {"evohpc, a whole step, LoRA": lambda: tuning._update(low_rank, lm.replica, encoded)}
+        taken |= seconds(way, options.repeats)
     tokens = sum(len(example.ids) for example in encoded)
     print(f"{len(encoded)} examples, {tokens} tokens and 16 virtual ones each")
     for name, value in taken.items():
