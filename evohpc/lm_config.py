@@ -35,9 +35,9 @@ class LMConfig(Section):
     stop rule or token limit."""
 
     engine: Literal["deepspeed", "vllm", "scripted"] = "deepspeed"
-    """`deepspeed` runs a Hugging Face causal LM; `vllm` tunes as that does and then draws with vLLM (docs/cluster.md);
-    `scripted` mutates the parents' source by fixed rules, without any model: for rehearsals and tests, not for
-    science."""
+    """`deepspeed` runs a Hugging Face causal LM; `vllm` tunes as that does and then draws with vLLM, which was tried on
+    a CPU only (docs/cluster.md); `scripted` mutates the parents' source by fixed rules, without any model: for
+    rehearsals and tests, not for science."""
     path: Path | None = None
     """Folder of a Hugging Face causal LM (config.json, *.safetensors, tokenizer). Nothing is downloaded at run
     time; `evohpc fetch-lm` makes one."""
@@ -77,12 +77,12 @@ class LMConfig(Section):
     @model_validator(mode="after")
     def _engine_knows_its_options(self) -> LMConfig:
         if self.vllm and self.engine != "vllm":
-            raise ValueError(f"vllm is for engine vllm; it is {self.engine}")
+            raise ValueError(f"lm.vllm is for lm.engine vllm; that is {self.engine}")
         if self.speculation and self.engine == "vllm":
-            raise ValueError(f"speculation is {self.speculation}, which engine vllm does not do: take 0")
+            raise ValueError(f"lm.speculation is {self.speculation}, which lm.engine vllm does not do: take 0")
         for name in sorted(self.vllm.keys() & SET_BY_EVOHPC.keys()):
             advice = f"; set {SET_BY_EVOHPC[name]} instead" if SET_BY_EVOHPC[name] else ""
-            raise ValueError(f"vllm has {name}, which evohpc sets itself{advice}")
+            raise ValueError(f"lm.vllm has {name}, which evohpc sets itself{advice}")
         return self
 
 

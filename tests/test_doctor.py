@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from cluster.slurm import Cluster
@@ -23,8 +24,8 @@ def config(**evaluation: object) -> Config:
     return Config(seeds=Path("seeds"), lm=LMConfig(engine="scripted"), evaluation=section)
 
 
-def with_model(path: Path) -> Config:
-    return config().model_copy(update={"lm": LMConfig(path=path)})
+def with_model(path: Path, engine: Literal["deepspeed", "vllm"] = "deepspeed") -> Config:
+    return config().model_copy(update={"lm": LMConfig(path=path, engine=engine)})
 
 
 SMALL = EvaluationJobs(extra_memory_mb=50)
@@ -193,6 +194,13 @@ class TestTheHost:
         site = Site(lm=LMJobs(image=tmp_path / "lm.sif"))
         finding = find(examine_host(with_model(tmp_path), site), "LM image")
         assert (finding.verdict, finding.found) == (Verdict.FAULT, f"there is no image {tmp_path}/lm.sif")
+
+    def test_without_vllm(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EVOHPC_VLLM_PYTHON", "/bin/false")
+        finding = find(examine_host(with_model(tmp_path, engine="vllm"), Site()), "vLLM")
+        assert (finding.verdict, "/bin/false has none" in finding.found) == (Verdict.FAULT, True)
+        monkeypatch.setenv("EVOHPC_VLLM_PYTHON", "/bin/true")
+        assert find(examine_host(with_model(tmp_path, engine="vllm"), Site()), "vLLM").verdict is Verdict.OK
 
     @pytest.mark.slurm
     def test_with_an_lm_image(self, containers: ContainerSection, tmp_path: Path) -> None:

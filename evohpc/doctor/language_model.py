@@ -12,10 +12,10 @@ from evohpc.config import Config
 from evohpc.container import Container
 from evohpc.doctor.base import Finding, fault, ok
 from evohpc.errors import LMError
+from evohpc.lm import vllm_job
 from evohpc.site import Site
 
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
-_COUNT_GPUS = f"import {', '.join(_PACKAGES)}; print(torch.cuda.device_count())"
 
 
 def examine_language_model(config: Config, site: Site) -> Iterator[Finding]:
@@ -24,9 +24,12 @@ def examine_language_model(config: Config, site: Site) -> Iterator[Finding]:
         yield ok("language model", "scripted: no model is needed")
         return
     if site.lm is not None and site.lm.image is not None:
-        yield _image(site, site.lm.image, site.lm.processes)
+        names = (*_PACKAGES, "vllm") if config.lm.engine == "vllm" else _PACKAGES
+        yield _image(site, site.lm.image, site.lm.processes, names)
     else:
         yield packages("language model", _PACKAGES, extra="lm")
+        if config.lm.engine == "vllm":
+            yield _vllm()
     assert config.lm.path is not None
     try:
         lm_job.check_model_folder(config.lm.path)
@@ -47,11 +50,18 @@ def packages(check: str, names: Sequence[str], extra: str) -> Finding:
     return ok(check, f"this Python has {', '.join(names)}")
 
 
-def _image(site: Site, image: Path, processes: int) -> Finding:
+def _vllm() -> Finding:
+    try:
+        return ok("vLLM", f"{vllm_job.python()} has it")
+    except LMError as error:
+        return fault("vLLM", str(error), f"pip install 'evohpc[vllm]', or set {vllm_job.PYTHON}")
+
+
+def _image(site: Site, image: Path, processes: int, names: Sequence[str]) -> Finding:
     if not image.exists():
         return fault("LM image", f"there is no image {image}", "containers/build.sh builds it; lm.image names it")
     host = Container(site.container.apptainer, image, site.container.gpu, own_network=False)
-    program = ["env", "HOME=/tmp", "python3", "-c", _COUNT_GPUS]
+    program = ["env", "HOME=/tmp", "python3", "-c", f"import {', '.join(names)}; print(torch.cuda.device_count())"]
     command = container.command(host, container.site_binds(site.container.binds), {}, program, working_folder="/")
     try:
         done = subprocess.run(command, env=container.own_environment(), capture_output=True, text=True, timeout=600)
@@ -63,4 +73,4 @@ def _image(site: Site, image: Path, processes: int) -> Finding:
     if site.container.gpu != "none" and gpus < processes:
         advice = "ask for one GPU for each of lm.processes (lm.gres or lm.gpus_per_node)"
         return fault("LM image", f"torch sees {gpus} GPUs for {processes} processes", advice)
-    return ok("LM image", f"has {', '.join(_PACKAGES)}" + (f"; torch sees {gpus} GPUs" if gpus else ""))
+    return ok("LM image", f"has {', '.join(names)}" + (f"; torch sees {gpus} GPUs" if gpus else ""))

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from evohpc.errors import LMError
@@ -75,19 +76,7 @@ class VLLM:
         from vllm import EngineArgs, LLMEngine
         from vllm.platforms import current_platform
 
-        own: dict[str, object] = {
-            "model": request.model_path,
-            "dtype": request.dtype,
-            "max_model_len": longest,
-            "max_num_seqs": request.batch_size,
-            "tensor_parallel_size": gpus,
-            "enable_prompt_embeds": embeds,
-            "skip_tokenizer_init": True,
-            "generation_config": "vllm",
-            "async_scheduling": False,
-            "disable_log_stats": True,
-            "seed": 0,
-        }
+        own = arguments(request, gpus=gpus, longest=longest, embeds=embeds)
         if current_platform.is_cpu():
             # After each piece of a prompt but the last, 0.32 takes its seeded noise back, which it cannot on a CPU.
             own["enable_chunked_prefill"] = False
@@ -95,7 +84,7 @@ class VLLM:
         try:
             self._engine = LLMEngine.from_engine_args(EngineArgs(**{**own, **request.vllm}))
         except Exception as error:  # whatever it is, it is about this model on this machine
-            raise LMError(f"vLLM cannot run {request.model_path} here: {_first_line(error)}") from error
+            raise LMError(f"vLLM cannot run {request.model_path} here: {_reason(error)}") from error
         # It refuses those that the model has no embedding for, and so never draws.
         drawable = [token for token in sorted(stop_ids) if token < self._engine.model_config.get_vocab_size()]
         self._settings = {"top_k": request.top_k, "top_p": request.top_p, "stop_token_ids": drawable}
@@ -133,6 +122,23 @@ class VLLM:
         self._engine.abort_request([name])
 
 
+def arguments(request: LMRequest, *, gpus: int, longest: int, embeds: bool) -> dict[str, object]:
+    """Return the arguments of vLLM's engine that a user has no say in; see `VLLM`."""
+    return {
+        "model": request.model_path,
+        "dtype": request.dtype,
+        "max_model_len": longest,
+        "max_num_seqs": request.batch_size,
+        "tensor_parallel_size": gpus,
+        "enable_prompt_embeds": embeds,
+        "skip_tokenizer_init": True,
+        "generation_config": "vllm",
+        "async_scheduling": False,
+        "disable_log_stats": True,
+        "seed": 0,
+    }
+
+
 def _embedded(model: Any, *, ids: list[int]) -> Tensor:
     """Return the input embeddings of token ids; runs where the model is."""
     with torch.inference_mode():
@@ -149,5 +155,8 @@ def _check(given: dict[str, object], known: Sequence[str]) -> None:
             raise LMError(f"lm.vllm sets {name}, an argument that this version of vLLM does not know{advice}")
 
 
-def _first_line(error: BaseException) -> str:
+def _reason(error: Exception) -> str:
+    """Return what an exception says in one line; pydantic's begin with how many there are."""
+    if isinstance(error, ValidationError):
+        return str(error.errors()[0]["msg"])
     return str(error).strip().partition("\n")[0] or type(error).__name__

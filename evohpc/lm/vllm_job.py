@@ -50,33 +50,32 @@ def answer(path: Path, request: LMRequest) -> None:
     Raises:
         LMError: there is no vLLM, or a process was killed.
     """
-    python = _python()
+    vllm_python = python()
     options = ["--model", request.model_path, "--parent", str(os.getpid()), str(path)]
     if request.tuning is not None:
         _run([sys.executable, "-m", "evohpc.lm.generate", "--only-tune", *options], dict(os.environ))
     is_first, world = os.environ.get("RANK", "0") == "0", os.environ.get("WORLD_SIZE", "1")
-    finished = journal.read(RoundDir(path.parent).completions, request)
-    if is_first and len(finished) < len(journal.places(request)):
-        _run([python, "-m", "evohpc.lm.vllm_engine", "--gpus", world, *options], _environment())
+    if is_first and not journal.is_complete(RoundDir(path.parent).completions, request):
+        _run([vllm_python, "-m", "evohpc.lm.vllm_engine", "--gpus", world, *options], _environment())
 
 
-def _python() -> str:
+def python() -> str:
     """Return the Python that has vLLM.
 
     Raises:
         LMError: it has none, or there is no such file.
     """
-    python = os.environ.get(PYTHON) or sys.executable
+    path = os.environ.get(PYTHON) or sys.executable
     try:
-        has_vllm = subprocess.run([python, "-c", _LOOK], check=False).returncode == 0
+        has_vllm = subprocess.run([path, "-c", _LOOK], check=False).returncode == 0
     except OSError as error:
-        raise LMError(f"{PYTHON} names {python}: {error.strerror}; it must be a Python that has vLLM") from None
+        raise LMError(f"{PYTHON} names {path}: {error.strerror}; it must be a Python that has vLLM") from None
     if not has_vllm:
         raise LMError(
-            f"lm.engine is vllm, and {python} has none: pip install 'evohpc[vllm]', or let the environment variable "
+            f"lm.engine is vllm, and {path} has none: pip install 'evohpc[vllm]', or let the environment variable "
             f"{PYTHON} name a Python that has it"
         )
-    return python
+    return path
 
 
 def _environment() -> dict[str, str]:
