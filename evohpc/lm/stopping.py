@@ -70,7 +70,7 @@ def stop_ids(defaults: Any, tokenizer: Any) -> frozenset[int]:
     """Return the tokens that end a completion: end-of-sequence and all other special tokens.
 
     Args:
-        defaults: the `GenerationConfig` of the model, if it has one.
+        defaults: the `GenerationConfig` of the model, or its own config if it has none.
     """
     declared = [getattr(defaults, "eos_token_id", None), tokenizer.eos_token_id]
     ids = {number for entry in declared for number in (entry if isinstance(entry, list) else [entry])}

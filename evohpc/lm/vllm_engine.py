@@ -55,26 +55,24 @@ def complete(path: Path, model_path: str | None = None, gpus: int = 1) -> None:
     places = completing.missing(request, round)
     if places:
         folder = generate.adapter_to_use(request, round)
-        engine = _start(request, None if folder is None else soft_prompt.load(folder), gpus)
+        engine = start(request, None if folder is None else soft_prompt.load(folder), gpus)
         completing.complete(engine, request, round, places)
 
 
-def _start(request: LMRequest, virtual: Tensor | None, gpus: int) -> VLLMEngine:
-    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+def start(request: LMRequest, virtual: Tensor | None, gpus: int) -> VLLMEngine:
+    """Load the model of a request into vLLM.
 
-    folder = request.model_path
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        defaults = GenerationConfig.from_model_config(config)
-        if Path(folder, "generation_config.json").is_file():
-            defaults = GenerationConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise LMError(f"{folder} cannot be loaded as a Hugging Face causal LM: {error}") from error
-    reader = Reader(tokenizer, stopping.stop_ids(defaults, tokenizer), config.get_text_config().vocab_size)
-    longest = max(len(stopping.heal(tokenizer, prompt.text)[0]) for prompt in request.prompts)
+    Args:
+        virtual: the soft prompt, [virtual tokens, hidden size]; None shows the prompts alone.
+        gpus: the model is divided among them.
+
+    Raises:
+        LMError: the folder holds no such model, or vLLM cannot run it.
+    """
+    reader = Reader.of(Path(request.model_path))
+    longest = max(len(stopping.heal(reader.tokenizer, prompt.text)[0]) for prompt in request.prompts)
     longest += request.max_new_tokens + (0 if virtual is None else len(virtual))
-    with telling(f"starting vLLM with {folder}"):
+    with telling(f"starting vLLM with {request.model_path}"):
         backend = VLLM(request, reader.stop_ids, gpus=gpus, longest=longest, embeds=virtual is not None)
     return VLLMEngine(backend, reader, virtual, request)
 
@@ -89,6 +87,26 @@ class Reader:
     """Tokens that end a completion."""
     vocab_size: int
     """Token ids that the model has an embedding for."""
+
+    @classmethod
+    def of(cls, folder: Path) -> Reader:
+        """Read a model folder, without its weights.
+
+        Raises:
+            LMError: it does not hold a causal LM with a fast tokenizer.
+        """
+        from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            has_defaults = (folder / "generation_config.json").is_file()
+            defaults = GenerationConfig.from_pretrained(folder) if has_defaults else config
+        except (OSError, ValueError, KeyError) as error:
+            raise LMError(f"{folder} cannot be loaded as a Hugging Face causal LM: {error}") from error
+        if not getattr(tokenizer, "is_fast", False):
+            raise LMError(f"{folder} has no fast tokenizer (tokenizer.json); save it with transformers' AutoTokenizer")
+        return cls(tokenizer, stopping.stop_ids(defaults, tokenizer), config.get_text_config().vocab_size)
 
     def repeating(self, healed: str) -> list[int]:
         """Return the tokens that repeat the end of a prompt that the model was not shown."""

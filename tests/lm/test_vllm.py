@@ -223,7 +223,9 @@ def test_greedy_tokens_of_a_real_model_are_those_of_our_own_engine(tmp_path, is_
     virtual = real.embed(torch.arange(1000, 1008)) + 0.01 if is_tuned else None
     if virtual is not None:
         soft_prompt.save(virtual, tmp_path / "adapter", str(FOLDER))
-    wanted = asked(FOLDER, [Prompt(0, few_shot(), (), (Sample(0, 1, 0.0),))], max_new_tokens=60)
+    model.pack(real.model)
+    wanted = asked(FOLDER, [Prompt(0, few_shot(), (), (Sample(0, 1, 0.0),))], max_new_tokens=40)
+    wanted = replace(wanted, vllm={**OPTIONS, "gpu_memory_utilization": 0.3})
     expected = ours(real, wanted, virtual)
     del real
     assert tokens(tmp_path, wanted, *[tmp_path / "adapter"][: int(is_tuned)]) == expected

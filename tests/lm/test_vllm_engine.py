@@ -1,5 +1,6 @@
 """All of the engine but vLLM, in whose place a slow double draws from the tiny model: each request by itself."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,6 +92,16 @@ def merging(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
     folder = tmp_path_factory.mktemp("merging")
     write_tiny_lm(folder, LlamaConfig, merges=MERGES, vocab_size=256 + len(MERGES) + 1, eos_token_id=256 + len(MERGES))
     return model.load(folder, "float32")
+
+
+def test_a_folder_is_read_as_our_own_engine_reads_it(lm, model_folder, tmp_path):
+    reader = Reader.of(model_folder)
+    assert (reader.stop_ids, reader.vocab_size) == (lm.stop_ids, lm.model.config.vocab_size)
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(model_folder / name, tmp_path)
+    assert Reader.of(tmp_path).stop_ids == lm.stop_ids
+    with pytest.raises(LMError, match="cannot be loaded as a Hugging Face causal LM"):
+        Reader.of(tmp_path / "none")
 
 
 @pytest.mark.parametrize("virtual", [None, torch.full((3, 32), 0.5)], ids=["plain", "soft prompt"])

@@ -23,9 +23,11 @@ def main() -> None:
         return add(engine, row, token)
 
     VLLMEngine._add = note
-    engine = vllm_engine._start(request, virtual, gpus=1)
-    completions = [c for ended in engine.draw(request.prompts, lambda tokens: None) for c in ended]
+    engine = vllm_engine.start(request, virtual, gpus=1)
+    drawn: list[int] = []
+    completions = [c for ended in engine.draw(request.prompts, drawn.append) for c in ended]
     assert len(completions) == len(tokens)
+    assert sum(drawn) == sum(c.tokens for c in completions), "vLLM went on after the end of a class"
     print(json.dumps(tokens))
 
 
