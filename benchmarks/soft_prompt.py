@@ -16,6 +16,8 @@ import argparse
 import math
 import random
 import statistics
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +25,7 @@ import torch
 from torch import Tensor
 
 from evohpc import envelopes
-from evohpc.lm import adapters, lora, model, soft_prompt
+from evohpc.lm import model, soft_prompt
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.packing import encode
 from evohpc.lm_job import load_request
@@ -65,7 +67,7 @@ def compare_shares(untuned: Path, tuned: Path) -> None:
     for name, found in each.items():
         valid = sum(status is Status.TRAINED for status in found.values())
         low, high = wilson(valid, len(found))
-        rest = {status: list(found.values()).count(status) for status in sorted(set(found.values()))}
+        rest = ", ".join(f"{status} {count}" for status, count in sorted(Counter(found.values()).items()))
         print(
             f"{name:8} valid and novel {valid}/{len(found)} = {valid / len(found):.3f} [{low:.3f}, {high:.3f}]   {rest}"
         )
@@ -102,29 +104,31 @@ def loss(lm: LanguageModel, example: TuningExample, virtual: Tensor) -> float:
     """Return the mean cross-entropy of a child's tokens."""
     encoded = encode(lm, example)
     inputs = torch.cat([virtual.to(lm.model.dtype), lm.embed(torch.tensor(encoded.ids))])[None]
-    logits = lm.model(inputs_embeds=inputs, use_cache=False).logits[0, len(virtual) + encoded.prompt - 1 : -1]
+    places = torch.arange(len(virtual) + encoded.prompt, inputs.shape[1]) - 1
+    logits = lm.model(inputs_embeds=inputs, logits_to_keep=places, use_cache=False).logits[0]
     return torch.nn.functional.cross_entropy(logits.float(), torch.tensor(encoded.ids[encoded.prompt :])).item()
 
 
 def losses(tuned: Path, examples: list[TuningExample]) -> dict[str, list[float]]:
-    """Return each child's loss without an adapter, with what tuning started from, and with what it left."""
+    """Return each child's loss without a soft prompt, with what tuning started from, and with what it left."""
     round = RunDir(tuned).round(ROUND)
     request = load_request(round.request)
     assert request.tuning is not None
     model.configure_torch(request.threads)
     lm = model.load(Path(request.model_path), request.dtype)
-    adapter = adapters.load(round.adapter)
-    nothing = lm.embed(torch.empty(0, dtype=torch.long))
-
-    def under(virtual: Tensor) -> list[float]:
-        return [loss(lm, example, virtual) for example in examples]
-
-    found = {"no adapter": under(nothing)}
-    if isinstance(adapter, lora.Update):
-        lora.merge(lm, adapter)
-        return found | {"tuned": under(nothing)}
-    found["untuned soft prompt"] = under(soft_prompt.initial(lm, request.tuning, None))
-    return found | {"tuned": under(adapter)}
+    model.pack(lm.model)
+    prompts = {
+        "no soft prompt": lm.embed(torch.empty(0, dtype=torch.long)),
+        "untuned": soft_prompt.initial(lm, request.tuning, None),
+        "tuned": soft_prompt.load(round.adapter),
+    }
+    found: dict[str, list[float]] = {name: [] for name in prompts}
+    for done, example in enumerate(examples, start=1):
+        for name, virtual in prompts.items():
+            found[name].append(loss(lm, example, virtual))
+        print(f"\r{done}/{len(examples)} children", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return found
 
 
 def main() -> None:
