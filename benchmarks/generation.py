@@ -129,6 +129,26 @@ def round_seconds(lm: LanguageModel, asked: list[Prompt], guesses: int) -> float
     return clock() - started
 
 
+def compare(
+    lm: LanguageModel, plain: LanguageModel, asked: list[Prompt], options: argparse.Namespace
+) -> dict[str, float]:
+    """Return the tokens/s of each way, the median of the turns."""
+    speeds: dict[str, list[float]] = {}
+    for turn in range(options.turns):
+        drawn = asked[options.prompts * turn : options.prompts * (turn + 1)]
+        taken = {
+            "evohpc": evohpc_seconds(lm, drawn, options.tokens),
+            "transformers generate": transformers_seconds(plain, drawn, options.tokens),
+        }
+        for name, unified in (("llama.cpp, one cache", True), ("llama.cpp, a cache a row", False)):
+            if options.llama:
+                taken[name] = llama_seconds(lm, drawn, options.tokens, *options.llama, unified)
+        for name, seconds in taken.items():
+            speeds.setdefault(name, []).append(len(drawn) * options.samples * options.tokens / seconds)
+        print(f"turn {turn}: " + ", ".join(f"{name} {values[-1]:.1f}" for name, values in speeds.items()), flush=True)
+    return {name: statistics.median(values) for name, values in speeds.items()}
+
+
 def main() -> None:
     """Measure and print."""
     global clock
@@ -148,23 +168,8 @@ def main() -> None:
     plain.model.set_attn_implementation("sdpa")
     reading, multiplying = roofline(lm, ROWS)
     model.pack(lm.model)
-    count = options.prompts
-    asked = same_temperature(prompts(count * options.turns, options.samples))
-    speeds: dict[str, list[float]] = {}
-    for turn in range(options.turns):
-        drawn = asked[count * turn : count * (turn + 1)]
-        taken = {
-            "evohpc": evohpc_seconds(lm, drawn, options.tokens),
-            "transformers generate": transformers_seconds(plain, drawn, options.tokens),
-        }
-        for name, unified in (("llama.cpp, one cache", True), ("llama.cpp, a cache a row", False)):
-            if options.llama:
-                taken[name] = llama_seconds(lm, drawn, options.tokens, *options.llama, unified)
-        for name, seconds in taken.items():
-            speeds.setdefault(name, []).append(count * options.samples * options.tokens / seconds)
-        print(f"turn {turn}: " + ", ".join(f"{name} {values[-1]:.1f}" for name, values in speeds.items()), flush=True)
-    table = {name: statistics.median(values) for name, values in speeds.items()}
-    table |= {"roofline, reading": reading, "roofline, multiplying": multiplying}
+    asked = same_temperature(prompts(options.prompts * options.turns, options.samples))
+    table = compare(lm, plain, asked, options) | {"roofline, reading": reading, "roofline, multiplying": multiplying}
     for name, speed in table.items():
         print(f"{name:26} {speed:7.1f} tokens/s   {speed / table['transformers generate']:.2f}", flush=True)
     small = prompts(4, 8)
