@@ -1,38 +1,23 @@
 import math
 
 import pytest
+import test_tuning
 import torch
 from peft import PeftModel
+from test_tuning import EXAMPLES, tuned
 from tiny_lm import write_tiny_lm
 
 from evohpc.errors import LMError
 from evohpc.lm import adapters, lora, model, soft_prompt
 from evohpc.lm import tuning as module
 from evohpc.lm.decoding import Decoder, Settings
-from evohpc.records import LowRank, Prompt, Tuning, TuningExample
+from evohpc.records import LowRank, Prompt, Tuning
 
-EXAMPLES = tuple(TuningExample(f"e{i}", "class A:\n", f"    x = {i % 2}\n    y = {i % 3}\n") for i in range(6))
 SHAPE = LowRank(4, 8.0)
 
 
 def tuning(**changes) -> Tuning:
-    values = {
-        "examples": EXAMPLES,
-        "virtual_tokens": 4,
-        "epochs": 4,
-        "batch_size": 4,
-        "learning_rate": 2e-3,
-        "seed": 5,
-        "start_from": None,
-        "lora": SHAPE,
-    }
-    return Tuning(**{**values, **changes})
-
-
-def tuned(lm, asked: Tuning, start=None, config=None):
-    losses: list[float] = []
-    update = module.tune(lm, asked, start, config or {}, lambda step: losses.append(step.loss))
-    return losses, update
+    return test_tuning.tuning(**{"learning_rate": 2e-3, "lora": SHAPE, **changes})
 
 
 def logits(lm, text: str = "class A:") -> torch.Tensor:
