@@ -6,6 +6,7 @@ tokens and call it equally often, as they go on with the same draws (`Replica.ag
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from math import gcd
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +23,18 @@ if TYPE_CHECKING:
 
 
 def slicing(replica: ranks.Replica) -> dict[str, DistributedConfig]:
-    """Return the options with which transformers keeps only this rank's slices of the weights that it loads."""
-    from transformers.distributed import DistributedConfig
+    """Return the options with which transformers keeps only this rank's slices of the weights that it loads.
 
-    return {"distributed_config": DistributedConfig(tp_size=replica.ranks)}
+    Raises:
+        LMError: it is too old for that.
+    """
+    try:
+        from transformers.distributed import DistributedConfig
+
+        return {"distributed_config": DistributedConfig(tp_size=replica.ranks)}
+    except (ImportError, TypeError):  # the second: it does not know `tp_size` yet
+        found = version("transformers")
+        raise LMError(f"lm.tensor_parallel needs a newer transformers than {found}; 5.23 was tested") from None
 
 
 def is_slice(weight: Tensor) -> bool:

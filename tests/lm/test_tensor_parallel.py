@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,12 @@ def test_two_ranks_with_one_model_tune_and_draw_as_one_rank_does(
     assert losses(tmp_path / "both") == pytest.approx(losses(tmp_path / "alone"), abs=1e-5)
     one, other = (soft_prompt.load(tmp_path / name / "rounds/000/adapter") for name in ("alone", "both"))
     torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+def test_a_transformers_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers.distributed", None)
+    with pytest.raises(LMError, match=r"lm.tensor_parallel needs a newer transformers than \d"):
+        tensor_parallel.slicing(Replica(0, 1, 2))
 
 
 SHOW = """
