@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -15,6 +16,7 @@ from evaluating import HONEST
 
 from evohpc import lm_job
 from evohpc.config import load_config
+from evohpc.jobs.script import CLAIM
 from evohpc.rundir import RunDir
 from evohpc.search import Search
 from evohpc.site import DriverJob, EvaluationJobs, LMJobs, SchedulerSection, Site
@@ -65,7 +67,7 @@ def test_one_lm_job_answers_all_rounds_of_drivers_that_are_killed(
     subprocess.run(drive, check=True, capture_output=True, timeout=240)
     assert not [name for name in slurm.run("squeue", "--noheader", "--format=%j").split() if "-lm." in name]
     (job,) = run.slurm.glob("*-lm/*")
-    job_id = (job / "job_id").read_text()
+    job_id = os.readlink(job / CLAIM)  # sbatch's own answer is lost if the driver was killed while it asked
     for number in (0, 1):
         with zipfile.ZipFile(run.round(number).archive) as archive:
             log = archive.read("logs/lm.log").decode()
