@@ -36,6 +36,7 @@ def _obstacle(config: PretrainedConfig) -> str:
     if getattr(family, "_is_stateful", False):
         return "it is recurrent"
     caps_scores = getattr(text, "attn_logit_softcapping", None) is not None
-    if not (getattr(family, "_supports_sdpa", True) or caps_scores):
+    is_exchangeable = getattr(family, "_can_set_attn_implementation", lambda: True)()
+    if not is_exchangeable or not (getattr(family, "_supports_sdpa", True) or caps_scores):
         return "transformers computes its attention in a way of its own"
     return ""

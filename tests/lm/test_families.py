@@ -10,6 +10,7 @@ from tiny_lm import write_tiny_lm
 from transformers import (
     AutoModelForCausalLM,
     DeepseekV3Config,
+    FalconConfig,
     Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
@@ -138,6 +139,7 @@ def test_a_tuning_starts_from_the_loss_of_plain_forward_passes(folder: Path) -> 
     [
         (Qwen3NextConfig(), "model of type qwen3_next: it has layers of linear_attention"),
         (RwkvConfig(), "model of type rwkv: it is recurrent"),
+        (FalconConfig(), "model of type falcon: transformers computes its attention in a way of its own"),
         (GptOssConfig(), "model of type gpt_oss: transformers computes its attention in a way of its own"),
     ],
 )
