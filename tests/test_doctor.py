@@ -24,8 +24,8 @@ def config(**evaluation: object) -> Config:
     return Config(seeds=Path("seeds"), lm=LMConfig(engine="scripted"), evaluation=section)
 
 
-def with_model(path: Path, engine: Literal["deepspeed", "vllm"] = "deepspeed") -> Config:
-    return config().model_copy(update={"lm": LMConfig(path=path, engine=engine)})
+def with_model(path: Path, engine: Literal["deepspeed", "vllm"] = "deepspeed", **evaluation: object) -> Config:
+    return config(**evaluation).model_copy(update={"lm": LMConfig(path=path, engine=engine)})
 
 
 SMALL = EvaluationJobs(extra_memory_mb=50)
@@ -76,6 +76,17 @@ class TestOnARealSlurm:
         finding = find(doctor.examine_slurm(with_model(tmp_path), site), "LM jobs")
         assert finding.verdict is Verdict.OK
         assert finding.found.endswith("one answers all rounds, and gives its node back after 45 idle minutes")
+
+    def test_an_lm_job_that_gives_its_node_back_before_a_candidate_can_end_is_warned_of(
+        self, slurm: Cluster, tmp_path: Path
+    ) -> None:
+        configured = with_model(tmp_path, time_limit_s=300)
+        sites = [Site(lm=LMJobs(memory_mb=50, hold=True, idle_minutes=minutes)) for minutes in (4, 5)]
+        short, enough = (list(doctor.examine_slurm(configured, site)) for site in sites)
+        finding = find(short, "LM job between rounds")
+        assert finding.verdict is Verdict.WARNING
+        assert finding.found == "waits 4 minutes for the next round; a candidate may take 5"
+        assert finding.check not in {other.check for other in enough}
 
     def test_accounting_is_missed_only_where_slurm_forgets_too_soon(self, slurm: Cluster) -> None:
         slow = Site(scheduler=SchedulerSection(poll_s=200), evaluation=SMALL)

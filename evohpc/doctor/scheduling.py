@@ -39,6 +39,7 @@ def examine_slurm(config: Config, site: Site) -> Iterator[Finding]:
             request = Path(folder, "rounds", "000", "request.json")
             work = lm_script.work_of(request, "doctor", 0, Path("model"), hold=site.lm.hold)
             yield _test("LM jobs", lm_script.text(work, site), _holding(site.lm))
+            yield from _idling(site.lm, config.evaluation.time_limit_s / 60)
     yield _accounting(site, settings)
     yield _going_on(site, settings)
 
@@ -47,6 +48,16 @@ def _holding(jobs: LMJobs) -> str:
     if not jobs.hold:
         return ""
     return f"; one answers all rounds, and gives its node back after {jobs.idle_minutes:g} idle minutes"
+
+
+def _idling(jobs: LMJobs, candidate_minutes: float) -> Iterator[Finding]:
+    """Compare how long an LM job waits for the next round with how long one candidate of a round may take."""
+    if jobs.hold and jobs.idle_minutes < candidate_minutes:
+        yield warning(
+            "LM job between rounds",
+            f"waits {jobs.idle_minutes:g} minutes for the next round; a candidate may take {candidate_minutes:g}",
+            "set lm.idle_minutes to what a round's jobs take, queueing included, or each round queues for a new one",
+        )
 
 
 def _test(check: str, script: str, remark: str = "") -> Finding:
