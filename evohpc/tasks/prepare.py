@@ -1,12 +1,16 @@
 """Makes a run's data once, before the search: `python -m evohpc.tasks.prepare RUN`.
 
 A process of its own, since tasks import torch and the driver does not. data/task.json is written last: where it exists,
-all is there and nothing is done.
+all is there and nothing is done. It ends with its driver: the next one begins by removing what is half made, and who
+wrote data/task.json after that would vouch for files that are gone.
 """
 
 from __future__ import annotations
 
+import argparse
+import ctypes
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +26,8 @@ from evohpc.tasks.base import Splits, Task, load_task
 
 if TYPE_CHECKING:
     from evohpc.tasks.base import Arrays
+
+_PR_SET_PDEATHSIG = 1
 
 
 def prepare(run: RunDir) -> None:
@@ -75,10 +81,23 @@ def _write_private(path: Path, data: bytes) -> None:
         os.umask(before)
 
 
+def _end_with(parent: int) -> None:
+    """Have the kernel kill this process when the caller ends in whatever way (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before we asked
+        sys.exit(1)
+
+
 def main() -> int:
     """Prepare the run named on the command line; one line on stderr says what failed."""
+    parser = argparse.ArgumentParser(prog="evohpc.tasks.prepare")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--parent", type=int, help="end when this process, the caller, does")
+    options = parser.parse_args()
+    if options.parent is not None:
+        _end_with(options.parent)
     try:
-        prepare(RunDir(Path(sys.argv[1])))
+        prepare(RunDir(options.run))
     except EvohpcError as error:
         print(error, file=sys.stderr)
         return 1

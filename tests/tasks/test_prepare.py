@@ -5,9 +5,11 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from cluster.daemons import lives
 from evaluating import CONFIG, SEEDS
 from safetensors.numpy import load_file
 
@@ -66,6 +68,35 @@ def test_preparing_again_changes_nothing(tmp_path: Path) -> None:
     prepare(run)
     subprocess.run([sys.executable, "-m", "evohpc.tasks.prepare", str(run.path)], check=True)
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file()} == before
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from evohpc import preparation, rundir
+preparation.prepare(rundir.RunDir(Path(sys.argv[1])))
+"""
+
+
+def test_it_ends_with_its_driver_however_that_ends(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    begin = f"import os, pathlib, time; pathlib.Path({str(pid)!r}).write_text(str(os.getpid())); time.sleep(600)"
+    run = run_with(tmp_path, "task.py:Tiny", source=f"{begin}\n{TASK}")
+    with subprocess.Popen([sys.executable, "-c", DRIVER, run.path]) as driver:
+        while not (pid.exists() and pid.read_text()):
+            time.sleep(0.01)
+        driver.kill()
+    while lives(int(pid.read_text())):
+        time.sleep(0.01)
+
+
+def test_without_its_driver_it_does_not_begin(tmp_path: Path) -> None:
+    run = run_with(tmp_path, "task.py:Tiny")
+    with subprocess.Popen(["true"]) as driver:
+        pass
+    command = [sys.executable, "-m", "evohpc.tasks.prepare", run.path, "--parent", str(driver.pid)]
+    assert subprocess.run(command).returncode == 1
+    assert not run.data.exists()
 
 
 @pytest.mark.parametrize(
