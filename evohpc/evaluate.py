@@ -1,6 +1,6 @@
 """Evaluates candidates of a run where it is called: on a compute node by Slurm, or in a local worker process.
 
-python -m evohpc.evaluate --serve RUN     a local worker: see jobs/local.py
+python -m evohpc.evaluate --serve RUN --parent PID     a local worker: see jobs/local.py
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import signal
 import sys
 import tempfile
@@ -174,6 +173,7 @@ def serve(run: RunDir) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # another one must not keep this process from tidying up
     sys.exit(0)
 
 
@@ -181,12 +181,13 @@ def main() -> None:
     """Be a worker of `LocalRunner`."""
     parser = argparse.ArgumentParser(prog="python -m evohpc.evaluate")
     parser.add_argument("--serve", metavar="RUN", type=Path, required=True)
-    run = RunDir(parser.parse_args().serve)
+    parser.add_argument("--parent", metavar="PID", type=int, required=True, help="the driver; end when it does")
+    options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
-    # The end of stdin says it too, but is not looked at while a candidate runs.
-    kernel.die_with_parent(os.getppid(), signal.SIGTERM)
-    serve(run)
+    # The end of stdin says it too, but is not looked at while a candidate runs, nor before the orders in it are done.
+    kernel.die_with_parent(options.parent, signal.SIGTERM)
+    serve(RunDir(options.serve))
 
 
 if __name__ == "__main__":

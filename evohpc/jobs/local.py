@@ -78,9 +78,9 @@ class LocalRunner:
             for name in names:
                 reports = self._reports.get(name, [])
                 reports[:] = [report if report.state is TaskState.ENDED else _cancelled() for report in reports]
-            workers = [self._workers[thread] for thread, task in self._running.items() if task.name in names]
-        for worker in workers:
-            worker.stop()
+            for thread, task in self._running.items():
+                if task.name in names:
+                    self._workers[thread].stop()
 
     def close(self) -> None:
         """End all evaluations and all workers."""
@@ -112,8 +112,8 @@ class LocalRunner:
             try:
                 if worker is None or not worker.is_alive:
                     worker = self._hire(me, worker)
-                with self._lock:
-                    self._running[me] = task
+                if not self._begin(me, task):
+                    continue
                 report = worker.run(task)
             except EvaluationError as error:
                 self._refusal, report = error, TaskReport(TaskState.ENDED, Status.CONTAINER_ERROR, str(error))
@@ -134,6 +134,14 @@ class LocalRunner:
             worker.stop()
         return worker
 
+    def _begin(self, thread: threading.Thread, task: _Task) -> bool:
+        """Let a task's cancellation stop its worker from now on; return False if it came while that was hired."""
+        with self._lock:
+            if self._reports[task.name][task.index].state is TaskState.ENDED:
+                return False
+            self._running[thread] = task
+            return True
+
     def _set(self, task: _Task, report: TaskReport) -> bool:
         """Note the state of a task; return False if it has ended already (it was cancelled)."""
         with self._lock:
@@ -149,16 +157,18 @@ class _Worker:
 
     def __init__(self, run: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "evohpc.evaluate", "--serve", str(run)],
+            [sys.executable, "-m", "evohpc.evaluate", "--serve", str(run), "--parent", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
+        self._is_told_to_stop = False
 
     @property
     def is_alive(self) -> bool:
-        return self._process.poll() is None
+        """Whether it takes another task."""
+        return not self._is_told_to_stop and self._process.poll() is None
 
     def run(self, task: _Task) -> TaskReport:
         """Have a task evaluated; return when it is over, one way or the other.
@@ -183,6 +193,7 @@ class _Worker:
 
     def stop(self) -> None:
         """Tell it to end its candidate and itself, at once."""
+        self._is_told_to_stop = True
         self._process.terminate()
 
     def close(self) -> None:
