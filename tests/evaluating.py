@@ -34,7 +34,7 @@ task: mnist1d
 task_options: {steps: 20, eval_every: 10}
 seeds: SEEDS
 lm: {engine: scripted}
-evaluation: {time_limit_s: 60, memory_mb: 1500, disk_mb: 32, log_kb: 16, max_params: 1000000}
+evaluation: {time_limit_s: 300, memory_mb: 1500, disk_mb: 32, log_kb: 16, max_params: 1000000}
 """
 
 

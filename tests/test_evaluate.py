@@ -21,6 +21,7 @@ from evohpc.preparation import prepare
 from evohpc.records import Attempt, EvaluationJob, Isolation, Result, Status
 from evohpc.rundir import RunDir, write_atomic
 from evohpc.sandbox import processes
+from evohpc.sandbox.base import Outcome, Runtime, Stage
 from evohpc.tasks.orders import Order, Report
 
 OWN_TASK = """
@@ -134,10 +135,30 @@ def test_a_layer_that_is_never_called_costs_nothing(evaluator: Evaluator) -> Non
     assert (result.status, result.num_params) == (Status.TRAINED, 410), result.detail
 
 
-def test_what_predictions_took_longer_than_is_left(evaluator: Evaluator) -> None:
-    slow = PRELUDE + "import time\n" + broken("(self.training or time.sleep(30)); return self.out(x)")
-    result, _ = run_source(evaluator, slow, time_limit_s=1.5)
+class Hurried:
+    """A runtime that notes what time each stage has, and how long it took, and gives the second one next to nothing."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.isolation, self.close = runtime.isolation, runtime.close
+        self.had: list[float] = []
+        self.took: list[float] = []
+
+    def run(self, stage: Stage) -> Outcome:
+        self.had.append(stage.limits.wall_s)
+        if len(self.had) == 2:
+            stage = dataclasses.replace(stage, limits=dataclasses.replace(stage.limits, wall_s=0.2))
+        outcome = self._runtime.run(stage)
+        self.took.append(outcome.seconds)
+        return outcome
+
+
+def test_predictions_have_the_time_that_training_left(evaluator: Evaluator) -> None:
+    slow = PRELUDE + "import time\n" + broken("(self.training or time.sleep(600)); return self.out(x)")
+    runtime = Hurried(evaluator.runtime)
+    result, _ = run_source(dataclasses.replace(evaluator, runtime=runtime), slow, time_limit_s=200)
     assert (result.status, result.detail[-20:]) == (Status.TIMEOUT, "in the predict stage")
+    assert runtime.had == [200, pytest.approx(200 - runtime.took[0])]
 
 
 def test_a_task_of_one_s_own(tmp_path: Path, evaluator: Evaluator) -> None:

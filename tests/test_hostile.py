@@ -6,7 +6,6 @@ name threats: F forging a score, Q using up the machine, H reaching the host or 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from evohpc.evaluation import Evaluator
 from evohpc.records import Isolation, Result, Status
 
 ATTACKS = sorted((Path(__file__).parent / "hostile").glob("*.py"))
-LIMIT_S = 2.0
+LIMIT_S = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +51,11 @@ def canary(tmp_path: Path) -> Iterator[Path]:
 def test_attack(attack: Path, fenced: Evaluator, honest: Result, canary: Path) -> None:
     source = attack.read_text().replace("CANARY", str(canary)).replace("LABELS", str(fenced.benchmark.labels))
     expected = source.splitlines()[0].partition(":")[0].split()[-1]
-    limit = LIMIT_S if expected == "timeout" else 60.0
-    started = time.monotonic()
+    limit = LIMIT_S if expected == "timeout" else 200.0
 
     result, log = run_source(fenced, source, time_limit_s=limit, memory_mb=700)
 
-    assert time.monotonic() - started < limit + 10
+    assert result.seconds["total"] < limit + 60
     assert "ESCAPED" not in log
     assert "canary-in" not in log
     assert ("attacking" in log) == ("attacking" in source), "the attack did not run"
