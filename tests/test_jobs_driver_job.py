@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from typing import Literal
@@ -51,16 +55,37 @@ def test_a_preview_shows_the_language_models_job(
 
 LIMITED = """
     import os, pathlib, signal, sys, time
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(85))
     starts = pathlib.Path(sys.argv[1])
     with starts.open("a") as file: print(os.environ["SLURM_JOB_ID"], file=file)
     if len(starts.read_text().split()) == 4: sys.exit(0)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(85))
-    time.sleep(60)
+    time.sleep(900)
 """
 
 
+@pytest.mark.parametrize(
+    "setup",
+    [
+        pytest.param("", id="at once"),
+        pytest.param("trap '[[ $BASH_COMMAND != driver=* ]] || sleep 1' DEBUG", id="before it knows the driver"),
+        pytest.param('kill() { command kill "$@" && { [ "$1" = -0 ] || sleep 1; }; }', id="and the driver is faster"),
+    ],
+)
+def test_its_shell_is_told_to_stop(tmp_path: Path, setup: str) -> None:
+    program, starts, command = tmp_path / "driver.py", tmp_path / "starts", tmp_path / "scontrol"
+    program.write_text(textwrap.dedent(LIMITED))
+    command.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    command.chmod(0o755)
+    site = Site(driver=DriverJob(setup=(setup,)))
+    script = driver_job.script(tmp_path, "r1", site, [sys.executable, str(program), str(starts)])
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    with subprocess.Popen(["bash", "-c", script], env=environment) as shell:
+        wait_until(lambda: starts.exists() and starts.read_text(), "the driver has started")
+        shell.send_signal(signal.SIGUSR1)
+    assert (shell.returncode, (tmp_path / "asked").read_text()) == (0, "requeue 7\n")
+
+
 @pytest.mark.slurm
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("go_on_by", ["requeue", "successor"])
 def test_it_hits_its_limit_three_times_and_finishes(slurm: Cluster, tmp_path: Path, go_on_by: str) -> None:
     program, starts = tmp_path / "driver.py", tmp_path / "starts"
@@ -70,11 +95,11 @@ def test_it_hits_its_limit_three_times_and_finishes(slurm: Cluster, tmp_path: Pa
     path.write_text(driver_job.script(tmp_path, "r1", site, ["python3", str(program), str(starts)]))
     slurm.run("sbatch", str(path))
     for times in (1, 2, 3):
-        wait_until(lambda: starts.exists() and len(starts.read_text().split()) == times, f"start {times}", 60)  # noqa: B023
+        wait_until(lambda: starts.exists() and len(starts.read_text().split()) == times, f"start {times}")  # noqa: B023
         # What Slurm itself does ahead of the limit; it looks only every half minute or so.
         slurm.run("scancel", "--batch", "--signal=USR1", starts.read_text().split()[-1])
-    wait_until(lambda: len(starts.read_text().split()) == 4, "start 4", 60)
-    wait_until(lambda: not slurm.run("squeue", "--noheader"), "the queue is empty", 60)
+    wait_until(lambda: len(starts.read_text().split()) == 4, "start 4")
+    wait_until(lambda: not slurm.run("squeue", "--noheader"), "the queue is empty")
     assert len(set(starts.read_text().split())) == (1 if go_on_by == "requeue" else 4)
 
 

@@ -37,8 +37,9 @@ trap 'stop=yes; kill -TERM "$driver" 2>/dev/null' USR1
 trap 'kill -TERM "$driver" 2>/dev/null' TERM
 {setup}{program} &
 driver=$!
-wait "$driver"; status=$?
-while kill -0 "$driver" 2>/dev/null; do wait "$driver"; status=$?; done
+[ "$stop" != yes ] || kill -TERM "$driver"  # the signal came before it had a name
+while kill -0 "$driver" 2>/dev/null; do wait "$driver"; done
+wait "$driver"; status=$?  # its own at last, whenever it ended: that of a `wait` above may be a signal's
 if [ "$stop" = yes ] && [ "$status" = {stopped} ]; then
   {go_on}
 fi

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import random
 import signal
 import socket
 import time
@@ -11,15 +13,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def wait_until(condition: Callable[[], object], what: str, within_s: float = 30.0, every_s: float = 0.05) -> None:
-    """Return once a condition holds.
+def wait_until(condition: Callable[[], object], what: str, within_s: float = 300.0, every_s: float = 0.05) -> None:
+    """Return once a condition holds. The time limit only ends what hangs: it is long for the slowest of machines.
 
     Raises:
         TimeoutError: it did not in time.
     """
     deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
+    while True:
+        is_late = time.monotonic() > deadline  # asked first: this process may stand still for any time itself
+        if condition():
+            return
+        if is_late:
             raise TimeoutError(f"after {within_s:g} s still not: {what}")
         time.sleep(every_s)
 
@@ -42,30 +47,38 @@ def lives(pid: int) -> bool:
     return state not in "ZX"
 
 
-def end(file: Path, number: signal.Signals = signal.SIGTERM, within_s: float = 8.0) -> None:
-    """End the daemon of a pid file, in the end with SIGKILL."""
+def end(file: Path, number: signal.Signals = signal.SIGTERM, within_s: float = 60.0) -> None:
+    """End the daemon of a pid file, in the end with SIGKILL, and wait until it is gone: it saves its state, and holds
+    its port, to the last."""
     pid = pid_of(file)
     if pid is None:
         return
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
     try:
-        wait_until(lambda: pid_of(file) != pid, f"pid {pid} is gone", within_s)
+        wait_until(lambda: not lives(pid), f"pid {pid} is gone", within_s)
     except TimeoutError:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not lives(pid), f"pid {pid} is gone", within_s)
     file.unlink(missing_ok=True)
 
 
 def free_ports(count: int) -> list[int]:
-    """Return loopback ports that nothing listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Return ports that nothing uses now, nor will by chance: the kernel gives them to no client, whose connection
+    would keep a daemon that is down for a moment from coming back."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    others = range(10_000, lowest) if lowest > 20_000 else range(10_000, 60_000)
+    return list(itertools.islice(filter(_is_free, random.sample(others, len(others))), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one:
+        try:
+            one.bind(("", port))
+        except OSError:
+            return False
+    return True
 
 
 def listens(port: int) -> bool:
