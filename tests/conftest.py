@@ -1,5 +1,6 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several test files share, and how long a test may take that brings up a cluster."""
 
+import pytest
 from cluster.fixtures import (
     accounting_cluster,
     bare_cluster,
@@ -11,7 +12,17 @@ from cluster.fixtures import (
     tiny_model,
 )
 from evaluating import evaluator, planted_environment, small_run
-from searching import finished_run
+from searching import finished_run, made_once
+from unsynced import unsynced
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests on a real Slurm or Apptainer time that only a hang uses up: the first of them install these, and make
+    images, on a machine that may be new, slow and shared."""
+    for item in items:
+        if item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.timeout(1800), append=False)
+
 
 __all__ = [
     "accounting_cluster",
@@ -21,9 +32,11 @@ __all__ = [
     "containers",
     "evaluator",
     "finished_run",
+    "made_once",
     "planted_environment",
     "slurm",
     "slurm_with_accounting",
     "small_run",
     "tiny_model",
+    "unsynced",
 ]

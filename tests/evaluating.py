@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from evohpc import evaluate
 from evohpc.config import load_config
 from evohpc.evaluation import Evaluator
 from evohpc.preparation import prepare
-from evohpc.records import Attempt, Result
+from evohpc.records import Attempt, Result, TaskInterface
 from evohpc.rundir import RunDir, write_atomic
 
 RUN_ID = "test-1"
@@ -38,13 +39,30 @@ evaluation: {time_limit_s: 300, memory_mb: 1500, disk_mb: 32, log_kb: 16, max_pa
 """
 
 
+_MADE: dict[str, list[bytes]] = {}
+
+
+def prepare_once(run: RunDir) -> TaskInterface:
+    """Prepare a run, with the data that the same options made before in this session: making it takes torch, and has
+    tests of its own."""
+    config = load_config(run.config)
+    files = (run.train, run.inputs, run.labels, run.task_interface)
+    options = json.dumps([config.task, config.task_options, config.search.seed])
+    for path, data in zip(files, _MADE.get(options, ()), strict=False):
+        write_atomic(path, data)
+    interface = prepare(run)
+    if ".py:" not in config.task:
+        _MADE[options] = [path.read_bytes() for path in files]
+    return interface
+
+
 def make_run(path: Path, config: str = CONFIG) -> RunDir:
     """Return a prepared run folder without candidates."""
     run = RunDir(path)
     write_atomic(path / "given.yaml", config.replace("SEEDS", str(SEEDS)))
     write_atomic(run.config, load_config(path / "given.yaml").dump())
     write_atomic(run.provenance, f'{{"run_id": "{RUN_ID}"}}')
-    prepare(run)
+    prepare_once(run)
     return run
 
 

@@ -6,8 +6,9 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from evaluating import SEEDS
+from evaluating import SEEDS, prepare_once
 
+from evohpc import creation
 from evohpc.config import Config, load_config
 from evohpc.records import Candidate, Result, Status
 from evohpc.search import Search
@@ -50,6 +51,12 @@ def finish(search: Search) -> None:
     while candidates := search.ask():
         for candidate in candidates:
             search.tell(measure(candidate))
+
+
+@pytest.fixture
+def made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a task's data made for the first run only that needs it."""
+    monkeypatch.setattr(creation, "prepare", prepare_once)
 
 
 @pytest.fixture(scope="session")

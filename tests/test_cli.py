@@ -17,6 +17,8 @@ from searching import finish, make_config
 from evohpc import cli
 from evohpc.search import Search
 
+pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
+
 TRAINING = """
 task: mnist1d
 task_options: {steps: 20, eval_every: 10}

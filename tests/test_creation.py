@@ -14,6 +14,8 @@ from evohpc.errors import ConfigError, LeaseError, LMError, RunFolderError, Task
 from evohpc.rundir import RunDir, write_atomic
 from evohpc.site import Site, load_site
 
+pytestmark = pytest.mark.usefixtures("unsynced")
+
 CONFIG = """
 task: TASK
 task_options: {steps: 20}

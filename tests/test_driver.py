@@ -21,6 +21,8 @@ from evohpc.rundir import RunDir, write_atomic
 from evohpc.scripted_lm import ScriptedLMJob
 from evohpc.store import Store
 
+pytestmark = pytest.mark.usefixtures("unsynced")
+
 SMALL = CONFIG.replace("rounds: 3, prompts_per_round: 2", "rounds: 2, prompts_per_round: 1")
 
 

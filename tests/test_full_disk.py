@@ -14,7 +14,10 @@ from searching import finish, make_config
 from evohpc.errors import StorageError
 from evohpc.search import Search
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root"),
+    pytest.mark.usefixtures("made_once"),
+]
 
 
 @pytest.fixture

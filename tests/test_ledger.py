@@ -13,6 +13,8 @@ from evohpc.records import SEED_ROUND, Completion, LMRequest, Prompt, Result, Sa
 from evohpc.rundir import write_atomic
 from evohpc.store import Store
 
+pytestmark = pytest.mark.usefixtures("unsynced")
+
 
 @pytest.fixture
 def make(tmp_path):

@@ -13,6 +13,8 @@ from evohpc.reading import Reading
 from evohpc.rundir import RunDir, write_atomic
 from evohpc.search import Search
 
+pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
+
 
 def test_a_finished_search(finished_run: Path) -> None:
     with Reading(finished_run) as reading:

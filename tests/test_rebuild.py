@@ -15,6 +15,8 @@ from evohpc.rundir import RunDir
 from evohpc.search import Search
 from evohpc.store import TABLES, Store
 
+pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
+
 
 def tables(run: RunDir) -> dict[str, list[tuple[Any, ...]]]:
     store = Store.snapshot_reader(run.database)

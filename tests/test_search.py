@@ -15,6 +15,8 @@ from evohpc.rundir import RunDir
 from evohpc.search import Search
 from evohpc.site import Site
 
+pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
+
 
 def create(folder: Path, *overrides: str) -> Search:
     return Search.create(folder / "run", make_config(folder, *overrides))

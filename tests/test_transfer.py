@@ -20,6 +20,8 @@ from evohpc.records import Candidate, Result, Status
 from evohpc.search import Search
 from evohpc.transfer import LIMITS, Row
 
+pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
+
 SEEDS = Path(__file__).parent.parent / "seeds"
 BASELINE = SEEDS / "clrs" / "v1_standard.py"
 OTHER = SEEDS / "clrs_discovered" / "quad_node_min_max.py"
