@@ -222,12 +222,12 @@ def test_of_two_creations_at_once_one_is_refused(run, configure, monkeypatch):
 
     def prepare(run: RunDir) -> None:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(200)
 
     monkeypatch.setattr(creation, "prepare", prepare)
     first = threading.Thread(target=create, args=(run, configure()))
     first.start()
-    assert begun.wait(10)
+    assert begun.wait(200)
     with pytest.raises(LeaseError, match="already driven by"):
         create(run, configure())
     go_on.set()

@@ -1,8 +1,8 @@
 import os
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 
@@ -15,10 +15,35 @@ from evohpc.lease import Holder, acquire, holder, is_alive_here
 from evohpc.rundir import RunDir, write_atomic
 
 
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self._events: list[tuple[float, Callable[[], object]]] = []
+
+    def after(self, seconds: float, event: Callable[[], object]) -> None:
+        """Have something happen while somebody sleeps."""
+        self._events.append((self.now + seconds, event))
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        due = [event for at, event in self._events if at <= self.now]
+        self._events = [(at, event) for at, event in self._events if at > self.now]
+        for event in due:
+            event()
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch) -> RunDir:
-    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.02)
-    monkeypatch.setattr(lease, "DEAD_AFTER_S", 0.2)
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(time, "sleep", clock.sleep)
+    return clock
+
+
+@pytest.fixture
+def run(tmp_path) -> RunDir:
     return RunDir(tmp_path)
 
 
@@ -82,45 +107,35 @@ def test_a_zombie_holds_nothing(run):
 @pytest.mark.parametrize(
     "change", [{"host": "node7"}, {"boot_id": "another boot"}], ids=["another host", "another boot or PID namespace"]
 )
-def test_a_holder_that_cannot_be_seen_is_replaced_once_its_heart_stands_still(run, change):
+def test_a_holder_that_cannot_be_seen_is_replaced_once_its_heart_stands_still(run, clock, change):
     current = elsewhere(run, **{"host": lease._myself(epoch=1).host, **change})
     said = []
-    started = time.monotonic()
     assert is_alive_here(current) is None
     assert acquire(run, waiting=said.append).epoch == 5
-    assert 0.2 <= time.monotonic() - started < 2
-    assert said == [f"waiting up to 0 s to see whether the driver that holds this run still lives: {current}"]
+    assert 220 <= clock.now < 222
+    assert said == [f"waiting up to 120 s to see whether the driver that holds this run still lives: {current}"]
     assert "Slurm job 99" in said[0]
 
 
-def test_a_holder_elsewhere_whose_heart_beats_keeps_the_run(run, monkeypatch):
-    monkeypatch.setattr(lease, "DEAD_AFTER_S", 60)
+def test_a_holder_elsewhere_whose_heart_beats_keeps_the_run(run, clock):
     current = elsewhere(run)
-    beat = threading.Timer(0.05, lambda: put(run, replace(current, beat=1)))
-    beat.start()
+    clock.after(119, lambda: put(run, replace(current, beat=1)))
     with pytest.raises(LeaseError, match=f"already driven by process {os.getpid()} on node7, Slurm job 99"):
         acquire(run)
-    beat.join()
 
 
-def test_a_holder_elsewhere_that_lets_go_is_replaced_before_the_time(run, monkeypatch):
-    monkeypatch.setattr(lease, "DEAD_AFTER_S", 60)
+def test_a_holder_elsewhere_that_lets_go_is_replaced_before_the_time(run, clock):
     current = elsewhere(run)
-    release = threading.Timer(0.05, lambda: put(run, replace(current, released=True)))
-    release.start()
+    clock.after(5, lambda: put(run, replace(current, released=True)))
     assert acquire(run).epoch == 5
-    release.join()
+    assert clock.now < 107
 
 
-def test_who_waited_for_a_dead_holder_is_refused_if_another_was_faster(run, monkeypatch):
-    monkeypatch.setattr(lease, "DEAD_AFTER_S", 60)
-    current = elsewhere(run)
-    faster = threading.Timer(0.05, lambda: put(run, replace(lease._myself(epoch=5), pid=1, started=1)))
-    faster.start()
+def test_who_waited_for_a_dead_holder_is_refused_if_another_was_faster(run, clock):
+    elsewhere(run)
+    clock.after(119, lambda: put(run, replace(lease._myself(epoch=5), pid=1, started=1)))
     with pytest.raises(LeaseError, match="already driven"):
         acquire(run)
-    faster.join()
-    assert current.epoch == 4
 
 
 def test_of_many_drivers_that_start_together_exactly_one_drives(run):
@@ -137,12 +152,10 @@ def test_of_many_drivers_that_start_together_exactly_one_drives(run):
     assert sorted(epochs) == [0] * 99 + [2]
 
 
-def test_a_heart_beats_when_it_is_due(run, monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+def test_a_heart_beats_when_it_is_due(run, clock):
     mine = acquire(run)
-    for passed, beats in [(0.0, 0), (0.019, 0), (0.021, 1), (0.03, 1), (0.05, 2)]:
-        now[0] = 100.0 + passed
+    for passed, beats in [(0, 0), (14, 0), (16, 1), (30, 1), (32, 2)]:
+        clock.now = 100.0 + passed
         mine.beat()
         assert holder(run).beat == beats
 
