@@ -8,13 +8,16 @@ PYTEST_ARGS ?=
 EVOHPC := HF_HUB_OFFLINE=1 $(VENV)/bin/evohpc
 INSTALLED := $(VENV)/.installed
 
-.PHONY: quickstart test lint
+.PHONY: quickstart test lint parity
 
 quickstart: $(MODEL)/SHA256SUMS  ## a search on MNIST-1D with a real language model; goes on if it was interrupted
 	$(EVOHPC) run $(RUN) configs/quickstart.yaml
 
-test: $(INSTALLED)  ## the quick tests; PYTEST_ARGS="-m 'not gpu'" runs the slow ones and those on a real Slurm too
+test: $(INSTALLED)  ## the quick tests; PYTEST_ARGS="-m 'not gpu and not jax'" runs the slow ones and those on a real Slurm too
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+parity: $(INSTALLED) $(VENV)-jax/.installed  ## CLRS-30 against dm-clrs itself, under JAX; installs 3 GB
+	EVOHPC_JAX_PYTHON=$(VENV)-jax/bin/python $(VENV)/bin/python -m pytest -m jax
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
@@ -34,4 +37,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(VENV)/bin/pip install --quiet "$$(grep ^torch== constraints.txt)"
 	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[train,lm,convert,clrs,dev]'
 	$(VENV)/bin/pip install --quiet --no-deps "$$(grep ^dm-clrs== constraints.txt)"
+	@touch $@
+
+$(VENV)-jax/.installed: constraints.txt
+	$(PYTHON) -m venv $(VENV)-jax
+	$(VENV)-jax/bin/pip install --quiet "$$(grep ^dm-clrs== constraints.txt)" safetensors
 	@touch $@
