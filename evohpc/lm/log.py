@@ -12,7 +12,8 @@ from contextlib import contextmanager
 def say(line: str) -> None:
     """Write a line, with the rank that it comes from where there are several."""
     who = f"rank {os.environ.get('RANK', '0')}: " if os.environ.get("WORLD_SIZE", "1") != "1" else ""
-    print(who + line, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{who}{line}\n")  # in one piece: print() would write the end of the line after another rank's
+    sys.stderr.flush()
 
 
 @contextmanager
