@@ -16,7 +16,7 @@ from evohpc.records import Result
 from evohpc.rundir import RunDir
 from evohpc.store import TABLES, Store
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
 KILLS = 20
 CONFIG = """
@@ -25,7 +25,7 @@ task_options: {steps: 300, eval_every: 100}
 seeds: SEEDS
 search: {rounds: 3, prompts_per_round: 2, samples_per_prompt: 4, survivors: 3, error_threshold: 1.0}
 lm: {engine: scripted}
-evaluation: {time_limit_s: 120, memory_mb: 1500, disk_mb: 64}
+evaluation: {time_limit_s: 600, memory_mb: 1500, disk_mb: 64}
 """
 UNSTEADY = {"seconds", "host", "finished_at", "versions"}
 """Columns of results that differ between two runs of anything."""
@@ -39,7 +39,7 @@ def start(run: Path) -> subprocess.Popen[bytes]:
 def drive_to_the_end(run: Path) -> float:
     started = time.monotonic()
     process = start(run)
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=1800)
     assert process.returncode == 0, said.decode()
     return time.monotonic() - started
 
@@ -82,6 +82,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_table(folder: Path) -> Non
             killed += 1
         assert process.stderr is not None
         process.stderr.close()
+        assert process.returncode in (0, -signal.SIGKILL)
         if process.returncode == 0:
             assert table(run) == expected
             runs += 1

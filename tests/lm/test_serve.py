@@ -32,7 +32,7 @@ ANSWERING = """
 """
 WITH_A_TREE = """
     import os, pathlib, signal, subprocess, sys, time
-    ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     one = subprocess.Popen([sys.executable, "-c", ignoring], start_new_session=True)
     pathlib.Path(sys.argv[-1]).with_name("pids").write_text(f"{os.getpid()} {one.pid}")
 """
@@ -70,7 +70,7 @@ class Served:
 
     def end(self) -> tuple[int, str]:
         """Wait for its end; return its exit code and what it printed."""
-        printed = self.process.communicate(timeout=20)[1]
+        printed = self.process.communicate(timeout=200)[1]
         return self.process.returncode, printed
 
     def ask(self, round: int) -> LMRequest:
@@ -102,7 +102,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     served = Served(RunDir(tmp_path / "run"), tmp_path / "program.py")
     yield served
     served.process.terminate()
-    served.process.communicate(timeout=20)
+    served.process.communicate(timeout=200)
 
 
 def test_it_answers_what_comes_each_in_a_process_of_its_own(served: Served) -> None:
@@ -173,7 +173,7 @@ def _conclude(served: Served) -> None:
 
 @pytest.mark.parametrize(("stop", "code"), [(_terminate, 143), (_conclude, 0)], ids=["SIGTERM", "end"])
 def test_it_ends_with_all_its_processes_when_told_to(served: Served, stop: Callable[[Served], None], code: int) -> None:
-    served.start(f"{WITH_A_TREE}    time.sleep(60)\n")
+    served.start(f"{WITH_A_TREE}    time.sleep(600)\n")
     pids = served.wait_for_tree()
     assert all(map(lives, pids))
     stop(served)
