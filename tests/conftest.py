@@ -1,5 +1,7 @@
 """Fixtures that several test files share, and how long a test may take that brings up a cluster."""
 
+import os
+
 import pytest
 from cluster.fixtures import (
     accounting_cluster,
@@ -14,6 +16,13 @@ from cluster.fixtures import (
 from evaluating import evaluator, planted_environment, small_run
 from searching import finished_run, made_once
 from unsynced import unsynced
+
+
+def pytest_configure() -> None:
+    """Let output be what it is where nobody asks for colours, and nothing know of a job that the tests may run in."""
+    for name in [*os.environ]:
+        if name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS") or name.startswith("SLURM_"):
+            del os.environ[name]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
