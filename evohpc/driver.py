@@ -123,9 +123,8 @@ class Driver:
             if self.ledger.store.is_closed(round):
                 continue
             self.open_round(round)
-            self.ledger.collect(round)
-            if pending := self.ledger.store.entries(round, Status.PENDING):
-                return [entry.candidate for entry in pending]
+            if self._waits(round):
+                return [entry.candidate for entry in self.ledger.store.entries(round, Status.PENDING)]
             self.close_round(round)
         self.snapshot()
         return []
@@ -205,8 +204,19 @@ class Driver:
             self._tell(asked.round, "generate", *lm_job.progress(path), held)
             self._pause(SLOWEST_POLL_S)
 
+    def _waits(self, round: int) -> bool:
+        """Enter the results that have arrived; say whether candidates still wait for theirs."""
+        self.ledger.collect(round)
+        if not self.ledger.run.round(round).archive.exists():
+            return bool(self.ledger.store.pending(round))
+        self.ledger.give_up(round, 0)  # the database was lost, not the round: what its archive lacks will not come
+        return False
+
     def _evaluate(self, round: int) -> None:
+        if not self._waits(round):
+            return
         ledger, evaluation = self.ledger, self.ledger.config.evaluation
+        ledger.restore_sources(round)
         dispatch = Dispatch(
             run=ledger.run,
             run_id=ledger.run_id,
@@ -216,7 +226,6 @@ class Driver:
             candidates_per_task=evaluation.candidates_per_task,
             grace_s=self.grace_s,
         )
-        ledger.collect(round)
         dispatch.resume(ledger.store.attempts(round), ledger.store.pending(round))
         delay = FASTEST_POLL_S
         while pending := ledger.store.pending(round):

@@ -21,7 +21,7 @@ from evohpc.config import ScreeningConfig
 from evohpc.errors import EnvelopeError, RunFolderError
 from evohpc.prompts import candidate_source
 from evohpc.records import SEED_ROUND, Candidate, Completion, LMRequest, Result, Status, TaskInterface, candidate_id
-from evohpc.rundir import RoundDir, storage_error, sync_folder, write_atomic
+from evohpc.rundir import RoundDir, make_folder, storage_error, sync_folder, write_atomic
 from evohpc.screening import screen
 
 log = logging.getLogger(__name__)
@@ -111,6 +111,7 @@ def pack(folder: RoundDir) -> None:
     packed = [folder.candidates, folder.results, folder.jobs, folder.logs, folder.slurm]
     try:
         if not folder.archive.exists():
+            make_folder(folder.path)  # where all seeds were refused, nothing has needed it
             _write_archive(folder, [path for part in packed for path in part.rglob("*")])
         for part in packed:
             shutil.rmtree(part, ignore_errors=True)
@@ -137,7 +138,9 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error) as error:
-        raise RunFolderError(f"{path}: damaged: {error}; take it from a backup") from None
+        raise RunFolderError(
+            f"{path}: damaged: {error}; take it from a backup, or delete it to have its candidates evaluated again"
+        ) from None
 
 
 def _result_files(folder: RoundDir, skip: Collection[str]) -> Iterator[tuple[str, bytes, Path | None]]:

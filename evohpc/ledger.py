@@ -56,6 +56,18 @@ class Ledger:
         self._seen.update(found)
         return results
 
+    def give_up(self, round: int, retries: int) -> None:
+        """Let the last machine fault of each candidate that has used up its attempts be its outcome."""
+        last = [results[-1] for results in self.store.attempts(round).values()]
+        self.store.conclude([result for result in last if result.attempt > retries])
+
+    def restore_sources(self, round: int) -> None:
+        """Write the source files of waiting candidates again that someone removed or altered."""
+        for entry in self.store.entries(round, Status.PENDING):
+            path = self.run.round(round).candidate(entry.candidate.id)
+            if not path.is_file() or path.read_bytes() != entry.candidate.source.encode():
+                write_atomic(path, entry.candidate.source)
+
     def close(self, round: int) -> None:
         """Select the survivors of a round, once, and close it. What survivors.json says is never computed again.
 
@@ -67,6 +79,8 @@ class Ledger:
             write_atomic(path, json.dumps(self._select(round), indent=1) + "\n")
         try:
             survivors = envelopes.decode(path.read_bytes(), list[str])
+            if unknown := [name for name in survivors if self.store.entry(name) is None]:
+                raise EnvelopeError(f"no candidate is called {unknown[0]!r}")
         except EnvelopeError as error:
             raise RunFolderError(f"{path}: {error}; delete it to have the survivors selected again") from None
         retire = self.config.search.retire_parents and round != SEED_ROUND

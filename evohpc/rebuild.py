@@ -72,7 +72,7 @@ def _replay(ledger: Ledger, config: Config, observe: Callable[[int, int], None])
             return round
         ledger.collect(round)
         is_closed = ledger.run.round(round).survivors.exists()
-        _conclude(ledger.store, round, 0 if is_closed else config.evaluation.retries)
+        ledger.give_up(round, 0 if is_closed else config.evaluation.retries)
         if not is_closed:
             return round + 1
         ledger.close(round)
@@ -96,12 +96,6 @@ def _admit(ledger: Ledger, round: int) -> bool:
         return False
     ledger.admit_children(request, lm_job.read_completions(folder.completions, request))
     return True
-
-
-def _conclude(store: Store, round: int, retries: int) -> None:
-    """Let the last machine fault of each candidate that has used up its attempts be its outcome."""
-    last = [results[-1] for results in store.attempts(round).values()]
-    store.conclude([result for result in last if result.attempt > retries])
 
 
 def _pending(run: RunDir, rounds: int) -> int:

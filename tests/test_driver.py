@@ -111,6 +111,26 @@ def test_a_candidate_that_is_lost_each_time_is_given_up(run):
     assert parents == {"seed-w8", "seed-w16", "seed-w32"}
 
 
+def test_a_round_that_is_packed_waits_for_nothing_more(run):
+    rows = drive(run, runner=InstantRunner(run, lose_children))
+    run.database.unlink()
+    run.config.write_text(CONFIG.replace("retries: 2", "retries: 5"))  # as `evohpc retry` leaves it
+    assert drive(run, runner=InstantRunner(run, lose_children)) == rows
+
+
+def test_a_candidates_file_that_was_removed_or_altered_is_written_again(run, tmp_path):
+    class Careless(InstantRunner):
+        def submit(self, spec, name, size):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        drive(run, runner=Careless(run))
+    first, second, *_ = sorted(run.round(SEED_ROUND).candidates.iterdir())
+    first.unlink()
+    second.write_text("pass\n")
+    assert drive(run) == drive(make_run(tmp_path / "undisturbed"))
+
+
 def lose_children(source: str, attempt: Attempt) -> Result | None:
     return measure(source, attempt) if attempt.candidate_id.startswith("seed-") else None
 

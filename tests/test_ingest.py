@@ -201,6 +201,12 @@ def test_packing_leaves_one_archive_and_the_same_results(busy_round):
     assert read(busy_round, skip=["a.1.json"]) == {}
 
 
+def test_a_round_that_needed_no_folder_is_packed(tmp_path):
+    nothing = RoundDir(tmp_path / "rounds" / "seeds")  # all seeds were refused
+    pack(nothing)
+    assert nothing.archive.is_file()
+
+
 def test_packing_nothing_is_fine(folder):
     folder.path.mkdir()
     pack(folder)

@@ -300,7 +300,7 @@ def test_what_survivors_json_says_is_never_computed_again(make):
     assert ledger.store.pool() == [name(0, 0)]
 
 
-@pytest.mark.parametrize("damaged", ["", "[1]", '{"a": 1}', '["r000p00s000'])
+@pytest.mark.parametrize("damaged", ["", "[1]", '{"a": 1}', '["r000p00s000', '["nobody"]'])
 def test_damaged_survivors_are_named(make, damaged):
     ledger = make()
     path = ledger.run.round(SEED_ROUND).survivors
