@@ -10,12 +10,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Protocol
 
 from evohpc.envelopes import decode
 from evohpc.errors import EnvelopeError, LMError
+from evohpc.interpreter import python
 from evohpc.lm import journal
 from evohpc.records import Completion, LMRequest
 from evohpc.rundir import RoundDir, storage_error
@@ -207,7 +207,7 @@ def _spawn(request: Path) -> tuple[subprocess.Popen[bytes], int]:
         with log.open("ab") as out:
             start = out.tell()
             process = subprocess.Popen(
-                [sys.executable, "-m", "evohpc.lm.generate", "--parent", str(os.getpid()), str(request)],
+                [*python(), "-m", "evohpc.lm.generate", "--parent", str(os.getpid()), str(request)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

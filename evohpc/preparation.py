@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 
 from evohpc import envelopes
 from evohpc.errors import TaskError
+from evohpc.interpreter import python
 from evohpc.records import TaskInterface
 from evohpc.rundir import RunDir
 
@@ -19,7 +19,7 @@ def prepare(run: RunDir) -> TaskInterface:
         TaskError: the task cannot be loaded or its data not made.
     """
     if not run.task_interface.exists():
-        command = [sys.executable, "-m", "evohpc.tasks.prepare", str(run.path), "--parent", str(os.getpid())]
+        command = [*python(), "-m", "evohpc.tasks.prepare", str(run.path), "--parent", str(os.getpid())]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]

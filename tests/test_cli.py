@@ -14,6 +14,7 @@ import pytest
 from searching import finish, make_config
 
 from evohpc import cli
+from evohpc.interpreter import python
 from evohpc.search import Search
 
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
@@ -45,7 +46,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "evohpc", *map(str, arguments)]
+    command = [*python(), "-m", "evohpc", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -248,7 +249,11 @@ def test_dry_run_makes_nothing_and_shows_all_scripts(tmp_path: Path, capsys: pyt
     assert not (tmp_path / "run").exists()
 
 
-def test_a_search_runs_through_and_names_the_best(tmp_path: Path, training_config: Path) -> None:
+def test_a_search_runs_through_and_names_the_best(
+    tmp_path: Path, training_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "queue.py").write_text("raise SystemExit('the queue of a user, not that of Python')\n")
     process = start("run", tmp_path / "run", training_config)
     out, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err

@@ -7,13 +7,13 @@ import fcntl
 import os
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from evohpc.doctor import mounts
 from evohpc.doctor.base import Finding, fault, ok, warning
+from evohpc.interpreter import python
 from evohpc.rundir import write_atomic, write_once
 
 NEEDED_MB = 64
@@ -104,7 +104,7 @@ def _locks(file: Path) -> Finding:
             return fault(
                 "locks", f"fcntl locks do not work: {error.strerror}", "choose another file system for the run"
             )
-        other = subprocess.run([sys.executable, "-c", _LOCKER, str(file)], capture_output=True)
+        other = subprocess.run([*python(), "-c", _LOCKER, str(file)], capture_output=True)
     if other.returncode == 0:
         return fault("locks", "two processes got the same lock", "choose another file system for the run")
     return ok("locks", "exclude other processes of this host")
@@ -119,7 +119,7 @@ def _single_winner(path: Path) -> Finding:
 def _visibility(folder: Path) -> Finding:
     """Have another process rename a file into place, and see how long a listing does without it."""
     code = "import os, sys; open(sys.argv[1], 'w').close(); os.rename(sys.argv[1], sys.argv[2])"
-    subprocess.run([sys.executable, "-c", code, folder / "aside", folder / "seen"], check=True)
+    subprocess.run([*python(), "-c", code, folder / "aside", folder / "seen"], check=True)
     started = time.monotonic()
     while "seen" not in os.listdir(folder):
         if time.monotonic() - started > 60:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import submitit
 from submitit.core.utils import DelayedSubmission
 
 from evohpc.config import EvaluationConfig
+from evohpc.interpreter import python
 from evohpc.jobs.arrays import SCRIPT
 from evohpc.jobs.script import claim
 from evohpc.rundir import write_atomic
@@ -55,7 +55,7 @@ def write(folder: Path, shape: ArrayShape, work: DelayedSubmission, site: Site, 
 
 def text(folder: Path, shape: ArrayShape, site: Site, config: EvaluationConfig) -> str:
     """Return the script."""
-    executor = _Executor(folder, python=site.python or shlex.quote(sys.executable))
+    executor = _Executor(folder, python=shlex.join(python(site.python)))
     executor.update_parameters(
         job_name=shape.name,
         time=_minutes(shape, site, config),

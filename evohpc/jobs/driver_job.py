@@ -7,7 +7,6 @@ arrays go on, and the job requeues itself, or its successor, which waited in the
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from evohpc import container
 from evohpc.config import Config
 from evohpc.container import Container
 from evohpc.errors import EvaluationError
+from evohpc.interpreter import python
 from evohpc.jobs import array_script, arrays, lm_script, scheduler
 from evohpc.jobs.array_script import ArrayShape
 from evohpc.jobs.base import TaskState
@@ -58,7 +58,6 @@ def script(run: Path, run_id: str, site: Site, program: Sequence[str] = ()) -> s
     Args:
         program: what to run instead of `evohpc run RUN`.
     """
-    python = site.python or sys.executable
     own = run / "driver.sbatch"
     chain = site.driver.go_on_by == "successor"
     return _TEMPLATE.format(
@@ -66,7 +65,7 @@ def script(run: Path, run_id: str, site: Site, program: Sequence[str] = ()) -> s
         options=directives(_options(run, run_id, site)),
         successor=f"successor=$(sbatch --parsable {shlex.quote(str(own))})\n" if chain else "",
         setup="".join(f"{line}\n" for line in site.driver.setup),
-        program=shlex.join(program or [python, "-m", "evohpc", "run", str(run)]),
+        program=shlex.join(program or [*python(site.python), "-m", "evohpc", "run", str(run)]),
         stopped=STOPPED,
         go_on="exit 0" if chain else 'scontrol requeue "$SLURM_JOB_ID"; exit 0',
         end='scancel "$successor"\n' if chain else "",

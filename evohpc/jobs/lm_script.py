@@ -6,12 +6,11 @@ In a job of the whole run `evohpc.lm.serve` comes before torchrun, and starts it
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evohpc import container
+from evohpc import container, interpreter
 from evohpc.container import EVOHPC, IN, Bind, Container
 from evohpc.jobs.script import claim, directives
 from evohpc.rundir import RoundDir, RunDir, write_atomic
@@ -123,8 +122,8 @@ def _options(work: LMWork, jobs: LMJobs) -> dict[str, str | int | bool]:
 
 
 def _bare(work: LMWork, site: Site, jobs: LMJobs, program: Sequence[str]) -> list[str]:
-    python = [site.python or sys.executable]
-    return _answering(work, jobs, python, program or [*python, *_torchrun(jobs)], work.run)
+    command = interpreter.python(site.python)
+    return _answering(work, jobs, command, program or [*command, *_torchrun(jobs)], work.run)
 
 
 def _contained(work: LMWork, site: Site, jobs: LMJobs) -> list[str]:
@@ -142,13 +141,13 @@ def _contained(work: LMWork, site: Site, jobs: LMJobs) -> list[str]:
     host = Container(site.container.apptainer, jobs.image, site.container.gpu, own_network=False)
     environment = {**_environment(jobs), "PYTHONPATH": EVOHPC, "PYTHONDONTWRITEBYTECODE": "1"}
     # Apptainer lets nobody set HOME with --env, and the one it sets is not there: packages want to cache things in it.
-    python = ["env", "HOME=/tmp", "python3"]
-    program = _answering(work, jobs, python, [*python, *_torchrun(jobs), "--model", _MODEL], IN)
+    command = ["env", "HOME=/tmp", *interpreter.python("python3")]
+    program = _answering(work, jobs, command, [*command, *_torchrun(jobs), "--model", _MODEL], IN)
     return container.command(host, binds, environment, program, working_folder=writable[0].target)
 
 
 def _answering(
-    work: LMWork, jobs: LMJobs, python: Sequence[str], generate: Sequence[str], run: Path | str
+    work: LMWork, jobs: LMJobs, command: Sequence[str], generate: Sequence[str], run: Path | str
 ) -> list[str]:
     """Return the command that has `generate` answer the work's request, or the run's requests as they come.
 
@@ -158,7 +157,7 @@ def _answering(
     if work.request is not None:
         return [*generate, _moved(work.request, work.run, run)]
     idle = f"--idle-minutes={jobs.idle_minutes:g}"
-    return [*python, "-m", "evohpc.lm.serve", str(run), _moved(work.folder, work.run, run), idle, "--", *generate]
+    return [*command, "-m", "evohpc.lm.serve", str(run), _moved(work.folder, work.run, run), idle, "--", *generate]
 
 
 def _moved(path: Path, run: Path, to: Path | str) -> str:
@@ -188,5 +187,7 @@ def _environment(jobs: LMJobs) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "NCCL_SOCKET_IFNAME": "lo",
         "OMP_NUM_THREADS": str(threads),
+        # torchrun starts its processes without -P.
+        **interpreter.ISOLATED,
         "TOKENIZERS_PARALLELISM": "false",
     }

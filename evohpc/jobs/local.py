@@ -7,13 +7,13 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evohpc.errors import EvaluationError
+from evohpc.interpreter import python
 from evohpc.jobs.base import TaskReport, TaskState
 from evohpc.records import Status
 
@@ -157,7 +157,7 @@ class _Worker:
 
     def __init__(self, run: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "evohpc.evaluate", "--serve", str(run), "--parent", str(os.getpid())],
+            [*python(), "-m", "evohpc.evaluate", "--serve", str(run), "--parent", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from evohpc import interpreter
 from evohpc.errors import LMError
 from evohpc.lm import journal
 from evohpc.records import LMRequest
@@ -31,6 +32,7 @@ _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADD
 _TORCHRUN_PREFIXES = ("GROUP_", "ROLE_", "TORCHELASTIC_")
 
 _SETTINGS = {
+    **interpreter.ISOLATED,
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
     # One process draws and decides who is drawn next: the same requests then meet in the same batches, and what is
@@ -53,7 +55,7 @@ def answer(path: Path, request: LMRequest) -> None:
     vllm_python = python()
     options = ["--model", request.model_path, "--parent", str(os.getpid()), str(path)]
     if request.tuning is not None:
-        _run([sys.executable, "-m", "evohpc.lm.generate", "--only-tune", *options], dict(os.environ))
+        _run([*interpreter.python(), "-m", "evohpc.lm.generate", "--only-tune", *options], dict(os.environ))
     is_first, world = os.environ.get("RANK", "0") == "0", os.environ.get("WORLD_SIZE", "1")
     if is_first and not journal.is_complete(RoundDir(path.parent).completions, request):
         _run([vllm_python, "-m", "evohpc.lm.vllm_engine", "--gpus", world, *options], _environment())
@@ -67,7 +69,7 @@ def python() -> str:
     """
     path = os.environ.get(PYTHON) or sys.executable
     try:
-        has_vllm = subprocess.run([path, "-c", _LOOK], check=False).returncode == 0
+        has_vllm = subprocess.run([path, "-c", _LOOK], env=_environment(), check=False).returncode == 0
     except OSError as error:
         raise LMError(f"{PYTHON} names {path}: {error.strerror}; it must be a Python that has vLLM") from None
     if not has_vllm:

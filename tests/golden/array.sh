@@ -30,7 +30,7 @@ module load apptainer
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-/sw/venv/bin/python -u -m submitit.core._submit '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'
+/sw/venv/bin/python -P -u -m submitit.core._submit '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'
 
 
 # teardown
