@@ -83,8 +83,12 @@ class Lease:
         write_atomic(_lease_file(self._folder, holder.epoch), envelopes.encode(asdict(holder)))
 
 
-def acquire(run: RunDir, *, waiting: Callable[[str], None] = lambda message: None) -> Lease:
-    """Become the driver of a run; `waiting` is told when that takes a while.
+def acquire(run: RunDir, *, after: int = 0, waiting: Callable[[str], None] = lambda message: None) -> Lease:
+    """Become the driver of a run.
+
+    Args:
+        after: an epoch that was given away, even if someone has removed lease/ since.
+        waiting: told when this takes a while.
 
     Raises:
         LeaseError: a living driver holds it.
@@ -95,7 +99,7 @@ def acquire(run: RunDir, *, waiting: Callable[[str], None] = lambda message: Non
             raise LeaseError(
                 f"{run.path}: already driven by {current}; wait for it, or stop it, then run the same command again"
             )
-        mine = _myself(epoch=1 if current is None else current.epoch + 1)
+        mine = _myself(epoch=1 + max(after, 0 if current is None else current.epoch))
         if write_once(_lease_file(run.lease, mine.epoch), envelopes.encode(asdict(mine))):
             _forget_before(run.lease, mine.epoch - 1)
             return Lease(run.lease, mine)

@@ -210,7 +210,7 @@ class Search:
         return self._driving.driver
 
     def _become_driver(self, stack: ExitStack, waiting: Callable[[str], None]) -> Driver:
-        held = lease.acquire(self.folder, waiting=waiting)
+        held = lease.acquire(self.folder, after=Store.last_epoch(self.folder.database), waiting=waiting)
         stack.callback(held.release)
         task = prepare(self.folder)
         store = Store(self.folder.database, epoch=held.epoch)

@@ -54,6 +54,15 @@ class Store:
             self.close()
             raise
 
+    @staticmethod
+    def last_epoch(path: Path) -> int:
+        """Return the epoch of the last driver that opened a database; 0 where there is none, or it cannot be read."""
+        try:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+                return int(connection.execute("SELECT coalesce(max(epoch), 0) FROM fence").fetchone()[0])
+        except sqlite3.Error:  # opening it to write will say what is wrong
+            return 0
+
     @classmethod
     def snapshot_reader(cls, path: Path) -> Store:
         """Open a snapshot, which never changes, for reading without locks.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,15 @@ def test_another_process_may_not_drive_it_meanwhile_and_may_afterwards(tmp_path:
         search.ask()
         with pytest.raises(LeaseError, match="already driven by process"):
             Search.open(tmp_path / "run").ask()
+    with Search.open(tmp_path / "run") as other:
+        assert other.ask()
+
+
+def test_a_search_whose_leases_were_removed_goes_on(tmp_path: Path) -> None:
+    for _ in range(3):
+        with create(tmp_path) as search:
+            search.ask()
+    shutil.rmtree(search.folder.lease)
     with Search.open(tmp_path / "run") as other:
         assert other.ask()
 

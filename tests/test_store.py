@@ -188,6 +188,13 @@ def test_a_later_driver_fences_off_the_earlier_one(store, path):
         Store(path, epoch=1)
 
 
+def test_the_last_epoch_is_known_to_who_is_no_driver_yet(store, path, tmp_path):
+    with closing(Store(path, epoch=7)):
+        assert Store.last_epoch(path) == 7
+    (tmp_path / "junk").write_text("junk")
+    assert Store.last_epoch(tmp_path / "junk") == Store.last_epoch(tmp_path / "none") == 0
+
+
 def test_the_fence_holds_within_a_transaction_that_waited(store, path):
     """The epoch is read under the write lock: who waited for it sees what the other one did."""
     with closing(Store(path, epoch=2)) as successor:
