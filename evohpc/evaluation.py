@@ -175,7 +175,7 @@ class _Trial:
                 order=envelopes.encode(order).encode(),
                 inputs={**inputs, **own, orders.CANDIDATE: candidate},
                 out=out,
-                limits=_limits(self._config, self._time_left),
+                limits=limits(self._config, self._time_left),
                 threads=self._config.threads,
             )
         )
@@ -217,7 +217,12 @@ def provenance(source: bytes, versions: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _limits(config: EvaluationConfig, wall_s: float) -> Limits:
+def limits(config: EvaluationConfig, wall_s: float) -> Limits:
+    """Return what a stage may use.
+
+    Args:
+        wall_s: what is left of the candidate's time, in seconds.
+    """
     return Limits(
         wall_s=max(wall_s, 0.0),
         memory_bytes=config.memory_mb << 20,

@@ -11,10 +11,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evohpc import container
-from evohpc.config import Config
+from evohpc.config import Config, EvaluationConfig
 from evohpc.container import Container
 from evohpc.errors import EvaluationError
+from evohpc.evaluation import WORKER, limits
 from evohpc.interpreter import python
 from evohpc.jobs import array_script, arrays, lm_script, scheduler
 from evohpc.jobs.array_script import ArrayShape
@@ -22,7 +22,10 @@ from evohpc.jobs.base import TaskState
 from evohpc.jobs.scheduler import Answer, Silence
 from evohpc.jobs.script import directives
 from evohpc.rundir import RunDir, write_atomic
+from evohpc.sandbox import apptainer
+from evohpc.sandbox.base import Stage
 from evohpc.site import Site
+from evohpc.tasks import orders
 
 STOPPED = 85
 """Exit code of a driver that was asked to stop and has more to do; no shell or Slurm gives it a meaning."""
@@ -123,19 +126,17 @@ def preview(run: Path, run_id: str, site: Site, config: Config) -> str:
         work = lm_script.work_of(request, run_id, 0, model, hold=site.lm.hold)
         parts[f"sbatch {work.folder / lm_script.SCRIPT}"] = lm_script.text(work, site)
     if evaluation.runtime == "apptainer":
-        parts["for each stage of each candidate"] = shlex.join(_containers(site)) + "\n"
+        parts["for the first stage of a candidate"] = shlex.join(_container(run, site, evaluation)) + "\n"
     return "\n".join(f"# {title}\n{text}" for title, text in parts.items())
 
 
-def _containers(site: Site) -> list[str]:
-    section = site.container
+def _container(run: Path, site: Site, config: EvaluationConfig) -> list[str]:
+    """Return the command of a candidate's first stage, with folders such as a compute node makes for it."""
+    section, scratch = site.container, Path("/tmp/evohpc-SCRATCH")
     host = Container(section.apptainer, section.image or Path("(container.image is not set)"), section.gpu)
-    files = {"candidate.py": Path("/tmp/CANDIDATE.py"), "data.safetensors": Path("/RUN/data/train.safetensors")}
-    package = Path(__file__).resolve().parent.parent
-    binds = container.binds(Path("/tmp/IN"), files, Path("/tmp/OUT"), package, section.binds)
-    return container.command(
-        host, binds, {"PYTHONPATH": container.EVOHPC}, ["python3", "-m", "evohpc.sandbox.contained"]
-    )
+    inputs = {orders.CANDIDATE: scratch / orders.CANDIDATE, orders.DATA: RunDir(run).train}
+    stage = Stage(WORKER, b"", inputs, scratch / "train", limits(config, config.time_limit_s), config.threads)
+    return apptainer.arguments(host, section.binds, stage, scratch / "in")
 
 
 def _options(run: Path, run_id: str, site: Site) -> Mapping[str, str | int | bool]:

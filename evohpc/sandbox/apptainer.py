@@ -118,7 +118,7 @@ def _run(host: Container, more: Sequence[str], stage: Stage) -> Outcome:
     supervise.prepare()
     others = processes.children(os.getpid())
     with _laid_out(stage) as inputs:
-        child, log = _launch(_arguments(host, more, stage, inputs))
+        child, log = _launch(arguments(host, more, stage, inputs))
         try:
             _wait_for_start(log)
             oom_kills = processes.oom_kills()
@@ -130,7 +130,13 @@ def _run(host: Container, more: Sequence[str], stage: Stage) -> Outcome:
             os.close(log)
 
 
-def _arguments(host: Container, more: Sequence[str], stage: Stage, inputs: Path) -> list[str]:
+def arguments(host: Container, more: Sequence[str], stage: Stage, inputs: Path) -> list[str]:
+    """Return the command that runs a stage.
+
+    Args:
+        more: binds of the site.
+        inputs: folder of this host that becomes IN.
+    """
     package = Path(__file__).resolve().parent.parent
     binds = container.binds(inputs, stage.inputs, stage.out.resolve(), package, more)
     launch = envelopes.encode(Contained(stage.entry, stage.limits, stage.threads))
