@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -35,8 +37,9 @@ def test_a_preview_shows_every_script_and_the_apptainer_command(tmp_path: Path) 
     shown = driver_job.preview(Path("/runs/a"), "a-1", site, config)
     assert shown.count("#!/bin/bash") == 2
     assert "#SBATCH --array=0-159%64" in shown
-    assert "apptainer --quiet exec --containall" in shown
-    assert " --nv " in shown
+    command = shlex.split(shown.rpartition("# for the first stage of a candidate\n")[2])
+    assert {"--containall", "--nv", "/runs/a/data/train.safetensors:/in/data.safetensors:ro"} <= set(command)
+    assert json.loads(command[-1])["limits"]["wall_s"] == config.evaluation.time_limit_s
 
 
 @pytest.mark.parametrize("engine", ["deepspeed", "vllm"])
