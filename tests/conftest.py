@@ -23,6 +23,8 @@ def pytest_configure() -> None:
     for name in [*os.environ]:
         if name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS") or name.startswith("SLURM_"):
             del os.environ[name]
+    # Threads that share such small tensors wait for each other more than they work, above all on a busy machine.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
