@@ -63,7 +63,7 @@ def create(run: RunDir, config: Config, site: Site | None = None) -> None:
         save_config(run, config)
         if site is not None:
             write_atomic(run.site, site.dump())
-        prepare(run)
+        prepare(run, config.task.rpartition(":")[0])
         write_atomic(run.provenance, json.dumps(_provenance(run, config), indent=1) + "\n")
         (run.path / UNFINISHED).unlink()
     finally:

@@ -26,9 +26,12 @@ def encode(value: Any) -> str:
 
     Raises:
         ValueError: a number in it is NaN or infinite.
+        TypeError: something in it is neither plain nor a number of numpy or torch.
     """
     plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return json.dumps(
+        plain, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False, default=_number
+    )
 
 
 def decode(text: str | bytes, kind: type[T]) -> T:
@@ -66,6 +69,13 @@ def unseal(data: bytes, run_id: str, kind: type[T]) -> T:
     if body.get("run_id") != run_id:
         raise EnvelopeError(f"it belongs to run {body.get('run_id')!r}, not {run_id!r}")
     return decode(encode(body.get("payload")), kind)
+
+
+def _number(value: Any) -> Any:
+    """Return a number of numpy or torch, which users measure with, as Python's own."""
+    if not hasattr(value, "item"):
+        raise TypeError(f"{value!r} is no number")
+    return value.item()
 
 
 def _load(data: bytes) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from evohpc.sandbox.answers import Answers
 from evohpc.sandbox.apptainer import ApptainerRuntime
 from evohpc.sandbox.probe import probe, require
 from evohpc.sandbox.process import ProcessRuntime
+from evohpc.screening import screen
 from evohpc.site import load_site
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def evaluate_task(run: RunDir, round: int, name: str, index: int, ready: Evaluat
 
 
 def evaluate_file(file: Path, config: Config) -> Result:
-    """Evaluate one candidate file outside of any run, in a temporary folder.
+    """Screen and evaluate one candidate file outside of any run, in a temporary folder.
 
     Raises:
         EvaluationError: this host cannot evaluate as the config demands.
@@ -75,10 +76,13 @@ def evaluate_file(file: Path, config: Config) -> Result:
         raise TaskError(f"{file}: cannot read the candidate: {error.strerror}") from None
     with tempfile.TemporaryDirectory(prefix="evohpc-run-") as folder:
         run = RunDir(Path(folder))
-        if ".py:" in config.task:
-            write_atomic(run.task_file, Path(config.task.rpartition(":")[0]).read_bytes())
+        task_file = config.task.rpartition(":")[0]
+        if task_file.endswith(".py"):
+            write_atomic(run.task_file, Path(task_file).read_bytes())
         write_atomic(run.config, config.dump())
-        prepare(run)
+        verdict = screen(source.decode(errors="replace"), prepare(run, task_file), config.screening)
+        if verdict.status.is_refused:
+            return Result(file.stem, 1, verdict.status, verdict.detail, **provenance(source, {}))
         with evaluator(run) as ready:
             if isinstance(ready, EvaluationError):
                 raise ready

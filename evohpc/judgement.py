@@ -137,11 +137,15 @@ def score(task: Task, predictions: list[Predictions], labels: Mapping[str, np.nd
     """
     name = task.interface.name
     try:
-        found = task.score(predictions, labels)
+        answer = task.score(predictions, labels)
     except ValueError as error:
         raise Failed(Status.SHAPE_ERROR, str(error)) from None
     except Exception as error:
         raise TaskError(f"task {name}: score raised {type(error).__name__}: {error}") from error
+    try:
+        found = Score(float(answer.error), {metric: float(value) for metric, value in answer.metrics.items()})
+    except (AttributeError, TypeError, ValueError):
+        raise TaskError(f"task {name}: score must return a Score of numbers; it is {answer!r}") from None
     numbers = [found.error, *found.metrics.values()]
     if not all(math.isfinite(number) for number in numbers) or not 0 <= found.error <= 1:
         raise TaskError(f"task {name}: score must be finite and its error in [0, 1]; it is {found}")

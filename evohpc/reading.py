@@ -8,11 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from evohpc import creation, envelopes, lease, report
+from evohpc import creation, lease, report
 from evohpc.config import load_config
 from evohpc.errors import LeaseError, RunFolderError
+from evohpc.preparation import interface
 from evohpc.proposal import Budget
-from evohpc.records import TaskInterface
 from evohpc.rundir import RunDir
 from evohpc.store import Entry, Store
 
@@ -32,7 +32,7 @@ class Reading:
         if not self._run.snapshot.exists():
             raise RunFolderError(f"{run}: its search has not begun; evohpc run {run}")
         self.store = Store.snapshot_reader(self._run.snapshot)
-        self.metric = envelopes.decode(self._run.task_interface.read_bytes(), TaskInterface).metric
+        self.metric = interface(self._run).metric
 
     def __enter__(self) -> Self:
         return self

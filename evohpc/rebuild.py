@@ -14,7 +14,7 @@ from evohpc import creation, envelopes, lease, lm_job
 from evohpc.config import Config, load_config
 from evohpc.errors import EnvelopeError, RunFolderError
 from evohpc.ledger import Ledger
-from evohpc.preparation import prepare
+from evohpc.preparation import interface
 from evohpc.proposal import Budget
 from evohpc.records import SEED_ROUND, LMRequest
 from evohpc.rundir import RunDir
@@ -39,7 +39,7 @@ def rebuild(run: RunDir, *, observe: Callable[[int, int], None] = lambda done, t
         store = Store(aside, epoch=held.epoch)
         # No machine fault counts as final while it may be followed by another attempt: retries may have been changed.
         patient = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"retries": 10**9})})
-        ledger = Ledger(run, run_id, patient, prepare(run), store)
+        ledger = Ledger(run, run_id, patient, interface(run), store)
         rounds = _replay(ledger, config, observe)
         store.snapshot(run.snapshot)
         store.close()

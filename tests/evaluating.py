@@ -42,7 +42,7 @@ evaluation: {time_limit_s: 300, memory_mb: 1500, disk_mb: 32, log_kb: 16, max_pa
 _MADE: dict[str, list[bytes]] = {}
 
 
-def prepare_once(run: RunDir) -> TaskInterface:
+def prepare_once(run: RunDir, task_file: str = "") -> TaskInterface:
     """Prepare a run, with the data that the same options made before in this session: making it takes torch, and has
     tests of its own."""
     config = load_config(run.config)
@@ -50,7 +50,7 @@ def prepare_once(run: RunDir) -> TaskInterface:
     options = json.dumps([config.task, config.task_options, config.search.seed])
     for path, data in zip(files, _MADE.get(options, ()), strict=False):
         write_atomic(path, data)
-    interface = prepare(run)
+    interface = prepare(run, task_file)
     if ".py:" not in config.task:
         _MADE[options] = [path.read_bytes() for path in files]
     return interface

@@ -49,7 +49,7 @@ def configure(tmp_path) -> Callable[..., Config]:
 def prepared(monkeypatch) -> None:
     """The task's data takes torch, and has tests of its own."""
 
-    def prepare(run: RunDir) -> None:
+    def prepare(run: RunDir, task_file: str) -> None:
         assert load_config(run.config).task == f"{run.task_file}:Mine"
         write_atomic(run.task_interface, "{}")
 
@@ -162,7 +162,7 @@ def test_a_run_that_is_a_file_is_named(run, configure):
 
 
 def test_an_unfinished_creation_is_made_anew_and_leaves_nothing_of_its_config(run, configure, monkeypatch, tmp_path):
-    def fail(run: RunDir) -> None:
+    def fail(run: RunDir, task_file: str) -> None:
         write_atomic(run.labels, "labels of the other task")
         raise TaskError("no such option")
 
@@ -183,7 +183,7 @@ def test_an_unfinished_creation_is_made_anew_and_leaves_nothing_of_its_config(ru
 
 
 def test_an_unfinished_creation_can_be_finished_from_its_own_copies(run, configure, monkeypatch):
-    def fail(run: RunDir) -> None:
+    def fail(run: RunDir, task_file: str) -> None:
         raise TaskError("out of memory")
 
     with monkeypatch.context() as patch:
@@ -220,7 +220,7 @@ def test_a_creation_killed_anywhere_can_be_made_again(run, configure, number, mo
 def test_of_two_creations_at_once_one_is_refused(run, configure, monkeypatch):
     begun, go_on = threading.Event(), threading.Event()
 
-    def prepare(run: RunDir) -> None:
+    def prepare(run: RunDir, task_file: str) -> None:
         begun.set()
         assert go_on.wait(200)
 

@@ -1,6 +1,7 @@
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,6 +105,14 @@ def test_json_that_we_never_write_is_refused(payload):
 def test_a_record_without_a_finite_number_is_not_written():
     with pytest.raises(ValueError, match="Out of range"):
         seal(RUN, 1, Result("c", 1, Status.TRAINED, fitness=float("nan")))
+
+
+def test_numbers_of_numpy_are_written_as_numbers():
+    measured = replace(RESULT, num_params=np.int64(4800), error=np.float32(0.25))
+    back = unseal(seal(RUN, 1, measured), RUN, Result)
+    assert (back.num_params, back.error) == (4800, 0.25)
+    with pytest.raises(TypeError, match="is no number"):
+        encode([object()])
 
 
 def test_the_encoding_does_not_depend_on_the_order_of_keys():

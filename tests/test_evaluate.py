@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, SEEDS, make_run, run_source
+from evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, SEEDS, make_run, prepare_once, run_source
 
 from evohpc import envelopes, evaluate
 from evohpc.config import load_config
@@ -248,6 +248,15 @@ def test_one_file_without_a_run(tmp_path: Path) -> None:
     assert (result.candidate_id, result.status, result.num_params) == ("mlp", Status.TRAINED, 15210)
     with pytest.raises(TaskError, match=r"nowhere\.py: cannot read the candidate: No such file"):
         evaluate.evaluate_file(tmp_path / "nowhere.py", load_config(given))
+
+
+def test_one_file_is_screened_as_a_search_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "prepare", prepare_once)
+    given, program = tmp_path / "given.yaml", tmp_path / "mine.py"
+    given.write_text(CONFIG.replace("SEEDS", str(SEEDS)))
+    program.write_text(f"import os\n{HONEST}")
+    result = evaluate.evaluate_file(program, load_config(given))
+    assert (result.status, result.detail) == (Status.SCREENED, "line 1: imports os; allowed: math, torch")
 
 
 def test_the_worker_runs_by_itself(small_run: RunDir, tmp_path: Path) -> None:

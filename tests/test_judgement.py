@@ -129,11 +129,19 @@ def test_a_wrong_shape_is_the_candidate_s() -> None:
         (Score(float("nan"), {"accuracy": 1}), "must be finite"),
         (Score(0.5, {"accuracy": float("inf")}), "must be finite"),
         (Score(0.5, {"loss": 1}), "has no metric 'accuracy'"),
+        (None, "must return a Score of numbers; it is None"),
+        (Score("little", {"accuracy": 1}), "must return a Score of numbers; it is Score"),  # type: ignore[arg-type]
     ],
 )
 def test_a_broken_score_is_the_task_s(answer: object, message: str) -> None:
     with pytest.raises(TaskError, match=message):
         judgement.score(Task(answer), [], {})
+
+
+def test_a_score_may_hold_numbers_of_numpy() -> None:
+    number = np.float32(0.25)
+    found = judgement.score(Task(Score(number, {"accuracy": number})), [], {})  # type: ignore[arg-type]
+    assert [type(value) for value in (found.error, found.metrics["accuracy"])] == [float, float]
 
 
 @pytest.mark.parametrize("answer", [ZeroDivisionError(), "text", float("-inf")])

@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,24 +121,31 @@ def _import_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise TaskError(f"{path}, line {error.lineno}: {error.msg}") from None
-    except Exception as error:
-        raise TaskError(f"{path}: importing it raised {type(error).__name__}: {error}") from error
+        raise TaskError(f"{path}, line {error.lineno or 1}: {error.msg}") from None
+    except (Exception, SystemExit) as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        where = f"{path}, line {lines[-1]}" if lines else str(path)
+        raise TaskError(f"{where}: importing it raised {type(error).__name__}: {error}") from error
     return module
 
 
 def _construct(module: ModuleType, class_name: str, where: str, options: Mapping[str, Any]) -> Task:
     cls = getattr(module, class_name, None)
     if not isinstance(cls, type):
-        raise TaskError(f"{where} has no class {class_name}")
+        classes = (kind for kind in vars(module).values() if isinstance(kind, type))
+        own = [kind.__name__ for kind in classes if kind.__module__ == module.__name__]
+        raise TaskError(f"{where} has no class {class_name}; its classes: {', '.join(own) or 'none'}")
     methods = ("prepare", "build", "train", "predict", "score", "fitness")
     missing = [name for name in methods if not callable(getattr(cls, name, None))]
     if missing:
         raise TaskError(f"{where}:{class_name} is no Task: it lacks {', '.join(missing)}")
     try:
         task = cls(**options)
-    except (TypeError, ValueError) as error:
-        raise TaskError(f"{where}:{class_name}: task_options {dict(options)}: {error}") from None
+    except Exception as error:
+        known = [name for name in inspect.signature(cls).parameters if name not in ("args", "kwargs")]
+        raise TaskError(
+            f"{where}:{class_name}: task_options {dict(options)}: {error}; its options: {', '.join(known) or 'none'}"
+        ) from error
     if not isinstance(getattr(task, "interface", None), TaskInterface):
         raise TaskError(f"{where}:{class_name} is no Task: its `interface` is not a TaskInterface")
     return cast(Task, task)

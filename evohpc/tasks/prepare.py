@@ -99,7 +99,7 @@ def main() -> int:
     try:
         prepare(RunDir(options.run))
     except EvohpcError as error:
-        print(error, file=sys.stderr)
+        print(" ".join(str(error).split()), file=sys.stderr)
         return 1
     return 0
 

@@ -63,7 +63,9 @@ def train(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
     weights.mkdir()
     rows = task.train(model, data, order.seed)
     with progress.step("check", Status.SHAPE_ERROR):
-        _keep(model, next(rows), weights / _name(0), progress)
+        if (first := next(rows, None)) is None:
+            raise RuntimeError("the task's `train` yields nothing, though it must before its first step")
+        _keep(model, first, weights / _name(0), progress)
         _check_size(model, order.max_params)
     with progress.step("train", Status.TRAIN_ERROR):
         for number, row in enumerate(rows, start=1):
@@ -119,9 +121,9 @@ def _build(task: Task, inputs: Path, progress: Progress) -> nn.Module:
         return task.build(_import(inputs / orders.CANDIDATE))
 
 
-def _keep(model: nn.Module, row: dict[str, float], path: Path, progress: Progress) -> None:
-    """Write one checkpoint."""
-    progress.last_row = row
+def _keep(model: nn.Module, curve: Mapping[str, Any], path: Path, progress: Progress) -> None:
+    """Write one checkpoint; the task's values of the curve may be numbers of torch."""
+    progress.last_row = row = {name: float(value) for name, value in curve.items()}
     wrong = [f"{name} is {value}" for name, value in row.items() if not math.isfinite(value)]
     state = _own_tensors(model)
     wrong += [f"{name} is not finite" for name, tensor in state.items() if not _is_finite(tensor)]

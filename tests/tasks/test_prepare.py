@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from evohpc.config import load_config
 from evohpc.errors import TaskError
-from evohpc.preparation import prepare
+from evohpc.preparation import is_whole, prepare
 from evohpc.rundir import RunDir, write_atomic
 
 TASK = """
@@ -70,6 +70,24 @@ def test_preparing_again_changes_nothing(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file()} == before
 
 
+def test_what_a_purge_took_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = run_with(tmp_path, "task.py:Tiny")
+    interface = prepare(run)
+    made = {path: path.read_bytes() for path in (run.train, run.inputs, run.labels)}
+    run.train.unlink()
+    run.inputs.write_bytes(made[run.inputs][:-1])
+    assert [is_whole(path) for path in made] == [False, False, True]
+    assert prepare(run) == interface
+    assert {path: path.read_bytes() for path in made} == made
+    assert f"{run.train} is missing or not whole; the task makes its data anew" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\x02" + bytes(7) + b"[]", b"\x01" + bytes(7) + b"{"])
+def test_what_is_no_safetensors_file_is_not_whole(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x").write_bytes(content)
+    assert not is_whole(tmp_path / "x")
+
+
 DRIVER = """
 import sys
 from pathlib import Path
@@ -105,9 +123,14 @@ def test_without_its_driver_it_does_not_begin(tmp_path: Path) -> None:
         ("mnist2d", "{}", TASK, "unknown task 'mnist2d'; write one of mnist1d"),
         ("mnist1d", "{stepz: 3}", TASK, "unexpected keyword argument 'stepz'"),
         ("mnist1d", "{steps: 0}", TASK, "steps is 0, it must be above 0"),
-        ("t.py:Tinny", "{}", TASK, "has no class Tinny"),
+        ("t.py:Tinny", "{}", TASK, "/given/t.py has no class Tinny; its classes: Tiny"),
+        ("t.py:Tiny", "{sice: 3}", TASK, "unexpected keyword argument 'sice'; its options: size"),
         ("t.py:Tiny", "{}", "def broken(:", "line 1: "),
-        ("t.py:Tiny", "{}", "import nothing_of_that_name", "importing it raised ModuleNotFoundError"),
+        ("t.py:Tiny", "{}", "\nimport nothing_of_that_name", "t.py, line 2: importing it raised ModuleNotFoundError"),
+        ("t.py:Tiny", "{}", "raise SystemExit(3)", "t.py, line 1: importing it raised SystemExit: 3"),
+        ("t.py:Tiny", "{}", "import os; os._exit(0)", "the task ended Python with exit code 0 while its data was made"),
+        ("t.py:Tiny", "{}", "import os; os.kill(os.getpid(), 11)", "ended Python with SIGSEGV"),
+        ("t.py:Tiny", "{}", TASK.replace("np.arange(seed)", "int('a\\nb')"), "prepare raised ValueError: invalid"),
         ("t.py:Tiny", "{}", TASK.replace("def score", "def scored"), "is no Task: it lacks score"),
         ("t.py:Tiny", "{}", TASK.replace("return Splits", "return"), "must return Splits, it returned"),
         ("t.py:Tiny", "{}", TASK.replace("np.ones(self.size)", "1 / 0"), "prepare raised ZeroDivisionError"),
@@ -117,7 +140,8 @@ def test_without_its_driver_it_does_not_begin(tmp_path: Path) -> None:
 def test_what_is_wrong_is_one_line(tmp_path: Path, task: str, options: str, source: str, message: str) -> None:
     run = run_with(tmp_path, task, options, source)
     with pytest.raises(TaskError) as caught:
-        prepare(run)
+        prepare(run, "/given/t.py")
     assert message in str(caught.value)
+    assert str(run.task_file) not in str(caught.value), "it would be mended in the wrong place"
     assert "\n" not in str(caught.value)
     assert not run.task_interface.exists()
