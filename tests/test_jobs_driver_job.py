@@ -98,10 +98,10 @@ def test_it_hits_its_limit_three_times_and_finishes(slurm: Cluster, tmp_path: Pa
     path.write_text(driver_job.script(tmp_path, "r1", site, ["python3", str(program), str(starts)]))
     slurm.run("sbatch", str(path))
     for times in (1, 2, 3):
-        wait_until(lambda: starts.exists() and len(starts.read_text().split()) == times, f"start {times}")  # noqa: B023
+        slurm.wait_requeued(lambda: starts.exists() and len(starts.read_text().split()) == times, f"start {times}")  # noqa: B023
         # What Slurm itself does ahead of the limit; it looks only every half minute or so.
         slurm.run("scancel", "--batch", "--signal=USR1", starts.read_text().split()[-1])
-    wait_until(lambda: len(starts.read_text().split()) == 4, "start 4")
+    slurm.wait_requeued(lambda: len(starts.read_text().split()) == 4, "start 4")
     wait_until(lambda: not slurm.run("squeue", "--noheader"), "the queue is empty")
     assert len(set(starts.read_text().split())) == (1 if go_on_by == "requeue" else 4)
 

@@ -50,14 +50,14 @@ class Accounting:
         # slurmdbd.conf has no setting for the database's socket; libmariadb reads it from here.
         environment = {**os.environ, "SLURM_CONF": str(conf), "MYSQL_UNIX_PORT": str(self._socket)}
         subprocess.run(["slurmdbd"], env=environment, check=True, capture_output=True)
-        wait_until(lambda: listens(self.port), "slurmdbd listens", 60)
+        wait_until(lambda: listens(self.port), "slurmdbd listens")
 
     def down(self) -> None:
         """End both."""
         end(self.folder / "run" / "slurmdbd.pid")
         if self._mariadb is not None:
             self._mariadb.terminate()
-            self._mariadb.wait(30)
+            self._mariadb.wait(300)
 
     def conf(self) -> str:
         """Return the lines of slurm.conf that point here."""
@@ -86,7 +86,7 @@ class Accounting:
         serve = ["mariadbd", "--no-defaults", "--user=slurm", "--skip-networking", *files, *memory]
         self._mariadb = subprocess.Popen(serve, stdout=log, stderr=log, start_new_session=True)
         log.close()
-        wait_until(lambda: self._sql("SELECT 1"), "MariaDB answers", 60)
+        wait_until(lambda: self._sql("SELECT 1"), "MariaDB answers")
         assert self._sql(_GRANT)
 
     def _sql(self, statement: str) -> bool:

@@ -19,7 +19,6 @@ def main() -> None:
     spec, size, site = Path(sys.argv[1]), int(sys.argv[2]), load_site(sys.argv[3])
     runner = SlurmRunner(spec.parents[3], site, EvaluationConfig(), work=trace)
     runner.submit(spec, spec.stem, size)
-    print("submitted", flush=True)
     while not all(report.state is TaskState.ENDED for report in runner.poll({spec.stem: size})[spec.stem]):
         time.sleep(0.1)
 

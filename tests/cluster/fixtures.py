@@ -118,7 +118,7 @@ def _selected(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clu
         context.setenv("SLURM_CONF", cluster.environment()["SLURM_CONF"])
         yield cluster
         try:
-            wait_until(lambda: not cluster.run("squeue", "--noheader"), "the queue is empty", 15)
+            wait_until(lambda: not cluster.run("squeue", "--noheader"), "the queue is empty", 120)
         finally:
             if left := cluster.run("squeue", "--noheader", "--format=%A").split():
                 cluster.run("scancel", *left)

@@ -6,6 +6,7 @@ is there, holds the number of completions to stop at; RUN/error what to fail wit
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -16,16 +17,15 @@ from pathlib import Path
 from evohpc import lm_job
 from evohpc.lm import journal
 from evohpc.records import Completion
-from evohpc.rundir import RoundDir
+from evohpc.rundir import RoundDir, write_atomic
 
 
 def main() -> None:
     """Answer the request, or not."""
     path = Path(sys.argv[1])
     run, request, answer = path.parents[2], lm_job.load_request(path), RoundDir(path.parent).completions
-    (run / "started").mkdir(exist_ok=True)
     trace = (os.environ["SLURM_JOB_ID"], os.environ["SLURMD_NODENAME"], str(os.getppid()))
-    (run / "started" / uuid.uuid4().hex).write_text(" ".join(trace))
+    write_atomic(run / "started" / uuid.uuid4().hex, " ".join(trace))
     if (run / "error").exists():
         sys.exit(f"error: {(run / 'error').read_text()}")
     finished = journal.recover(answer, request)
@@ -43,8 +43,9 @@ def wait(run: Path, finished: int) -> None:
     """Wait while there is a hold at this place; or die here."""
     if (run / "die").exists():
         os.kill(os.getpid(), signal.SIGKILL)
-    while (run / "hold").exists() and finished >= int((run / "hold").read_text()):
-        time.sleep(0.05)
+    with contextlib.suppress(FileNotFoundError):  # the hold is gone
+        while finished >= int((run / "hold").read_text()):
+            time.sleep(0.05)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,18 @@ is a `slurmd -N`, told by Slurm's multiple-slurmd support (https://slurm.schedmd
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cluster import packages
@@ -26,7 +31,7 @@ SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/sock,cred_expire=5
+AuthInfo=socket={folder}/munge/sock
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool/%n
@@ -44,10 +49,12 @@ SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,bf_interval=2
 SlurmdParameters=config_overrides
 MpiDefault=none
-ReturnToService=2
-SlurmdTimeout=10
-SlurmctldTimeout=10
-MessageTimeout=10
+ReturnToService=1
+SlurmdTimeout=60
+SlurmctldTimeout=60
+MessageTimeout={message_timeout_s}
+BatchStartTimeout=120
+UnkillableStepTimeout=600
 InactiveLimit=0
 MinJobAge={min_job_age}
 KillWait=2
@@ -61,6 +68,9 @@ NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{node_ports}]
 PartitionName=main Nodes=ALL Default=YES DefaultTime=60 MaxTime=1-0 PriorityTier=10
 PartitionName=low Nodes=ALL DefaultTime=60 MaxTime=1-0 PriorityTier=1 GraceTime=0
 """
+
+_MESSAGE_TIMEOUT_S = 60
+"""For daemons that a busy machine lets stand still. Commands wait as long for a slurmctld that is down."""
 
 _CGROUP_CONF = "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainRAMSpace=yes\nConstrainSwapSpace=no\n"
 
@@ -101,7 +111,7 @@ class Cluster:
     def down(self) -> None:
         """End everything and remove the folder."""
         if pid_of(self._pid("slurmctld")):
-            subprocess.run(["scancel", "--user=root", "--full"], env=self.environment(), capture_output=True)
+            self._end_jobs()
         for number in range(1, self.nodes + 1):
             self.stop_node(f"n{number}")
         end(self._pid("slurmctld"))
@@ -124,7 +134,7 @@ class Cluster:
 
     def run(self, *command: str) -> str:
         """Return what a Slurm command prints."""
-        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=300)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
         return done.stdout
@@ -153,7 +163,55 @@ class Cluster:
 
     def wait_idle(self) -> None:
         """Wait until every node can take jobs."""
-        wait_until(lambda: self._count_idle() == self.nodes, "all nodes are idle", 60)
+        wait_until(lambda: self._count_idle() == self.nodes, "all nodes are idle")
+
+    def wait_requeued(self, condition: Callable[[], object], what: str) -> None:
+        """Wait until a condition holds that a requeued job brings about when it starts again. By itself it would wait
+        until the credential of its last start has expired, for two minutes; those are for nodes that a busy machine
+        lets stand still."""
+        wait_until(lambda: self._hasten() or condition(), what, every_s=0.3)
+
+    def _hasten(self) -> None:
+        waiting = ["squeue", "--noheader", "--array", "--states=PENDING", "--format=%i %S %r"]
+        for job, start, reason in map(str.split, self.run(*waiting).splitlines()):
+            soon = (datetime.now() + timedelta(seconds=10)).isoformat()
+            if reason == "BeginTime" and soon < start != "N/A":
+                with contextlib.suppress(RuntimeError):  # it starts already
+                    # Its node has revoked the last credential by now, and refuses all of that second.
+                    self.run("scontrol", "update", f"jobid={job}", "starttime=now+2seconds")
+
+    @contextmanager
+    def node_down(self, node: str) -> Iterator[None]:
+        """Have an admin set a node DOWN for a while; it does not come back by itself (ReturnToService=1)."""
+        self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        try:
+            yield
+        finally:
+            self.run("scontrol", "update", f"nodename={node}", "state=resume")
+            self.wait_idle()
+
+    @contextmanager
+    def node_cut_off(self, node: str) -> Iterator[None]:
+        """Have a node DOWN for a while whose jobs live on."""
+        self.stop_node(node, signal.SIGKILL)
+        with self.node_down(node):
+            try:
+                yield
+            finally:
+                self.start_node(node)
+
+    def impatient_conf(self) -> Path:
+        """Return a slurm.conf for commands that ask a slurmctld which is known to be down."""
+        conf = self.folder / "etc" / "slurm.conf"
+        impatient = conf.with_name("impatient.conf")
+        impatient.write_text(re.sub("(?m)^MessageTimeout=.*$", "MessageTimeout=2", conf.read_text()))
+        return impatient
+
+    def _end_jobs(self) -> None:
+        """Cancel all, and wait a while for their ends: what they leave would be written into the removed folder."""
+        with contextlib.suppress(RuntimeError, TimeoutError, subprocess.TimeoutExpired):
+            self.run("scancel", "--user=root", "--full")
+            wait_until(lambda: not self.run("squeue", "--noheader"), "no job is left", 60)
 
     def _start(self) -> None:
         self._start_munge()
@@ -195,12 +253,13 @@ class Cluster:
             memory_mb=self.memory_mb,
             max_array_size=self.max_array_size,
             min_job_age=self.min_job_age,
+            message_timeout_s=_MESSAGE_TIMEOUT_S,
         )
         (self.folder / "etc" / "slurm.conf").write_text(text)
         (self.folder / "etc" / "cgroup.conf").write_text(_CGROUP_CONF)
 
     def _daemon(self, *command: str) -> None:
-        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=300)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
 

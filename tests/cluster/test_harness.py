@@ -14,8 +14,9 @@ def test_a_job_runs_on_each_node(slurm: Cluster) -> None:
 
 
 def test_sacct_remembers_what_the_controller_forgot(slurm_with_accounting: Cluster) -> None:
-    job = slurm_with_accounting.run("sbatch", "--parsable", "--wait", "--output=/dev/null", "--wrap=false || true")
+    job = slurm_with_accounting.run("sbatch", "--parsable", "--output=/dev/null", "--wrap=false || true")
     show = ["sacct", "-X", "-n", "-P", "--format=State", f"--jobs={job.strip()}"]
+    wait_until(lambda: not slurm_with_accounting.run("squeue", "--noheader", "--states=all"), "Slurm forgot")
     wait_until(lambda: slurm_with_accounting.run(*show).strip() == "COMPLETED", "sacct says COMPLETED")
 
 

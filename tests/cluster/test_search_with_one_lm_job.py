@@ -14,14 +14,13 @@ from cluster.daemons import wait_until
 from cluster.slurm import Cluster
 from evaluating import HONEST
 
-from evohpc import lm_job
 from evohpc.config import load_config
 from evohpc.jobs.script import CLAIM
 from evohpc.rundir import RunDir
 from evohpc.search import Search
 from evohpc.site import DriverJob, EvaluationJobs, LMJobs, SchedulerSection, Site
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.slurm
 
 SEARCH = {
     "task": "mnist1d",
@@ -35,7 +34,7 @@ SEARCH = {
         "samples_per_prompt": 2,
         "examples_per_prompt": 1,
     },
-    "evaluation": {"minimum_isolation": "process", "memory_mb": 1500, "time_limit_s": 120},
+    "evaluation": {"minimum_isolation": "process", "memory_mb": 1500, "time_limit_s": 600},
 }
 
 
@@ -45,7 +44,7 @@ def make_search(folder: Path, model: Path) -> None:
     (folder / "seeds" / "linear.py").write_text(HONEST)
     (folder / "config.yaml").write_text(json.dumps({**SEARCH, "lm": {**SEARCH["lm"], "path": str(model)}}))  # type: ignore[dict-item]
     site = Site(
-        scheduler=SchedulerSection(poll_s=0.5, poll_max_s=1, submit_every_s=0, settle_s=5, grace_s=1),
+        scheduler=SchedulerSection(poll_s=0.5, poll_max_s=1, submit_every_s=0, settle_s=60, grace_s=1),
         evaluation=EvaluationJobs(extra_memory_mb=512),
         driver=DriverJob(memory_mb=1024),
         lm=LMJobs(cpus=2, memory_mb=3000, hold=True),
@@ -61,11 +60,11 @@ def test_one_lm_job_answers_all_rounds_of_drivers_that_are_killed(
     for number in (0, 1):
         request = run.round(number).request
         with subprocess.Popen(drive, stderr=subprocess.DEVNULL) as driver:
-            wait_until(lambda: request.exists() or driver.poll() is not None, "it asks", 120)  # noqa: B023
+            wait_until(lambda: request.exists() or driver.poll() is not None, "it asks")  # noqa: B023
             driver.kill()
-        assert not lm_job.is_complete(request)
-    subprocess.run(drive, check=True, capture_output=True, timeout=240)
-    assert not [name for name in slurm.run("squeue", "--noheader", "--format=%j").split() if "-lm." in name]
+        assert request.exists()
+    subprocess.run(drive, check=True, capture_output=True, timeout=1200)
+    wait_until(lambda: "-lm." not in slurm.run("squeue", "--noheader", "--format=%j"), "the LM job is released")
     (job,) = run.slurm.glob("*-lm/*")
     job_id = os.readlink(job / CLAIM)  # sbatch's own answer is lost if the driver was killed while it asked
     for number in (0, 1):

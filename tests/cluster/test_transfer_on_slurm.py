@@ -11,11 +11,11 @@ import yaml
 from cluster.daemons import wait_until
 from cluster.slurm import Cluster
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slurm
 
 ROOT = Path(__file__).parents[2]
 TINY = ("steps=2", "hidden=8", "samples=2", "eval_every=1", "batch_size=2")
-LIMITS = ("evaluation.memory_mb=1500", "evaluation.time_limit_s=120")
+LIMITS = ("evaluation.memory_mb=1500", "evaluation.time_limit_s=600")
 
 
 def command(out: Path) -> list[str]:
@@ -37,7 +37,7 @@ def test_a_job_drives_it_to_the_table_of_this_machine(slurm: Cluster, tmp_path: 
     here, there = tmp_path / "here", tmp_path / "there"
     subprocess.run(command(here), check=True, capture_output=True)
     subprocess.run([*command(there), "--site", str(site), "--submit"], check=True, capture_output=True)
-    wait_until(lambda: not slurm.run("squeue", "--noheader"), "the transfer is over", 200, every_s=0.5)
+    wait_until(lambda: not slurm.run("squeue", "--noheader"), "the transfer is over", 1200, every_s=0.5)
     subprocess.run([sys.executable, "-m", "evohpc", "transfer", str(there), "--only-table"], check=True)
     log = (there / "driver.log").read_text()
     assert (there / "table3.csv").read_text() == (here / "table3.csv").read_text(), log

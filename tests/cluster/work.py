@@ -13,9 +13,7 @@ from evohpc.rundir import write_once
 
 def trace(run: str, round: int, name: str, index: int) -> None:
     """Note the start in RUN/started, wait while RUN/hold is there, note the end in RUN/done."""
-    started = Path(run, "started")
-    started.mkdir(exist_ok=True)
-    (started / f"{name}.{index}.{uuid.uuid4().hex[:8]}").write_text(os.environ["SLURMD_NODENAME"])
+    write_once(Path(run, "started", f"{name}.{index}.{uuid.uuid4().hex[:8]}"), os.environ["SLURMD_NODENAME"])
     while Path(run, "hold").exists():
         time.sleep(0.1)
     write_once(Path(run, "done", f"{name}.{index}"), "")
