@@ -28,6 +28,7 @@ from evohpc import envelopes, judgement
 from evohpc.config import EvaluationConfig
 from evohpc.errors import EvaluationError
 from evohpc.judgement import Failed, Predictions
+from evohpc.preparation import is_whole
 from evohpc.records import Attempt, Result, Status
 from evohpc.sandbox.base import Limits, Outcome, Runtime, Stage
 from evohpc.sandbox.outputs import Untrusted
@@ -74,8 +75,8 @@ class Evaluator:
             keep_log: is given what the candidate printed, if anything.
 
         Raises:
-            EvaluationError: the sandbox failed.
-            TaskError: the task's own `score` or `fitness` failed.
+            EvaluationError: the sandbox failed, or the run's data is gone.
+            TaskError: the task cannot be loaded, or its own `score` or `fitness` failed.
         """
         with tempfile.TemporaryDirectory(prefix="evohpc-", ignore_cleanup_errors=True) as folder:
             trial = _Trial(self, source, Path(folder))
@@ -92,7 +93,19 @@ class Evaluator:
     @cached_property
     def labels(self) -> Predictions:
         """The validation labels; they leave this process only as scores."""
+        _check_whole(self.benchmark.labels)
         return dict(load_file(self.benchmark.labels))
+
+    def check_files(self) -> None:
+        """See that a failure does not come from files that someone has removed or altered since the search began.
+
+        Raises:
+            EvaluationError: the data is not whole.
+            TaskError: the task cannot be loaded.
+        """
+        _check_whole(self.benchmark.train)
+        _check_whole(self.benchmark.inputs)
+        load_task(self.benchmark.task, self.benchmark.task_options)
 
 
 class _Trial:
@@ -114,6 +127,8 @@ class _Trial:
         except Failed as failure:
             if failure.status is Status.DISK_LIMIT and _is_full(self._folder):
                 raise EvaluationError(f"{tempfile.gettempdir()} on {socket.gethostname()} is full") from None
+            if failure.status is Status.BUILD_ERROR:  # the task and its data are loaded before the candidate
+                self._evaluator.check_files()
             outcome = {"status": failure.status, "detail": failure.detail}
         self._seconds["total"] = time.perf_counter() - started
         return Result(
@@ -205,6 +220,11 @@ class _Trial:
             if step in said:
                 self._seconds[name] = self._seconds.get(name, 0.0) + seconds
         self._seconds["start"] = self._seconds.get("start", 0.0) + left
+
+
+def _check_whole(data: Path) -> None:
+    if not is_whole(data):
+        raise EvaluationError(f"{data} is missing or not whole; the next driver of the run makes it anew")
 
 
 def provenance(source: bytes, versions: Mapping[str, str]) -> dict[str, Any]:

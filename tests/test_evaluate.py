@@ -87,6 +87,24 @@ def test_the_same_candidate_gets_the_same_score(evaluator: Evaluator) -> None:
     assert (one.error, one.metrics) == (other.error, other.metrics)
 
 
+@pytest.mark.parametrize("part", ["train", "inputs", "labels"])
+def test_data_that_is_gone_is_no_candidate_s_fault(evaluator: Evaluator, tmp_path: Path, part: str) -> None:
+    torn = tmp_path / "torn.safetensors"
+    torn.write_bytes(getattr(evaluator.benchmark, part).read_bytes()[:-1])
+    for path in (torn, tmp_path / "gone"):
+        without = dataclasses.replace(evaluator, benchmark=dataclasses.replace(evaluator.benchmark, **{part: path}))
+        with pytest.raises(EvaluationError, match=f"{path} is missing or not whole; the next driver of the run makes"):
+            run_source(without, HONEST)
+
+
+def test_a_task_file_that_is_gone_is_no_candidate_s_fault(evaluator: Evaluator, tmp_path: Path) -> None:
+    without = dataclasses.replace(
+        evaluator, benchmark=dataclasses.replace(evaluator.benchmark, task=f"{tmp_path}/task.py:Own")
+    )
+    with pytest.raises(TaskError, match=r"task\.py: no such task file"):
+        run_source(without, HONEST)
+
+
 def test_threads_change_nothing_but_speed(evaluator: Evaluator) -> None:
     result, _ = run_source(evaluator, HONEST, threads=2)
     assert result.status is Status.TRAINED, result.detail
