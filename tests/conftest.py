@@ -28,11 +28,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests on a real Slurm or Apptainer time that only a hang uses up: the first of them install these, and make
-    images, on a machine that may be new, slow and shared."""
+    """Give slow tests time that only a hang uses up, above all those on a real Slurm or Apptainer: the first of them
+    install these, and make images, on a machine that may be new, slow and shared."""
     for item in items:
         if item.get_closest_marker("slurm"):
             item.add_marker(pytest.mark.timeout(1800), append=False)
+        elif item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(1800))
 
 
 __all__ = [

@@ -64,7 +64,6 @@ def test_the_makefile_knows_what_readme_says(target: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_the_everyday_commands_of_readme(checkout: Path) -> None:
     out = shell(blocks("README.md", "sh")[1], checkout)
     assert "9 children" in out
@@ -77,7 +76,6 @@ def test_the_dry_run_of_readme(checkout: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("index", [0, 1])
 def test_the_python_of_readme(index: int, checkout: Path) -> None:
     (checkout / "block.py").write_text(blocks("README.md", "python")[index])
@@ -86,7 +84,6 @@ def test_the_python_of_readme(index: int, checkout: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_the_commands_of_the_own_task_page(checkout: Path) -> None:
     out = shell(blocks("docs/own_task.md", "sh")[0], checkout)
     assert "outcome  " in out

@@ -252,7 +252,6 @@ cli.main()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_two_models_on_two_algorithms_with_two_seeds_stopped_and_gone_on_with(tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["transfer", str(out), *ASKED, *SET, "--set", "evaluation.workers=1"]

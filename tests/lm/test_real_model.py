@@ -19,7 +19,6 @@ METRICS = "\"\"\"Metrics:\n{'num_params': '5200', 'val_accuracy': '0.87'}\n\"\"\
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(1200),
     pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no {FOLDER}: evohpc fetch-lm makes it"),
 ]
 

@@ -21,7 +21,6 @@ from evohpc.records import Prompt, Sample
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("stage", "family", "more"),
     [(0, Qwen2Config, {}), (2, Gemma2Config, {"head_dim": 8, "sliding_window": 16, "tie_word_embeddings": False})],
@@ -64,7 +63,6 @@ with ranks.joined(), torch.inference_mode():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_each_rank_holds_about_half_of_the_model_and_has_all_of_the_logits(
     tmp_path: Path, lm: model.LanguageModel, model_folder: Path
 ) -> None:
@@ -82,7 +80,6 @@ def test_each_rank_holds_about_half_of_the_model_and_has_all_of_the_logits(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_a_killed_rank_ends_the_job_and_the_restart_draws_only_what_is_missing(
     tmp_path: Path, model_folder: Path
 ) -> None:
