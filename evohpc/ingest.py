@@ -13,7 +13,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from evohpc import envelopes
@@ -125,7 +125,8 @@ def _write_archive(folder: RoundDir, paths: Sequence[Path]) -> None:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
             for path in sorted(paths):
                 if path.is_file() and not path.name.startswith("."):
-                    archive.write(path, path.relative_to(folder.path))
+                    with suppress(FileNotFoundError):  # of a job that has its results and tidies up
+                        archive.write(path, path.relative_to(folder.path))
         file.flush()
         os.fsync(file.fileno())
     aside.replace(folder.archive)

@@ -213,6 +213,20 @@ def test_packing_nothing_is_fine(folder):
     assert read(folder) == {}
 
 
+def test_what_a_job_removes_while_its_round_is_packed_is_not_missed(busy_round, monkeypatch):
+    write = zipfile.ZipFile.write
+
+    def write_late(archive, path, name):
+        path.unlink() if path.name == "a.py" else None
+        write(archive, path, name)
+
+    monkeypatch.setattr(zipfile.ZipFile, "write", write_late)
+    pack(busy_round)
+    with zipfile.ZipFile(busy_round.archive) as archive:
+        assert set(archive.namelist()) == PACKED - {"candidates/a.py"}
+        assert archive.testzip() is None
+
+
 @pytest.mark.parametrize("step", ["write", "fsync", "replace", "sync_folder", "rmtree 0", "rmtree 1", "rmtree 4"])
 def test_packing_killed_anywhere_goes_on(busy_round, monkeypatch, step):
     calls = [0]
