@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from cluster.daemons import wait_until
 from cluster.slurm import Cluster
 from evaluating import HONEST, RUN_ID, make_run
 
@@ -19,7 +20,7 @@ from evohpc.records import Attempt, EvaluationJob, Result, Status
 from evohpc.rundir import RunDir, write_atomic
 from evohpc.site import SchedulerSection, Site
 
-SITE = Site(scheduler=SchedulerSection(poll_s=0.3, submit_every_s=0, settle_s=2))
+SITE = Site(scheduler=SchedulerSection(poll_s=0.3, submit_every_s=0, settle_s=600))
 RUNNERS: dict[str, Callable[[Path], JobRunner]] = {
     "local": lambda run: LocalRunner(run, workers=2),
     "slurm": lambda run: SlurmRunner(run, SITE, load_config(run / "config.yaml").evaluation),
@@ -53,12 +54,9 @@ class Bench:
     def reports(self, job: EvaluationJob) -> Sequence[TaskReport]:
         return self.runner.poll({job.name: len(job.tasks)})[job.name]
 
-    def wait(self, job: EvaluationJob, *states: TaskState, timeout_s: float = 60) -> Sequence[TaskReport]:
+    def wait(self, job: EvaluationJob, *states: TaskState) -> Sequence[TaskReport]:
         """Wait until all tasks of a job are in one of these states."""
-        deadline = time.monotonic() + timeout_s
-        while not all(report.state in states for report in self.reports(job)):
-            assert time.monotonic() < deadline, self.reports(job)
-            time.sleep(0.02)
+        wait_until(lambda: all(report.state in states for report in self.reports(job)), f"{job.name}: {states}", 250)
         return self.reports(job)
 
     def results(self, job: EvaluationJob) -> dict[str, Result]:

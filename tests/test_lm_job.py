@@ -1,12 +1,11 @@
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from cluster.daemons import lives, wait_until
 
 from evohpc import lm_job
 from evohpc.envelopes import encode
@@ -39,15 +38,12 @@ def load(path: Path) -> LMRequest:
     return lm_job.load_request(path)
 
 
-def finish(job, timeout: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not job.poll():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def finish(job) -> None:
+    wait_until(job.poll, "the request is answered", 600)
 
 
 def on_slurm(run: Path) -> SlurmLMJob:
-    scheduler = SchedulerSection(poll_s=0.5, submit_every_s=0, settle_s=3, grace_s=1)
+    scheduler = SchedulerSection(poll_s=0.5, submit_every_s=0, settle_s=600, grace_s=1)
     return SlurmLMJob(run, Site(scheduler=scheduler, lm=LMJobs(cpus=2, memory_mb=2000, processes=2)))
 
 
@@ -116,22 +112,33 @@ def test_a_local_job_that_was_ended_leaves_no_process_and_can_go_on(end, tmp_pat
     assert progress(path) == (6, 6)
 
 
+DIE = """
+import os, signal
+from evohpc.lm import journal
+append = journal.append
+def append_and_die(path, completions):
+    append(path, completions)
+    if len(path.read_bytes().splitlines()) >= 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+journal.append = append_and_die
+"""
+"""What has a job killed that has drawn five completions, imported by its Python when that starts (see `site`)."""
+
+
 @pytest.mark.slow
-def test_a_job_killed_in_the_middle_comes_out_the_same(tmp_path, tiny_model):
+def test_a_job_killed_in_the_middle_comes_out_the_same(tmp_path, tiny_model, monkeypatch):
     job = LocalLMJob()
     whole = ask(tmp_path / "whole", tiny_model, samples=20, new=150)
     job.start(whole)
     finish(job)
     path = ask(tmp_path / "killed", tiny_model, samples=20, new=150)
-    job.start(path)
-    while progress(path)[0] < 5:
-        time.sleep(0.002)
-        assert job._process.poll() is None
-    os.killpg(job._process.pid, signal.SIGKILL)
-    job._process.wait()
-    assert 5 <= progress(path)[0] < 40
+    (tmp_path / "sitecustomize.py").write_text(DIE)
+    with monkeypatch.context() as context:
+        context.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        job.start(path)
     with pytest.raises(LMError, match=r"killed, most likely for want of memory .* its log is .*lm\.log"):
-        job.poll()
+        finish(job)
+    assert 5 <= progress(path)[0] < 40
     job.start(path)
     finish(job)
     assert RoundDir(path.parent).completions.read_bytes() == RoundDir(whole.parent).completions.read_bytes()
@@ -147,20 +154,17 @@ def test_a_job_that_fails_says_why_and_where_its_log_is(tmp_path):
 
 @pytest.mark.slow
 def test_a_job_dies_with_its_driver(tmp_path, tiny_model):
-    path = ask(tmp_path, tiny_model, samples=400, new=200)
+    path = ask(tmp_path, tiny_model, samples=2000, new=200)
     script = (
         "import sys, time; from pathlib import Path; from evohpc.lm_job import LocalLMJob\n"
-        f"job = LocalLMJob(); job.start(Path({str(path)!r})); print(job._process.pid, flush=True); time.sleep(60)"
+        f"job = LocalLMJob(); job.start(Path({str(path)!r})); print(job._process.pid, flush=True); time.sleep(900)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as driver:
         pid = int(driver.stdout.readline())
-        while progress(path)[0] == 0:
-            time.sleep(0.05)
+        wait_until(lambda: progress(path)[0], "it draws")
         driver.kill()
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: not lives(pid), "it is gone")
+    assert progress(path)[0] < 4000
 
 
 def test_what_other_ranks_have_drawn_is_progress_but_completes_nothing(tmp_path, tiny_model):

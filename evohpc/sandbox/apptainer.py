@@ -27,7 +27,7 @@ from evohpc.site import ContainerSection
 
 START_WITHIN_S = 120.0
 """For the container and the imports in it; a cold image on a busy file system takes its time. Not the candidate's."""
-_PROBE_LIMITS = Limits(wall_s=30, memory_bytes=1 << 30, disk_bytes=1 << 20, log_bytes=4096)
+_PROBE_LIMITS = Limits(wall_s=START_WITHIN_S, memory_bytes=1 << 30, disk_bytes=1 << 20, log_bytes=4096)
 
 
 class ApptainerRuntime:

@@ -34,7 +34,11 @@ def install() -> Path:
     with tempfile.TemporaryDirectory(prefix="evohpc-apptainer-", dir=_PREFIX.parent) as folder:
         tree = Path(folder) / "prefix"
         _unpack(_download(Path(folder)), tree)
-        tree.rename(_PREFIX)
+        try:
+            tree.rename(_PREFIX)
+        except OSError:  # a session beside this one was faster
+            if not command.exists():
+                raise
     return command
 
 
@@ -64,6 +68,7 @@ def _download(folder: Path) -> Path:
         "Dir::Cache": folder / "cache",
         "APT::Sandbox::User": "root",
         "Acquire::Languages": "none",
+        "Acquire::Retries": "3",
     }
     options = [f"-o{name}={value}" for name, value in settings.items()]
     for verb in (["update"], ["download", "apptainer"]):

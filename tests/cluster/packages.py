@@ -40,8 +40,8 @@ def _installed(name: str) -> bool:
 
 
 def _apt(*arguments: str) -> None:
-    command = ["apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments]
+    command = ["apt-get", "-o", "DPkg::Lock::Timeout=600", "-o", "Acquire::Retries=3", *arguments]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise Unavailable(f"{' '.join(command[3:])}: {done.stderr.strip().rpartition(chr(10))[2]}")
+        raise Unavailable(f"{' '.join(arguments)}: {done.stderr.strip().rpartition(chr(10))[2]}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cluster.packages import Unavailable
 
-_NAME = "evohpc-test"
+_NAME = f"evohpc-test-{os.getpid()}"  # sessions may run side by side
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class User:
         shell = [*drop, "bash", "-euo", "pipefail", "-c", line]
         own = {"HOME": str(self.home), "USER": self.name, "PATH": f"{self.home / 'bin'}:{os.environ['PATH']}"}
         done = subprocess.run(
-            shell, cwd=self.home, env={**os.environ, **own}, capture_output=True, text=True, timeout=300
+            shell, cwd=self.home, env={**os.environ, **own}, capture_output=True, text=True, timeout=900
         )
         assert done.returncode == 0, f"{line}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
         return done.stdout
@@ -46,7 +46,7 @@ def made() -> Iterator[User]:
     """
     if shutil.which("useradd") is None or os.geteuid() != 0:
         raise Unavailable("not root, or no useradd")
-    with contextlib.suppress(KeyError):  # left behind by a session that was killed
+    with contextlib.suppress(KeyError):  # left behind by a session that was killed, of the same number
         pwd.getpwnam(_NAME)
         subprocess.run(["userdel", _NAME], check=True, capture_output=True)
     subprocess.run(["useradd", "--system", "--user-group", "--no-create-home", _NAME], check=True)
