@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_generate import request, write
+from test_generate import identity, request, write
 from test_tuning import tuning
 
 from evohpc.errors import LMError
@@ -130,9 +130,9 @@ def test_the_tuning_is_done_and_over_before_vllm_starts(tmp_path, asked, python)
     weights = "adapter_model.safetensors"
     assert (round.adapter / weights).read_bytes() == (other.adapter / weights).read_bytes()
     assert not journal.read(round.completions, tuned)
-    before = (round.path / generate.TUNING).stat()
+    before = identity(round.path / generate.TUNING)
     generate.answer(round.request)
-    assert (round.path / generate.TUNING).stat() == before
+    assert identity(round.path / generate.TUNING) == before
 
 
 def test_a_round_without_a_tuning_of_its_own_generates_with_the_last(tmp_path, asked):
