@@ -147,6 +147,28 @@ def test_a_task_that_is_cancelled_while_its_worker_is_hired_is_not_begun(
     assert [worker.told for worker in hired] == [["second"]]
 
 
+def test_a_task_whose_worker_cannot_be_started_is_lost_and_the_next_one_has_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = iter([OSError(11, "Resource temporarily unavailable")])
+
+    def start(run: Path) -> Idle:
+        for failure in failures:
+            raise failure
+        return Idle(run)
+
+    monkeypatch.setattr(local, "_Worker", start)
+    (tmp_path / "job.json").write_text('{"payload": {"round": 0}}')
+    runner = LocalRunner(tmp_path, workers=1)
+    runner.submit(tmp_path / "job.json", "two", 2)
+    while {report.state for report in runner.poll({"two": 2})["two"]} != {TaskState.ENDED}:
+        time.sleep(0.01)
+    runner.close()
+    lost, done = runner.poll({"two": 2})["two"]
+    assert lost.reason == "no worker can be started: [Errno 11] Resource temporarily unavailable"
+    assert done.reason == ""
+
+
 def test_ctrl_c_reaches_the_driver_only_which_ends_all_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_CLOSE_WITHIN_S", 600.0)  # it is not this that ends them
     others = processes.descendants(os.getpid())  # of fixtures that last for the session

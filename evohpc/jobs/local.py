@@ -117,6 +117,8 @@ class LocalRunner:
                 report = worker.run(task)
             except EvaluationError as error:
                 self._refusal, report = error, TaskReport(TaskState.ENDED, Status.CONTAINER_ERROR, str(error))
+            except OSError as error:  # for want of memory or of processes, maybe only now
+                report = TaskReport(TaskState.ENDED, Status.LOST, f"no worker can be started: {error}")
             finally:
                 with self._lock:
                     self._running.pop(me, None)
