@@ -195,7 +195,8 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     document = read_mapping(path, "a config")
     for override in overrides:
         _apply_override(document, override)
-    return _resolve_paths(validate(Config, document, path), path.parent)
+    where = " ".join([str(path), *(f"--set {override}" for override in overrides)])
+    return _resolve_paths(validate(Config, document, where), path.parent)
 
 
 def _apply_override(document: dict[str, Any], override: str) -> None:

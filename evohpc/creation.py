@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
@@ -98,12 +99,13 @@ def run_id(run: RunDir) -> str:
     """
     try:
         return str(json.loads(run.provenance.read_text())["run_id"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        path = shlex.quote(str(run.path))
         raise RunFolderError(
-            f"{run.path} is no run folder (it has no {run.provenance.name}); start one: evohpc run {run.path} CONFIG"
+            f"{run.path} is no run folder (it has no {run.provenance.name}); start one: evohpc run {path} CONFIG"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"{run.provenance}: damaged: {error}") from None
+        raise RunFolderError(f"{run.provenance}: damaged: {error}; take it from a backup") from None
 
 
 def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:

@@ -263,7 +263,11 @@ class Driver:
         reasons = [f"{seed.id}: {seed.status}: {seed.detail}" for seed in failed]
         if len(failed) == len(seeds):
             why = "; ".join(reasons) or "there are none"
-            raise TaskError(f"no seed program could be trained, so there is nothing to evolve ({why})")
+            raise TaskError(
+                f"no seed program could be trained, so there is nothing to evolve ({why}); mend the seeds or the task, "
+                "try one with `evohpc evaluate FILE --config CONFIG`, then take a new folder; after machine faults: "
+                "`evohpc retry`"
+            )
         for reason in reasons:
             log.warning("%s; it will be no parent", reason)
 

@@ -151,7 +151,7 @@ def load_request(path: Path) -> LMRequest:
     try:
         return decode(path.read_bytes(), LMRequest)
     except (OSError, EnvelopeError) as error:
-        raise LMError(f"{path}: {error}") from None
+        raise LMError(f"{path}: {error}; delete it to have it written anew") from None
 
 
 def last_error(log: str) -> str:

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from evohpc import creation, lease, report
+from evohpc import creation, envelopes, lease, report
 from evohpc.config import load_config
-from evohpc.errors import LeaseError, RunFolderError
+from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
 from evohpc.preparation import interface
 from evohpc.proposal import Budget
 from evohpc.rundir import RunDir
 from evohpc.store import Entry, Store
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a driver last said in progress.json."""
+
+    round: int
+    rounds: int
+    step: str
+    done: int
+    total: int
+    held: list[str]
+    at: str
 
 
 class Reading:
@@ -30,7 +45,7 @@ class Reading:
         self.run_id = creation.run_id(self._run)
         self.config = load_config(self._run.config)
         if not self._run.snapshot.exists():
-            raise RunFolderError(f"{run}: its search has not begun; evohpc run {run}")
+            raise RunFolderError(f"{run}: its search has not begun; evohpc run {shlex.quote(str(run))}")
         self.store = Store.snapshot_reader(self._run.snapshot)
         self.metric = interface(self._run).metric
 
@@ -61,35 +76,36 @@ class Reading:
         said = self._said()
         yield "run", f"{self.run_id}: {self.config.search.variant} on {self.config.task}"
         yield "driver", self._driver() or ("none; the search is over" if self.is_done else "none")
-        if said:
-            place = "seeds" if said["round"] < 0 else f"round {said['round']} (of 0-{said['rounds'] - 1})"
-            count = f" {said['done']}/{said['total']}" if said["total"] > 1 else ""
-            yield "last seen", f"{said['at']}: {place}, {said['step']}{count}"
-            for reason in said["held"]:
+        if said is not None:
+            place = "seeds" if said.round < 0 else f"round {said.round} (of 0-{said.rounds - 1})"
+            count = f" {said.done}/{said.total}" if said.total > 1 else ""
+            yield "last seen", f"{said.at}: {place}, {said.step}{count}"
+            for reason in said.held:
                 yield "held", reason
 
     def status(self) -> dict[str, Any]:
         """Return all of it for machines."""
+        said = self._said()
         return {
             "run_id": self.run_id,
             "task": self.config.task,
             "variant": self.config.search.variant,
             "is_done": self.is_done,
             "driver": self._driver(),
-            "progress": self._said(),
+            "progress": None if said is None else asdict(said),
             "counts": {str(status): count for status, count in self.store.counts().items()},
             "best": [json.loads(report.document(entry)) for entry in self.best(1)],
         }
 
     def advice(self) -> str:
         """Return the next useful command."""
-        path = self._run.path
+        path = shlex.quote(str(self._run.path))
         if self._driver():
             return f"evohpc list {path} --best 20"
         if not self.is_done:
             return f"evohpc {'submit' if self._run.site.exists() else 'run'} {path}"
         best = self.best(1)
-        return f"evohpc show {path} {best[0].candidate.id}" if best else f"evohpc list {path}"
+        return f"evohpc show {path} {shlex.quote(best[0].candidate.id)}" if best else f"evohpc list {path}"
 
     def _driver(self) -> str:
         """Return who drives, '' if nobody does as far as can be seen from here."""
@@ -101,9 +117,8 @@ class Reading:
             return ""
         return str(current)
 
-    def _said(self) -> dict[str, Any] | None:
+    def _said(self) -> _Said | None:
         try:
-            said = json.loads(self._run.progress.read_text())
-        except (OSError, ValueError):
+            return envelopes.decode(self._run.progress.read_bytes(), _Said)
+        except (OSError, EnvelopeError):
             return None
-        return said if isinstance(said, dict) else None

@@ -56,6 +56,7 @@ def retry(run: RunDir) -> int:
         LeaseError: a living driver holds the run.
         RunFolderError: this is no run folder.
     """
+    creation.run_id(run)
     config = load_config(run.config)
     before = _pending(run, rebuild(run))
     retries = config.evaluation.retries
@@ -90,7 +91,7 @@ def _admit(ledger: Ledger, round: int) -> bool:
     try:
         request = envelopes.decode(folder.request.read_bytes(), LMRequest)
     except EnvelopeError as error:
-        raise RunFolderError(f"{folder.request}: {error}; remove this round's folder to have it made anew") from None
+        raise RunFolderError(f"{folder.request}: {error}; delete it to have it written anew") from None
     done, total = lm_job.progress(folder.request)
     if done < total:
         return False

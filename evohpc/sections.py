@@ -56,15 +56,19 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"{path}: cannot read {what}: {reason}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        reason = " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
+        raise ConfigError(f"{path}: not valid YAML: {reason}") from None
     if not isinstance(document, dict):
         found = "nothing" if document is None else type(document).__name__
         raise ConfigError(f"{path}: {what} is a mapping of sections; this file holds {found}")
     return {key: value for key, value in document.items() if value is not None}
 
 
-def validate(model: type[Document], document: Mapping[str, Any], path: Path) -> Document:
-    """Return the sections that a mapping read from `path` holds.
+def validate(model: type[Document], document: Mapping[str, Any], where: Path | str) -> Document:
+    """Return the sections that a mapping holds.
+
+    Args:
+        where: it is from, for the message.
 
     Raises:
         ConfigError: an unknown key or a bad value.
@@ -72,7 +76,7 @@ def validate(model: type[Document], document: Mapping[str, Any], path: Path) -> 
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(error, model)}") from None
+        raise ConfigError(f"{where}: {_explain(error, model)}") from None
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -86,9 +90,23 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
     if problem["type"] == "model_type":
-        return f"{where} is a section, a mapping of keys to values; it is {problem['input']!r}"
-    message = "input should be a path" if problem["type"] == "path_type" else problem["msg"]
-    return f"{where}: {message[0].lower()}{message[1:]}; it is {problem['input']!r}"
+        return f"{where} is a section, a mapping of keys to values; it is {_short(problem['input'])}"
+    message = _IN_YAML.get(problem["type"], problem["msg"])
+    return f"{where}: {message[0].lower()}{message[1:]}; it is {_short(problem['input'])}"
+
+
+_IN_YAML = {
+    "path_type": "input should be a path",
+    "tuple_type": "input should be a list, e.g. [1, 2]",
+    "dict_type": "input should be a mapping, e.g. {key: value}",
+    "too_short": "the list is too short",
+}
+"""Kinds of problems of which pydantic speaks in terms of Python."""
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str:

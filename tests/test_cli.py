@@ -5,6 +5,8 @@ import io
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -160,6 +162,28 @@ def test_export_of_several_searches_is_one_table(
     assert (runs.count(Search.open(finished_run).run_id), runs.count(search.run_id)) == (20, 12)
 
 
+def test_an_export_that_cannot_be_made_leaves_the_last_one_as_it_is(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(finished_run, tmp_path / "copy")
+    for format in ("csv", "jsonl"):
+        last = tmp_path / f"last.{format}"
+        call(capsys, "export", finished_run, f"--{format}", last)
+        before = last.read_bytes()
+        for other, message in ((copy, "are the same search; leave one"), (tmp_path / "no", "is no run folder")):
+            code, _, err = call(capsys, "export", finished_run, other, f"--{format}", last)
+            assert (code, last.read_bytes()) == (1, before)
+            assert message in err
+
+
+def test_what_is_next_can_be_pasted_into_a_shell(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(finished_run, tmp_path / "a run; with blanks")
+    words = shlex.split(call(capsys, "status", copy)[2])
+    assert words[:4] == ["next:", "evohpc", "show", str(copy)]
+
+
 def test_rebuild_says_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Search.create(tmp_path / "run", make_config(tmp_path)) as search:
         finish(search)
@@ -173,7 +197,7 @@ def test_rebuild_says_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_retry_says_how_many(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Search.create(tmp_path / "run", make_config(tmp_path)) as search:
         search.ask()
-    assert "0 candidates will be tried again" in call(capsys, "retry", tmp_path / "run")[2]
+    assert "no candidate of the open round has used up" in call(capsys, "retry", tmp_path / "run")[2]
 
 
 def test_a_run_on_this_machine_has_no_slurm_jobs_to_cancel(
@@ -191,10 +215,15 @@ def mistakes(folder: Path) -> dict[str, tuple[list[object], str]]:
     return {
         "no config": (["run", folder / "r", folder / "none.yaml"], "none.yaml: cannot read a config: No such file"),
         "unknown key": (["run", folder / "r", good, *_set("search.round", 3)], "did you mean search.rounds?"),
-        "bad value": (["run", folder / "r", good, *_set("search.rounds", "many")], "search.rounds: .*it is 'many'"),
+        "bad value": (
+            ["run", folder / "r", good, *_set("search.rounds", "many")],
+            "given.yaml --set search.rounds=many: .*it is 'many'",
+        ),
         "no folder": (["run", folder / "r"], "is no run folder .*start one: evohpc run"),
         "other files": (["run", folder, good], "holds other files .*take a new folder"),
         "a file": (["run", good, good], "is a file; a run needs a folder"),
+        "a file to go on with": (["run", good], "given.yaml is no run folder"),
+        "retry what": (["retry", folder / "r"], "is no run folder"),
         "no seeds": (
             ["run", folder / "r", good, *_set("seeds", folder / "x")],
             r"no such folder; it is the folder of the seed programs",
@@ -204,7 +233,7 @@ def mistakes(folder: Path) -> dict[str, tuple[list[object], str]]:
             "lm is missing; lm.path must name .*evohpc fetch-lm",
         ),
         "no LM path": (["run", folder / "r", good, *_set("lm.engine", "deepspeed")], "lm.path is missing"),
-        "task with a syntax error": (["run", folder / "r", good, *broken], "task.py, line 1: expected ':'"),
+        "task with a syntax error": (["run", folder / "r", good, *broken], "/broken.py, line 1: expected ':'"),
         "unknown task": (["run", folder / "r", good, *_set("task", "mnist")], "unknown task 'mnist'; write one of"),
         "task option": (["run", folder / "r", good, *_set("task_options.step", 5)], "task_options .*'step'"),
         "no site": (["submit", folder / "r", good, "--dry-run"], "--site FILE is missing"),
@@ -262,6 +291,16 @@ def test_a_search_runs_through_and_names_the_best(
     assert "8 children: " in out
     assert err.endswith(f"next: evohpc show {tmp_path / 'run'} {best}\n")
     assert "round 1 (of 0-1): training candidates" in err
+
+
+def test_ctrl_c_while_a_run_is_made_asks_for_the_same_command(capsys: pytest.CaptureFixture[str]) -> None:
+    def start() -> Search:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        cli.driving.drive(start, go_on="")
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped before the search began; run the same command again\n"
 
 
 @pytest.mark.slow

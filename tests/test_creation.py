@@ -270,7 +270,7 @@ def test_what_is_missing_is_named_and_nothing_made(run, configure, tmp_path, ove
 
 
 def test_what_is_no_run_folder_is_named(run):
-    with pytest.raises(RunFolderError, match=f"is no run folder.*start one: evohpc run {run.path} CONFIG"):
+    with pytest.raises(RunFolderError, match=f"is no run folder.*start one: evohpc run '{run.path}' CONFIG"):
         run_id(run)
     for damaged in ("", "[]", "{}", '{"run_id"'):
         write_atomic(run.provenance, damaged)

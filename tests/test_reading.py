@@ -57,6 +57,14 @@ def test_a_dead_driver_on_this_host_is_none(begun: RunDir) -> None:
         assert reading.advice() == f"evohpc run {begun.path}"
 
 
+@pytest.mark.parametrize("note", ["{", "[1]", '{"round": 1}', '{"round": "one", "rounds": 2}'])
+def test_a_note_of_the_driver_that_says_nothing_is_left_out(begun: RunDir, note: str) -> None:
+    write_atomic(begun.progress, note)
+    with Reading(begun.path) as reading:
+        assert "last seen" not in dict(reading.headlines())
+        assert reading.status()["progress"] is None
+
+
 def test_why_jobs_wait_is_shown(begun: RunDir) -> None:
     said = {"round": 0, "rounds": 2, "step": "evaluate", "done": 1, "total": 8, "at": "now", "held": ["QOSLimit"]}
     write_atomic(begun.progress, json.dumps(said))

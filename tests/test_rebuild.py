@@ -110,6 +110,6 @@ def test_it_does_not_touch_a_run_that_is_driven(tmp_path: Path) -> None:
 
 def test_a_damaged_request_is_named(finished: RunDir) -> None:
     finished.round(1).request.write_text("{")
-    with pytest.raises(RunFolderError, match=r"001/request\.json: .*remove this round's folder"):
+    with pytest.raises(RunFolderError, match=r"001/request\.json: .*delete it to have it written anew"):
         rebuild(finished)
     assert tables(finished)["survivors"], "the old database is still there"

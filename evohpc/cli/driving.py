@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evohpc.cli.shared import config_argument, overrides_option, run_argument, site_option, stdout_console
+from evohpc.cli.shared import command, config_argument, overrides_option, run_argument, site_option, stdout_console
 from evohpc.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path |
 
     Drives the search in RUN to its end. Ctrl-C stops it cleanly; nothing is lost, however it ends.
     """
-    drive(lambda: open_search(run, config, overrides, site), go_on=f"evohpc run {run}")
+    drive(lambda: open_search(run, config, overrides, site), go_on=command("run", run))
     _print_end(run)
 
 
@@ -81,7 +81,8 @@ def cancel(run: Path) -> None:
     ids = driver_job.cancel(search.run_id)
     search.cancel_jobs()
     click.echo(
-        f"ended the driver ({', '.join(ids) or 'none ran'}) and its job arrays; go on: evohpc submit {run}", err=True
+        f"ended the driver ({', '.join(ids) or 'none ran'}) and its job arrays; go on: {command('submit', run)}",
+        err=True,
     )
 
 
@@ -95,7 +96,10 @@ def retry(run: Path) -> None:
     from evohpc.rundir import RunDir
 
     count = retry_candidates(RunDir(run))
-    click.echo(f"{count} candidates will be tried again; go on: evohpc run {run} (or submit)", err=True)
+    if count:
+        click.echo(f"{count} candidates will be tried again; go on: {command('run', run)} (or submit)", err=True)
+    else:
+        click.echo("no candidate of the open round has used up its attempts by machine faults", err=True)
 
 
 @click.command()
@@ -108,10 +112,11 @@ def rebuild(run: Path) -> None:
     from evohpc.rebuild import rebuild as rebuild_database
     from evohpc.rundir import RunDir
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("replaying rounds")
         rebuild_database(RunDir(run), observe=lambda done, total: bar.update(task, completed=done, total=total))
-    click.echo(f"rebuilt {run}; look: evohpc status {run}", err=True)
+    click.echo(f"rebuilt {run}; look: {command('status', run)}", err=True)
 
 
 COMMANDS = (run, submit, cancel, retry, rebuild)
@@ -127,12 +132,16 @@ def drive(start: Callable[[], Search], *, go_on: str) -> None:
     from evohpc.cli.progress import Display
     from evohpc.driver import Stopped
 
-    with Display() as display, _stop_signals(display) as stop, start() as search:
+    with Display() as display, _stop_signals(display) as stop:
         try:
-            search.run(observe=display.observe, stop=stop.event, waiting=display.note)
+            with start() as search:
+                search.run(observe=display.observe, stop=stop.event, waiting=display.note)
         except Stopped:
             display.note(f"stopped; nothing is lost. Go on with: {go_on}")
             sys.exit(stop.exit_code)
+        except KeyboardInterrupt:
+            display.note("stopped before the search began; run the same command again")
+            sys.exit(INTERRUPTED)
 
 
 def submit_driver(search: Search) -> None:
@@ -149,7 +158,7 @@ def submit_driver(search: Search) -> None:
         raise ConfigError(f"{run} has no site profile yet; name one: --site slurm/mysite.yaml")
     job_id = driver_job.submit(search.folder, search.run_id, profile)
     click.echo(job_id)
-    click.echo(f"job {job_id} drives {run}; watch it: evohpc status {run}", err=True)
+    click.echo(f"job {job_id} drives {run}; watch it: {command('status', run)}", err=True)
 
 
 def open_search(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> Search:

@@ -91,7 +91,7 @@ def doctor(target: tuple[str, ...], site: Path | None, node: bool, runs: Path, o
 
     if target[0] == "fs" and len(target) == 2:
         findings: Iterable[Finding] = probe_files(Path(target[1]))
-    elif len(target) == 1:
+    elif len(target) == 1 and target[0] != "fs":
         findings = _examine(Path(target[0]), overrides, site, node, runs)
     else:
         raise click.UsageError("name one config, or: fs PATH")

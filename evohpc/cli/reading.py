@@ -12,12 +12,16 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from evohpc.cli.shared import json_option, run_argument, stdout_console
+from evohpc.cli.shared import command, json_option, run_argument, stdout_console
 from evohpc.errors import RunFolderError
 from evohpc.records import Status
 
 if TYPE_CHECKING:
     from evohpc.store import Entry
+
+
+_FILE = click.File("w", encoding="utf-8", lazy=True)
+"""Opened at the first write, so a mistake in another argument leaves an older file as it is."""
 
 
 @click.command()
@@ -80,7 +84,7 @@ def show(run: Path, candidate_id: str, only_source: bool, as_json: bool) -> None
     with Reading(run) as reading:
         entry = reading.store.entry(candidate_id)
         if entry is None:
-            raise RunFolderError(f"{run} has no candidate {candidate_id!r}; see: evohpc list {run}")
+            raise RunFolderError(f"{run} has no candidate {candidate_id!r}; see: {command('list', run)}")
         if as_json:
             click.echo(report.document(entry))
             return
@@ -98,8 +102,8 @@ Examples:
   evohpc export runs/first --jsonl - | head"""
 )
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--csv", "csv_file", type=click.File("w", lazy=False), help="Write a CSV file; - is stdout.")
-@click.option("--jsonl", "jsonl_file", type=click.File("w", lazy=False), help="Write one JSON document a line.")
+@click.option("--csv", "csv_file", type=_FILE, help="Write a CSV file; - is stdout.")
+@click.option("--jsonl", "jsonl_file", type=_FILE, help="Write one JSON document a line.")
 def export(runs: tuple[Path, ...], csv_file: IO[str] | None, jsonl_file: IO[str] | None) -> None:
     """Write all candidates to a CSV or JSONL file.
 
@@ -109,6 +113,7 @@ def export(runs: tuple[Path, ...], csv_file: IO[str] | None, jsonl_file: IO[str]
 
     if csv_file is None and jsonl_file is None:
         raise click.UsageError("name a file: --csv FILE or --jsonl FILE")
+    _check_distinct(runs)
     if csv_file is not None:
         columns = list({column: None for row in _rows(runs) for column in row})
         writer = csv.DictWriter(csv_file, columns, restval="")
@@ -120,6 +125,18 @@ def export(runs: tuple[Path, ...], csv_file: IO[str] | None, jsonl_file: IO[str]
 
 
 COMMANDS = (status, list_candidates, show, export)
+
+
+def _check_distinct(runs: tuple[Path, ...]) -> None:
+    """See that no search is there twice, be it as a copy of its folder: its candidates would count twice."""
+    from evohpc.reading import Reading
+
+    seen: dict[str, Path] = {}
+    for run in runs:
+        with Reading(run) as reading:
+            if reading.run_id in seen:
+                raise RunFolderError(f"{run} and {seen[reading.run_id]} are the same search; leave one of them away")
+            seen[reading.run_id] = run
 
 
 def _entries(runs: tuple[Path, ...]) -> Iterator[tuple[str, Entry]]:

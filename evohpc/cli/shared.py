@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,11 @@ overrides_option: Decorator = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the config, e.g. search.rounds=3."
 )
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def command(*words: str | Path) -> str:
+    """Return a command of evohpc that can be pasted into a shell."""
+    return shlex.join(["evohpc", *map(str, words)])
 
 
 def stdout_console() -> Console:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evohpc.cli.driving import drive, load_profile, open_search, submit_driver
-from evohpc.cli.shared import overrides_option, site_option, stdout_console
+from evohpc.cli.shared import command, overrides_option, site_option, stdout_console
 
 if TYPE_CHECKING:
     from evohpc.search import Search
@@ -70,7 +70,7 @@ def transfer(
         with start() as search:
             submit_driver(search)
         return
-    drive(start, go_on=f"evohpc transfer {out}")
+    drive(start, go_on=command("transfer", out))
     _write_table(out)
 
 
@@ -89,7 +89,7 @@ def _names(algorithms: str | None) -> tuple[str, ...]:
 
     if algorithms is None:
         return features.algorithms()
-    names = tuple(name.strip() for name in algorithms.split(","))
+    names = tuple(dict.fromkeys(name.strip() for name in algorithms.split(",")))
     for name in names:
         features.check_algorithm(name)
     return names

@@ -70,6 +70,12 @@ def test_preparing_again_changes_nothing(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file()} == before
 
 
+def test_ctrl_c_ends_it_and_who_waits_for_it(tmp_path: Path) -> None:
+    run = run_with(tmp_path, "task.py:Tiny", source="import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    with pytest.raises(KeyboardInterrupt):
+        prepare(run)
+
+
 def test_what_a_purge_took_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = run_with(tmp_path, "task.py:Tiny")
     interface = prepare(run)
