@@ -168,7 +168,7 @@ def test_guesses_change_no_completion_and_save_steps(lm):
     pack(lm.model)
     answers, steps = [], []
     for guesses in (0, 1, 7):
-        settings, counted = Settings(32, 80, speculation=guesses), []
+        settings, counted = Settings(32, 50, speculation=guesses), []
         completions = []
         for prompt in (*prompts(0.0, 1), *prompts(0.2, 2), *prompts(1.0, 3)):
             completions += [c for ended in Decoder(lm, None, settings).draw([prompt], counted.append) for c in ended]
