@@ -27,7 +27,7 @@ task_options: {steps: 20, eval_every: 10}
 seeds: SEEDS
 search: {rounds: 2, prompts_per_round: 1, samples_per_prompt: 4, survivors: 2, error_threshold: 1.0}
 lm: {engine: scripted}
-evaluation: {time_limit_s: 250, memory_mb: 1500, disk_mb: 64}
+evaluation: {workers: 1, time_limit_s: 250, memory_mb: 1500, disk_mb: 64}
 """
 HANG_S = 250
 """No command here takes so long on any machine."""
