@@ -18,6 +18,7 @@ from evohpc.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
     from evohpc.cli.progress import Display
+    from evohpc.reading import Reading
     from evohpc.search import Search
     from evohpc.site import Site
 
@@ -41,8 +42,11 @@ def run(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path |
 
     Drives the search in RUN to its end. Ctrl-C stops it cleanly; nothing is lost, however it ends.
     """
+    from evohpc.reading import Reading  # now: in the days that a search takes, evohpc may be upgraded
+
     drive(lambda: open_search(run, config, overrides, site), go_on=command("run", run))
-    _print_end(run)
+    with Reading(run) as reading:
+        _print_end(reading)
 
 
 @click.command(
@@ -231,12 +235,10 @@ def _preview(run: Path, config: Path | None, overrides: tuple[str, ...], site: P
     return driver_job.preview(run.resolve(), run_id, profile, loaded)
 
 
-def _print_end(run: Path) -> None:
+def _print_end(reading: Reading) -> None:
     from evohpc import report
-    from evohpc.reading import Reading
 
-    with Reading(run) as reading:
-        console = stdout_console()
-        console.print(report.best_table(reading.best(10), reading.metric))
-        console.print(report.sentence(reading.store.counts()))
-        click.echo(f"next: {reading.advice()}", err=True)
+    console = stdout_console()
+    console.print(report.best_table(reading.best(10), reading.metric))
+    console.print(report.sentence(reading.store.counts()))
+    click.echo(f"next: {reading.advice()}", err=True)
