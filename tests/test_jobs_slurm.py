@@ -33,7 +33,8 @@ pytestmark = pytest.mark.slurm
 
 QUICK = SchedulerSection(poll_s=0.3, poll_max_s=1, submit_every_s=0, settle_s=600)
 HASTY = QUICK.model_copy(update={"settle_s": 2})
-"""For jobs that Slurm never heard of: what it did hear of may become visible late on a busy machine."""
+"""For jobs that Slurm never heard of, and tasks that were cancelled before they ran, which it does not show any more:
+what it does show may become visible late on a busy machine."""
 TINY = EvaluationConfig(time_limit_s=1, memory_mb=50)
 
 
@@ -320,7 +321,7 @@ class TestFaultsOfTheCluster:
         assert search.count("done") == [1]
 
     def test_an_admin_cancels_it(self, slurm: Cluster, tmp_path: Path) -> None:
-        search = Search(tmp_path, 2, site(options={"hold": True}))
+        search = Search(tmp_path, 2, site(HASTY, options={"hold": True}))
         search.submit()
         wait_until(lambda: search.states() == {TaskState.HELD}, "it is held")
         slurm.run("scancel", f"{search.job_id}_1")
@@ -420,7 +421,7 @@ class TestTrapsOfSubmitit:
 
 
 def test_another_process_can_cancel(slurm: Cluster, tmp_path: Path) -> None:
-    search = Search(tmp_path, 13)
+    search = Search(tmp_path, 13, site(HASTY))
     release = search.hold()
     search.submit()
     wait_until(lambda: sum(search.count("started")) >= 2, "some run")
