@@ -83,11 +83,14 @@ class Lease:
         write_atomic(_lease_file(self._folder, holder.epoch), envelopes.encode(asdict(holder)))
 
 
-def acquire(run: RunDir, *, after: int = 0, waiting: Callable[[str], None] = lambda message: None) -> Lease:
+def acquire(
+    run: RunDir, *, forgotten: Callable[[], int] = lambda: 0, waiting: Callable[[str], None] = lambda message: None
+) -> Lease:
     """Become the driver of a run.
 
     Args:
-        after: an epoch that was given away, even if someone has removed lease/ since.
+        forgotten: asked only where lease/ tells of no driver: the last epoch that was given away, should someone have
+            removed lease/ since.
         waiting: told when this takes a while.
 
     Raises:
@@ -99,7 +102,7 @@ def acquire(run: RunDir, *, after: int = 0, waiting: Callable[[str], None] = lam
             raise LeaseError(
                 f"{run.path}: already driven by {current}; wait for it, or stop it, then run the same command again"
             )
-        mine = _myself(epoch=1 + max(after, 0 if current is None else current.epoch))
+        mine = _myself(epoch=1 + (forgotten() if current is None else current.epoch))
         if write_once(_lease_file(run.lease, mine.epoch), envelopes.encode(asdict(mine))):
             _forget_before(run.lease, mine.epoch - 1)
             return Lease(run.lease, mine)

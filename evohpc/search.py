@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -210,7 +211,8 @@ class Search:
         return self._driving.driver
 
     def _become_driver(self, stack: ExitStack, waiting: Callable[[str], None]) -> Driver:
-        held = lease.acquire(self.folder, after=Store.last_epoch(self.folder.database), waiting=waiting)
+        forgotten = partial(Store.last_epoch, self.folder.database)
+        held = lease.acquire(self.folder, forgotten=forgotten, waiting=waiting)
         stack.callback(held.release)
         task = prepare(self.folder)
         store = Store(self.folder.database, epoch=held.epoch)
