@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.markup import escape
@@ -13,6 +13,9 @@ from rich.table import Table
 
 from evohpc.records import SEED_ROUND, Candidate, Result, Status
 from evohpc.store import Entry, Store
+
+_FOLDED = ("detail", "parents")
+"""Columns whose text may go on in the next line."""
 
 OUTCOMES = ("trained", "failed", "duplicate", "refused", "machine fault", "pending")
 """What `outcomes` sorts candidates into."""
@@ -38,16 +41,22 @@ def number(value: float) -> str:
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value + 0.0:.4g}"
 
 
-def rounds_table(store: Store, metric: str, error_below: float) -> Table:
-    """Return one line per round: what became of its children, and the best of them."""
-    table = _table("round", *(f"{name}>" for name in OUTCOMES), "best fitness>", f"its {metric}>", "its params>", "id")
-    for round in range(SEED_ROUND, (store.last_round() or 0) + 1):
-        counts = outcomes(store.counts(round))
+def rounds_table(store: Store, metric: str, error_below: float, *, brief: bool = False) -> Table:
+    """Return one line per round: what became of its children, and the best of them.
+
+    Args:
+        brief: for a terminal of 80 columns: of the best the fitness only.
+    """
+    every = {round: outcomes(store.counts(round)) for round in range(SEED_ROUND, (store.last_round() or 0) + 1)}
+    named = [name for name in OUTCOMES if any(counts[name] for counts in every.values())]
+    measures = ("best fitness>", f"its {metric}>", "its params>")[: 1 if brief else 3]
+    table = _table("round", *(f"{name}>" for name in named), *measures, "id")
+    for round, counts in every.items():
         if sum(counts.values()):
             good = (e for e in store.entries(round, Status.TRAINED) if _error(e) < error_below)
             best = max(good, key=_fitness, default=None)
-            name = "seeds" if round == SEED_ROUND else str(round)
-            table.add_row(name, *(str(counts[o] or "") for o in OUTCOMES), *_measured(best, metric), _id(best))
+            row = ["seeds" if round == SEED_ROUND else str(round), *(str(counts[name] or "") for name in named)]
+            table.add_row(*row, *_measured(best, metric)[: len(measures)], _id(best))
     return table
 
 
@@ -118,10 +127,14 @@ def _outcome(status: Status) -> str:
 
 
 def _table(*columns: str) -> Table:
-    """Return a plain table; a column whose name ends in '>' is of numbers."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    """Return a plain table; a column whose name ends in '>' is of numbers. Where it is too wide, only text is folded:
+    a number or an id of which a part is missing is of no use."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column.removesuffix(">"), justify="right" if column.endswith(">") else "left")
+        header = column.removesuffix(">").replace(" ", "\n")
+        justify: Literal["right", "left"] = "right" if column.endswith(">") else "left"
+        is_folded = column in _FOLDED
+        table.add_column(header, justify=justify, no_wrap=not is_folded, overflow="fold" if is_folded else "ellipsis")
     return table
 
 

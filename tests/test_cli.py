@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from searching import finish, make_config
 
 from evohpc import cli
@@ -90,6 +91,24 @@ def test_status_shows_rounds_the_best_and_what_to_do_next(
     assert "16 children" in out
     assert out.count(best) >= 2
     assert err == f"next: evohpc show {finished_run} {best}\n"
+
+
+def test_a_terminal_of_80_columns_shows_whole_numbers_and_names(
+    finished_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli.reading, "stdout_console", lambda: Console(width=80))
+    for command in ("status", "list"):
+        _, out, _ = call(capsys, command, finished_run)
+        assert "…" not in out
+        assert max(map(len, out.splitlines()[1:])) <= 80, "but for the first, which may hold a long path"
+        assert Search.open(finished_run).best(1)[0].candidate.id in out
+
+
+def test_what_cannot_be_printed_is_one_readable_sentence(
+    finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = call(capsys, "export", finished_run, "--csv", "/dev/full")
+    assert (code, err) == (1, "error: cannot write what was asked for: No space left on device\n")
 
 
 def test_status_for_machines(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ def test_tables_hold_what_the_store_holds(finished_run: Path) -> None:
     with Reading(finished_run) as reading:
         best = reading.best(3)
         rounds = text(report.rounds_table(reading.store, "val_accuracy", 1.0))
-        assert [line.split()[0] for line in rounds.splitlines()[3:] if line.strip()] == ["seeds", "0", "1"]
+        assert [line.split()[0] for line in rounds.splitlines()[4:] if line.strip()] == ["seeds", "0", "1"]
         assert best[0].candidate.id in rounds
         table = text(report.best_table(best, "val_accuracy"))
         positions = [table.index(entry.candidate.id) for entry in best]

@@ -7,6 +7,7 @@ command that needs it.
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import click
@@ -46,7 +47,8 @@ def main() -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise
-        click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        where = error.filename or "cannot write what was asked for"  # `evohpc export ... > full-disk/all.csv`
+        click.echo(f"error: {where}: {error.strerror}", err=True)
         sys.exit(1)

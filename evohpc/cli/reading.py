@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -38,8 +39,10 @@ def status(run: Path, as_json: bool) -> None:
             return
         console = stdout_console()
         for name, value in reading.headlines():
-            console.print(f"{name:10}{value}", markup=False)
-        console.print(report.rounds_table(reading.store, reading.metric, reading.error_below))
+            console.print(f"{name:10}{value}", markup=False, soft_wrap=True)
+        rounds = partial(report.rounds_table, reading.store, reading.metric, reading.error_below)
+        needed = console.measure(rounds(), options=console.options.update(max_width=1000)).maximum
+        console.print(rounds(brief=needed > console.width))
         console.print(report.best_table(reading.best(5), reading.metric))
         console.print(report.sentence(reading.store.counts()))
         click.echo(f"next: {reading.advice()}", err=True)

@@ -35,4 +35,4 @@ def stdout_console() -> Console:
     """Return the console for tables; in a file or a pipe they are not cut to the width of a terminal."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    return Console(highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 200)
