@@ -8,6 +8,7 @@ and is made anew, so a mistake that only the task finds out can be mended and th
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import re
@@ -19,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,9 @@ from evohpc.preparation import prepare
 from evohpc.records import is_partitioning
 from evohpc.rundir import RunDir, write_atomic
 from evohpc.site import Site
+from evohpc.store import Store
+
+log = logging.getLogger(__name__)
 
 CHANGEABLE = ("search.rounds", "evaluation.workers", "evaluation.retries", "evaluation.minimum_isolation")
 """What may change while a search goes on: no earlier result depends on it. Rounds may only grow."""
@@ -113,6 +118,7 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
 
     Raises:
         RunFolderError: it differs where results already depend on it, so this is another search.
+        LeaseError: it differs, and a living driver goes by the old one.
     """
     old = load_config(run.config)
     changes = list(_differences(old.model_dump(mode="json"), _comparable(run, config)))
@@ -124,10 +130,17 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
             f"{run.path} holds another search: {key} is {before!r} there and {now!r} in this config{how}; "
             f"take another folder, or leave the config away to go on with that search"
         )
-    if changes:
-        save_config(run, config)
-    if site is not None:
-        write_atomic(run.site, site.dump())
+    is_other_site = site is not None and not (run.site.is_file() and run.site.read_text() == site.dump())
+    if not changes and not is_other_site:
+        return
+    held = lease.acquire(run, forgotten=partial(Store.last_epoch, run.database), waiting=log.warning)
+    try:
+        if changes:
+            save_config(run, config)
+        if site is not None:
+            write_atomic(run.site, site.dump())
+    finally:
+        held.release()
 
 
 def _copies(run: RunDir, config: Config) -> Iterator[tuple[Path, bytes | str]]:

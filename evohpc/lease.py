@@ -84,7 +84,11 @@ class Lease:
 
 
 def acquire(
-    run: RunDir, *, forgotten: Callable[[], int] = lambda: 0, waiting: Callable[[str], None] = lambda message: None
+    run: RunDir,
+    *,
+    forgotten: Callable[[], int] = lambda: 0,
+    waiting: Callable[[str], None] = lambda message: None,
+    sleep: Callable[[float], object] | None = None,
 ) -> Lease:
     """Become the driver of a run.
 
@@ -92,13 +96,14 @@ def acquire(
         forgotten: asked only where lease/ tells of no driver: the last epoch that was given away, should someone have
             removed lease/ since.
         waiting: told when this takes a while.
+        sleep: as time.sleep; may raise to end the wait.
 
     Raises:
         LeaseError: a living driver holds it.
     """
     while True:
         current = _current(run.lease)
-        if current is not None and not _is_over(current, run.lease, waiting):
+        if current is not None and not _is_over(current, run.lease, waiting, sleep or time.sleep):
             raise LeaseError(
                 f"{run.path}: already driven by {current}; wait for it, or stop it, then run the same command again"
             )
@@ -121,20 +126,20 @@ def is_alive_here(current: Holder) -> bool | None:
     return _started(current.pid) == current.started
 
 
-def _is_over(current: Holder, folder: Path, waiting: Callable[[str], None]) -> bool:
+def _is_over(current: Holder, folder: Path, waiting: Callable[[str], None], sleep: Callable[[float], object]) -> bool:
     if current.released:
         return True
     alive = is_alive_here(current)
     if alive is not None:
         return not alive
     waiting(f"waiting up to {DEAD_AFTER_S:.0f} s to see whether the driver that holds this run still lives: {current}")
-    return _stands_still(current, folder)
+    return _stands_still(current, folder, sleep)
 
 
-def _stands_still(current: Holder, folder: Path) -> bool:
+def _stands_still(current: Holder, folder: Path, sleep: Callable[[float], object]) -> bool:
     deadline = time.monotonic() + DEAD_AFTER_S
     while time.monotonic() < deadline:
-        time.sleep(min(1.0, HEARTBEAT_S / 4))
+        sleep(min(1.0, HEARTBEAT_S / 4))
         seen = _current(folder)
         if seen is None or (seen.epoch, seen.beat) != (current.epoch, current.beat):
             return False

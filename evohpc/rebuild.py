@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from evohpc import creation, envelopes, lease, lm_job
@@ -32,7 +33,7 @@ def rebuild(run: RunDir, *, observe: Callable[[int, int], None] = lambda done, t
         RunFolderError: this is no run folder, or a request in it cannot be read.
     """
     run_id, config = creation.run_id(run), load_config(run.config)
-    held = lease.acquire(run)
+    held = lease.acquire(run, forgotten=partial(Store.last_epoch, run.database))
     try:
         aside = run.database.with_name(f".rebuild-{run.database.name}")
         _remove(aside)

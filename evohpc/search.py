@@ -24,7 +24,7 @@ from typing import Self
 
 from evohpc import creation, envelopes, lease
 from evohpc.config import Config, load_config
-from evohpc.driver import Driver, Progress
+from evohpc.driver import Driver, Progress, Stopped
 from evohpc.errors import ConfigError, EvohpcError
 from evohpc.jobs.base import JobRunner
 from evohpc.jobs.local import LocalRunner
@@ -127,9 +127,10 @@ class Search:
             LeaseError: a living driver holds the run.
             EvohpcError: the site or the config is at fault; nothing is lost.
         """
-        driver = self._drive(waiting)
+        stop = stop or Event()
+        driver = self._drive(waiting, stop)
         driver.observe = _Noted(self.folder.progress, observe)
-        driver.wait = (stop or Event()).wait
+        driver.wait = stop.wait
         driver.drive()
         return self.best()
 
@@ -203,16 +204,20 @@ class Search:
     ) -> None:
         self.close()
 
-    def _drive(self, waiting: Callable[[str], None] = lambda message: None) -> Driver:
+    def _drive(self, waiting: Callable[[str], None] = lambda message: None, stop: Event | None = None) -> Driver:
         if self._driving is None:
             with ExitStack() as stack:
-                driver = self._become_driver(stack, waiting)
+                driver = self._become_driver(stack, waiting, stop or Event())
                 self._driving = _Driving(driver, stack.pop_all())
         return self._driving.driver
 
-    def _become_driver(self, stack: ExitStack, waiting: Callable[[str], None]) -> Driver:
+    def _become_driver(self, stack: ExitStack, waiting: Callable[[str], None], wait: Callable[[float], bool]) -> Driver:
+        def sleep(seconds: float) -> None:
+            if stop.wait(seconds):
+                raise Stopped
+
         forgotten = partial(Store.last_epoch, self.folder.database)
-        held = lease.acquire(self.folder, forgotten=forgotten, waiting=waiting)
+        held = lease.acquire(self.folder, forgotten=forgotten, waiting=waiting, sleep=sleep)
         stack.callback(held.release)
         task = prepare(self.folder)
         store = Store(self.folder.database, epoch=held.epoch)

@@ -286,6 +286,18 @@ def test_the_same_config_again_changes_nothing(run, configure):
     assert content(run.path) == before
 
 
+@pytest.mark.parametrize("given", [["evaluation.retries=9"], []])
+def test_a_living_driver_keeps_the_config_and_the_site_that_it_goes_by(run, configure, given):
+    create(run, configure(), Site())
+    driver = lease.acquire(run)
+    before = content(run.path)
+    with pytest.raises(LeaseError, match="already driven by"):
+        reconfigure(run, configure(*given), None if given else Site(python="/opt/python"))
+    reconfigure(run, configure(), Site())
+    assert content(run.path) == before
+    driver.release()
+
+
 CHANGES = ["search.rounds=4", "evaluation.workers=5", "evaluation.retries=9", "evaluation.minimum_isolation=none"]
 
 

@@ -90,6 +90,16 @@ def test_a_search_whose_leases_were_removed_goes_on(tmp_path: Path) -> None:
         assert other.ask()
 
 
+def test_a_stop_ends_the_wait_for_a_driver_that_cannot_be_seen(tmp_path: Path) -> None:
+    with create(tmp_path) as search:
+        search.ask()
+    path = max(search.folder.lease.glob("*.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "released": False, "host": "n42"}))
+    stop = threading.Event()
+    with pytest.raises(Stopped), Search.open(tmp_path / "run") as other:
+        other.run(stop=stop, waiting=lambda message: stop.set())
+
+
 def test_reading_needs_no_driver(finished_run: Path) -> None:
     assert len(Search.open(finished_run).best(4)) == 4
 
