@@ -211,7 +211,7 @@ class Search:
                 self._driving = _Driving(driver, stack.pop_all())
         return self._driving.driver
 
-    def _become_driver(self, stack: ExitStack, waiting: Callable[[str], None], wait: Callable[[float], bool]) -> Driver:
+    def _become_driver(self, stack: ExitStack, waiting: Callable[[str], None], stop: Event) -> Driver:
         def sleep(seconds: float) -> None:
             if stop.wait(seconds):
                 raise Stopped
