@@ -109,7 +109,9 @@ def run_id(run: RunDir) -> str:
         raise RunFolderError(
             f"{run.path} is no run folder (it has no {run.provenance.name}); start one: evohpc run {path} CONFIG"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise RunFolderError(f"{run.provenance}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"{run.provenance}: damaged: {error}; take it from a backup") from None
 
 

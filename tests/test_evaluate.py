@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, SEEDS, make_run, prepare_once, run_source
@@ -103,6 +104,16 @@ def test_a_task_file_that_is_gone_is_no_candidate_s_fault(evaluator: Evaluator, 
     )
     with pytest.raises(TaskError, match=r"task\.py: no such task file"):
         run_source(without, HONEST)
+
+
+@pytest.mark.parametrize("left", [{"f_bavail": 9}, {"f_favail": 0}], ids=["bytes", "files"])
+def test_a_disk_that_others_filled_is_no_candidate_s_fault(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch, left: dict[str, int]
+) -> None:
+    free = {"f_bavail": 10**6, "f_frsize": 4096, "f_files": 10**6, "f_favail": 10**6, **left}
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(**free))
+    with pytest.raises(EvaluationError, match=r"/.* on .* is full"):
+        run_source(evaluator, "x = 1")
 
 
 def test_threads_change_nothing_but_speed(evaluator: Evaluator) -> None:
