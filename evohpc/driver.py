@@ -264,8 +264,8 @@ class Driver:
         if len(failed) == len(seeds):
             why = "; ".join(reasons) or "there are none"
             raise TaskError(
-                f"no seed program could be trained, so there is nothing to evolve ({why}); mend the seeds or the task, "
-                "try one with `evohpc evaluate FILE --config CONFIG`, then take a new folder; after machine faults: "
+                f"no seed program could be trained, so there is nothing to evolve ({why}); mend the seeds, the task or "
+                "the config, try `evohpc evaluate FILE --config CONFIG`, and take a new folder; after machine faults: "
                 "`evohpc retry`"
             )
         for reason in reasons:

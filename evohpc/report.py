@@ -96,7 +96,8 @@ def details(entry: Entry, attempts: Sequence[Result]) -> Table:
 def result_details(result: Result) -> Table:
     """Return all that one evaluation found."""
     outcome = ("outcome", f"{result.status}" + (f": {result.detail}" if result.detail else ""))
-    return _grid([outcome, *_measures(result), _attempt(result)])
+    attempts = [_attempt(result)] if result.seconds else []  # none if it was refused
+    return _grid([outcome, *_measures(result), *attempts])
 
 
 def row(entry: Entry) -> dict[str, Any]:

@@ -142,10 +142,11 @@ def _construct(module: ModuleType, class_name: str, where: str, options: Mapping
     try:
         task = cls(**options)
     except Exception as error:
-        known = [name for name in inspect.signature(cls).parameters if name not in ("args", "kwargs")]
-        raise TaskError(
-            f"{where}:{class_name}: task_options {dict(options)}: {error}; its options: {', '.join(known) or 'none'}"
-        ) from error
+        known = inspect.signature(cls).parameters.values()
+        is_all = all(option.kind is not option.VAR_KEYWORD for option in known)
+        names = ", ".join(option.name for option in known) or "none"
+        more = f"; its options: {names}" if is_all else ""
+        raise TaskError(f"{where}:{class_name}: task_options {dict(options)}: {error}{more}") from error
     if not isinstance(getattr(task, "interface", None), TaskInterface):
         raise TaskError(f"{where}:{class_name} is no Task: its `interface` is not a TaskInterface")
     return cast(Task, task)

@@ -131,6 +131,7 @@ def test_without_its_driver_it_does_not_begin(tmp_path: Path) -> None:
         ("mnist1d", "{steps: 0}", TASK, "steps is 0, it must be above 0"),
         ("t.py:Tinny", "{}", TASK, "/given/t.py has no class Tinny; its classes: Tiny"),
         ("t.py:Tiny", "{sice: 3}", TASK, "unexpected keyword argument 'sice'; its options: size"),
+        ("t.py:Tiny", "{}", TASK.replace("size=3", "size, **more"), "missing 1 required positional argument: 'size'"),
         ("t.py:Tiny", "{}", "def broken(:", "line 1: "),
         ("t.py:Tiny", "{}", "\nimport nothing_of_that_name", "t.py, line 2: importing it raised ModuleNotFoundError"),
         ("t.py:Tiny", "{}", "raise SystemExit(3)", "t.py, line 1: importing it raised SystemExit: 3"),
