@@ -59,7 +59,10 @@ def retry(run: RunDir) -> int:
     """
     creation.run_id(run)
     config = load_config(run.config)
-    before = _pending(run, rebuild(run))
+    rounds = rebuild(run)
+    if not _has_given_up(run, rounds - 1):
+        return 0
+    before = _pending(run, rounds)
     retries = config.evaluation.retries
     more = config.evaluation.model_copy(update={"retries": 2 * retries + 1})
     creation.save_config(run, config.model_copy(update={"evaluation": more}))
@@ -104,6 +107,15 @@ def _pending(run: RunDir, rounds: int) -> int:
     store = Store.snapshot_reader(run.snapshot)
     try:
         return len(store.pending(rounds - 1))
+    finally:
+        store.close()
+
+
+def _has_given_up(run: RunDir, round: int) -> bool:
+    """Say whether a round is open and machine faults are the outcome of some of its candidates."""
+    store = Store.snapshot_reader(run.snapshot)
+    try:
+        return not store.is_closed(round) and any(status.is_machine_fault for status in store.counts(round))
     finally:
         store.close()
 

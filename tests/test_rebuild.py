@@ -101,6 +101,18 @@ def test_retry_gives_the_open_round_another_set_of_attempts(tmp_path: Path) -> N
         finish(search)
 
 
+def test_retry_with_nothing_to_retry_changes_no_config(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    with Search.create(run.path, make_config(tmp_path)) as search:
+        search.ask()
+        before = run.config.read_text()
+    assert retry(run) == 0
+    with Search.open(run.path) as search:
+        finish(search)
+    assert retry(run) == 0
+    assert run.config.read_text() == before
+
+
 def test_it_does_not_touch_a_run_that_is_driven(tmp_path: Path) -> None:
     with Search.create(tmp_path / "run", make_config(tmp_path)) as search:
         search.ask()
