@@ -25,7 +25,7 @@ from typing import Self
 from evohpc import creation, envelopes, lease
 from evohpc.config import Config, load_config
 from evohpc.driver import Driver, Progress, Stopped
-from evohpc.errors import ConfigError, EvohpcError
+from evohpc.errors import ConfigError, EvohpcError, RunFolderError
 from evohpc.jobs.base import JobRunner
 from evohpc.jobs.local import LocalRunner
 from evohpc.ledger import Ledger
@@ -211,6 +211,11 @@ class Search:
                 self._driving = _Driving(driver, stack.pop_all())
         return self._driving.driver
 
+    def _check_task_file(self) -> None:
+        own = self.folder.task_file
+        if ".py:" in self.config.task and not own.is_file():
+            raise RunFolderError(f"{own} is missing, the run's copy of its task file; copy that file there again")
+
     def _become_driver(self, stack: ExitStack, waiting: Callable[[str], None], stop: Event) -> Driver:
         def sleep(seconds: float) -> None:
             if stop.wait(seconds):
@@ -219,6 +224,7 @@ class Search:
         forgotten = partial(Store.last_epoch, self.folder.database)
         held = lease.acquire(self.folder, forgotten=forgotten, waiting=waiting, sleep=sleep)
         stack.callback(held.release)
+        self._check_task_file()
         task = prepare(self.folder)
         store = Store(self.folder.database, epoch=held.epoch)
         stack.callback(store.close)

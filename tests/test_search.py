@@ -100,6 +100,15 @@ def test_a_stop_ends_the_wait_for_a_driver_that_cannot_be_seen(tmp_path: Path) -
         other.run(stop=stop, waiting=lambda message: stop.set())
 
 
+def test_a_search_whose_task_file_was_removed_does_not_begin(tmp_path: Path) -> None:
+    with create(tmp_path) as search:
+        search.ask()
+    config = search.folder.config
+    config.write_text(config.read_text().replace("task: mnist1d", "task: task.py:Own"))
+    with pytest.raises(RunFolderError, match=r"task\.py is missing, .*copy that file there again"):
+        Search.open(tmp_path / "run").ask()
+
+
 def test_reading_needs_no_driver(finished_run: Path) -> None:
     assert len(Search.open(finished_run).best(4)) == 4
 
