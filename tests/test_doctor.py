@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from cluster.slurm import Cluster
+from evaluating import HONEST
 
 from evohpc import doctor
 from evohpc.config import Config, EvaluationConfig, LMConfig
@@ -179,10 +180,15 @@ class TestTheRunFolder:
         assert finding.verdict is Verdict.WARNING
 
     def test_is_tried_out_and_left_as_it_was(self, tmp_path: Path) -> None:
-        findings = {finding.check: finding.verdict for finding in doctor.probe_files(tmp_path)}
+        findings = {finding.check: finding.verdict for finding in doctor.probe_files(tmp_path / "not" / "yet")}
+        assert findings.pop("run folder") is Verdict.OK
         assert findings.keys() == {"locks", "links", "visibility", "fsync"}
         assert Verdict.FAULT not in findings.values()
         assert list(tmp_path.iterdir()) == []
+
+    def test_that_cannot_be_written_is_refused(self) -> None:
+        (finding,) = doctor.probe_files(Path("/proc"))
+        assert (finding.check, finding.verdict) == ("writing", Verdict.FAULT)
 
     def test_without_locks_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("fcntl.lockf", lambda *arguments: None)
@@ -249,3 +255,24 @@ class TestTheHost:
 def _command(folder: Path, name: str, script: str) -> None:
     (folder / name).write_text(f"#!/bin/sh\n{script}\n")
     (folder / name).chmod(0o755)
+
+
+class TestTheBenchmark:
+    def examined(self, folder: Path, sources: Mapping[str, str], **options: object) -> list[tuple[str, Verdict]]:
+        (folder / "seeds").mkdir()
+        for name, source in sources.items():
+            (folder / "seeds" / f"{name}.py").write_text(source)
+        given = Config(seeds=folder / "seeds", lm=LMConfig(engine="scripted"), task_options=options)
+        return [(finding.check, finding.verdict) for finding in doctor.examine_benchmark(given)]
+
+    def test_that_is_fine(self, tmp_path: Path) -> None:
+        found = self.examined(tmp_path, {"linear": HONEST}, steps=20)
+        assert found == [("task", Verdict.OK), ("seeds", Verdict.OK)]
+
+    def test_whose_data_cannot_be_made_is_refused(self, tmp_path: Path) -> None:
+        found = self.examined(tmp_path, {"linear": HONEST}, steps=-1)
+        assert found == [("task and seeds", Verdict.FAULT)]
+
+    @pytest.mark.parametrize(("good", "verdict"), [({"linear": HONEST}, Verdict.WARNING), ({}, Verdict.FAULT)])
+    def test_with_seeds_that_screening_refuses(self, tmp_path: Path, good: dict[str, str], verdict: Verdict) -> None:
+        assert self.examined(tmp_path, {"broken": "class", **good})[-1] == ("seeds", verdict)

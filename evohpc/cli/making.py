@@ -103,14 +103,15 @@ COMMANDS = (evaluate, fetch_lm, doctor)
 
 def _examine(config: Path, overrides: tuple[str, ...], site: Path | None, node: bool, runs: Path) -> Iterable[Finding]:
     from evohpc.config import load_config
-    from evohpc.doctor import examine_files, examine_host, examine_slurm
+    from evohpc.doctor import examine_benchmark, examine_files, examine_host, examine_slurm
     from evohpc.site import Site, load_site
 
     loaded = load_config(config, overrides)
     profile = Site() if site is None else load_site(site)
-    if node or site is None:
-        return chain(examine_host(loaded, profile), () if node else examine_files(runs, on_cluster=False))
-    return chain(examine_slurm(loaded, profile), examine_files(runs, on_cluster=True))
+    if node:
+        return examine_host(loaded, profile)
+    place = examine_host(loaded, profile) if site is None else examine_slurm(loaded, profile)
+    return chain(place, examine_files(runs, on_cluster=site is not None), examine_benchmark(loaded))
 
 
 def _print(findings: Iterable[Finding]) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from evohpc.doctor import mounts
 from evohpc.doctor.base import Finding, fault, ok, warning
+from evohpc.errors import StorageError
 from evohpc.interpreter import python
 from evohpc.rundir import write_atomic, write_once
 
@@ -34,7 +35,8 @@ def examine_files(
         on_cluster: jobs on other nodes must see it.
         mountinfo: instead of this host's /proc/self/mountinfo.
     """
-    folder = _existing(folder.resolve())
+    asked, folder = folder, _existing(folder.resolve())
+    yield from _elsewhere(asked, folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         yield fault("run folder", f"{folder} is not writable", "choose a folder of yours")
         return
@@ -47,13 +49,15 @@ def examine_files(
 
 
 def probe_files(folder: Path) -> Iterator[Finding]:
-    """Try what a search asks of a file system, for `evohpc doctor fs PATH`. Leaves nothing behind.
-
-    Raises:
-        StorageError: the folder cannot be written to.
-    """
-    place = _existing(folder.resolve()) / f".evohpc-doctor-{secrets.token_hex(4)}"
-    write_atomic(place / "file", "x")
+    """Try what a search asks of a file system, for `evohpc doctor fs PATH`. Leaves nothing behind."""
+    asked, folder = folder, _existing(folder.resolve())
+    yield from _elsewhere(asked, folder)
+    place = folder / f".evohpc-doctor-{secrets.token_hex(4)}"
+    try:
+        write_atomic(place / "file", "x")
+    except StorageError as error:
+        yield fault("writing", str(error), "choose a folder of yours")
+        return
     try:
         yield _locks(place / "file")
         yield _single_winner(place / "once")
@@ -67,6 +71,11 @@ def probe_files(folder: Path) -> Iterator[Finding]:
 
 def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.is_dir())
+
+
+def _elsewhere(asked: Path, looked_at: Path) -> Iterator[Finding]:
+    if looked_at != asked.resolve():
+        yield ok("run folder", f"there is no folder {asked} yet; {looked_at}, in which it would be, is looked at")
 
 
 def _space(folder: Path) -> Finding:
