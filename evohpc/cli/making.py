@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from itertools import chain
@@ -60,6 +61,8 @@ def fetch_lm(folder: Path, model: str | None) -> None:
     known digest. Models: qwen2.5-coder-0.5b-instruct (default, 1 GB) and smollm2-135m-instruct (for trying out the
     machinery). A config may name any other Hugging Face causal LM folder.
     """
+    if not sys.stderr.isatty():  # in a log, a bar of transformers is hundreds of lines
+        os.environ.setdefault("TQDM_DISABLE", "1")
     from evohpc.lm.fetch import fetch
     from evohpc.lm.sources import DEFAULT_MODEL
 
