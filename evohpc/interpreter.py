@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 import sys
+
+_PR_SET_PDEATHSIG = 1
 
 ISOLATED = {"PYTHONSAFEPATH": "1"}
 """What `-P` says, for programs that start Python by themselves."""
@@ -18,3 +23,10 @@ def python(executable: str = "") -> list[str]:
         executable: '' is the Python that runs this.
     """
     return [executable or sys.executable, "-P"]
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process when `parent`, its caller, ends in whatever way (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before we asked
+        sys.exit(1)

@@ -9,10 +9,8 @@ draw the same with one model that they hold together.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from evohpc import interpreter
 from evohpc.envelopes import decode
 from evohpc.errors import EnvelopeError, EvohpcError, LMError
 from evohpc.lm.log import say, telling
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 TUNING = "tuning.json"
 """In the round's folder: how the tuning went."""
 
-_PR_SET_PDEATHSIG = 1
-
 
 def main() -> int:
     """Answer the request on the command line; return the exit code."""
@@ -46,7 +43,7 @@ def main() -> int:
     parser.add_argument("--only-tune", action="store_true", help="leave the completions to another process")
     options = parser.parse_args()
     if options.parent is not None:
-        end_with(options.parent)
+        interpreter.end_with(options.parent)
     work = tune if options.only_tune else answer
     return told(lambda: work(options.request, options.model))
 
@@ -199,13 +196,6 @@ def _tune(
         }
         write_atomic(round.path / TUNING, json.dumps(record, allow_nan=False) + "\n")
     return tuned
-
-
-def end_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent, the driver, ends in whatever way (prctl(2))."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before we asked
-        sys.exit(1)
 
 
 def _leave(code: int) -> NoReturn:

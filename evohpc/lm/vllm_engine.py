@@ -22,6 +22,7 @@ import torch
 from numpy.random import SeedSequence
 from torch import Tensor
 
+from evohpc import interpreter
 from evohpc.errors import LMError
 from evohpc.lm import completing, generate, soft_prompt, stopping
 from evohpc.lm.log import telling
@@ -40,7 +41,7 @@ def main() -> int:
     parser.add_argument("--parent", type=int, help="end when this process, the caller, does")
     options = parser.parse_args()
     if options.parent is not None:
-        generate.end_with(options.parent)
+        interpreter.end_with(options.parent)
     return generate.told(lambda: complete(options.request, options.model, options.gpus))
 
 

@@ -8,9 +8,7 @@ wrote data/task.json after that would vouch for files that are gone.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.numpy import save
 
-from evohpc import envelopes
+from evohpc import envelopes, interpreter
 from evohpc.config import Config, load_config
 from evohpc.errors import EvohpcError, TaskError
 from evohpc.rundir import RunDir, write_atomic
@@ -26,8 +24,6 @@ from evohpc.tasks.base import Splits, Task, load_task
 
 if TYPE_CHECKING:
     from evohpc.tasks.base import Arrays
-
-_PR_SET_PDEATHSIG = 1
 
 
 def prepare(run: RunDir) -> None:
@@ -81,13 +77,6 @@ def _write_private(path: Path, data: bytes) -> None:
         os.umask(before)
 
 
-def _end_with(parent: int) -> None:
-    """Have the kernel kill this process when the caller ends in whatever way (prctl(2))."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before we asked
-        sys.exit(1)
-
-
 def main() -> int:
     """Prepare the run named on the command line; one line on stderr says what failed."""
     parser = argparse.ArgumentParser(prog="evohpc.tasks.prepare")
@@ -95,7 +84,7 @@ def main() -> int:
     parser.add_argument("--parent", type=int, help="end when this process, the caller, does")
     options = parser.parse_args()
     if options.parent is not None:
-        _end_with(options.parent)
+        interpreter.end_with(options.parent)
     try:
         prepare(RunDir(options.run))
     except EvohpcError as error:
