@@ -178,6 +178,21 @@ def test_what_other_ranks_have_drawn_is_progress_but_completes_nothing(tmp_path,
     assert not lm_job.is_complete(path)
 
 
+def test_what_was_not_put_in_order_is_not_complete_and_the_next_job_does_only_that(tmp_path, tiny_model):
+    path = ask(tmp_path, tiny_model)
+    ScriptedLMJob().start(path)
+    completions = RoundDir(path.parent).completions
+    whole = completions.read_bytes()
+    completions.write_bytes(b"".join(reversed(whole.splitlines(keepends=True))))
+    assert progress(path) == (6, 6)
+    assert not lm_job.is_complete(path)
+    job = LocalLMJob()
+    job.start(path)
+    finish(job)
+    job.close()
+    assert completions.read_bytes() == whole
+
+
 def test_an_incomplete_file_is_refused_with_its_first_gap(tmp_path, tiny_model):
     path = ask(tmp_path, tiny_model)
     job = ScriptedLMJob()

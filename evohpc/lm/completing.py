@@ -36,7 +36,7 @@ class Engine(Protocol):
 def missing(request: LMRequest, round: RoundDir) -> list[Place]:
     """Return what is not finished, in the order of the request; to be asked on the first rank only.
 
-    Takes over what other ranks finished before a crash.
+    Takes over what other ranks finished before a crash, and puts in order what lacks nothing.
 
     Raises:
         StorageError: the file system refused.
@@ -46,6 +46,7 @@ def missing(request: LMRequest, round: RoundDir) -> list[Place]:
         journal.append(round.completions, [more[place] for place in more if place not in finished])
         finished |= more
         part.unlink(missing_ok=True)
+    journal.close(round.completions, request)
     return [place for place in journal.places(request) if place not in finished]
 
 

@@ -1,7 +1,8 @@
 """`completions.jsonl`: one `Completion` a line, appended as they are finished. Imports no torch.
 
 What a crash tore off or a file system mangled is dropped and drawn again: completions depend on their seeds only, so
-nothing is lost. Once complete the file is replaced by one in the order of the prompts.
+nothing is lost. Once nothing is missing the file is replaced by one in the order of the prompts, and only that one is
+complete: the same request is answered by the same bytes, whichever completion ended first.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def read(path: Path, request: LMRequest) -> dict[Place, Completion]:
 
 
 def is_complete(path: Path, request: LMRequest) -> bool:
-    """Say whether all that a request asks for is finished."""
-    return len(read(path, request)) == len(places(request))
+    """Say whether all that a request asks for is finished, and put in order."""
+    return list(read(path, request)) == places(request)
 
 
 def part(path: Path, rank: int | str) -> Path:
@@ -75,13 +76,15 @@ def append(path: Path, completions: Iterable[Completion]) -> None:
 
 
 def close(path: Path, request: LMRequest) -> None:
-    """Replace a complete file by the same completions in order.
+    """Put a file that lacks nothing in order, unless it is.
 
     Raises:
         StorageError: the file system refused.
     """
-    finished = read(path, request)
-    write(path, [finished[place] for place in places(request)])
+    finished, asked = read(path, request), places(request)
+    # Another job for the same request, on a node that was cut off, may have dropped what it saw half of: it draws that.
+    if list(finished) != asked and finished.keys() == set(asked):
+        write(path, [finished[place] for place in asked])
 
 
 def write(path: Path, completions: Sequence[Completion]) -> None:
