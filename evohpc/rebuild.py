@@ -13,7 +13,7 @@ from pathlib import Path
 
 from evohpc import creation, envelopes, lease, lm_job
 from evohpc.config import Config, load_config
-from evohpc.errors import EnvelopeError, RunFolderError
+from evohpc.errors import EnvelopeError, LMError, RunFolderError
 from evohpc.ledger import Ledger
 from evohpc.preparation import interface
 from evohpc.proposal import Budget
@@ -96,10 +96,11 @@ def _admit(ledger: Ledger, round: int) -> bool:
         request = envelopes.decode(folder.request.read_bytes(), LMRequest)
     except EnvelopeError as error:
         raise RunFolderError(f"{folder.request}: {error}; delete it to have it written anew") from None
-    done, total = lm_job.progress(folder.request)
-    if done < total:
+    try:
+        completions = lm_job.read_completions(folder.completions, request)
+    except LMError:  # the LM job had not ended
         return False
-    ledger.admit_children(request, lm_job.read_completions(folder.completions, request))
+    ledger.admit_children(request, completions)
     return True
 
 

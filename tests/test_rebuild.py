@@ -9,6 +9,7 @@ import pytest
 from searching import finish, make_config, measure
 
 from evohpc.errors import LeaseError, RunFolderError
+from evohpc.lm import journal
 from evohpc.rebuild import rebuild, retry
 from evohpc.records import Status
 from evohpc.rundir import RunDir
@@ -125,3 +126,14 @@ def test_a_damaged_request_is_named(finished: RunDir) -> None:
     with pytest.raises(RunFolderError, match=r"001/request\.json: .*delete it to have it written anew"):
         rebuild(finished)
     assert tables(finished)["survivors"], "the old database is still there"
+
+
+@pytest.mark.parametrize("is_in_part", [False, True])
+def test_a_round_whose_lm_job_has_not_ended_is_left_to_it(finished: RunDir, is_in_part: bool) -> None:
+    round = finished.round(1)
+    lines = round.completions.read_bytes().splitlines(keepends=True)
+    round.completions.write_bytes(lines[0])
+    if is_in_part:
+        journal.part(round.completions, 1).write_bytes(b"".join(lines[1:]))
+    round.survivors.unlink()
+    assert rebuild(finished) == 1
