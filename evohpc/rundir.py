@@ -243,11 +243,19 @@ def write_once(path: Path, data: bytes | str) -> bool:
 
 def storage_error(path: Path, error: OSError) -> StorageError:
     """Return the sentence for a refused write: what, where, and that nothing is lost."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    advice = "free some space" if full else "make it writable"
+    advice = _ADVICE.get(error.errno or 0, "make it writable")
     return StorageError(
         f"cannot write {path}: {error.strerror or error}; nothing is lost: {advice}, then run the same command again"
     )
+
+
+_ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EIO: "wait until the file system answers again",
+    errno.ESTALE: "wait until the file system answers again",
+    errno.ENAMETOOLONG: "give the run folder a shorter path",
+}
 
 
 def make_folder(path: Path) -> None:

@@ -116,8 +116,10 @@ def _explained(path: Path, error: sqlite3.DatabaseError) -> StorageError | RunFo
                 f"{path}: another program keeps it locked; nothing is lost: end that program (it may be a database "
                 f"browser; snapshots/ holds a copy to look at), then run the same command again"
             )
-        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+        case sqlite3.SQLITE_IOERR:
             return storage_error(path, OSError(errno.EIO, str(error)))
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return storage_error(path, OSError(errno.EACCES, str(error)))
     return RunFolderError(f"{path}: {error}; `evohpc rebuild` makes it anew")
 
 

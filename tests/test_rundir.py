@@ -82,8 +82,17 @@ def test_a_link_whose_answer_was_lost_counts(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace", "link"])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
-def test_a_refused_write_leaves_the_old_file_and_no_other(write, tmp_path, monkeypatch, step, code):
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EROFS, "make it writable"),
+        (errno.EIO, "wait until the file system answers again"),
+        (errno.ENAMETOOLONG, "give the run folder a shorter path"),
+    ],
+)
+def test_a_refused_write_leaves_the_old_file_and_no_other(write, tmp_path, monkeypatch, step, code, advice):
     path = tmp_path / "f"
     path.write_text("old")
 
@@ -94,7 +103,6 @@ def test_a_refused_write_leaves_the_old_file_and_no_other(write, tmp_path, monke
     if (write, step) in [(write_atomic, "link"), (write_once, "replace")]:
         write(path, "new")  # does not take this step
         return
-    advice = "free some space" if code in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
     with pytest.raises(StorageError) as error:
         write(path, "new")
     assert str(error.value) == (
