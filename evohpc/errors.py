@@ -15,6 +15,11 @@ the file, the wrong value, the right values, the next step.
     └── StorageError       the file system refused a write
 """
 
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
 
 class EvohpcError(Exception):
     """Base of every error a user can cause or mend."""
@@ -50,3 +55,21 @@ class EnvelopeError(EvohpcError):
 
 class StorageError(EvohpcError):
     """The file system refused a write: full, over quota or read-only."""
+
+
+_ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EIO: "wait until the file system answers again",
+    errno.ESTALE: "wait until the file system answers again",
+    errno.ENAMETOOLONG: "give the run folder a shorter path",
+}
+"""What to do about a refused write, by its errno."""
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """Return the sentence for a refused write: what, where, and that nothing is lost."""
+    advice = _ADVICE.get(error.errno or 0, "make it writable")
+    return StorageError(
+        f"cannot write {path}: {error.strerror or error}; nothing is lost: {advice}, then run the same command again"
+    )

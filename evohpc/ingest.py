@@ -18,10 +18,10 @@ from pathlib import Path
 
 from evohpc import envelopes
 from evohpc.config import ScreeningConfig
-from evohpc.errors import EnvelopeError, RunFolderError
+from evohpc.errors import EnvelopeError, RunFolderError, storage_error
 from evohpc.prompts import candidate_source
 from evohpc.records import SEED_ROUND, Candidate, Completion, LMRequest, Result, Status, TaskInterface, candidate_id
-from evohpc.rundir import RoundDir, make_folder, storage_error, sync_folder, write_atomic
+from evohpc.rundir import RoundDir, make_folder, sync_folder, write_atomic
 from evohpc.screening import screen
 
 log = logging.getLogger(__name__)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 from evohpc.envelopes import decode
-from evohpc.errors import EnvelopeError, LMError
+from evohpc.errors import EnvelopeError, LMError, storage_error
 from evohpc.interpreter import python
 from evohpc.lm import journal
 from evohpc.records import Completion, LMRequest
-from evohpc.rundir import RoundDir, storage_error
+from evohpc.rundir import RoundDir
 
 _END_WITHIN_S = 5.0
 _ERROR = "error: "

@@ -29,13 +29,12 @@ RUN/
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from evohpc.errors import StorageError
+from evohpc.errors import storage_error
 from evohpc.records import SEED_ROUND
 
 
@@ -239,23 +238,6 @@ def write_once(path: Path, data: bytes | str) -> bool:
     except OSError as error:
         raise storage_error(path, error) from error
     return is_ours
-
-
-def storage_error(path: Path, error: OSError) -> StorageError:
-    """Return the sentence for a refused write: what, where, and that nothing is lost."""
-    advice = _ADVICE.get(error.errno or 0, "make it writable")
-    return StorageError(
-        f"cannot write {path}: {error.strerror or error}; nothing is lost: {advice}, then run the same command again"
-    )
-
-
-_ADVICE = {
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space",
-    errno.EIO: "wait until the file system answers again",
-    errno.ESTALE: "wait until the file system answers again",
-    errno.ENAMETOOLONG: "give the run folder a shorter path",
-}
 
 
 def make_folder(path: Path) -> None:

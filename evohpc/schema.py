@@ -15,8 +15,7 @@ from pathlib import Path
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
-from evohpc.errors import RunFolderError, StorageError
-from evohpc.rundir import storage_error
+from evohpc.errors import RunFolderError, StorageError, storage_error
 
 APPLICATION_ID = 0x45564F48  # "EVOH", shown by file(1)
 LOCK_TIMEOUT_S = 60.0

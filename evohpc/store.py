@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from evohpc import schema
-from evohpc.errors import LeaseError, RunFolderError
+from evohpc.errors import LeaseError, RunFolderError, storage_error
 from evohpc.records import Candidate, Isolation, Result, Status
-from evohpc.rundir import make_folder, storage_error, sync_folder
+from evohpc.rundir import make_folder, sync_folder
 
 TABLES = ("candidates", "results", "pool", "survivors", "closed_rounds")
 """What `evohpc rebuild` re-creates row for row."""

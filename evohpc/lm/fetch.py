@@ -16,10 +16,9 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from evohpc.errors import LMError
+from evohpc.errors import LMError, storage_error
 from evohpc.lm import gguf
 from evohpc.lm.sources import DEFAULT_MODEL, MODELS, Source, Wheel
-from evohpc.rundir import storage_error
 
 SUMS, SOURCE = "SHA256SUMS", "SOURCE.md"
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from evohpc.envelopes import decode, encode
-from evohpc.errors import EnvelopeError
+from evohpc.errors import EnvelopeError, storage_error
 from evohpc.records import Completion, LMRequest
-from evohpc.rundir import storage_error, write_atomic
+from evohpc.rundir import write_atomic
 
 Place = tuple[int, int]
 """(prompt index, sample index)."""

@@ -12,8 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from evohpc.errors import LMError
-from evohpc.rundir import storage_error
+from evohpc.errors import LMError, storage_error
 
 if TYPE_CHECKING:
     from peft import PeftConfig

@@ -31,11 +31,11 @@ from types import FrameType
 from typing import IO, NoReturn
 
 from evohpc.envelopes import decode
-from evohpc.errors import EnvelopeError, EvohpcError, LMError
+from evohpc.errors import EnvelopeError, EvohpcError, LMError, storage_error
 from evohpc.lm import journal
 from evohpc.lm.log import say, telling
 from evohpc.records import LMRequest
-from evohpc.rundir import RoundDir, RunDir, storage_error, write_atomic
+from evohpc.rundir import RoundDir, RunDir, write_atomic
 
 END = "end"
 

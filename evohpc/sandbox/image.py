@@ -8,8 +8,8 @@ import os
 import shutil
 from pathlib import Path
 
-from evohpc.errors import EvaluationError
-from evohpc.rundir import storage_error, write_atomic
+from evohpc.errors import EvaluationError, storage_error
+from evohpc.rundir import write_atomic
 
 _CHUNK = 1 << 22
 
