@@ -1,6 +1,7 @@
 """Fixtures that several test files share, and how long a test may take that brings up a cluster."""
 
 import os
+import signal
 
 import pytest
 from cluster.fixtures import (
@@ -25,6 +26,8 @@ def pytest_configure() -> None:
             del os.environ[name]
     # Threads that share such small tensors wait for each other more than they work, above all on a busy machine.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # A shell starts what is to run in the background deaf to Ctrl-C, and so would all be that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

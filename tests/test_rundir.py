@@ -29,6 +29,7 @@ def test_every_path_lies_in_the_run_and_has_its_own_place():
         value
         for kind, folder in values
         for name in vars(kind)
+        if not name.startswith("_")
         if isinstance(value := getattr(folder, name, None), Path) and value != folder.path
     ]
     paths += [round.job("j"), round.candidate("c"), round.result("c", 1), round.result("c", 2), round.log("c", 1)]
