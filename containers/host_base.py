@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 TOOLS = (
-    "bash sh basename cat chmod cp cut date dirname echo env expr false find grep gzip head hostname id ldconfig ln ls "
-    "mkdir mktemp mv nproc printf pwd readlink rm rmdir sed seq sleep sort stat tail tar tee test timeout touch "
-    "tr true uname wc xargs"
+    "bash sh basename cat chmod cp cut date dirname echo env expr false find getopt grep gzip head hostname id "
+    "ldconfig ln ls mkdir mktemp mv nproc printf pwd readlink rm rmdir sed seq sleep sort stat tail tar tee test "
+    "timeout touch tr true uname wc xargs"
 )
 LIBRARIES = (
     "libstdc++.so.6 libgcc_s.so.1 libgomp.so.1 libm.so.6 libdl.so.2 libpthread.so.0 librt.so.1 libutil.so.1 "
@@ -42,7 +42,10 @@ FOLDERS = (
     "tmp",
     "var/tmp",
 )
-LEFT_OUT = ("site-packages", "test", "tests", "idlelib", "tkinter", "ensurepip", "__pycache__", "config-*", "*.a")
+LEFT_OUT = (
+    *("site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "ensurepip", "__pycache__"),
+    *("config-*", "*.a", "EXTERNALLY-MANAGED"),
+)
 
 
 def main() -> None:
@@ -56,10 +59,10 @@ def main() -> None:
         if found := shutil.which(tool, path="/usr/bin:/bin:/usr/sbin:/sbin"):
             copy(Path(found), root / "usr/bin" / tool)
     copy_libraries(root)
-    (root / "etc/ld.so.conf").write_text("/usr/local/lib\n/usr/lib/x86_64-linux-gnu\n")
+    (root / "etc/ld.so.conf").write_text("/usr/local/lib\n/usr/lib/x86_64-linux-gnu\n/usr/lib64\n")
     subprocess.run(["/sbin/ldconfig", "-r", root], check=True)
     # The image is read-only when it runs; without this each start of Python would compile its library anew.
-    compileall.compile_dir(root / "usr/local/lib", quiet=2, workers=0, stripdir=str(root), prependdir="/")
+    compileall.compile_dir(root / "usr/local" / sys.platlibdir, quiet=2, workers=0, stripdir=str(root), prependdir="/")
 
 
 def lay_out(root: Path) -> None:
@@ -84,9 +87,9 @@ def lay_out(root: Path) -> None:
 def copy_python(root: Path) -> None:
     """Copy the interpreter and its standard library to /usr/local."""
     prefix, name = Path(sys.base_prefix), f"python{sys.version_info.major}.{sys.version_info.minor}"
-    target = root / "usr/local"
-    shutil.copytree(prefix / "lib" / name, target / "lib" / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    (target / "lib" / name / "site-packages").mkdir()
+    target, stdlib = root / "usr/local", Path(sys.platlibdir) / name
+    shutil.copytree(prefix / stdlib, target / stdlib, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    (target / "lib" / name / "site-packages").mkdir(parents=True)
     for library in prefix.glob("lib/libpython*.so*"):
         shutil.copy2(library, target / "lib")
     (target / "bin").mkdir()
@@ -98,8 +101,7 @@ def copy_python(root: Path) -> None:
 def copy_libraries(root: Path) -> None:
     """Copy the shared libraries that anything in the folder loads, and those that packages usually want."""
     programs = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink() and is_elf(path)]
-    known = [Path("/usr/lib/x86_64-linux-gnu") / name for name in LIBRARIES.split()]
-    for library in {*loaded(programs), *(path for path in known if path.exists())}:
+    for library in {*loaded(programs), *known()}:
         inside = str(library).removeprefix("/usr").lstrip("/")
         copy(library, root / "usr" / inside)
 
@@ -110,6 +112,13 @@ def loaded(programs: Iterable[Path]) -> Iterator[Path]:
     for path in re.findall(r"(?:=> |^\t)(/\S+) \(0x", shown, re.MULTILINE):
         if Path(path).exists():
             yield Path(path)
+
+
+def known() -> Iterator[Path]:
+    """Where the host has the libraries that packages usually want."""
+    listed = subprocess.run(["/sbin/ldconfig", "-p"], check=True, capture_output=True, text=True).stdout
+    paths = dict(reversed(re.findall(r"^\t(\S+) \(libc6,x86-64.*\) => (\S+)$", listed, re.MULTILINE)))
+    return (Path(paths[name]) for name in LIBRARIES.split() if name in paths)
 
 
 def is_elf(path: Path) -> bool:

@@ -46,9 +46,8 @@ def containers() -> Iterator[ContainerSection]:
     folder.chmod(0o755)
     image = folder / "base"
     subprocess.run([sys.executable, CONTAINERS / "host_base.py", image], check=True)
-    packages = sysconfig.get_path("purelib")
-    inside = f"/usr/local/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
-    yield ContainerSection(apptainer=str(command), image=image, binds=(f"{packages}:{inside}",))
+    packages = f"{sysconfig.get_path('purelib')}:{_packages_of_base()}"
+    yield ContainerSection(apptainer=str(command), image=image, binds=(packages,))
     shutil.rmtree(folder)
 
 
@@ -65,6 +64,13 @@ def built_lm(containers: ContainerSection, tmp_path_factory: pytest.TempPathFact
     """The language model's image."""
     image = _build("lm-cpu", containers, tmp_path_factory.mktemp("built"))
     return ContainerSection(apptainer=containers.apptainer, image=image)
+
+
+def _packages_of_base() -> str:
+    """Return where the base's Python looks for packages; Debian's, for one, has its own mind there."""
+    ask = "import sysconfig; print(sysconfig.get_path('purelib', vars={'base': '/usr/local'}))"
+    python = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _build(name: str, containers: ContainerSection, folder: Path) -> Path:

@@ -20,6 +20,7 @@ def test_sacct_remembers_what_the_controller_forgot(slurm_with_accounting: Clust
     wait_until(lambda: slurm_with_accounting.run(*show).strip() == "COMPLETED", "sacct says COMPLETED")
 
 
+@pytest.mark.usefixtures("bare_cluster")
 def test_down_leaves_no_process() -> None:
     with Cluster(nodes=1) as cluster:
         pids = [int(file.read_text()) for file in (cluster.folder / "run").glob("*.pid")]
