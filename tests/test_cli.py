@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 from searching import finish, make_config
 
 from evohpc import cli
+from evohpc.cli.progress import Display
 from evohpc.interpreter import python
 from evohpc.search import Search
 
@@ -320,6 +322,39 @@ def test_ctrl_c_while_a_run_is_made_asks_for_the_same_command(capsys: pytest.Cap
         cli.driving.drive(start, go_on="")
     assert ended.value.code == 130
     assert capsys.readouterr().err == "stopped before the search began; run the same command again\n"
+
+
+class Interrupted(io.RawIOBase):
+    """A log; a signal comes in the midst of each line but those that answer it."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, line: Any) -> int:
+        self.lines.append(bytes(line))
+        if not self.lines[-1].startswith(b"stopping"):
+            signal.raise_signal(signal.SIGTERM)
+        return len(line)
+
+
+def test_a_signal_in_the_midst_of_a_line_stops_it_cleanly() -> None:
+    log = Interrupted()
+    display = Display(Console(file=io.TextIOWrapper(io.BufferedWriter(log), line_buffering=True)))
+    with cli.driving.stop_signals(display) as stop:
+        display.note("training")
+        assert stop.event.wait(HANG_S)
+    assert b"".join(log.lines).startswith(b"training\nstopping; press Ctrl-C again")
+    assert stop.exit_code == 85
+
+
+def test_a_signal_while_the_driver_looks_whether_there_was_one_stops_it() -> None:
+    with cli.driving.stop_signals(Display(Console(file=io.StringIO()))) as stop:
+        with stop.event._cond:  # as Event.wait() does
+            signal.raise_signal(signal.SIGTERM)
+        assert stop.event.wait(HANG_S)
 
 
 @pytest.mark.slow

@@ -6,8 +6,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -136,7 +137,7 @@ def drive(start: Callable[[], Search], *, go_on: str) -> None:
     from evohpc.cli.progress import Display
     from evohpc.driver import Stopped
 
-    with Display() as display, _stop_signals(display) as stop:
+    with Display() as display, stop_signals(display) as stop:
         try:
             with start() as search:
                 search.run(observe=display.observe, stop=stop.event, waiting=display.note)
@@ -186,37 +187,48 @@ def load_profile(path: Path | None) -> Site | None:
     return None if path is None else load_site(path)
 
 
-class _Stop:
+class Stop:
     """Set by a signal."""
 
     def __init__(self) -> None:
         self.event = threading.Event()
-        self.exit_code = INTERRUPTED
+        self.exit_code: int | None = None
 
 
 @contextmanager
-def _stop_signals(display: Display) -> Iterator[_Stop]:
+def stop_signals(display: Display) -> Iterator[Stop]:
     """Let Ctrl-C and a scheduler's signals stop the search between two steps; a second Ctrl-C stops it at once."""
     from evohpc.jobs.driver_job import STOPPED
 
-    stop = _Stop()
+    stop, is_asked = Stop(), SimpleQueue[bool]()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if not stop.event.is_set():
+        # Python calls it in the midst of what the main thread does, be that printing or a look at the event; it may
+        # wait for no lock of these.
+        if stop.exit_code is None:
             stop.exit_code = INTERRUPTED if number == signal.SIGINT else STOPPED
-            stop.event.set()
-            display.note("stopping; press Ctrl-C again to stop at once (nothing is lost either way)")
+            is_asked.put(True)
         elif number == signal.SIGINT:  # schedulers repeat theirs
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
+    def obey() -> None:
+        if is_asked.get():
+            with suppress(OSError):  # the terminal may have gone
+                display.note("stopping; press Ctrl-C again to stop at once (nothing is lost either way)")
+            stop.event.set()
+
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
     before = {number: signal.signal(number, on_signal) for number in numbers}
+    obeying = threading.Thread(target=obey, daemon=True)
+    obeying.start()
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        is_asked.put(False)
+        obeying.join()
 
 
 def _preview(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> str:
