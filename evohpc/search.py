@@ -43,6 +43,9 @@ UNATTENDED_PATIENCE_S = 3600.0
 NOTE_EVERY_S = 15.0
 """Seconds between two writings of progress.json within a step."""
 
+_LOOK_EVERY_S = 0.1
+"""Seconds between two looks at whether a search is to stop."""
+
 
 class _Noted:
     """Tells an observer, and leaves a note of it in progress.json now and then."""
@@ -130,7 +133,7 @@ class Search:
         stop = stop or Event()
         driver = self._drive(waiting, stop)
         driver.observe = _Noted(self.folder.progress, observe)
-        driver.wait = stop.wait
+        driver.wait = partial(_is_stopped, stop)
         driver.drive()
         return self.best()
 
@@ -218,7 +221,7 @@ class Search:
 
     def _become_driver(self, stack: ExitStack, waiting: Callable[[str], None], stop: Event) -> Driver:
         def sleep(seconds: float) -> None:
-            if stop.wait(seconds):
+            if _is_stopped(stop, seconds):
                 raise Stopped
 
         forgotten = partial(Store.last_epoch, self.folder.database)
@@ -236,6 +239,18 @@ class Search:
         grace_s = 0.0 if self.site is None else self.site.scheduler.grace_s
         patience_s = UNATTENDED_PATIENCE_S if "SLURM_JOB_ID" in os.environ else 0.0
         return Driver(ledger, held, lm, runner, grace_s=grace_s, patience_s=patience_s)
+
+
+def _is_stopped(stop: Event, seconds: float) -> bool:
+    """Wait that long, or until `stop` is set; say whether it is.
+
+    Not by `stop.wait`, whose lock `stop.set` needs too: a signal handler that interrupts the one would wait for ever in
+    the other.
+    """
+    until = time.monotonic() + seconds
+    while not stop.is_set() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, _LOOK_EVERY_S))
+    return stop.is_set()
 
 
 def _runner(run: RunDir, config: Config, site: Site | None) -> JobRunner:

@@ -90,14 +90,26 @@ def test_a_search_whose_leases_were_removed_goes_on(tmp_path: Path) -> None:
         assert other.ask()
 
 
-def test_a_stop_ends_the_wait_for_a_driver_that_cannot_be_seen(tmp_path: Path) -> None:
+@pytest.fixture
+def held_elsewhere(tmp_path: Path) -> Search:
+    """A search whose driver was on another host and cannot be seen."""
     with create(tmp_path) as search:
         search.ask()
     path = max(search.folder.lease.glob("*.json"))
     path.write_text(json.dumps({**json.loads(path.read_text()), "released": False, "host": "n42"}))
+    return Search.open(tmp_path / "run")
+
+
+def test_a_stop_ends_the_wait_for_a_driver_that_cannot_be_seen(held_elsewhere: Search) -> None:
     stop = threading.Event()
-    with pytest.raises(Stopped), Search.open(tmp_path / "run") as other:
-        other.run(stop=stop, waiting=lambda message: stop.set())
+    with pytest.raises(Stopped), held_elsewhere as search:
+        search.run(stop=stop, waiting=lambda message: stop.set())
+
+
+def test_a_wait_never_has_the_lock_that_a_signal_handler_needs_for_a_stop(held_elsewhere: Search) -> None:
+    stop = threading.Event()
+    with pytest.raises(Stopped), held_elsewhere as search, stop._cond:
+        search.run(stop=stop, waiting=lambda message: setattr(stop, "_flag", True))
 
 
 def test_a_search_whose_task_file_was_removed_does_not_begin(tmp_path: Path) -> None:
