@@ -133,7 +133,7 @@ class Search:
         stop = stop or Event()
         driver = self._drive(waiting, stop)
         driver.observe = _Noted(self.folder.progress, observe)
-        driver.wait = partial(_is_stopped, stop)
+        driver.wait = partial(_wait_for, stop)
         driver.drive()
         return self.best()
 
@@ -221,7 +221,7 @@ class Search:
 
     def _become_driver(self, stack: ExitStack, waiting: Callable[[str], None], stop: Event) -> Driver:
         def sleep(seconds: float) -> None:
-            if _is_stopped(stop, seconds):
+            if _wait_for(stop, seconds):
                 raise Stopped
 
         forgotten = partial(Store.last_epoch, self.folder.database)
@@ -241,7 +241,7 @@ class Search:
         return Driver(ledger, held, lm, runner, grace_s=grace_s, patience_s=patience_s)
 
 
-def _is_stopped(stop: Event, seconds: float) -> bool:
+def _wait_for(stop: Event, seconds: float) -> bool:
     """Wait that long, or until `stop` is set; say whether it is.
 
     Not by `stop.wait`, whose lock `stop.set` needs too: a signal handler that interrupts the one would wait for ever in

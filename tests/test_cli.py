@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -348,6 +350,15 @@ def test_a_signal_in_the_midst_of_a_line_stops_it_cleanly() -> None:
         assert stop.event.wait(HANG_S)
     assert b"".join(log.lines).startswith(b"training\nstopping; press Ctrl-C again")
     assert stop.exit_code == 85
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "the terminal has gone"), SystemExit(1)])
+def test_a_signal_stops_it_where_nobody_can_be_told(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = io.StringIO()
+    monkeypatch.setattr(gone, "write", Mock(side_effect=error))
+    with cli.driving.stop_signals(Display(Console(file=gone))) as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert stop.event.wait(HANG_S)
 
 
 def test_a_signal_while_the_driver_looks_whether_there_was_one_stops_it() -> None:

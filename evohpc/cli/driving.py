@@ -188,7 +188,7 @@ def load_profile(path: Path | None) -> Site | None:
 
 
 class Stop:
-    """Set by a signal."""
+    """The event that a signal sets, and the exit code that it asks for."""
 
     def __init__(self) -> None:
         self.event = threading.Event()
@@ -214,7 +214,7 @@ def stop_signals(display: Display) -> Iterator[Stop]:
 
     def obey() -> None:
         if is_asked.get():
-            with suppress(OSError):  # the terminal may have gone
+            with suppress(OSError, SystemExit):  # the terminal may have gone; for a pipe that has, rich exits
                 display.note("stopping; press Ctrl-C again to stop at once (nothing is lost either way)")
             stop.event.set()
 
