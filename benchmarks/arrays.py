@@ -23,19 +23,20 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
 import submitit
-from cluster import apptainer
-from cluster.daemons import wait_until
-from cluster.slurm import Cluster
-from evaluating import CONFIG, HONEST, RUN_ID, make_run
+from support.cluster import apptainer
+from support.cluster.daemons import wait_until
+from support.cluster.slurm import Cluster
+from support.evaluating import CONFIG, HONEST, RUN_ID, make_run
 
-from evohpc import envelopes, evaluate
-from evohpc.config import EvaluationConfig
-from evohpc.jobs.base import TaskState
+from evohpc import envelopes
+from evohpc.config.search import EvaluationConfig
+from evohpc.config.site import ContainerSection, EvaluationJobs, SchedulerSection, Site
+from evohpc.evaluation import worker
+from evohpc.files import write_atomic
 from evohpc.jobs.slurm import SlurmRunner
-from evohpc.records import Attempt, EvaluationJob, Isolation, Result
-from evohpc.rundir import RunDir, write_atomic
-from evohpc.sandbox import apptainer as runtime
-from evohpc.site import ContainerSection, EvaluationJobs, SchedulerSection, Site
+from evohpc.messages import Attempt, EvaluationJob, Isolation, Result, TaskState
+from evohpc.run_folder import RunDir
+from evohpc.sandbox import apptainer_runtime as runtime
 
 
 def nothing(run: str, round: int, name: str, index: int) -> None:
@@ -66,7 +67,7 @@ def through_submitit(folder: Path, tasks: int) -> None:
 
 def through_sbatch(folder: Path, tasks: int) -> None:
     """A bare array."""
-    work = f"{sys.executable} -c 'import evohpc.evaluate'"
+    work = f"{sys.executable} -c 'import evohpc.evaluation.worker'"
     options = ["--output=/dev/null", "--mem=100M", f"--array=0-{tasks - 1}%64", f"--wrap={work}"]
     subprocess.run(["sbatch", *options], check=True, capture_output=True)
     show = ["squeue", "--noheader"]
@@ -122,7 +123,7 @@ def overhead(run: RunDir, count: int = 4) -> None:
     job = EvaluationJob("bench-000-01", 0, (attempts,))
     write_atomic(folder.job(job.name), envelopes.seal(RUN_ID, 1, job))
     started = time.monotonic()
-    evaluate.run_array_task(str(run.path), 0, job.name, 0)
+    worker.run_array_task(str(run.path), 0, job.name, 0)
     wall = time.monotonic() - started
     results = [envelopes.unseal(folder.result(a.candidate_id, 1).read_bytes(), RUN_ID, Result) for a in attempts]
     inside = sum(result.seconds[step] for result in results for step in ("check", "train", "predict"))

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PARITY = ROOT / "tests/tasks/clrs_parity"
+TESTS = ROOT / "tests"
 ALGORITHMS = ("bfs", "dijkstra", "insertion_sort", "graham_scan", "floyd_warshall")
 SEED, HIDDEN, ROUNDS = 7, 128, 5
 SIDES = {"jax": "dm-clrs, JAX", "torch": "evohpc, seed", "streamed": "evohpc, streamed"}
@@ -99,10 +99,10 @@ def serve(side: str, algorithm: str, size: int, count: int) -> None:
 
 
 def jax_step(algorithm: str, size: int, count: int, _: bool) -> Callable[[], None]:
-    sys.path[0] = str(PARITY)  # instead of this folder, in which clrs is this file
+    sys.path[0] = str(TESTS)  # instead of this folder, in which clrs is this file
     import clrs
     import jax
-    import reference
+    from support.clrs import reference
 
     spec, stream = reference.batches(algorithm, size, count)
     batch = next(stream)
@@ -126,10 +126,10 @@ def torch_step(algorithm: str, size: int, count: int, streamed: bool) -> Callabl
     import warnings
 
     warnings.simplefilter("ignore")
-    sys.path.insert(0, str(PARITY))
+    sys.path.insert(0, str(TESTS))
     import torch
-    from clrs_candidates import SEEDS, load_candidate
-    from streamed import Streamed
+    from support.clrs.clrs_candidates import SEEDS, load_candidate
+    from support.clrs.streamed import Streamed
 
     from evohpc.tasks.clrs import sampling
     from evohpc.tasks.clrs.features import features

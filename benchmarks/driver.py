@@ -19,14 +19,14 @@ from rich.console import Console
 from rich.table import Table
 
 from evohpc import envelopes
-from evohpc.config import load_config
-from evohpc.driver import Driver
-from evohpc.jobs.base import TaskReport, TaskState
-from evohpc.records import Candidate, EvaluationJob, Result, Status
-from evohpc.rundir import RunDir, write_once
-from evohpc.scripted_lm import ScriptedLMJob
-from evohpc.search import Search
-from evohpc.store import Store
+from evohpc.config.search import load_config
+from evohpc.driver.driver import Driver
+from evohpc.files import write_once
+from evohpc.lm_job.scripted import ScriptedLMJob
+from evohpc.messages import Candidate, EvaluationJob, Result, Status, TaskReport, TaskState
+from evohpc.run_folder import RunDir
+from evohpc.search.search import Search
+from evohpc.store.store import Store
 
 ROOT = Path(__file__).parent.parent
 PER_ROUND = 160

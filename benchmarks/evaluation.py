@@ -17,17 +17,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evohpc import envelopes, evaluate
-from evohpc.config import load_config
-from evohpc.evaluation import WORKER, Evaluator
-from evohpc.jobs.base import TaskState
+from evohpc import envelopes
+from evohpc.config.search import load_config
+from evohpc.evaluation import worker
+from evohpc.evaluation.attempt import WORKER, Evaluator
+from evohpc.files import write_atomic
 from evohpc.jobs.local import LocalRunner
-from evohpc.preparation import prepare
-from evohpc.records import Attempt, EvaluationJob, Result
-from evohpc.rundir import RunDir, write_atomic
-from evohpc.sandbox import processes
+from evohpc.messages import Attempt, EvaluationJob, Result, TaskState
+from evohpc.run_folder import RunDir
+from evohpc.sandbox import process_tree
 from evohpc.sandbox.base import Outcome, Stage
-from evohpc.sandbox.process import ProcessRuntime
+from evohpc.sandbox.process_runtime import ProcessRuntime
+from evohpc.tasks.data import prepare
 
 SEED = Path(__file__).parent.parent / "seeds" / "mnist1d" / "cnn.py"
 TRAININGS = {"no training": 1, "1000 steps": 1000}
@@ -87,7 +88,7 @@ def timed(evaluator: Evaluator) -> Cost:
 def cpu_seconds() -> float:
     """Return what this process and all its descendants, dead or alive, have used."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    fields = [stat_fields(pid) for pid in processes.descendants(os.getpid())]
+    fields = [stat_fields(pid) for pid in process_tree.descendants(os.getpid())]
     living = sum(int(ticks) for line in fields for ticks in line[11:15]) / os.sysconf("SC_CLK_TCK")
     return time.process_time() + ended.ru_utime + ended.ru_stime + living
 
@@ -100,7 +101,7 @@ def stat_fields(pid: int) -> list[str]:
 def one_at_a_time(repeats: int) -> None:
     """Print the overhead of one evaluation, cold and forked."""
     for name, steps in TRAININGS.items():
-        with prepared(steps) as run, evaluate.evaluator(run) as warm:
+        with prepared(steps) as run, worker.evaluator(run) as warm:
             assert isinstance(warm, Evaluator)
             assert isinstance(warm.runtime, ProcessRuntime)
             timed(warm)  # the first one loads the labels

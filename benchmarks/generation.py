@@ -24,7 +24,7 @@ from lm_inputs import MODEL, prompts
 from evohpc.lm import model
 from evohpc.lm.decoding import Decoder, Settings
 from evohpc.lm.model import LanguageModel, PackedLinear
-from evohpc.records import Prompt
+from evohpc.messages import Prompt
 
 TEMPERATURE = 0.8
 ROWS = 32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evohpc.records import Prompt, Sample, TuningExample
+from evohpc.messages import Prompt, Sample, TuningExample
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "models" / "qwen2.5-coder-0.5b-instruct"

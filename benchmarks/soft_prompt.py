@@ -25,14 +25,14 @@ import torch
 from torch import Tensor
 
 from evohpc import envelopes
+from evohpc.evolution.prompts import Example, completion_target
 from evohpc.lm import model, soft_prompt
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.packing import encode
-from evohpc.lm_job import load_request
-from evohpc.prompts import Example, completion_target
-from evohpc.reading import Reading
-from evohpc.records import Status, TaskInterface, TuningExample
-from evohpc.rundir import RunDir
+from evohpc.lm_job.base import load_request
+from evohpc.messages import Status, TaskInterface, TuningExample
+from evohpc.report.reader import Reading
+from evohpc.run_folder import RunDir
 
 ROUND = 1
 RESAMPLES = 10_000

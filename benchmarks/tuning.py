@@ -23,7 +23,7 @@ from torch import Tensor
 from evohpc.lm import lora, model, soft_prompt, tuning
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.packing import Encoded, encode
-from evohpc.records import LowRank, Tuning
+from evohpc.messages import LowRank, Tuning
 
 SEQUENCE = 1024
 MEBI = 2**20

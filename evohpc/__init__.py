@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evohpc.config import Config, load_config
+    from evohpc.config.search import Config, load_config
     from evohpc.errors import EvohpcError
-    from evohpc.records import Candidate, Result, Status, TaskInterface
-    from evohpc.search import Search
+    from evohpc.messages import Candidate, Result, Status, TaskInterface
+    from evohpc.search.search import Search
     from evohpc.tasks.base import Score, Splits
 
 __all__ = [
@@ -29,10 +29,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "config": ("Config", "load_config"),
+    "config.search": ("Config", "load_config"),
     "errors": ("EvohpcError",),
-    "records": ("Candidate", "Result", "Status", "TaskInterface"),
-    "search": ("Search",),
+    "messages": ("Candidate", "Result", "Status", "TaskInterface"),
+    "search.search": ("Search",),
     "tasks.base": ("Score", "Splits"),
 }
 

@@ -17,15 +17,15 @@ from pathlib import Path
 
 import yaml
 
-from evohpc import creation
-from evohpc.config import Config, EvaluationConfig, load_config
+from evohpc.config.search import Config, EvaluationConfig, load_config
+from evohpc.config.site import Site
 from evohpc.errors import ConfigError, RunFolderError
-from evohpc.reading import Reading
-from evohpc.records import Status
-from evohpc.rundir import RunDir
-from evohpc.search import Search
-from evohpc.site import Site
-from evohpc.store import Entry
+from evohpc.messages import Status
+from evohpc.report.reader import Reading
+from evohpc.run_folder import RunDir
+from evohpc.search import creation
+from evohpc.search.search import Search
+from evohpc.store.store import Entry
 
 TASK = "clrs_transfer"
 BASELINE = "baseline"

@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from cluster.fixtures import (
+from support.cluster.fixtures import (
     accounting_cluster,
     bare_cluster,
     built_containers,
@@ -14,9 +14,9 @@ from cluster.fixtures import (
     slurm_with_accounting,
     tiny_model,
 )
-from evaluating import evaluator, planted_environment, small_run
-from searching import finished_run, made_once
-from unsynced import unsynced
+from support.evaluating import evaluator, planted_environment, small_run
+from support.searching import finished_run, made_once
+from support.unsynced import unsynced
 
 
 def pytest_configure() -> None:

@@ -3,12 +3,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-from evohpc.config import EvaluationConfig, PromptConfig, ScreeningConfig, SearchConfig, TuningConfig, load_config
-from evohpc.sections import read_mapping
-from evohpc.site import load_site
+from evohpc.config.search import (
+    EvaluationConfig,
+    PromptConfig,
+    ScreeningConfig,
+    SearchConfig,
+    TuningConfig,
+    load_config,
+)
+from evohpc.config.site import load_site
+from evohpc.config.strict_yaml import read_mapping
 
-ROOT = Path(__file__).parent.parent
 CONFIGS = sorted([*ROOT.glob("configs/*.yaml"), ROOT / "docs" / "own_task" / "config.yaml"])
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from evohpc.envelopes import _digest, decode, encode, seal, unseal
 from evohpc.errors import EnvelopeError
-from evohpc.records import Attempt, EvaluationJob, Isolation, Result, Status
+from evohpc.messages import Attempt, EvaluationJob, Isolation, Result, Status
 
 RUN = "run-1"
 RESULT = Result("c1", 1, Status.TRAINED, "", 4800, 0.135, -648.0, {"val_accuracy": 0.865}, isolation=Isolation.CONFINED)

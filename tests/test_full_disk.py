@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from searching import finish, make_config
+from support.searching import finish, make_config
 
 from evohpc.errors import StorageError
-from evohpc.search import Search
+from evohpc.search.search import Search
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root"),

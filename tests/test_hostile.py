@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from evaluating import HONEST, run_source
+from support.evaluating import HONEST, run_source
+from support.paths import TESTS
 
-from evohpc.evaluation import Evaluator
-from evohpc.records import Isolation, Result, Status
+from evohpc.evaluation.attempt import Evaluator
+from evohpc.messages import Isolation, Result, Status
 
-ATTACKS = sorted((Path(__file__).parent / "hostile").glob("*.py"))
+ATTACKS = sorted((TESTS / "hostile").glob("*.py"))
 LIMIT_S = 1.0
 
 

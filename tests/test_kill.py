@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.paths import MNIST1D_SEEDS
 
-from evohpc.records import Result
-from evohpc.rundir import RunDir
-from evohpc.store import TABLES, Store
+from evohpc.messages import Result
+from evohpc.run_folder import RunDir
+from evohpc.store.store import TABLES, Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
@@ -61,7 +62,7 @@ def table(run: Path) -> dict[str, list[Any]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    seeds = Path(__file__).parent.parent / "seeds" / "mnist1d"
+    seeds = MNIST1D_SEEDS
     (tmp_path / "config.yaml").write_text(CONFIG.replace("SEEDS", str(seeds)))
     return tmp_path
 

@@ -8,19 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from searching import finish, make_config
-from test_cli import call
+from support.command_line import call
+from support.paths import SEEDS
+from support.searching import finish, make_config
 
 from evohpc import transfer
 from evohpc.errors import ConfigError, RunFolderError
-from evohpc.reading import Reading
-from evohpc.records import Candidate, Result, Status
-from evohpc.search import Search
+from evohpc.messages import Candidate, Result, Status
+from evohpc.report.reader import Reading
+from evohpc.search.search import Search
 from evohpc.transfer import LIMITS, Row
 
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
 
-SEEDS = Path(__file__).parent.parent / "seeds"
 BASELINE = SEEDS / "clrs" / "v1_standard.py"
 OTHER = SEEDS / "clrs_discovered" / "quad_node_min_max.py"
 TINY = tuple(

@@ -1,7 +1,7 @@
 """The command line: parse, call, print.
 
 Data goes to stdout, all else to stderr. Exit codes: 0 done, 1 failed with one readable sentence, 2 usage, 85 asked to
-stop by a scheduler with more to do (see jobs/driver_job.py), 130 stopped by Ctrl-C. Everything heavy is imported by the
+stop by a scheduler with more to do (see search/driver_job.py), 130 stopped by Ctrl-C. Everything heavy is imported by the
 command that needs it.
 """
 
@@ -12,7 +12,7 @@ import sys
 
 import click
 
-from evohpc.cli import driving, making, reading, transferring
+from evohpc.cli import doctor, evaluate, fetch_lm, inspect, run, transfer
 from evohpc.errors import EvohpcError
 
 _EPILOG = """\b
@@ -34,7 +34,7 @@ def evohpc() -> None:
     """
 
 
-for module in (driving, reading, making, transferring):
+for module in (run, inspect, evaluate, fetch_lm, doctor, transfer):
     for command in module.COMMANDS:
         evohpc.add_command(command)
 

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from evohpc import report
-from evohpc.driver import Progress as SearchProgress
-from evohpc.records import SEED_ROUND
+from evohpc.driver.driver import Progress as SearchProgress
+from evohpc.messages import SEED_ROUND
+from evohpc.report import tables
 
 LOG_EVERY_S = 60.0
 """Seconds between two lines of a job's log while a step goes on."""
@@ -126,10 +126,10 @@ def _place(progress: SearchProgress) -> str:
 
 
 def _summary(progress: SearchProgress, left: float | None) -> str:
-    parts = [f"{n} {name}" for name, n in report.outcomes(progress.counts).items() if n]
+    parts = [f"{n} {name}" for name, n in tables.outcomes(progress.counts).items() if n]
     best = progress.best
     if best is not None and best.result is not None and best.result.fitness is not None:
-        parts.append(f"best {report.number(best.result.fitness)} ({best.candidate.id})")
+        parts.append(f"best {tables.number(best.result.fitness)} ({best.candidate.id})")
     if progress.held:
         parts.append(f"held: {'; '.join(progress.held)}")
     if left is not None and progress.step != "done":

@@ -6,13 +6,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from evohpc import creation, ingest, preparation
-from evohpc.config import Config
+from evohpc.config.lm import LMConfig
+from evohpc.config.search import Config
 from evohpc.doctor.base import Finding, fault, ok, warning
 from evohpc.errors import EvohpcError
-from evohpc.lm_config import LMConfig
-from evohpc.records import Candidate
-from evohpc.rundir import RunDir
+from evohpc.evolution import screening
+from evohpc.messages import Candidate
+from evohpc.run_folder import RunDir
+from evohpc.search import creation
+from evohpc.tasks import data
 
 
 def examine_benchmark(config: Config) -> Iterator[Finding]:
@@ -24,10 +26,10 @@ def examine_benchmark(config: Config) -> Iterator[Finding]:
         except EvohpcError as error:
             yield fault("task and seeds", str(error), "mend it, and ask again")
             return
-        task = preparation.interface(run)
+        task = data.interface(run)
         yield ok("task", f"{config.task} made its data")
         sources = {path.stem: path.read_text(encoding="utf-8") for path in run.seeds.glob("*.py")}
-        yield _seeds(ingest.seeds(sources, task, config.screening))
+        yield _seeds(screening.seeds(sources, task, config.screening))
 
 
 def _seeds(seeds: list[Candidate]) -> Finding:

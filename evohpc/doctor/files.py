@@ -14,8 +14,8 @@ from pathlib import Path
 from evohpc.doctor import mounts
 from evohpc.doctor.base import Finding, fault, ok, warning
 from evohpc.errors import StorageError
-from evohpc.interpreter import python
-from evohpc.rundir import write_atomic, write_once
+from evohpc.files import write_atomic, write_once
+from evohpc.linux import python
 
 NEEDED_MB = 64
 """A file of this size must fit; a round's files seldom need more."""

@@ -9,16 +9,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from evohpc import container
-from evohpc.config import Config
-from evohpc.container import Container
+from evohpc.config.search import Config
+from evohpc.config.site import Site
 from evohpc.doctor.base import Finding, fault, ok, warning
 from evohpc.doctor.language_model import examine_language_model, packages
 from evohpc.errors import EvaluationError, StorageError
-from evohpc.records import Isolation
-from evohpc.sandbox import apptainer, image
+from evohpc.messages import Isolation
+from evohpc.sandbox import apptainer_command, apptainer_runtime, image
+from evohpc.sandbox.apptainer_command import Container
 from evohpc.sandbox.probe import probe, require
-from evohpc.site import Site
 
 _COUNT_GPUS = "import torch; print(torch.cuda.device_count())"
 
@@ -49,7 +48,7 @@ def _process(config: Config) -> Finding:
 def _containers(config: Config, site: Site) -> Iterator[Finding]:
     with tempfile.NamedTemporaryFile(prefix="evohpc-secret-") as secret:
         try:
-            runtime = apptainer.start(site.container, Path(secret.name), config.evaluation.minimum_isolation)
+            runtime = apptainer_runtime.start(site.container, Path(secret.name), config.evaluation.minimum_isolation)
         except (EvaluationError, StorageError) as error:
             yield fault("containers", str(error), "see docs/cluster.md, section Containers")
             return
@@ -68,8 +67,8 @@ def _gpu(site: Site) -> Finding:
     section = site.container
     assert section.image is not None
     host = Container(section.apptainer, image.local_copy(section.image, section.local_folder), section.gpu)
-    command = container.command(host, (), {}, ["python3", "-c", _COUNT_GPUS], working_folder="/")
-    done = subprocess.run(command, env=container.own_environment(), capture_output=True, text=True, timeout=300)
+    command = apptainer_command.command(host, (), {}, ["python3", "-c", _COUNT_GPUS], working_folder="/")
+    done = subprocess.run(command, env=apptainer_command.own_environment(), capture_output=True, text=True, timeout=300)
     count = done.stdout.strip()
     if done.returncode or count in ("", "0"):
         why = done.stderr.strip().rpartition("\n")[2] or "torch sees none"

@@ -7,13 +7,14 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from evohpc import container, lm_job
-from evohpc.config import Config
-from evohpc.container import Container
+from evohpc.config.search import Config
+from evohpc.config.site import Site
 from evohpc.doctor.base import Finding, fault, ok
 from evohpc.errors import LMError
-from evohpc.lm import vllm_job
-from evohpc.site import Site
+from evohpc.lm.vllm import job as vllm_job
+from evohpc.lm_job.model_folder import check_model_folder
+from evohpc.sandbox import apptainer_command
+from evohpc.sandbox.apptainer_command import Container
 
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 
@@ -32,7 +33,7 @@ def examine_language_model(config: Config, site: Site) -> Iterator[Finding]:
             yield _vllm()
     assert config.lm.path is not None
     try:
-        lm_job.check_model_folder(config.lm.path)
+        check_model_folder(config.lm.path)
         yield ok("model folder", str(config.lm.path))
     except LMError as error:
         yield fault("model folder", str(error), "set lm.path")
@@ -62,9 +63,13 @@ def _image(site: Site, image: Path, processes: int, names: Sequence[str]) -> Fin
         return fault("LM image", f"there is no image {image}", "containers/build.sh builds it; lm.image names it")
     host = Container(site.container.apptainer, image, site.container.gpu, own_network=False)
     program = ["env", "HOME=/tmp", "python3", "-c", f"import {', '.join(names)}; print(torch.cuda.device_count())"]
-    command = container.command(host, container.site_binds(site.container.binds), {}, program, working_folder="/")
+    command = apptainer_command.command(
+        host, apptainer_command.site_binds(site.container.binds), {}, program, working_folder="/"
+    )
     try:
-        done = subprocess.run(command, env=container.own_environment(), capture_output=True, text=True, timeout=600)
+        done = subprocess.run(
+            command, env=apptainer_command.own_environment(), capture_output=True, text=True, timeout=600
+        )
     except FileNotFoundError:
         return fault("LM image", f"there is no `{command[0]}` here", "set container.apptainer, or load its module")
     if done.returncode:

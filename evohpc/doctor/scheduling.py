@@ -8,13 +8,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from evohpc.config import Config
+from evohpc.config.search import Config
+from evohpc.config.site import LMJobs, Site
 from evohpc.doctor.base import Finding, fault, ok, warning
 from evohpc.errors import EvaluationError
-from evohpc.jobs import array_script, driver_job, lm_script, scheduler
+from evohpc.jobs import array_script
 from evohpc.jobs.array_script import ArrayShape
-from evohpc.jobs.scheduler import Silence
-from evohpc.site import LMJobs, Site
+from evohpc.lm_job import script as lm_script
+from evohpc.search import driver_job
+from evohpc.slurm import commands
+from evohpc.slurm.commands import Silence
 
 _SHORTEN = {
     "evaluation jobs": "lower evaluation.time_limit_s or candidates_per_task, or choose another partition",
@@ -26,7 +29,7 @@ _SHORTEN = {
 def examine_slurm(config: Config, site: Site) -> Iterator[Finding]:
     """Look at a site as the login node sees it."""
     try:
-        settings = scheduler.settings()
+        settings = commands.settings()
     except (EvaluationError, Silence) as error:
         yield fault("Slurm", str(error), "load the site's Slurm module, or set SLURM_CONF")
         return
@@ -63,11 +66,11 @@ def _idling(jobs: LMJobs, candidate_minutes: float) -> Iterator[Finding]:
 def _test(check: str, script: str, remark: str = "") -> Finding:
     """Ask whether Slurm would take a script: account, partition, qos, time limit, nodes and GPUs."""
     done = subprocess.run(
-        ["sbatch", "--test-only"], input=script, env=scheduler.environment(), capture_output=True, text=True, timeout=60
+        ["sbatch", "--test-only"], input=script, env=commands.environment(), capture_output=True, text=True, timeout=60
     )
     said = " ".join((done.stderr or done.stdout).replace("sbatch: error: ", "").replace("sbatch: ", "").split())
     if done.returncode:
-        return fault(check, said, scheduler.advice(said))
+        return fault(check, said, commands.advice(said))
     partition, minutes = re.search(r"in partition (\S+)", said), re.search(r"--time=(\d+)", script)
     if partition is None or minutes is None:
         return ok(check, f"would run{remark}")
@@ -76,7 +79,7 @@ def _test(check: str, script: str, remark: str = "") -> Finding:
 
 def _within_limit(check: str, partition: str, minutes: int, remark: str) -> Finding:
     """Compare with the partition's limit: unless the site enforces it, Slurm takes such a job and never starts it."""
-    longest = scheduler.longest_minutes(partition)
+    longest = commands.longest_minutes(partition)
     if longest is not None and minutes > longest:
         found = f"asks for {minutes} minutes, partition {partition} allows {longest}: it would wait for ever"
         return fault(check, found, _SHORTEN[check])

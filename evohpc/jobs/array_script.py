@@ -15,12 +15,12 @@ from pathlib import Path
 import submitit
 from submitit.core.utils import DelayedSubmission
 
-from evohpc.config import EvaluationConfig
-from evohpc.interpreter import python
-from evohpc.jobs.arrays import SCRIPT
-from evohpc.jobs.script import claim
-from evohpc.rundir import write_atomic
-from evohpc.site import Site
+from evohpc.config.search import EvaluationConfig
+from evohpc.config.site import Site
+from evohpc.files import write_atomic
+from evohpc.linux import python
+from evohpc.slurm.arrays import SCRIPT
+from evohpc.slurm.script import claim
 
 PICKLE = "task.pkl"
 

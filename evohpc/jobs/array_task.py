@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 
 Work = Callable[[str, int, str, int], None]
-"""(run folder, round, name of the EvaluationJob, index of its task); `evohpc.evaluate.run_array_task`."""
+"""(run folder, round, name of the EvaluationJob, index of its task); `evohpc.evaluation.worker.run_array_task`."""
 
 
 def run(work: Work, run: str, round: int, name: str, first: int) -> None:

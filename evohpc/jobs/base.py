@@ -7,34 +7,10 @@ runner only tells the driver that nothing runs any more, so that a missing resul
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from evohpc.records import Status
-
-
-class TaskState(StrEnum):
-    """What a runner knows of one array task."""
-
-    WAITING = "waiting"
-    """Queued, requeued, or submitted a moment ago and not visible yet."""
-    RUNNING = "running"
-    HELD = "held"
-    """Will never start without a person: `TaskReport.reason` says why."""
-    ENDED = "ended"
-    """Over, well or badly; a result that is missing now, and after a grace period, is lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskReport:
-    """State of one array task."""
-
-    state: TaskState
-    fault: Status = Status.LOST
-    """What to call a missing result once ENDED: NODE_FAIL, PREEMPTED, CONTAINER_ERROR or LOST."""
-    reason: str = ""
+from evohpc.messages import TaskReport
 
 
 class JobRunner(Protocol):

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evohpc.errors import EvaluationError
-from evohpc.interpreter import python
-from evohpc.jobs.base import TaskReport, TaskState
-from evohpc.records import Status
+from evohpc.linux import python
+from evohpc.messages import Status, TaskReport, TaskState
 
 _CLOSE_WITHIN_S = 10.0
 
@@ -32,9 +31,9 @@ class _Task:
 class LocalRunner:
     """A `JobRunner` for one machine.
 
-    Each worker is a `python -m evohpc.evaluate --serve RUN` with its own fork server, and a thread here that feeds it.
-    A worker that dies takes at most its own task with it, and is replaced. Workers have a session of their own, so a
-    Ctrl-C in the terminal reaches the driver only; they die with the driver, however that ends.
+    Each worker is a `python -m evohpc.evaluation.worker --serve RUN` with its own fork server, and a thread here that
+    feeds it. A worker that dies takes at most its own task with it, and is replaced. Workers have a session of their
+    own, so a Ctrl-C in the terminal reaches the driver only; they die with the driver, however that ends.
     """
 
     def __init__(self, run: Path, workers: int) -> None:
@@ -159,7 +158,7 @@ class _Worker:
 
     def __init__(self, run: Path) -> None:
         self._process = subprocess.Popen(
-            [*python(), "-m", "evohpc.evaluate", "--serve", str(run), "--parent", str(os.getpid())],
+            [*python(), "-m", "evohpc.evaluation.worker", "--serve", str(run), "--parent", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

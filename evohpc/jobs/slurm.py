@@ -17,16 +17,17 @@ from pathlib import Path
 
 from submitit.core.utils import DelayedSubmission
 
-from evohpc.config import EvaluationConfig
-from evohpc.evaluate import run_array_task
-from evohpc.jobs import array_script, array_task, arrays, client, scheduler
+from evohpc.config.search import EvaluationConfig
+from evohpc.config.site import Site
+from evohpc.evaluation.worker import run_array_task
+from evohpc.jobs import array_script, array_task
 from evohpc.jobs.array_script import ArrayShape
-from evohpc.jobs.arrays import Array
-from evohpc.jobs.base import TaskReport, TaskState
-from evohpc.jobs.client import SlurmClient
-from evohpc.jobs.scheduler import Silence
-from evohpc.rundir import RoundDir
-from evohpc.site import Site
+from evohpc.messages import TaskReport, TaskState
+from evohpc.run_folder import RoundDir
+from evohpc.slurm import arrays, client, commands
+from evohpc.slurm.arrays import Array
+from evohpc.slurm.client import SlurmClient
+from evohpc.slurm.commands import Silence
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class SlurmRunner:
         if not new:
             return
         try:
-            self._largest = self._largest or scheduler.max_array_size()
+            self._largest = self._largest or commands.max_array_size()
         except Silence as silence:
             log.warning("Slurm does not answer (%s); trying again", silence)
             return

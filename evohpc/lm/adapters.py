@@ -12,7 +12,7 @@ from torch import Tensor
 from evohpc.errors import LMError
 from evohpc.lm import lora, peft_folder, soft_prompt
 from evohpc.lm.model import LanguageModel
-from evohpc.records import Tuning
+from evohpc.messages import Tuning
 
 Adapter = Tensor | lora.Update
 """The virtual tokens of a soft prompt, [virtual tokens, hidden size], or a LoRA."""

@@ -18,13 +18,13 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from evohpc.errors import LMError
-from evohpc.lm import partition
-from evohpc.lm.drafts import History
+from evohpc.lm import zero3
+from evohpc.lm.kv_cache import Slots
 from evohpc.lm.model import LanguageModel
+from evohpc.lm.prompt_lookup import History
 from evohpc.lm.sampling import distribution, draw, uniforms
-from evohpc.lm.slots import Slots
 from evohpc.lm.stopping import Transcript, heal, parses, repeating
-from evohpc.records import Completion, LMRequest, Prompt, Sample
+from evohpc.messages import Completion, LMRequest, Prompt, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Decoder:
 
     def finish(self) -> None:
         """See `completing.Engine.finish`."""
-        if isinstance(self._forward, partition.Lockstep):
+        if isinstance(self._forward, zero3.Lockstep):
             self._forward.finish()
 
     def prefill(self, prompt: Prompt) -> _Prefix:

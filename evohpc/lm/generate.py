@@ -18,16 +18,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from evohpc import interpreter
+from evohpc import linux
 from evohpc.envelopes import decode
 from evohpc.errors import EnvelopeError, EvohpcError, LMError
+from evohpc.files import write_atomic
 from evohpc.lm.log import say, telling
-from evohpc.records import LMRequest, Tuning
-from evohpc.rundir import RoundDir, write_atomic
+from evohpc.messages import LMRequest, Tuning
+from evohpc.run_folder import RoundDir
 
 if TYPE_CHECKING:
     from evohpc.lm.adapters import Adapter
-    from evohpc.lm.completing import Engine
+    from evohpc.lm.completions import Engine
     from evohpc.lm.model import LanguageModel
 
 TUNING = "tuning.json"
@@ -43,7 +44,7 @@ def main() -> int:
     parser.add_argument("--only-tune", action="store_true", help="leave the completions to another process")
     options = parser.parse_args()
     if options.parent is not None:
-        interpreter.end_with(options.parent)
+        linux.end_with(options.parent)
     work = tune if options.only_tune else answer
     return told(lambda: work(options.request, options.model))
 
@@ -70,16 +71,16 @@ def answer(path: Path, model_path: str | None = None) -> None:
     """
     request, round = read(path, model_path), RoundDir(path.parent)
     if request.engine == "vllm":
-        from evohpc.lm import vllm_job
+        from evohpc.lm.vllm import job as vllm_job
 
         vllm_job.answer(path, request)
         return
-    from evohpc.lm import completing, ranks
+    from evohpc.lm import completions, ranks
 
     with ranks.joined():
-        places = ranks.agree(lambda: completing.missing(request, round))
+        places = ranks.agree(lambda: completions.missing(request, round))
         if places:
-            completing.complete(_engine(request, round), request, round, places)
+            completions.complete(_engine(request, round), request, round, places)
 
 
 def tune(path: Path, model_path: str | None = None) -> None:
@@ -124,7 +125,7 @@ def _last_adapter(request: LMRequest, round: RoundDir) -> Path | None:
 
 def _engine(request: LMRequest, round: RoundDir) -> Engine:
     """Return the model, with what was tuned for it, made ready to generate."""
-    from evohpc.lm import lora, model, partition
+    from evohpc.lm import lora, model, zero3
     from evohpc.lm.decoding import Decoder, Settings
 
     lm = _loaded(request)
@@ -132,11 +133,11 @@ def _engine(request: LMRequest, round: RoundDir) -> Engine:
     if isinstance(adapter, lora.Update):
         lora.merge(lm, adapter)
     if lm.is_partitioned:
-        partition.attach(lm.model, request.deepspeed_config)
+        zero3.attach(lm.model, request.deepspeed_config)
     else:
         model.pack(lm.model)
     soft_prompt = None if isinstance(adapter, lora.Update) else adapter
-    return Decoder(lm, soft_prompt, Settings.of(request), partition.Lockstep(lm.model) if lm.is_partitioned else None)
+    return Decoder(lm, soft_prompt, Settings.of(request), zero3.Lockstep(lm.model) if lm.is_partitioned else None)
 
 
 def _loaded(request: LMRequest) -> LanguageModel:

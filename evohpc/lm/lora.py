@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from evohpc.errors import LMError
 from evohpc.lm import peft_folder
 from evohpc.lm.model import LanguageModel
-from evohpc.records import LowRank
+from evohpc.messages import LowRank
 
 if TYPE_CHECKING:
     from peft import LoraConfig, LoraModel

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from evohpc.errors import LMError
-from evohpc.lm import architecture, attention, partition, ranks, tensor_parallel
+from evohpc.lm import architecture, attention, ranks, tensor_parallel, zero3
 from evohpc.lm.stopping import stop_ids
 
 
@@ -37,7 +37,7 @@ class LanguageModel:
     @property
     def is_partitioned(self) -> bool:
         """Say whether each rank has only its part of the weights (ZeRO-3)."""
-        return partition.is_partitioned(self.model.get_input_embeddings().weight)
+        return zero3.is_partitioned(self.model.get_input_embeddings().weight)
 
     @property
     def vocabulary(self) -> range:
@@ -130,9 +130,9 @@ def _load(folder: Path, dtype: torch.dtype, deepspeed_config: dict[str, object],
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention.NAME, "local_files_only": True}
     if replica.ranks > 1:
         return AutoModelForCausalLM.from_pretrained(folder, **options, **tensor_parallel.slicing(replica))
-    with partition.loading(deepspeed_config, dtype):
+    with zero3.loading(deepspeed_config, dtype):
         model = AutoModelForCausalLM.from_pretrained(folder, **options)
-    is_whole = not partition.is_partitioned(model.get_input_embeddings().weight)
+    is_whole = not zero3.is_partitioned(model.get_input_embeddings().weight)
     return model.to("cuda") if is_whole and torch.cuda.is_available() else model
 
 

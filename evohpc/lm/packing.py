@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from evohpc.lm.model import LanguageModel
-from evohpc.records import TuningExample
+from evohpc.messages import TuningExample
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,10 +32,11 @@ from typing import IO, NoReturn
 
 from evohpc.envelopes import decode
 from evohpc.errors import EnvelopeError, EvohpcError, LMError, storage_error
-from evohpc.lm import journal
+from evohpc.files import write_atomic
+from evohpc.lm import completions_file
 from evohpc.lm.log import say, telling
-from evohpc.records import LMRequest
-from evohpc.rundir import RoundDir, RunDir, write_atomic
+from evohpc.messages import LMRequest
+from evohpc.run_folder import RoundDir, RunDir
 
 END = "end"
 
@@ -114,7 +115,7 @@ class Server:
             asked = decode(round.request.read_bytes(), LMRequest)
         except (OSError, EnvelopeError):
             return None  # the driver, which reads it too, says what is wrong
-        if not journal.is_complete(round.completions, asked):
+        if not completions_file.is_complete(round.completions, asked):
             return round.request
         self._answered = identity
         return None

@@ -10,9 +10,9 @@ from numpy.random import Generator, Philox
 from torch import Tensor, nn
 
 from evohpc.errors import LMError
-from evohpc.lm import partition, peft_folder
+from evohpc.lm import peft_folder, zero3
 from evohpc.lm.model import LanguageModel
-from evohpc.records import Tuning
+from evohpc.messages import Tuning
 
 _KEY = "prompt_embeddings"
 
@@ -71,7 +71,7 @@ class SoftPrompt(nn.Module):
 
         Shape: [virtual tokens, hidden size].
         """
-        with partition.whole(self.tokens):
+        with zero3.whole(self.tokens):
             return self.tokens.detach().clone()
 
 
@@ -95,7 +95,7 @@ def _sampled_vocabulary(lm: LanguageModel, tuning: Tuning) -> Tensor:
     special = set(lm.tokenizer.all_special_ids)
     ordinary = [token for token in lm.vocabulary if token not in special]
     drawn = rng(tuning.seed, 0).choice(ordinary, tuning.virtual_tokens)
-    with partition.whole(lm.model.get_input_embeddings().weight):
+    with zero3.whole(lm.model.get_input_embeddings().weight):
         return lm.embed(torch.from_numpy(drawn)).detach().float()
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from evohpc.errors import LMError
 from evohpc.lm import ranks
-from evohpc.records import is_partitioning
+from evohpc.messages import is_partitioning
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

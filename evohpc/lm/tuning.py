@@ -21,7 +21,7 @@ from evohpc.lm.adapters import Adapter
 from evohpc.lm.loss import cross_entropy
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.packing import Encoded, Pack, encode, pack, share_out
-from evohpc.records import Tuning
+from evohpc.messages import Tuning
 
 _PACK_TOKENS = 1024
 """Computed at once: enough for matrix products at full speed; the activations of more would outgrow the model."""

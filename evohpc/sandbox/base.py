@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from evohpc.records import Isolation
+from evohpc.messages import Isolation
 
 
 class Ending(StrEnum):
@@ -57,7 +57,7 @@ class Stage:
     """One process of a candidate."""
 
     entry: str
-    """Module that runs it, e.g. 'evohpc.tasks.worker'."""
+    """Module that runs it, e.g. 'evohpc.evaluation.stage.main'."""
     order: bytes
     """Content of IN/order.json."""
     inputs: Mapping[str, Path]

@@ -12,7 +12,8 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from evohpc.sandbox import kernel, landlock, seccomp
+from evohpc import linux
+from evohpc.sandbox import landlock, seccomp
 from evohpc.sandbox.base import Limits
 
 KEPT_VARIABLES = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
@@ -87,8 +88,8 @@ def confine(readable: Sequence[Path], writable: Path) -> None:
     Raises:
         OSError: the kernel has the means and refused them.
     """
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    kernel.drop_capabilities()
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    linux.drop_capabilities()
     if landlock.abi():
         rules = [(path, landlock.READ) for path in (*libraries(), *readable)]
         devices = [(path, landlock.DEVICE) for path in _devices()]

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, Protocol, cast
 
-from evohpc import envelopes
+from evohpc import envelopes, linux
 from evohpc.errors import EvaluationError
-from evohpc.sandbox import confine, kernel, processes, supervise
+from evohpc.sandbox import confine, process_tree, supervise
 from evohpc.sandbox.answers import Answers
 from evohpc.sandbox.base import Ending, Limits, Outcome
 
@@ -76,7 +76,7 @@ class Hello:
 
 def main() -> None:
     """Serve until stdin ends."""
-    kernel.die_with_parent(os.getppid(), signal.SIGKILL)
+    linux.die_with_parent(os.getppid(), signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is the driver's business
     answers = Answers()
     started = time.monotonic()
@@ -119,7 +119,7 @@ def run(entry: Entry, launch: Launch, lifeline: int | None = None) -> Outcome:
     """
     log, log_end = os.pipe()
     status, status_end = os.pipe()
-    others, parent = processes.children(os.getpid()), os.getpid()
+    others, parent = process_tree.children(os.getpid()), os.getpid()
     child = os.fork()
     if child == 0:
         _become(entry, launch, parent, log_end, status_end)
@@ -141,7 +141,7 @@ def _become(entry: Entry, launch: Launch, parent: int, log: int, status: int) ->
     """Turn this forked process into the stage's. What fails before `_SET_UP` is written is the machine's fault."""
     code = 1
     try:
-        kernel.die_with_parent(parent, signal.SIGKILL)
+        linux.die_with_parent(parent, signal.SIGKILL)
         out = Path(launch.out)
         confine.detach(log, out, launch.threads)
         confine.close_files(keep=status)

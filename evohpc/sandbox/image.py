@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from evohpc.errors import EvaluationError, storage_error
-from evohpc.rundir import write_atomic
+from evohpc.files import write_atomic
 
 _CHUNK = 1 << 22
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from evohpc.sandbox import kernel
+from evohpc import linux
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION_FLAG = 1
@@ -46,7 +46,7 @@ class _PathBeneathAttr(ctypes.Structure):
 def abi() -> int:
     """Return the kernel's Landlock version, 0 if it has none or has it switched off."""
     try:
-        return kernel.syscall(_CREATE_RULESET, 0, 0, _VERSION_FLAG)
+        return linux.syscall(_CREATE_RULESET, 0, 0, _VERSION_FLAG)
     except OSError:
         return 0
 
@@ -64,12 +64,12 @@ def restrict(rules: Iterable[tuple[Path, int]]) -> None:
     handled = (1 << _RIGHTS.get(version, 16)) - 1
     attr = _RulesetAttr(handled, _ALL_TCP, _ALL_SCOPES)
     size = 8 if version < 4 else 16 if version < 6 else 24
-    ruleset = kernel.syscall(_CREATE_RULESET, ctypes.addressof(attr), size, 0)
+    ruleset = linux.syscall(_CREATE_RULESET, ctypes.addressof(attr), size, 0)
     try:
         for path, rights in rules:
             _allow(ruleset, path, rights & handled)
-        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        kernel.syscall(_RESTRICT_SELF, ruleset, 0)
+        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+        linux.syscall(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
 
@@ -82,6 +82,6 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
     try:
         allowed = rights if path.is_dir() else rights & _OF_A_FILE
         rule = _PathBeneathAttr(allowed, descriptor)
-        kernel.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.addressof(rule), 0)
+        linux.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.addressof(rule), 0)
     finally:
         os.close(descriptor)

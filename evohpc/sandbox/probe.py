@@ -12,9 +12,9 @@ from pathlib import Path
 
 from evohpc import envelopes
 from evohpc.errors import EvaluationError
-from evohpc.records import Isolation
+from evohpc.messages import Isolation
 from evohpc.sandbox.base import Ending, Limits, Outcome, Stage
-from evohpc.sandbox.process import ProcessRuntime
+from evohpc.sandbox.process_runtime import ProcessRuntime
 
 _LIMITS = Limits(wall_s=20, memory_bytes=1 << 30, disk_bytes=1 << 20, log_bytes=4096)
 

@@ -7,7 +7,8 @@ import errno
 import os
 from dataclasses import dataclass
 
-from evohpc.sandbox import kernel, syscalls
+from evohpc import linux
+from evohpc.sandbox import syscalls
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """AUDIT_ARCH_*; another machine has no filter, and so does not reach CONFINED."""
@@ -54,8 +55,8 @@ def restrict() -> None:
     program = build(os.uname().machine, os.getpid())
     array = (_SockFilter * len(program))(*(_SockFilter(i.code, i.then, i.otherwise, i.value) for i in program))
     fprog = _SockFprog(len(program), array)
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    kernel.prctl(kernel.PR_SET_SECCOMP, _FILTER_MODE, ctypes.addressof(fprog))
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    linux.prctl(linux.PR_SET_SECCOMP, _FILTER_MODE, ctypes.addressof(fprog))
 
 
 def build(machine: str, pid: int) -> list[Instruction]:
@@ -85,7 +86,7 @@ def _limited(numbers: dict[str, int], pid: int) -> list[Instruction]:
     program += [
         Instruction(_EQUAL, 0, 4, numbers["prctl"]),
         Instruction(_LOAD, 0, 0, _FIRST_ARGUMENT),
-        Instruction(_EQUAL, 0, 1, kernel.PR_SET_PDEATHSIG),
+        Instruction(_EQUAL, 0, 1, linux.PR_SET_PDEATHSIG),
         _refuse(errno.EPERM),
         Instruction(_LOAD, 0, 0, _NUMBER),
     ]

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from evohpc import linux
 from evohpc.errors import EvaluationError
-from evohpc.sandbox import kernel, processes
+from evohpc.sandbox import process_tree
 from evohpc.sandbox.base import Ending, Limits, Outcome
 
 LOOK_EVERY_S = 0.05
@@ -42,7 +43,7 @@ class Supervision:
     _peak: int = field(default=0, init=False)
     _started: float = field(default_factory=time.monotonic, init=False)
     _next_disk: float = field(default=0.0, init=False)
-    _oom_kills: int = field(default_factory=processes.oom_kills, init=False)
+    _oom_kills: int = field(default_factory=process_tree.oom_kills, init=False)
 
     def wait(self) -> Outcome:
         """Wait for the end of the stage, or bring it about; afterwards no process of it is left.
@@ -55,7 +56,7 @@ class Supervision:
         try:
             status, ending = self._watch()
         finally:
-            processes.kill_descendants(os.getpid(), self.ignore)
+            process_tree.kill_descendants(os.getpid(), self.ignore)
             self._drain()
         seconds = time.monotonic() - self._started
         code = 0 if status is None else os.waitstatus_to_exitcode(status)
@@ -95,23 +96,23 @@ class Supervision:
         now, limits = time.monotonic(), self.limits
         if now - self._started > limits.wall_s:
             return Ending.TIMEOUT
-        tree = processes.descendants(os.getpid(), self.ignore)
-        resident = processes.resident(tree)
+        tree = process_tree.descendants(os.getpid(), self.ignore)
+        resident = process_tree.resident(tree)
         self._peak = max(self._peak, resident)
         if resident > limits.memory_bytes:
             return Ending.OUT_OF_MEMORY
-        if processes.threads(tree) > limits.processes:
+        if process_tree.threads(tree) > limits.processes:
             return Ending.PROCESS_LIMIT
         if now >= self._next_disk:
             self._next_disk = now + LOOK_AT_DISK_EVERY_S
-            if not fits(self.out, limits, processes.unlinked_bytes(tree)):
+            if not fits(self.out, limits, process_tree.unlinked_bytes(tree)):
                 return Ending.DISK_LIMIT
         return None
 
     def _own_ending(self, code: int) -> Ending:
         if not fits(self.out, self.limits):
             return Ending.DISK_LIMIT
-        if code == -9 and processes.oom_kills() > self._oom_kills:
+        if code == -9 and process_tree.oom_kills() > self._oom_kills:
             return Ending.OUT_OF_MEMORY
         return Ending.SIGNALLED if code < 0 else Ending.EXITED
 
@@ -137,7 +138,7 @@ def prepare() -> None:
         EvaluationError: the kernel refused.
     """
     try:
-        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     except OSError as error:
         raise EvaluationError(f"this host cannot hold a process tree together: {error}") from error
 

@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from evohpc.errors import TaskError
-from evohpc.records import TaskInterface
+from evohpc.messages import TaskInterface
 
 if TYPE_CHECKING:
     import numpy as np

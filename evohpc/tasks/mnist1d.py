@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evohpc.records import TaskInterface
+from evohpc.messages import TaskInterface
 from evohpc.tasks import mnist1d_data
 from evohpc.tasks.base import Score, Splits
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.numpy import save
 
-from evohpc import envelopes, interpreter
-from evohpc.config import Config, load_config
+from evohpc import envelopes, linux
+from evohpc.config.search import Config, load_config
 from evohpc.errors import EvohpcError, TaskError
-from evohpc.rundir import RunDir, write_atomic
+from evohpc.files import write_atomic
+from evohpc.run_folder import RunDir
 from evohpc.tasks.base import Splits, Task, load_task
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def main() -> int:
     parser.add_argument("--parent", type=int, help="end when this process, the caller, does")
     options = parser.parse_args()
     if options.parent is not None:
-        interpreter.end_with(options.parent)
+        linux.end_with(options.parent)
     try:
         prepare(RunDir(options.run))
     except EvohpcError as error:

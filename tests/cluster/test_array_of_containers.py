@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from cluster.daemons import wait_until
-from cluster.slurm import Cluster
-from evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, SEEDS, make_run
+from support.cluster.daemons import wait_until
+from support.cluster.slurm import Cluster
+from support.evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, SEEDS, make_run
 
 from evohpc import envelopes
-from evohpc.config import load_config
-from evohpc.jobs.base import TaskState
+from evohpc.config.search import load_config
+from evohpc.config.site import ContainerSection, EvaluationJobs, SchedulerSection, Site
+from evohpc.files import write_atomic
 from evohpc.jobs.slurm import SlurmRunner
-from evohpc.records import Attempt, EvaluationJob, Isolation, Result, Status
-from evohpc.rundir import RunDir, write_atomic
-from evohpc.site import ContainerSection, EvaluationJobs, SchedulerSection, Site
+from evohpc.messages import Attempt, EvaluationJob, Isolation, Result, Status, TaskState
+from evohpc.run_folder import RunDir
 
 SOURCES = {"good": HONEST, "raises": PRELUDE + "1 / 0\n", "other": HONEST.replace("10)", "10, bias=False)")}
 

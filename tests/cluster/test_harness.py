@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from cluster.daemons import lives, wait_until
-from cluster.slurm import Cluster
+from support.cluster.daemons import lives, wait_until
+from support.cluster.slurm import Cluster
 
 pytestmark = pytest.mark.slurm
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cluster.daemons import wait_until
-from cluster.slurm import Cluster
+from support.cluster.daemons import wait_until
+from support.cluster.slurm import Cluster
 
+from evohpc.config.site import ContainerSection, LMJobs, SchedulerSection, Site
 from evohpc.envelopes import encode
-from evohpc.lm_job import LocalLMJob
-from evohpc.records import LMRequest, Prompt, Sample, Tuning, TuningExample
-from evohpc.rundir import RoundDir, RunDir, write_atomic
-from evohpc.site import ContainerSection, LMJobs, SchedulerSection, Site
-from evohpc.slurm_lm_job import SlurmLMJob
+from evohpc.files import write_atomic
+from evohpc.lm_job.local import LocalLMJob
+from evohpc.lm_job.slurm import SlurmLMJob
+from evohpc.messages import LMRequest, Prompt, Sample, Tuning, TuningExample
+from evohpc.run_folder import RoundDir, RunDir
 
 pytestmark = pytest.mark.slurm
 

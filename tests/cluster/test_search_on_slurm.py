@@ -15,19 +15,19 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster import users
-from cluster.daemons import wait_until
-from cluster.packages import Unavailable
-from cluster.slurm import Cluster
-from cluster.users import User
-from evaluating import HONEST
+from support.cluster import users
+from support.cluster.daemons import wait_until
+from support.cluster.packages import Unavailable
+from support.cluster.slurm import Cluster
+from support.cluster.users import User
+from support.evaluating import HONEST
+from support.paths import ROOT
 
-from evohpc.rundir import RunDir
-from evohpc.site import ContainerSection
+from evohpc.config.site import ContainerSection
+from evohpc.run_folder import RunDir
 
 pytestmark = pytest.mark.slurm
 
-ROOT = Path(__file__).parents[2]
 SEEDS = ("cnn.py", "mlp.py")
 SEARCH = {
     "task": "mnist1d",

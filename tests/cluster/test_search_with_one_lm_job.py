@@ -10,15 +10,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from cluster.daemons import wait_until
-from cluster.slurm import Cluster
-from evaluating import HONEST
+from support.cluster.daemons import wait_until
+from support.cluster.slurm import Cluster
+from support.evaluating import HONEST
 
-from evohpc.config import load_config
-from evohpc.jobs.script import CLAIM
-from evohpc.rundir import RunDir
-from evohpc.search import Search
-from evohpc.site import DriverJob, EvaluationJobs, LMJobs, SchedulerSection, Site
+from evohpc.config.search import load_config
+from evohpc.config.site import DriverJob, EvaluationJobs, LMJobs, SchedulerSection, Site
+from evohpc.run_folder import RunDir
+from evohpc.search.search import Search
+from evohpc.slurm.script import CLAIM
 
 pytestmark = pytest.mark.slurm
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster.daemons import wait_until
-from cluster.slurm import Cluster
+from support.cluster.daemons import wait_until
+from support.cluster.slurm import Cluster
+from support.paths import ROOT
 
 pytestmark = pytest.mark.slurm
 
-ROOT = Path(__file__).parents[2]
 TINY = ("steps=2", "hidden=8", "samples=2", "eval_every=1", "batch_size=2")
 LIMITS = ("evaluation.memory_mb=1500", "evaluation.time_limit_s=600")
 

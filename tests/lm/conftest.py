@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_lm import write_tiny_lm
+from support.tiny_lm import write_tiny_lm
 
 from evohpc.lm import model
 from evohpc.lm.model import LanguageModel

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_tuning import tuned, tuning
-from tiny_lm import write_tiny_lm
+from support.tiny_lm import write_tiny_lm
+from support.tunings import tuned, tuning
 from transformers import (
     AutoModelForCausalLM,
     DeepseekV3Config,
@@ -39,7 +39,7 @@ from evohpc.errors import LMError
 from evohpc.lm import model, soft_prompt
 from evohpc.lm.decoding import Decoder, Settings
 from evohpc.lm.model import LanguageModel
-from evohpc.records import Prompt, Sample, TuningExample
+from evohpc.messages import Prompt, Sample, TuningExample
 
 GEMMA = {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 16}
 FAMILIES: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {

@@ -3,50 +3,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_tuning import tuning
+from support.requests import identity, request, write
+from support.tunings import tuning
 
-from evohpc.envelopes import encode
 from evohpc.errors import LMError
-from evohpc.lm import generate, journal, soft_prompt
+from evohpc.lm import completions_file, generate, soft_prompt
 from evohpc.lm import tuning as tuning_module
 from evohpc.lm.generate import TUNING, answer
-from evohpc.records import LMRequest, LowRank, Prompt, Sample
-from evohpc.rundir import RoundDir, RunDir
-
-
-def request(model_folder, **changes) -> LMRequest:
-    prompts = tuple(
-        Prompt(i, f"class A{i}:", (), tuple(Sample(j, 10 * i + j, 0.8) for j in range(3))) for i in range(2)
-    )
-    values = {
-        "schema": 1,
-        "run_id": "r",
-        "round": 0,
-        "model_path": str(model_folder),
-        "dtype": "float32",
-        "threads": 1,
-        "batch_size": 4,
-        "max_new_tokens": 12,
-        "top_k": 0,
-        "top_p": 1.0,
-        "adapter": None,
-        "deepspeed_config": {},
-        "tuning": None,
-        "prompts": prompts,
-    }
-    return LMRequest(**{**values, **changes})
-
-
-def write(run, asked: LMRequest) -> RoundDir:
-    round = RunDir(run).round(asked.round)
-    round.path.mkdir(parents=True, exist_ok=True)
-    round.request.write_text(encode(asked))
-    return round
-
-
-def identity(path) -> tuple[int, int]:
-    """Return what changes when a file is written; reading may change the rest of its status."""
-    return path.stat().st_ino, path.stat().st_mtime_ns
+from evohpc.messages import LMRequest, LowRank
 
 
 def answered(run, asked: LMRequest) -> bytes:
@@ -58,7 +22,7 @@ def answered(run, asked: LMRequest) -> bytes:
 def test_a_request_is_answered_in_order_and_always_the_same(tmp_path, model_folder):
     asked = request(model_folder)
     first = answered(tmp_path / "a", asked)
-    assert [(c["prompt"], c["sample"]) for c in map(json.loads, first.splitlines())] == journal.places(asked)
+    assert [(c["prompt"], c["sample"]) for c in map(json.loads, first.splitlines())] == completions_file.places(asked)
     assert answered(tmp_path / "b", asked) == first
 
 

@@ -1,23 +1,23 @@
 import math
 
 import pytest
-import test_tuning
 import torch
 from peft import PeftModel
-from test_tuning import EXAMPLES, tuned
-from tiny_lm import write_tiny_lm
+from support import tunings
+from support.tiny_lm import write_tiny_lm
+from support.tunings import EXAMPLES, tuned
 
 from evohpc.errors import LMError
 from evohpc.lm import adapters, lora, model, soft_prompt
 from evohpc.lm import tuning as module
 from evohpc.lm.decoding import Decoder, Settings
-from evohpc.records import LowRank, Prompt, Tuning
+from evohpc.messages import LowRank, Prompt, Tuning
 
 SHAPE = LowRank(4, 8.0)
 
 
 def tuning(**changes) -> Tuning:
-    return test_tuning.tuning(**{"learning_rate": 2e-3, "lora": SHAPE, **changes})
+    return tunings.tuning(**{"learning_rate": 2e-3, "lora": SHAPE, **changes})
 
 
 def logits(lm, text: str = "class A:") -> torch.Tensor:

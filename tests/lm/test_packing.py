@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from evohpc.lm.packing import Encoded, encode, pack, share_out
-from evohpc.records import TuningExample
+from evohpc.messages import TuningExample
 
 CPU = torch.device("cpu")
 EXAMPLES = [

@@ -1,38 +1,22 @@
 """The engine against transformers on a real model: `evohpc fetch-lm` makes the folder."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from test_tuning import tuning
+from support.real_model import FOLDER, bodies, few_shot
+from support.tunings import tuning
 
 from evohpc.lm import model, soft_prompt
 from evohpc.lm import tuning as module
 from evohpc.lm.decoding import Decoder, Settings
 from evohpc.lm.model import LanguageModel
-from evohpc.records import Prompt, Sample, TuningExample
-
-ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "models/qwen2.5-coder-0.5b-instruct"
-METRICS = "\"\"\"Metrics:\n{'num_params': '5200', 'val_accuracy': '0.87'}\n\"\"\"\n"
+from evohpc.messages import Prompt, Sample, TuningExample
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no {FOLDER}: evohpc fetch-lm makes it"),
 ]
-
-
-def bodies() -> list[tuple[str, str]]:
-    """Return header and body of each seed."""
-    texts = [path.read_text() for path in sorted((ROOT / "seeds/mnist1d").glob("*.py"))]
-    parts = [text.partition("class Model(nn.Module):\n") for text in texts]
-    return [(METRICS + header, body.rstrip() + "\n") for _, header, body in parts]
-
-
-def few_shot() -> str:
-    (one, body), (two, other), (three, _) = bodies()[:3]
-    return one + body + "\n" + two + other + "\n" + three
 
 
 @pytest.fixture

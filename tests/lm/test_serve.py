@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cluster.daemons import lives, wait_until
+from support.cluster.daemons import lives, wait_until
 
 from evohpc.envelopes import encode
-from evohpc.lm import journal
+from evohpc.files import write_atomic
+from evohpc.lm import completions_file
 from evohpc.lm.serve import END
-from evohpc.records import Completion, LMRequest, Prompt, Sample
-from evohpc.rundir import RunDir, write_atomic
+from evohpc.messages import Completion, LMRequest, Prompt, Sample
+from evohpc.run_folder import RunDir
 
 ANSWERING = """
     import os, pathlib, sys
@@ -83,7 +84,7 @@ class Served:
     def wait_for_answer(self, round: int) -> int:
         """Wait until a request is answered; return the process that did it."""
         asked, folder = self.ask(round), self.run.round(round)
-        wait_until(lambda: journal.is_complete(folder.completions, asked), f"round {round} is answered")
+        wait_until(lambda: completions_file.is_complete(folder.completions, asked), f"round {round} is answered")
         lines = folder.lm_log.read_text().splitlines()
         assert lines[0].startswith("job 17 starts on ")
         return int(lines[1].removeprefix("answering as "))
@@ -123,7 +124,7 @@ def test_it_leaves_when_nothing_comes(served: Served) -> None:
 def test_what_is_answered_is_not_answered_again_unless_it_is_asked_anew(served: Served) -> None:
     served.ask(3)
     round = served.run.round(3)
-    journal.append(round.completions, [Completion(0, 0, "of an earlier job", 1, "eos")])
+    completions_file.append(round.completions, [Completion(0, 0, "of an earlier job", 1, "eos")])
     served.start(ANSWERING)
     assert served.process.stderr is not None
     served.process.stderr.readline()

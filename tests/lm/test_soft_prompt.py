@@ -1,6 +1,6 @@
 import pytest
 import torch
-from test_tuning import tuning
+from support.tunings import tuning
 
 from evohpc.errors import LMError
 from evohpc.lm import soft_prompt

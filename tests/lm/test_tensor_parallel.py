@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_generate import request, write
-from test_ranks import HANG_S, answered, drawn, killed, launch, losses, torchrun, zero
-from test_tuning import tuning
-from tiny_lm import write_tiny_lm
+from support.requests import request, write
+from support.tiny_lm import write_tiny_lm
+from support.torchruns import HANG_S, answered, drawn, killed, launch, losses, torchrun, zero
+from support.tunings import tuning
 from transformers import AutoConfig, Gemma2Config, GPT2Config, PretrainedConfig, Qwen2Config
 
 from evohpc.errors import LMError
 from evohpc.lm import model, soft_prompt, tensor_parallel
 from evohpc.lm.ranks import Replica
-from evohpc.records import Prompt, Sample
+from evohpc.messages import Prompt, Sample
 
 
 @pytest.mark.slow

@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.paths import MNIST1D_SEEDS as SEEDS
 from torch import nn
 
 from evohpc.tasks import mnist1d_data
 from evohpc.tasks.mnist1d import Mnist1D
 
-SEEDS = Path(__file__).parent.parent.parent / "seeds" / "mnist1d"
 PUBLISHED = "0b2b548d14a498bf71ce4d5e7df61d47851b3e5dd7e7f581a1011383cb03467c"
 """sha256 of x of the published set as float32: 4000 training samples, then 1000 test samples."""
 PUBLISHED_LABELS = "6feec4a017698c7fe237c8854cbd2e338c6dd5c16240f6fa79daefaaa129e169"

@@ -9,14 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
-from cluster.daemons import lives
-from evaluating import CONFIG, SEEDS
 from safetensors.numpy import load_file
+from support.cluster.daemons import lives
+from support.evaluating import CONFIG, SEEDS
 
-from evohpc.config import load_config
+from evohpc.config.search import load_config
 from evohpc.errors import TaskError
-from evohpc.preparation import is_whole, prepare
-from evohpc.rundir import RunDir, write_atomic
+from evohpc.files import write_atomic
+from evohpc.run_folder import RunDir
+from evohpc.tasks.data import is_whole, prepare
 
 TASK = """
 import numpy as np
@@ -97,8 +98,9 @@ def test_what_is_no_safetensors_file_is_not_whole(tmp_path: Path, content: bytes
 DRIVER = """
 import sys
 from pathlib import Path
-from evohpc import preparation, rundir
-preparation.prepare(rundir.RunDir(Path(sys.argv[1])))
+from evohpc import run_folder
+from evohpc.tasks import data
+data.prepare(run_folder.RunDir(Path(sys.argv[1])))
 """
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from evohpc.records import TaskInterface
+from evohpc.messages import TaskInterface
 from evohpc.tasks.base import Score, Splits
 from evohpc.tasks.clrs import metrics, sampling
 from evohpc.tasks.clrs.features import Feature, check_algorithm, features

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from evohpc.records import TaskInterface
+from evohpc.messages import TaskInterface
 from evohpc.tasks.base import Score, Splits
 from evohpc.tasks.clrs.features import algorithms as all_algorithms
 from evohpc.tasks.clrs.task import Clrs30

@@ -1,0 +1,49 @@
+"""The evaluate command: one candidate, as a search would."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from evohpc.cli.shared import json_option, overrides_option, stdout_console
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  evohpc evaluate seeds/mnist1d/cnn.py --config configs/quickstart.yaml
+  evohpc evaluate mine.py --config configs/mnist1d.yaml --set task_options.steps=500"""
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--config", required=True, type=click.Path(path_type=Path), help="Task and limits are this config's.")
+@overrides_option
+@json_option
+def evaluate(file: Path, config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Evaluate one candidate FILE.
+
+    As a search would. Exit code 1 if it could not be trained."""
+    from rich.console import Console
+
+    from evohpc import envelopes
+    from evohpc.config.search import load_config
+    from evohpc.evaluation.worker import evaluate_file
+    from evohpc.messages import Status
+    from evohpc.report.tables import result_details
+
+    loaded = load_config(config, overrides)
+    with Console(stderr=True).status(f"training {file}"):
+        result = evaluate_file(file, loaded)
+    if as_json:
+        click.echo(envelopes.encode(result))
+    else:
+        stdout_console().print(result_details(result))
+    sys.exit(0 if result.status is Status.TRAINED else 1)
+
+
+COMMANDS = (evaluate,)

@@ -1,0 +1,203 @@
+"""Commands that change a run: run, submit, cancel, retry, rebuild."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from evohpc.cli.shared import command, config_argument, overrides_option, run_argument, site_option, stdout_console
+from evohpc.cli.signals import INTERRUPTED, stop_signals
+from evohpc.errors import ConfigError, RunFolderError
+
+if TYPE_CHECKING:
+    from evohpc.config.site import Site
+    from evohpc.report.reader import Reading
+    from evohpc.search.search import Search
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  evohpc run runs/first configs/quickstart.yaml
+  evohpc run runs/first                                   goes on with it
+  evohpc run runs/first configs/quickstart.yaml --set search.rounds=5"""
+)
+@run_argument
+@config_argument
+@overrides_option
+@site_option
+def run(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> None:
+    """Start a search, or go on with it.
+
+    Drives the search in RUN to its end. Ctrl-C stops it cleanly; nothing is lost, however it ends.
+    """
+    from evohpc.report.reader import Reading  # now: in the days that a search takes, evohpc may be upgraded
+
+    drive(lambda: open_search(run, config, overrides, site), go_on=command("run", run))
+    with Reading(run) as reading:
+        _print_end(reading)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  evohpc submit runs/mnist1d configs/mnist1d.yaml --site slurm/mysite.yaml --dry-run
+  evohpc submit runs/mnist1d configs/mnist1d.yaml --site slurm/mysite.yaml
+  evohpc submit runs/mnist1d                              goes on with it"""
+)
+@run_argument
+@config_argument
+@overrides_option
+@site_option
+@click.option(
+    "--dry-run", is_flag=True, help="Print every sbatch script and apptainer command; make and submit nothing."
+)
+def submit(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None, dry_run: bool) -> None:
+    """Have a Slurm job drive the search in RUN."""
+    if dry_run:
+        click.echo(_preview(run, config, overrides, site), nl=False)
+        return
+    with open_search(run, config, overrides, site) as search:
+        submit_driver(search)
+
+
+@click.command()
+@run_argument
+def cancel(run: Path) -> None:
+    """End the Slurm jobs of a search. What is finished is kept; `evohpc submit RUN` goes on."""
+    from evohpc.search import driver_job
+    from evohpc.search.search import Search
+
+    search = Search.open(run)
+    if search.site is None:
+        raise RunFolderError(f"{run} does not run on Slurm; stop its driver with Ctrl-C, or `kill` its process")
+    ids = driver_job.cancel(search.run_id)
+    search.cancel_jobs()
+    click.echo(
+        f"ended the driver ({', '.join(ids) or 'none ran'}) and its job arrays; go on: {command('submit', run)}",
+        err=True,
+    )
+
+
+@click.command()
+@run_argument
+def retry(run: Path) -> None:
+    """Try candidates again that nodes failed.
+
+    Candidates of the open round that used up their attempts by machine faults get another set of attempts."""
+    from evohpc.run_folder import RunDir
+    from evohpc.search.rebuild import retry as retry_candidates
+
+    count = retry_candidates(RunDir(run))
+    if count:
+        click.echo(f"{count} candidates will be tried again; go on: {command('run', run)} (or submit)", err=True)
+    else:
+        click.echo("no candidate of the open round has used up its attempts by machine faults", err=True)
+
+
+@click.command()
+@run_argument
+def rebuild(run: Path) -> None:
+    """Make RUN/search.db anew from its files."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from evohpc.run_folder import RunDir
+    from evohpc.search.rebuild import rebuild as rebuild_database
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("replaying rounds")
+        rebuild_database(RunDir(run), observe=lambda done, total: bar.update(task, completed=done, total=total))
+    click.echo(f"rebuilt {run}; look: {command('status', run)}", err=True)
+
+
+COMMANDS = (run, submit, cancel, retry, rebuild)
+
+
+def drive(start: Callable[[], Search], *, go_on: str) -> None:
+    """Drive a search to its end, with progress on stderr. A signal stops it, and ends this process.
+
+    Args:
+        start: creates or opens the search.
+        go_on: the command that goes on after a stop.
+    """
+    from evohpc.cli.progress import Display
+    from evohpc.driver.driver import Stopped
+
+    with Display() as display, stop_signals(display) as stop:
+        try:
+            with start() as search:
+                search.run(observe=display.observe, stop=stop.event, waiting=display.note)
+        except Stopped:
+            display.note(f"stopped; nothing is lost. Go on with: {go_on}")
+            sys.exit(stop.exit_code)
+        except KeyboardInterrupt:
+            display.note("stopped before the search began; run the same command again")
+            sys.exit(INTERRUPTED)
+
+
+def submit_driver(search: Search) -> None:
+    """Have a Slurm job drive a search; print its id.
+
+    Raises:
+        ConfigError: the run has no site profile.
+        EvaluationError: the scheduler refused.
+    """
+    from evohpc.search import driver_job
+
+    run, profile = search.folder.path, search.site
+    if profile is None:
+        raise ConfigError(f"{run} has no site profile yet; name one: --site slurm/mysite.yaml")
+    job_id = driver_job.submit(search.folder, search.run_id, profile)
+    click.echo(job_id)
+    click.echo(f"job {job_id} drives {run}; watch it: {command('status', run)}", err=True)
+
+
+def open_search(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> Search:
+    """Create a search, or open the one that is there, with what is given again for it."""
+    from evohpc.config.search import load_config
+    from evohpc.search.search import Search
+
+    profile = load_profile(site)
+    if config is not None:
+        return Search.create(run, load_config(config, overrides), site=profile)
+    search = Search.open(run)
+    if overrides or profile:
+        return Search.create(run, load_config(search.folder.config, overrides), site=profile)
+    return search
+
+
+def load_profile(path: Path | None) -> Site | None:
+    """Return the site profile that --site names, if it does."""
+    from evohpc.config.site import load_site
+
+    return None if path is None else load_site(path)
+
+
+def _preview(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> str:
+    from evohpc.config.search import load_config
+    from evohpc.config.site import load_site
+    from evohpc.run_folder import RunDir
+    from evohpc.search import creation, driver_job
+
+    folder = RunDir(run)
+    loaded = load_config(config or folder.config, overrides)
+    if site is None and not folder.site.is_file():
+        raise ConfigError("--site FILE is missing: the profile of the cluster, see slurm/*.yaml")
+    profile = load_site(site or folder.site)
+    run_id = creation.run_id(folder) if creation.exists(folder) else f"{run.resolve().name}-XXXXXXXX"
+    return driver_job.preview(run.resolve(), run_id, profile, loaded)
+
+
+def _print_end(reading: Reading) -> None:
+    from evohpc.report import tables
+
+    console = stdout_console()
+    console.print(tables.best_table(reading.best(10), reading.metric))
+    console.print(tables.sentence(reading.store.counts()))
+    click.echo(f"next: {reading.advice()}", err=True)

@@ -1,0 +1,144 @@
+"""The sections `lm` and `tuning` of a config."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from evohpc.config.strict_yaml import Count, CountOrZero, Positive, Section
+from evohpc.errors import ConfigError
+
+_LARGEST_LORA_RATE = 0.01
+
+SET_BY_EVOHPC = {
+    "async_scheduling": "",
+    "disable_log_stats": "",
+    "dtype": "lm.dtype",
+    "enable_prompt_embeds": "",
+    "generation_config": "",
+    "max_model_len": "",
+    "max_num_seqs": "lm.batch_size",
+    "model": "lm.path",
+    "seed": "search.seed",
+    "skip_tokenizer_init": "",
+    "speculative_config": "",
+    "tensor_parallel_size": "lm.processes of the site profile",
+}
+"""Arguments of vLLM's engine that `lm.vllm` must leave alone, and what to set instead."""
+
+
+class LMConfig(Section):
+    """The language model and how completions are drawn. The paper used a 62B PaLM; it states no top-k, top-p,
+    stop rule or token limit."""
+
+    engine: Literal["deepspeed", "vllm", "scripted"] = "deepspeed"
+    """`deepspeed` runs a Hugging Face causal LM; `vllm` tunes as that does and then draws with vLLM, which was tried on
+    a CPU only (docs/cluster.md); `scripted` mutates the parents' source by fixed rules, without any model: for
+    rehearsals and tests, not for science."""
+    path: Path | None = None
+    """Folder of a Hugging Face causal LM (config.json, *.safetensors, tokenizer). Nothing is downloaded at run
+    time; `evohpc fetch-lm` makes one."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the frozen weights."""
+    threads: CountOrZero = 0
+    """Torch threads of the LM job on a CPU; 0 leaves torch's own choice."""
+    batch_size: Count = 16
+    """Rows decoded together."""
+    max_new_tokens: Count = 512
+    """Longest completion; longer ones are cut and then usually refused."""
+    top_k: CountOrZero = 0
+    """Sample from the k likeliest tokens only; 0 (paper: not stated) switches it off."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Sample from the smallest set of tokens with this total probability; 1 switches it off."""
+    speculation: Annotated[int, Field(ge=0)] = 0
+    """At most so many tokens of a completion are guessed ahead, from its prompt, where the batch has empty places. Each
+    token is still drawn by its own noise: on a CPU completions are the same with and without, elsewhere up to the
+    rounding of another shape of batch. 0 (off): no gain was measured on a CPU; try 7 on a GPU."""
+    retry_unparsable: bool = False
+    """Draw a completion that is no Python once more, from the same prompt at the same temperature. The paper draws
+    each once. The second counts in its place as one child, with the tokens of both."""
+    tensor_parallel: bool = False
+    """For a model larger than one GPU: all processes of the LM job hold it together, each a slice of every matrix, and
+    draw and tune as one. Off, each holds all of it and draws a share of the completions: faster, where it fits. Not
+    with ZeRO-3, nor with `tuning.method: lora`. On a CPU, a completion then depends on its batch up to rounding."""
+    deepspeed: Path | None = None
+    """DeepSpeed JSON for prompt-tuning; null uses ZeRO-0 with the optimizer of `tuning`."""
+    vllm: dict[str, Any] = {}
+    """Further arguments of vLLM's engine, e.g. {gpu_memory_utilization: 0.8}."""
+
+    @property
+    def needs_a_model(self) -> bool:
+        """Say whether an LM job runs, with a model."""
+        return self.engine != "scripted"
+
+    @model_validator(mode="after")
+    def _engine_knows_its_options(self) -> LMConfig:
+        if self.vllm and self.engine != "vllm":
+            raise ValueError(f"lm.vllm is for lm.engine vllm; that is {self.engine}")
+        if self.speculation and self.engine == "vllm":
+            raise ValueError(f"lm.speculation is {self.speculation}, which lm.engine vllm does not do: take 0")
+        for name in sorted(self.vllm.keys() & SET_BY_EVOHPC.keys()):
+            advice = f"; set {SET_BY_EVOHPC[name]} instead" if SET_BY_EVOHPC[name] else ""
+            raise ValueError(f"lm.vllm has {name}, which evohpc sets itself{advice}")
+        return self
+
+
+class TuningConfig(Section):
+    """Prompt-tuning between rounds (Lester et al. 2021; paper, Table 2). The paper does not state optimizer,
+    schedule, initialisation or example format; evohpc uses Adam at a constant rate, initialises from sampled
+    vocabulary, continues from the last round's prompt, and puts the loss on the child's code only, under its own
+    measured metrics."""
+
+    method: Literal["soft_prompt", "lora"] = "soft_prompt"
+    """What is tuned. `soft_prompt`, as in the paper: virtual tokens in front of every prompt. `lora` (Hu et al.
+    2021): an update of low rank to every linear layer but the last; needs the whole model in each process."""
+    lora_rank: Count = 8
+    """Rank of each update of a LoRA."""
+    lora_alpha: Positive = 16
+    """An update counts alpha / rank times."""
+    virtual_tokens: Count = 16
+    """Length of the soft prompt."""
+    epochs: Count = 5
+    """Times that each round's examples are gone through."""
+    batch_size: Count = 16
+    """Examples of one optimizer step."""
+    learning_rate: Positive = 0.1
+    """Of every step. A soft prompt's 0.1 is far too large for a LoRA, which wants about 0.0002."""
+    restart: bool = False
+    """Algorithm 1's theta_{t+1} <- Train(theta_t, ...) continues from the last prompt; true restarts each round."""
+    max_examples: Count | None = None
+    """At most this many examples a round, the fittest first; null (paper) takes all."""
+    fitness_weight: Annotated[float, Field(ge=0, lt=1)] = 0
+    """How much more the fitter examples count: each token of the fittest weighs 1 + this in the loss, of the least fit
+    1 - this, of those between by their rank. The paper weighs all alike (0)."""
+
+    @model_validator(mode="after")
+    def _rate_suits_the_method(self) -> TuningConfig:
+        if self.method == "lora" and self.learning_rate > _LARGEST_LORA_RATE:
+            raise ValueError(
+                f"tuning.learning_rate is {self.learning_rate:g}, at which a LoRA destroys the model; at most "
+                f"{_LARGEST_LORA_RATE:g} is accepted with tuning.method lora, 0.0002 is usual"
+            )
+        return self
+
+
+def read_deepspeed_config(path: Path | None) -> dict[str, object]:
+    """Return the settings in the file that `lm.deepspeed` names; none if it is null.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no JSON object.
+    """
+    if path is None:
+        return {}
+    try:
+        settings = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"lm.deepspeed: {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"lm.deepspeed: {path}: not valid JSON: {error}") from None
+    if not isinstance(settings, dict):
+        raise ConfigError(f"lm.deepspeed: {path}: holds {type(settings).__name__}; DeepSpeed's settings are an object")
+    return settings

@@ -1,0 +1,227 @@
+"""Strict YAML to frozen, documented sections.
+
+An unknown key, a wrong type or a value out of range raises `ConfigError`, which names the file, the key, the
+value and the nearest right one. Paths in a config are relative to the config file. The defaults are the paper's
+(arXiv 2302.14838, Table 2 and section 4); where the paper contradicts itself or is silent, the field says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, model_validator
+
+from evohpc.config.lm import LMConfig, TuningConfig
+from evohpc.config.strict_yaml import Count, CountOrZero, Fraction, Positive, Section, read_mapping, validate
+from evohpc.errors import ConfigError
+from evohpc.messages import Isolation
+
+_HOTTEST_IN_VLLM = 2.0
+
+
+def _task_name(name: str) -> str:
+    file, _, class_name = name.rpartition(":")
+    if ("/" in name or ".py" in name) and not (file.endswith(".py") and class_name.isidentifier()):
+        raise ValueError(f"task: a task file is named with its class, path/to/file.py:ClassName; it is {name!r}")
+    return name
+
+
+class SearchConfig(Section):
+    """Algorithms 1-3 of the paper."""
+
+    variant: Literal["evoprompting", "no_tuning", "random_parents", "naive"] = "evoprompting"
+    """`evoprompting` is the full method. The others are the paper's baselines (section 4): `no_tuning` leaves out
+    the prompt-tuning (Algorithm 1, line 11); `random_parents` draws parents at random instead of by fitness
+    (line 10); `naive` samples once from prompts of random seed programs (T = 1, all samples in one round)."""
+    rounds: CountOrZero = 10
+    """T, rounds of evolution; 0 evaluates the seeds and nothing else."""
+    prompts_per_round: Count = 10
+    """m, few-shot prompts per round."""
+    samples_per_prompt: Count = 16
+    """n, completions per prompt. Refused and duplicate completions count (paper, section 4)."""
+    examples_per_prompt: Count = 2
+    """k, in-context examples per prompt, drawn independently with replacement (Algorithm 2)."""
+    survivors: Count = 10
+    """p, candidates selected as parents of the next round."""
+    error_threshold: Fraction = 0.5
+    """alpha: a candidate with error >= alpha gets no place in the pool. Table 2 calls it the "lower threshold for
+    the test error", Algorithm 1 the "upper threshold"; only the second makes sense beside `c.error < alpha`. The
+    paper says "test error" there and "validation error" in its prose; evohpc selects on validation only."""
+    temperatures: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.2, 0.6, 0.8, 1.0)
+    """Drawn uniformly and independently for each completion. The paper says "selected uniformly" and not whether
+    per sample or per prompt; independent re-implementations draw per sample."""
+    seed: CountOrZero = 0
+    """Every random choice is a function of this number and of the place of the choice; no generator state exists."""
+    pool: Literal["all_rounds", "last_round"] = "all_rounds"
+    """Where survivors are picked from. Algorithm 1 has `P <- GetTop(G, p)` with G over all rounds; the caption of
+    Algorithm 2 says "the top examples from the previous round". Default: Algorithm 1."""
+    retire_parents: bool = True
+    """Section 3: selected models "are permanently removed from the population and cannot be used again as
+    parents". Algorithm 1 itself returns GetTop(G, p) at the end, which would then miss all earlier winners; evohpc
+    keeps every candidate for reporting whatever this says. false: a parent may be selected again."""
+    seeds_in_pool: bool = False
+    """Algorithm 1 starts with G <- [] and the seeds in P only, so a seed is a parent of round 0 and never again.
+    true: the seeds enter G as well."""
+    tuning_data: Literal["unselected", "all_evaluated"] = "unselected"
+    """What the soft prompt is tuned on. Algorithm 1, line 11: `C_EVALED \\ P`, this round's scored children that
+    were not selected; the caption of figure 1: "all evaluated individuals are used". Default: Algorithm 1."""
+
+
+class PromptConfig(Section):
+    """The text that the LM sees (paper, section 3 and Listing 1)."""
+
+    preamble: str = ""
+    """Put before the first example. The paper shows none; instruction-tuned models may want one."""
+    size_factor: Positive = 0.9
+    """Target size: this times the smallest parent, rounded to the nearest `size_rounding` parameters."""
+    size_rounding: Count = 100
+    """Sizes in prompts are rounded to this many parameters (paper: 100)."""
+    metric_factor: Positive = 1.02
+    """Target metric: this times the best parent's, rounded to the nearest tenth of a percent. The paper mentions
+    no cap at 1; see `metric_cap`."""
+    metric_cap: Positive | None = None
+    """Largest target metric; null, as in the paper, sets none."""
+    targets_from: Literal["prompt_parents", "all_parents"] = "prompt_parents"
+    """Whose size and metric the targets are computed from. "The parent models" may be the k in the prompt (the
+    natural reading, default) or all of P."""
+
+
+class ScreeningConfig(Section):
+    """What a candidate may look like before a GPU is spent on it."""
+
+    max_source_bytes: Count = 20_000
+    """Of the whole module, the task's imports included."""
+    max_nodes: Count = 5_000
+    """Nodes of the syntax tree."""
+    max_depth: Annotated[int, Field(gt=0, le=100, strict=True)] = 60
+    """Nesting depth of the syntax tree, and of brackets."""
+    max_literal_bytes: Count = 2_000
+    """All string, bytes and number literals together: weights must not hide in source."""
+
+
+class EvaluationConfig(Section):
+    """How a candidate is run and what it may use."""
+
+    runtime: Literal["process", "apptainer"] = "process"
+    """`process`: a process tree of its own on this host, confined as far as the kernel allows. `apptainer`: each
+    candidate in containers of the image that the site profile names (`container.image`)."""
+    minimum_isolation: Isolation = Isolation.PROCESS
+    """Refuse to evaluate where the host reaches less: none < process < confined < container."""
+    workers: CountOrZero = 0
+    """Candidates evaluated at once on this machine; 0: one per core."""
+    threads: Count = 1
+    """Torch threads per candidate."""
+    time_limit_s: Positive = 1800.0
+    """Wall seconds for all that the candidate's code does, from its start; then the whole tree is killed."""
+    memory_mb: Count = 4096
+    """Resident memory of the candidate's process tree."""
+    disk_mb: Count = 1024
+    """Bytes in the candidate's scratch folder."""
+    log_kb: Count = 64
+    """Kept from the end of a candidate's stdout and stderr."""
+    max_params: Count = 50_000_000
+    """Largest model, in numbers it needs to predict."""
+    candidates_per_task: Count = 1
+    """Candidates that one array task evaluates one after the other, each in its own sandbox."""
+    retries: CountOrZero = 3
+    """New attempts after a machine fault; a candidate's own failure is final."""
+
+
+class Config(Section):
+    """A whole search."""
+
+    task: Annotated[str, AfterValidator(_task_name)] = "mnist1d"
+    """A built-in task, or 'path/to/file.py:ClassName'."""
+    task_options: dict[str, Any] = {}
+    """Keyword arguments of the task's class, e.g. {steps: 2000}."""
+    seeds: Path
+    """Folder of seed programs, *.py."""
+    search: SearchConfig = SearchConfig()
+    prompt: PromptConfig = PromptConfig()
+    lm: LMConfig = LMConfig()
+    tuning: TuningConfig = TuningConfig()
+    screening: ScreeningConfig = ScreeningConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _lm_has_a_folder(self) -> Config:
+        if self.lm.needs_a_model and self.lm.path is None:
+            raise ValueError(
+                "lm.path is missing: the folder of a Hugging Face causal LM; "
+                "`evohpc fetch-lm models/qwen2.5-coder-0.5b` makes one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _vllm_can_do_all(self) -> Config:
+        if self.lm.engine != "vllm":
+            return self
+        if self.tuning.method != "soft_prompt":
+            raise ValueError(
+                f"tuning.method is {self.tuning.method}, with which lm.engine vllm does not generate: "
+                "take soft_prompt, or lm.engine deepspeed"
+            )
+        if (highest := max(self.search.temperatures)) > _HOTTEST_IN_VLLM:
+            raise ValueError(
+                f"search.temperatures has {highest:g}; lm.engine vllm draws at {_HOTTEST_IN_VLLM:g} at most"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_lora_has_the_whole_model(self) -> Config:
+        if self.tuning.method == "lora" and self.lm.tensor_parallel:
+            raise ValueError(
+                "tuning.method is lora, which needs the whole model in each process, and lm.tensor_parallel is true: "
+                "take tuning.method soft_prompt, or switch lm.tensor_parallel off"
+            )
+        return self
+
+    def dump(self) -> str:
+        """Return the resolved config as YAML; `load_config` reads it back to an equal value."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
+    """Read a config file, apply `section.key=value` overrides, and make its paths absolute.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or holds an unknown key or a bad value.
+    """
+    path = Path(path)
+    document = read_mapping(path, "a config")
+    for override in overrides:
+        _apply_override(document, override)
+    where = " ".join([str(path), *(f"--set {override}" for override in overrides)])
+    return _resolve_paths(validate(Config, document, where), path.parent)
+
+
+def _apply_override(document: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: write it as section.key=value, e.g. --set search.rounds=3")
+    *sections, name = key.split(".")
+    target = document
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"--set {override}: {section} is a value, not a section")
+    try:
+        target[name] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: the value is not valid YAML") from None
+
+
+def _resolve_paths(config: Config, base: Path) -> Config:
+    """Make the config's relative paths absolute, seen from the config file's folder."""
+
+    def absolute(path: Path | str | None) -> Path | None:
+        return None if path is None else (base / os.path.expanduser(path)).resolve()
+
+    lm = config.lm.model_copy(update={"path": absolute(config.lm.path), "deepspeed": absolute(config.lm.deepspeed)})
+    file, _, name = config.task.rpartition(":")
+    task = f"{absolute(file)}:{name}" if file.endswith(".py") else config.task
+    return config.model_copy(update={"seeds": absolute(config.seeds), "lm": lm, "task": task})

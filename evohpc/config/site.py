@@ -1,0 +1,169 @@
+"""Site profiles: what a cluster wants to hear, in `slurm/<site>.yaml`. Science lives in configs/, never here.
+
+Strict like a config: an unknown key or a bad value is an error that names the file, the key and the nearest right one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, PositiveInt
+
+from evohpc.config.strict_yaml import Section, read_mapping, validate
+
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class JobSection(Section):
+    """What a kind of job asks of Slurm (man sbatch). An empty value leaves the option out."""
+
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    constraint: str = ""
+    gres: str = ""
+    """e.g. 'gpu:a100:1'. Sites want this or `gpus_per_node`, seldom both."""
+    gpus_per_node: str = ""
+    """e.g. '1' or 'a100:4'."""
+    ask_memory: bool = True
+    """false: never say --mem; some sites refuse it on their GPU partitions."""
+    options: dict[str, str | int | bool] = {}
+    """Any other option by its long name, e.g. {mail-type: FAIL, exclude: n13}; true for one without a value."""
+    setup: tuple[str, ...] = ()
+    """Shell lines that run before the work, e.g. ['module load apptainer']."""
+
+    def sbatch_options(self) -> dict[str, str | int | bool]:
+        """Return the options that all jobs of this section carry, by their long names."""
+        named = {
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "constraint": self.constraint,
+            "gres": self.gres,
+            "gpus-per-node": self.gpus_per_node,
+        }
+        return {**{name: value for name, value in named.items() if value}, **self.options}
+
+
+class EvaluationJobs(JobSection):
+    """The job arrays that evaluate candidates, one task with its own container at a time."""
+
+    max_parallel: PositiveInt = 64
+    """Array tasks of one array that run at once (the %K of sbatch --array)."""
+    requeue: bool = True
+    """Let Slurm start a task again that a preemption or a node failure ended; candidates that have a result are
+    skipped then. false: such a task is over, and its candidates get a new attempt of the search."""
+    extra_memory_mb: PositiveInt = 1024
+    """Asked on top of evaluation.memory_mb, for what supervises a candidate."""
+    extra_minutes: PositiveInt = 5
+    """Asked on top of the candidates' time limits, for starting and scoring."""
+
+
+class LMJobs(JobSection):
+    """The jobs that run the language model: one a round, or one for the whole search."""
+
+    cpus: PositiveInt = 4
+    memory_mb: PositiveInt = 16_384
+    minutes: PositiveInt = 240
+    """Time limit of one job. What it drew until then is kept, and the next one draws the rest."""
+    processes: PositiveInt = 1
+    """Processes that torchrun starts, all on one node; one for each GPU."""
+    image: Path | None = None
+    """The LM image (containers/lm.def), a SIF or a sandbox folder; relative paths start at the profile's folder. null:
+    the jobs run the Python named by `python`, which then needs the extra `lm`."""
+    requeue: bool = True
+    """Let Slurm start a job again that a preemption or a node failure ended. false: evohpc submits a new one."""
+    retries: Annotated[int, Field(ge=0)] = 3
+    """New jobs in a row that bring the completions no further before the search stops with an error."""
+    hold: bool = False
+    """One job answers one round after the other, and keeps its node while candidates are evaluated, so that a busy
+    queue is waited for once. Then ask for as many `minutes` as the partition allows."""
+    idle_minutes: Annotated[float, Field(gt=0)] = 30.0
+    """With `hold`: a job that had no request for so long gives its node back; the next round's gets a new job."""
+
+
+class DriverJob(JobSection):
+    """The job that drives a search, longer than its own time limit. Unless the profile has a section `lm`, the language
+    model runs in it, too: then ask for the GPUs, cores and memory that it needs."""
+
+    cpus: PositiveInt = 1
+    memory_mb: PositiveInt = 4096
+    minutes: PositiveInt = 1440
+    """Time limit of one job; the search goes on in the next."""
+    stop_before_s: Annotated[int, Field(ge=5, le=3600)] = 300
+    """Slurm signals the driver this long before its time limit, up to a minute earlier (man sbatch, --signal)."""
+    go_on_by: Literal["requeue", "successor"] = "requeue"
+    """At its time limit the job requeues itself; `successor` submits a new one, where the site has JobRequeue=0 or no
+    scontrol on its nodes."""
+
+
+class SchedulerSection(Section):
+    """How often and how much Slurm is bothered."""
+
+    poll_s: Annotated[float, Field(gt=0)] = 30.0
+    """Between two questions to Slurm, whatever the number of candidates."""
+    poll_max_s: Annotated[float, Field(gt=0)] = 180.0
+    """The same, once nothing changes any more."""
+    submit_every_s: Seconds = 5.0
+    """Between two calls of sbatch."""
+    settle_s: Seconds = 60.0
+    """How long a job may stay invisible: after an sbatch whose answer was lost, and after its end. Afterwards it is
+    submitted again, or its results are lost. A second copy that turns up later ends without doing anything."""
+    max_queued: PositiveInt | None = None
+    """Array tasks in the queue at once, of this search; below the site's MaxSubmitJobs. null: no limit of our own."""
+    grace_s: Seconds = 60.0
+    """How long after a task's end its results may still appear; network file systems show files late."""
+
+
+class ContainerSection(Section):
+    """Apptainer on this site."""
+
+    apptainer: str = "apptainer"
+    """Command or absolute path on the compute nodes."""
+    image: Path | None = None
+    """The evaluation image: a SIF, or a sandbox folder. Relative paths start at the profile's folder."""
+    gpu: Literal["none", "nv", "rocm"] = "none"
+    """Give containers the GPUs of the job: NVIDIA's (--nv) or AMD's (--rocm)."""
+    local_folder: str = ""
+    """Folder on a disk of the node, where the image is copied once; may use variables, e.g. '$TMPDIR'. Empty: run the
+    image from where it is."""
+    binds: tuple[str, ...] = ()
+    """More to bind, read-only, e.g. ['/opt/drivers']. Candidates can read it."""
+
+
+class Site(Section):
+    """A site profile."""
+
+    python: str = ""
+    """Python with evohpc on the compute nodes; empty: the one that runs this command."""
+    scheduler: SchedulerSection = SchedulerSection()
+    evaluation: EvaluationJobs = EvaluationJobs()
+    driver: DriverJob = DriverJob()
+    lm: LMJobs | None = None
+    """With this section, be it `lm: {}`, the language model runs in Slurm jobs of its own; without, in the driver's."""
+    container: ContainerSection = ContainerSection()
+
+    def dump(self) -> str:
+        """Return the profile as YAML; `load_site` reads it back to an equal value."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_site(path: Path | str) -> Site:
+    """Read a site profile, and make its paths absolute.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or holds an unknown key or a bad value.
+    """
+    path = Path(path)
+    site = validate(Site, read_mapping(path, "a site profile"), path)
+    base = path.parent
+    container = site.container.model_copy(update={"image": _absolute(site.container.image, base)})
+    lm = site.lm and site.lm.model_copy(update={"image": _absolute(site.lm.image, base)})
+    return site.model_copy(update={"container": container, "lm": lm})
+
+
+def _absolute(path: Path | None, base: Path) -> Path | None:
+    return None if path is None else (base / os.path.expandvars(path.expanduser())).resolve()

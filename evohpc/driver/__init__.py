@@ -1,0 +1,1 @@
+"""One round: propose, generate, screen, evaluate, select; from files to rows, each exactly once."""

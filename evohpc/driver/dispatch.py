@@ -1,0 +1,138 @@
+"""Hands the candidates of one round to a JobRunner until each has a final result.
+
+What was handed out is on disk (jobs/<name>.json) before the runner hears of it, and a restarted driver offers all
+unfinished jobs to the runner again under the same names: the runner adopts what it knows and starts what it does not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from evohpc import envelopes
+from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
+from evohpc.files import write_once
+from evohpc.jobs.base import JobRunner
+from evohpc.messages import Attempt, EvaluationJob, Result, TaskReport, TaskState
+from evohpc.run_folder import RunDir
+
+
+@dataclass
+class Dispatch:
+    """The evaluations of one round."""
+
+    run: RunDir
+    run_id: str
+    epoch: int
+    round: int
+    runner: JobRunner
+    candidates_per_task: int
+    grace_s: float
+    """How long after a task ended its result may still appear (network file systems show files late)."""
+    _jobs: dict[str, EvaluationJob] = field(default_factory=dict, init=False)
+    _open: set[Attempt] = field(default_factory=set, init=False)
+    _ended: dict[Attempt, tuple[float, TaskReport]] = field(default_factory=dict, init=False)
+    held: list[str] = field(default_factory=list, init=False)
+    """Why tasks wait for a person, as the scheduler says it."""
+
+    def resume(self, attempted: Mapping[str, Sequence[Result]], pending: Collection[str]) -> None:
+        """Offer the runner again what an earlier driver handed out and has no result yet.
+
+        Raises:
+            RunFolderError: a job's file was altered.
+        """
+        done = {Attempt(id, result.attempt) for id, results in attempted.items() for result in results}
+        for path in sorted(self.run.round(self.round).jobs.glob("[!.]*.json")):
+            job = self._read(path)
+            waiting = {a for task in job.tasks for a in task if a.candidate_id in pending and a not in done}
+            self._jobs[job.name] = job
+            self._open |= waiting
+            if waiting:
+                self.runner.submit(path, job.name, len(job.tasks))
+
+    def hand_out(self, attempts: Sequence[Attempt]) -> None:
+        """Submit one job array for these attempts; those already handed out are left alone.
+
+        Raises:
+            LeaseError: another driver has handed out something meanwhile.
+        """
+        fresh = [attempt for attempt in attempts if attempt not in self._open]
+        if not fresh:
+            return
+        job = EvaluationJob(self._next_name(), self.round, tuple(self._tasks(fresh)))
+        path = self.run.round(self.round).job(job.name)
+        if not write_once(path, envelopes.seal(self.run_id, self.epoch, job)):
+            raise LeaseError(f"{path}: another driver has taken over this run; this one stops")
+        self._jobs[job.name] = job
+        self._open.update(fresh)
+        self.runner.submit(path, job.name, len(job.tasks))
+
+    def settle(self, results: Sequence[Result]) -> None:
+        """Take note of attempts that have a result."""
+        self._open.difference_update(Attempt(result.candidate_id, result.attempt) for result in results)
+
+    def poll(self) -> None:
+        """Ask the runner what still runs; remember when tasks were first seen to have ended."""
+        jobs = {name: job for name, job in self._jobs.items() if self._waits_for(job)}
+        reports = self.runner.poll({name: len(job.tasks) for name, job in jobs.items()}) if jobs else {}
+        self.held = sorted({r.reason for task in reports.values() for r in task if r.state is TaskState.HELD})
+        now = time.monotonic()
+        self._ended = {a: (self._ended.get(a, (now,))[0], report) for a, report in self._ends(jobs, reports)}
+
+    def bury(self) -> None:
+        """Write a machine fault as the result of each attempt that ended without one, its grace period over.
+
+        Call it after `collect`, which itself comes after `poll`: a result written before its task ended is then seen.
+        """
+        now = time.monotonic()
+        for attempt, (since, report) in self._ended.items():
+            if attempt in self._open and now - since >= self.grace_s:
+                self._write(attempt, report)
+
+    def _tasks(self, attempts: Sequence[Attempt]) -> Iterator[tuple[Attempt, ...]]:
+        """Yield what one array task evaluates each. Later attempts go alone: whatever ended the first one may have been
+        a neighbour in its task."""
+        first = [attempt for attempt in attempts if attempt.attempt == 1]
+        for i in range(0, len(first), self.candidates_per_task):
+            yield tuple(first[i : i + self.candidates_per_task])
+        yield from ((attempt,) for attempt in attempts if attempt.attempt > 1)
+
+    def _next_name(self) -> str:
+        last = max((int(name.rpartition("-")[2]) for name in self._jobs), default=-1)
+        return f"{self.run_id}-{self.run.round(self.round).path.name}-{last + 1:02d}"
+
+    def _read(self, path: Path) -> EvaluationJob:
+        try:
+            return envelopes.unseal(path.read_bytes(), self.run_id, EvaluationJob)
+        except EnvelopeError as error:
+            raise RunFolderError(f"{path}: {error}; delete it if no job of that name runs any more") from None
+
+    def _write(self, attempt: Attempt, report: TaskReport) -> None:
+        result = Result(
+            candidate_id=attempt.candidate_id,
+            attempt=attempt.attempt,
+            status=report.fault,
+            detail=report.reason or "ended without a result",
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        path = self.run.round(self.round).result(attempt.candidate_id, attempt.attempt)
+        write_once(path, envelopes.seal(self.run_id, self.epoch, result))
+
+    def _waits_for(self, job: EvaluationJob) -> bool:
+        return any(attempt in self._open for task in job.tasks for attempt in task)
+
+    def _ends(
+        self, jobs: Mapping[str, EvaluationJob], reports: Mapping[str, Sequence[TaskReport]]
+    ) -> Iterator[tuple[Attempt, TaskReport]]:
+        for name, job in jobs.items():
+            for task, report in zip(job.tasks, reports.get(name, ()), strict=False):
+                if report.state is TaskState.ENDED:
+                    yield from ((attempt, report) for attempt in task if attempt in self._open)
+
+
+def next_attempts(pending: Collection[str], attempted: Mapping[str, Sequence[Result]]) -> list[Attempt]:
+    """Return the attempt that each pending candidate is due: the first, or the one after its last machine fault."""
+    return [Attempt(id, attempted[id][-1].attempt + 1 if attempted.get(id) else 1) for id in sorted(pending)]

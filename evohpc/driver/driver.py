@@ -1,0 +1,283 @@
+"""A round as named steps. The only module that sees the store, the LM job and the job runner together.
+
+    propose   parents and tuning data -> rounds/NNN/request.json
+    generate  the LM job: request.json -> completions.jsonl
+    screen    completions -> candidates
+    evaluate  candidates -> results
+    close     results -> survivors
+
+Each step is idempotent and reads what it needs from disk, so a search that was killed anywhere and started again ends
+in the same table as one that never was.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Literal
+
+from evohpc import envelopes
+from evohpc.config.lm import read_deepspeed_config
+from evohpc.driver import results
+from evohpc.driver.dispatch import Dispatch, next_attempts
+from evohpc.driver.intake import Ledger
+from evohpc.driver.lease import Lease
+from evohpc.errors import RunFolderError, StorageError, TaskError
+from evohpc.evolution.request import Budget, request
+from evohpc.files import write_atomic
+from evohpc.jobs.base import JobRunner
+from evohpc.lm_job import base as lm_job
+from evohpc.messages import SEED_ROUND, Candidate, LMRequest, Status
+from evohpc.store.store import Entry
+
+log = logging.getLogger(__name__)
+
+Step = Literal["propose", "generate", "screen", "evaluate", "close", "done"]
+
+FASTEST_POLL_S, SLOWEST_POLL_S = 0.05, 1.0
+"""Seconds between looks at the disk; grows while nothing changes. A scheduler is asked more rarely, by its runner."""
+SNAPSHOT_EVERY_S = 15.0
+RETRY_EVERY_S = 30.0
+
+
+class Stopped(Exception):
+    """The driver was asked to stop, and did so between two steps or polls; the run goes on when started again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a search is; given to the observer at every change."""
+
+    round: int
+    """SEED_ROUND while the seeds are evaluated."""
+    rounds: int
+    step: Step
+    done: int
+    """Completions drawn in `generate`, final candidates in `evaluate`."""
+    total: int
+    counts: Mapping[Status, int]
+    """Children of this round by outcome."""
+    best: Entry | None
+    held: tuple[str, ...] = ()
+    """Why jobs wait for a person."""
+
+
+@dataclass
+class Driver:
+    """Drives one run from wherever it is to its end."""
+
+    ledger: Ledger
+    lease: Lease
+    lm: lm_job.LMJob
+    runner: JobRunner
+    grace_s: float = 0.0
+    patience_s: float = 0.0
+    """How long a file system may refuse before that ends the driver. Worth an hour where nobody looks on."""
+    observe: Callable[[Progress], None] = lambda progress: None
+    wait: Callable[[float], bool] = Event().wait
+    """Waits that many seconds, or less if the driver is asked to stop; returns whether it is."""
+    _next_snapshot: float = field(default=0.0, init=False)
+
+    @property
+    def budget(self) -> Budget:
+        """T, m and n of this search."""
+        return Budget.of(self.ledger.config)
+
+    def drive(self) -> None:
+        """Run all rounds.
+
+        Raises:
+            Stopped: `wait` returned True.
+            EvohpcError: the site or the config is at fault; nothing is lost.
+        """
+        refused_at: float | None = None
+        while True:
+            started = time.monotonic()
+            try:
+                self._go_through_rounds()
+                return
+            except (StorageError, OSError) as error:  # each step can be done again: nothing but time is lost
+                now = time.monotonic()
+                if refused_at is None or now - started > RETRY_EVERY_S:  # it went well for a while
+                    refused_at = now
+                if now - refused_at >= self.patience_s:
+                    raise
+                log.warning("%s; trying again in %.0f s", error, RETRY_EVERY_S)
+                self._wait(RETRY_EVERY_S)
+
+    def _go_through_rounds(self) -> None:
+        for round in range(SEED_ROUND, self.budget.rounds):
+            if not self.ledger.store.is_closed(round):
+                self.open_round(round)
+                self._evaluate(round)
+                self.close_round(round)
+        self._tell(self.budget.rounds - 1, "done", 1, 1)
+        self.snapshot()
+
+    def waiting(self) -> list[Candidate]:
+        """Go on to the next candidates that wait for an evaluation, and return them; empty when the search is over."""
+        self.lease.beat()
+        for round in range(SEED_ROUND, self.budget.rounds):
+            if self.ledger.store.is_closed(round):
+                continue
+            self.open_round(round)
+            if self._waits(round):
+                return [entry.candidate for entry in self.ledger.store.entries(round, Status.PENDING)]
+            self.close_round(round)
+        self.snapshot()
+        return []
+
+    def open_round(self, round: int) -> None:
+        """Propose, generate and screen: after this the candidates of the round are in the store."""
+        if not self.ledger.store.counts(round):  # all of them: they are entered in one transaction
+            self._admit(round)
+        if round == self.budget.rounds - 1:
+            self.lm.release()
+
+    def _admit(self, round: int) -> None:
+        if round == SEED_ROUND:
+            self.ledger.admit_seeds()
+            return
+        asked = self._propose(round)
+        self._generate(asked)
+        self._tell(round, "screen", 0, 1)
+        path = self.ledger.run.round(round).completions
+        self.ledger.admit_children(asked, lm_job.read_completions(path, asked))
+
+    def close_round(self, round: int) -> None:
+        """Pack the round's files and select the survivors.
+
+        Raises:
+            TaskError: no seed could be trained, so there is nothing to evolve.
+        """
+        self._tell(round, "close", 0, 1)
+        if round == SEED_ROUND and self.budget.rounds:
+            self._check_seeds()
+        # In this order: what was not packed when a driver was killed is packed by the next one.
+        results.pack(self.ledger.run.round(round))
+        self.ledger.close(round)
+        self.snapshot_if_due()
+
+    def snapshot_if_due(self) -> None:
+        """Give readers a fresh copy now and then: a copy takes time in proportion to the database, so the larger it is,
+        the more rarely it is made."""
+        if time.monotonic() >= self._next_snapshot:
+            self.snapshot()
+
+    def snapshot(self) -> None:
+        """Give readers a fresh copy of the database."""
+        started = time.monotonic()
+        with self.ledger.store.write():
+            pass  # raises in a driver that was replaced: its copy must not take the place of its successor's
+        self.ledger.store.snapshot(self.ledger.run.snapshot)
+        now = time.monotonic()
+        self._next_snapshot = now + max(SNAPSHOT_EVERY_S, 20 * (now - started))
+
+    def _propose(self, round: int) -> LMRequest:
+        self._tell(round, "propose", 0, 1)
+        ledger = self.ledger
+        path = ledger.run.round(round).request
+        if not path.exists():
+            asked = request(
+                ledger.config,
+                ledger.task,
+                run_id=ledger.run_id,
+                round=round,
+                parents=ledger.parents(round),
+                taught=ledger.taught(round),
+                adapter=self._last_adapter(round),
+                deepspeed_config=read_deepspeed_config(ledger.config.lm.deepspeed),
+            )
+            write_atomic(path, envelopes.encode(asked))
+        asked = lm_job.load_request(path)
+        if asked.run_id != ledger.run_id:
+            raise RunFolderError(f"{path} belongs to run {asked.run_id!r}, not {ledger.run_id!r}; remove its folder")
+        return asked
+
+    def _generate(self, asked: LMRequest) -> None:
+        path = self.ledger.run.round(asked.round).request
+        self.lm.start(path)
+        while not self.lm.poll():
+            held = (self.lm.held,) if self.lm.held else ()
+            self._tell(asked.round, "generate", *lm_job.progress(path), held)
+            self._pause(SLOWEST_POLL_S)
+
+    def _waits(self, round: int) -> bool:
+        """Enter the results that have arrived; say whether candidates still wait for theirs."""
+        self.ledger.collect(round)
+        if not self.ledger.run.round(round).archive.exists():
+            return bool(self.ledger.store.pending(round))
+        self.ledger.give_up(round, 0)  # the database was lost, not the round: what its archive lacks will not come
+        return False
+
+    def _evaluate(self, round: int) -> None:
+        if not self._waits(round):
+            return
+        ledger, evaluation = self.ledger, self.ledger.config.evaluation
+        ledger.restore_sources(round)
+        dispatch = Dispatch(
+            run=ledger.run,
+            run_id=ledger.run_id,
+            epoch=self.lease.epoch,
+            round=round,
+            runner=self.runner,
+            candidates_per_task=evaluation.candidates_per_task,
+            grace_s=self.grace_s,
+        )
+        dispatch.resume(ledger.store.attempts(round), ledger.store.pending(round))
+        delay = FASTEST_POLL_S
+        while pending := ledger.store.pending(round):
+            dispatch.hand_out(next_attempts(pending, ledger.store.attempts(round)))
+            dispatch.poll()
+            arrived = ledger.collect(round)
+            dispatch.settle(arrived)
+            dispatch.bury()
+            self._tell_evaluation(round, len(pending), tuple(dispatch.held))
+            delay = FASTEST_POLL_S if arrived else min(1.5 * delay, SLOWEST_POLL_S)
+            self._pause(delay)
+
+    def _pause(self, seconds: float) -> None:
+        self.lease.beat()
+        self.snapshot_if_due()
+        self._wait(seconds)
+
+    def _wait(self, seconds: float) -> None:
+        if self.wait(seconds):
+            self.lm.close()
+            self.runner.close()
+            with suppress(StorageError):  # a full disk does not keep anyone from stopping
+                self.snapshot()
+            raise Stopped
+
+    def _last_adapter(self, round: int) -> str | None:
+        """Return what the newest tuning left, relative to the run folder; a round whose tuning failed has none."""
+        run = self.ledger.run
+        folders = [run.round(earlier).adapter for earlier in reversed(range(round))]
+        return next((str(folder.relative_to(run.path)) for folder in folders if folder.is_dir()), None)
+
+    def _check_seeds(self) -> None:
+        seeds = self.ledger.store.entries(SEED_ROUND)
+        failed = [e.candidate for e in seeds if e.candidate.status is not Status.TRAINED]
+        reasons = [f"{seed.id}: {seed.status}: {seed.detail}" for seed in failed]
+        if len(failed) == len(seeds):
+            why = "; ".join(reasons) or "there are none"
+            raise TaskError(
+                f"no seed program could be trained, so there is nothing to evolve ({why}); mend the seeds, the task or "
+                "the config, try `evohpc evaluate FILE --config CONFIG`, and take a new folder; after machine faults: "
+                "`evohpc retry`"
+            )
+        for reason in reasons:
+            log.warning("%s; it will be no parent", reason)
+
+    def _tell_evaluation(self, round: int, pending: int, held: tuple[str, ...]) -> None:
+        total = sum(self.ledger.store.counts(round).values())
+        self._tell(round, "evaluate", total - pending, total, held)
+
+    def _tell(self, round: int, step: Step, done: int, total: int, held: tuple[str, ...] = ()) -> None:
+        store = self.ledger.store
+        best = next(iter(store.best(1, self.ledger.config.search.error_threshold)), None)
+        self.observe(Progress(round, self.budget.rounds, step, done, total, store.counts(round), best, held))

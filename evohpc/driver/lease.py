@@ -1,0 +1,206 @@
+"""Who drives a run: at most one driver, a second is refused, a dead one is replaced.
+
+RUN/lease/<epoch>.json belongs to one driver; the highest epoch holds the run. A driver takes over by creating the file
+of the next epoch with link(2), which exactly one of any number of hosts can do, on NFS too, without file locks. The
+deposed driver sees the higher epoch at its next heartbeat, and every transaction of the store checks the epoch.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from evohpc import envelopes
+from evohpc.errors import EnvelopeError, LeaseError, StorageError
+from evohpc.files import write_atomic, write_once
+from evohpc.run_folder import RunDir
+
+HEARTBEAT_S = 15.0
+"""Seconds between heartbeats of a holder."""
+DEAD_AFTER_S = 8 * HEARTBEAT_S
+"""A holder on another host whose heartbeat counter stands still this long is dead. The counter, not the file's time,
+is compared: clocks differ between hosts. It is long, since an NFS client may show an old file for a minute (nfs(5),
+acdirmax). A holder that was taken for dead wrongly loses nothing: the store refuses it from then on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Content of a lease file."""
+
+    epoch: int
+    host: str
+    boot_id: str
+    """Of the kernel and the PID namespace in which `pid` means something."""
+    pid: int
+    started: int
+    """Start time of the process in clock ticks since boot; tells it from a later one of the same pid."""
+    slurm_job_id: str
+    beat: int
+    released: bool = False
+
+    def __str__(self) -> str:
+        job = f", Slurm job {self.slurm_job_id}" if self.slurm_job_id else ""
+        return f"process {self.pid} on {self.host}{job}"
+
+
+class Lease:
+    """A run that this process drives. Make one with `acquire`."""
+
+    def __init__(self, folder: Path, holder: Holder) -> None:
+        self._folder, self._holder = folder, holder
+        self._next_beat = time.monotonic() + HEARTBEAT_S
+
+    @property
+    def epoch(self) -> int:
+        """Grows with each driver of the run."""
+        return self._holder.epoch
+
+    def beat(self) -> None:
+        """Show that this driver lives, if that is due.
+
+        Raises:
+            LeaseError: another driver has taken over.
+        """
+        if time.monotonic() < self._next_beat:
+            return
+        if max(_epochs(self._folder), default=0) > self.epoch:
+            raise LeaseError(f"{self._folder.parent}: another driver has taken over this run; this one stops")
+        self._write(replace(self._holder, beat=self._holder.beat + 1))
+        self._next_beat = time.monotonic() + HEARTBEAT_S
+
+    def release(self) -> None:
+        """Let the next driver start at once."""
+        try:
+            self._write(replace(self._holder, released=True))
+        except StorageError:  # a full disk still lets files go
+            _lease_file(self._folder, self.epoch).unlink(missing_ok=True)
+
+    def _write(self, holder: Holder) -> None:
+        self._holder = holder
+        write_atomic(_lease_file(self._folder, holder.epoch), envelopes.encode(asdict(holder)))
+
+
+def acquire(
+    run: RunDir,
+    *,
+    forgotten: Callable[[], int] = lambda: 0,
+    waiting: Callable[[str], None] = lambda message: None,
+    sleep: Callable[[float], object] | None = None,
+) -> Lease:
+    """Become the driver of a run.
+
+    Args:
+        forgotten: asked only where lease/ tells of no driver: the last epoch that was given away, should someone have
+            removed lease/ since.
+        waiting: told when this takes a while.
+        sleep: as time.sleep; may raise to end the wait.
+
+    Raises:
+        LeaseError: a living driver holds it.
+    """
+    while True:
+        current = _current(run.lease)
+        if current is not None and not _is_over(current, run.lease, waiting, sleep or time.sleep):
+            raise LeaseError(
+                f"{run.path}: already driven by {current}; wait for it, or stop it, then run the same command again"
+            )
+        mine = _myself(epoch=1 + (forgotten() if current is None else current.epoch))
+        if write_once(_lease_file(run.lease, mine.epoch), envelopes.encode(asdict(mine))):
+            _forget_before(run.lease, mine.epoch - 1)
+            return Lease(run.lease, mine)
+
+
+def holder(run: RunDir) -> Holder | None:
+    """Return who holds the run, or held it last, unless it was released."""
+    current = _current(run.lease)
+    return None if current is None or current.released else current
+
+
+def is_alive_here(current: Holder) -> bool | None:
+    """Say whether a holder lives, if that can be seen from here; None if it is on another host."""
+    if current.host != socket.gethostname() or current.boot_id != _boot_id():
+        return None
+    return _started(current.pid) == current.started
+
+
+def _is_over(current: Holder, folder: Path, waiting: Callable[[str], None], sleep: Callable[[float], object]) -> bool:
+    if current.released:
+        return True
+    alive = is_alive_here(current)
+    if alive is not None:
+        return not alive
+    waiting(f"waiting up to {DEAD_AFTER_S:.0f} s to see whether the driver that holds this run still lives: {current}")
+    return _stands_still(current, folder, sleep)
+
+
+def _stands_still(current: Holder, folder: Path, sleep: Callable[[float], object]) -> bool:
+    deadline = time.monotonic() + DEAD_AFTER_S
+    while time.monotonic() < deadline:
+        sleep(min(1.0, HEARTBEAT_S / 4))
+        seen = _current(folder)
+        if seen is None or (seen.epoch, seen.beat) != (current.epoch, current.beat):
+            return False
+        if seen.released:
+            return True
+    return True
+
+
+def _current(folder: Path) -> Holder | None:
+    """Return the holder of the highest epoch."""
+    while epochs := _epochs(folder):
+        path = _lease_file(folder, max(epochs))
+        try:
+            return envelopes.decode(path.read_bytes(), Holder)
+        except FileNotFoundError:
+            continue  # a successor has tidied up since
+        except OSError as error:
+            raise LeaseError(f"{path}: cannot see who drives this run: {error.strerror}; try again") from None
+        except EnvelopeError as error:
+            raise LeaseError(f"{path}: {error}; delete this file if no driver of this run is alive") from None
+    return None
+
+
+def _epochs(folder: Path) -> list[int]:
+    stems = [name.removesuffix(".json") for name in os.listdir(folder)] if folder.is_dir() else []
+    return [int(stem) for stem in stems if stem.isdigit()]
+
+
+def _lease_file(folder: Path, epoch: int) -> Path:
+    return folder / f"{epoch:06d}.json"
+
+
+def _forget_before(folder: Path, epoch: int) -> None:
+    """Remove files older than the predecessor's, whose deposed driver may still look for its successor's."""
+    for old in _epochs(folder):
+        if old < epoch:
+            _lease_file(folder, old).unlink(missing_ok=True)
+
+
+def _myself(*, epoch: int) -> Holder:
+    return Holder(
+        epoch=epoch,
+        host=socket.gethostname(),
+        boot_id=_boot_id(),
+        pid=os.getpid(),
+        started=_started(os.getpid()) or 0,
+        slurm_job_id=os.environ.get("SLURM_JOB_ID", ""),
+        beat=0,
+    )
+
+
+def _boot_id() -> str:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+
+
+def _started(pid: int) -> int | None:
+    """Return field 22 of /proc/PID/stat (proc(5)), or None if there is no such process or it is a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])

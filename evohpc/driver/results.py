@@ -1,0 +1,135 @@
+"""From the envelopes of a round to results that can be trusted, and a closed round into one archive.
+
+A file that is torn, foreign, altered or about something else than its name says is moved to the round's quarantine with
+its reason beside it, and counts as not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from evohpc import envelopes
+from evohpc.errors import EnvelopeError, RunFolderError, storage_error
+from evohpc.files import make_folder, sync_folder, write_atomic
+from evohpc.messages import Result, Status
+from evohpc.run_folder import RoundDir
+
+log = logging.getLogger(__name__)
+
+
+def read_results(
+    folder: RoundDir, run_id: str, sources: Mapping[str, str], skip: Collection[str] = ()
+) -> Iterator[tuple[str, Result]]:
+    """Yield (file name, result) of every trustworthy envelope of a round, in order of name.
+
+    Args:
+        sources: source of each candidate, by id; a result for another source or candidate is foreign.
+        skip: file names that need not be read again.
+
+    Raises:
+        RunFolderError: the round's archive is damaged.
+        StorageError: the file system refused the quarantine.
+    """
+    for name, data, path in _result_files(folder, skip):
+        try:
+            yield name, _checked(name, envelopes.unseal(data, run_id, Result), sources)
+        except EnvelopeError as error:
+            if path is not None:
+                _quarantine(folder, path, str(error))
+
+
+def pack(folder: RoundDir) -> None:
+    """Pack the many small files of a round that is over into one archive, so that inodes stay few; idempotent.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    packed = [folder.candidates, folder.results, folder.jobs, folder.logs, folder.slurm]
+    try:
+        if not folder.archive.exists():
+            make_folder(folder.path)  # where all seeds were refused, nothing has needed it
+            _write_archive(folder, [path for part in packed for path in part.rglob("*")])
+        for part in packed:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise storage_error(folder.archive, error) from error
+
+
+def _write_archive(folder: RoundDir, paths: Sequence[Path]) -> None:
+    aside = folder.archive.with_name(f".tmp-{folder.archive.name}")
+    with open(aside, "wb") as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+            for path in sorted(paths):
+                if path.is_file() and not path.name.startswith("."):
+                    with suppress(FileNotFoundError):  # of a job that has its results and tidies up
+                        archive.write(path, path.relative_to(folder.path))
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(folder.archive)
+    sync_folder(folder.path)  # before what it holds is removed
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise RunFolderError(
+            f"{path}: damaged: {error}; take it from a backup, or delete it to have its candidates evaluated again"
+        ) from None
+
+
+def _result_files(folder: RoundDir, skip: Collection[str]) -> Iterator[tuple[str, bytes, Path | None]]:
+    """Yield (name, content, path unless packed)."""
+    if folder.archive.is_file():
+        with _opened(folder.archive) as archive:
+            for name in sorted(archive.namelist()):
+                if name.startswith("results/") and Path(name).name not in skip:
+                    yield Path(name).name, archive.read(name), None
+        return
+    if not folder.results.is_dir():
+        return
+    # A fresh listing each time: NFS caches failed look-ups of single names, not the listing.
+    for name in sorted(set(os.listdir(folder.results)).difference(skip)):
+        if name.endswith(".json") and not name.startswith("."):
+            path = folder.results / name
+            try:
+                yield name, path.read_bytes(), path
+            except OSError as error:  # a stale handle, a server that does not answer: it is there, and will be read
+                log.warning("%s: %s; trying again", path, error.strerror)
+
+
+def _checked(name: str, result: Result, sources: Mapping[str, str]) -> Result:
+    if name != f"{result.candidate_id}.{result.attempt}.json":
+        raise EnvelopeError(f"it holds the result of {result.candidate_id}, attempt {result.attempt}")
+    if result.candidate_id not in sources:
+        raise EnvelopeError("no such candidate was handed out in this round")
+    digest = hashlib.sha256(sources[result.candidate_id].encode()).hexdigest()
+    if result.source_sha256 and result.source_sha256 != digest:
+        raise EnvelopeError("it was measured on another source than this candidate's")
+    if result.status is Status.PENDING or result.status.is_refused:
+        raise EnvelopeError(f"{result.status} is no outcome of an evaluation")
+    if result.status is Status.TRAINED and (result.fitness is None or result.error is None or not result.num_params):
+        raise EnvelopeError("it claims success but has no fitness, error or size")
+    return result
+
+
+def _quarantine(folder: RoundDir, path: Path, reason: str) -> None:
+    log.warning("%s: %s; moved to quarantine", path, reason)
+    target = folder.quarantine / path.name
+    while target.exists():
+        target = target.with_name(f"{target.name}+")
+    write_atomic(target.with_name(f"{target.name}.reason"), f"{reason}\n")
+    try:
+        path.replace(target)
+    except OSError as error:
+        raise storage_error(target, error) from error

@@ -1,0 +1,266 @@
+"""One attempt at one candidate: train it, predict with it, score it. Never imports the candidate.
+
+Its code runs in sandboxed stages, each a process of its own; this process alone reads the labels. Whatever a candidate
+does comes back as a `Result` with a status; an exception means that the host or the task is at fault.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from evohpc import envelopes
+from evohpc.config.search import EvaluationConfig
+from evohpc.errors import EvaluationError
+from evohpc.evaluation import verdict
+from evohpc.evaluation.stage import protocol
+from evohpc.evaluation.stage.protocol import Order
+from evohpc.evaluation.verdict import Failed, Predictions
+from evohpc.messages import Attempt, Result, Status
+from evohpc.sandbox.base import Limits, Outcome, Runtime, Stage
+from evohpc.sandbox.outputs import Untrusted
+from evohpc.tasks.base import Score, Task, load_task
+from evohpc.tasks.data import is_whole
+
+WORKER = "evohpc.evaluation.stage.main"
+_ENOUGH_DISK = 16 << 20
+
+StageName = Literal["train", "predict", "confirm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """What candidates are evaluated on: files made by `Task.prepare`, and the task."""
+
+    task: str
+    """A built-in task, or 'path/to/file.py:ClassName'."""
+    task_options: Mapping[str, Any]
+    seed: int
+    train: Path
+    inputs: Path
+    labels: Path
+    config: EvaluationConfig
+
+
+@dataclass
+class Evaluator:
+    """Evaluates candidates one after the other on one benchmark."""
+
+    benchmark: Benchmark
+    runtime: Runtime
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the packages in the sandbox, for the record."""
+
+    def evaluate(
+        self, attempt: Attempt, source: bytes, keep_log: Callable[[bytes], None] = lambda text: None
+    ) -> Result:
+        """Evaluate one candidate.
+
+        Args:
+            source: the whole module.
+            keep_log: is given what the candidate printed, if anything.
+
+        Raises:
+            EvaluationError: the sandbox failed, or the run's data is gone.
+            TaskError: the task cannot be loaded, or its own `score` or `fitness` failed.
+        """
+        with tempfile.TemporaryDirectory(prefix="evohpc-", ignore_cleanup_errors=True) as folder:
+            trial = _Trial(self, source, Path(folder))
+            result = trial.run(attempt)
+            if trial.log:
+                keep_log(verdict.printable(trial.log[-self.benchmark.config.log_kb * 1024 :]))
+            return result
+
+    @cached_property
+    def task(self) -> Task:
+        """The task; its own code, never the candidate's, runs in this process."""
+        return load_task(self.benchmark.task, self.benchmark.task_options)
+
+    @cached_property
+    def labels(self) -> Predictions:
+        """The validation labels; they leave this process only as scores."""
+        _check_whole(self.benchmark.labels)
+        return dict(load_file(self.benchmark.labels))
+
+    def check_files(self) -> None:
+        """See that a failure does not come from files that someone has removed or altered since the search began.
+
+        Raises:
+            EvaluationError: the data is not whole.
+            TaskError: the task cannot be loaded.
+        """
+        _check_whole(self.benchmark.train)
+        _check_whole(self.benchmark.inputs)
+        load_task(self.benchmark.task, self.benchmark.task_options)
+
+
+class _Trial:
+    """One attempt in progress."""
+
+    def __init__(self, evaluator: Evaluator, source: bytes, folder: Path) -> None:
+        self._evaluator, self._folder = evaluator, folder
+        self._benchmark, self._config = evaluator.benchmark, evaluator.benchmark.config
+        self._source = source
+        self._time_left = self._config.time_limit_s
+        self._seconds: dict[str, float] = {}
+        self.log = b""
+
+    def run(self, attempt: Attempt) -> Result:
+        """Return what became of it."""
+        started = time.perf_counter()
+        try:
+            outcome = {"status": Status.TRAINED, **self._train_and_score()}
+        except Failed as failure:
+            if _is_full(self._folder):  # a file cut short there may look like any failure
+                raise EvaluationError(f"{tempfile.gettempdir()} on {socket.gethostname()} is full") from None
+            if failure.status is Status.BUILD_ERROR:  # the task and its data are loaded before the candidate
+                self._evaluator.check_files()
+            outcome = {"status": failure.status, "detail": failure.detail}
+        self._seconds["total"] = time.perf_counter() - started
+        return Result(
+            candidate_id=attempt.candidate_id,
+            attempt=attempt.attempt,
+            seconds={name: round(seconds, 4) for name, seconds in self._seconds.items()},
+            isolation=self._evaluator.runtime.isolation,
+            **provenance(self._source, self._evaluator.versions),
+            **outcome,
+        )
+
+    def _train_and_score(self) -> dict[str, Any]:
+        trained = self._stage("train", {protocol.DATA: self._benchmark.train})
+        report = verdict.check_report("train", trained)
+        num_params, checkpoints = verdict.count_parameters(trained / protocol.WEIGHTS, self._config)
+        predictions = self._predict("predict", checkpoints)
+        started = time.perf_counter()
+        score = self._score(predictions)
+        fitness = verdict.fitness(self._evaluator.task, num_params, score.error)
+        best = self._best(predictions) if len(predictions) > 1 else None
+        self._seconds["score"] = time.perf_counter() - started
+        if best is not None:
+            verdict.check_same(predictions[best], self._predict("confirm", [checkpoints[best]])[0])
+        reported = {f"reported_{name}": value for name, value in report.last_row.items()}
+        metrics = {**reported, **score.metrics}
+        return {"num_params": num_params, "error": score.error, "fitness": fitness, "metrics": metrics}
+
+    def _predict(self, name: StageName, checkpoints: list[Path]) -> list[Predictions]:
+        """Return the predictions of checkpoints, from a process that sees no others."""
+        weights = self._folder / f"{name}-weights"
+        weights.mkdir()
+        for path in checkpoints:
+            os.rename(path, weights / path.name)
+        out = self._stage(name, {protocol.DATA: self._benchmark.inputs, protocol.WEIGHTS: weights})
+        for path in checkpoints:
+            os.rename(weights / path.name, path)
+        verdict.check_report(name, out)
+        return verdict.read_predictions(out / protocol.PREDICTIONS, [path.name for path in checkpoints], self._config)
+
+    def _score(self, predictions: list[Predictions]) -> Score:
+        return verdict.score(self._evaluator.task, predictions, self._evaluator.labels)
+
+    def _best(self, predictions: list[Predictions]) -> int:
+        return int(np.argmin([self._score([checkpoint]).error for checkpoint in predictions]))
+
+    def _stage(self, name: StageName, inputs: Mapping[str, Path]) -> Path:
+        """Run a stage; return its OUT."""
+        out = self._folder / name
+        out.mkdir()
+        candidate = self._folder / protocol.CANDIDATE
+        candidate.write_bytes(self._source)
+        task, own = self._task_in_sandbox()
+        kind: Literal["train", "predict"] = "train" if name == "train" else "predict"
+        options, seed = dict(self._benchmark.task_options), _seed(self._benchmark.seed, kind)
+        order = Order(kind, task, options, seed, self._config.threads, self._config.max_params)
+        outcome = self._evaluator.runtime.run(
+            Stage(
+                entry=WORKER,
+                order=envelopes.encode(order).encode(),
+                inputs={**inputs, **own, protocol.CANDIDATE: candidate},
+                out=out,
+                limits=limits(self._config, self._time_left),
+                threads=self._config.threads,
+            )
+        )
+        self._account(out, outcome)
+        verdict.check_ending(name, outcome, self._config)
+        return out
+
+    def _task_in_sandbox(self) -> tuple[str, dict[str, Path]]:
+        """Return the task's name as the worker sees it, and the file that it needs for that."""
+        file, _, class_name = self._benchmark.task.rpartition(":")
+        if not file.endswith(".py"):
+            return self._benchmark.task, {}
+        return f"{protocol.TASK_FILE}:{class_name}", {protocol.TASK_FILE: Path(file)}
+
+    def _account(self, out: Path, outcome: Outcome) -> None:
+        """Note what a stage printed and how long its steps took: their sum is measured, the shares are its word."""
+        self.log += outcome.log
+        self._time_left -= outcome.seconds
+        try:
+            said = verdict.read_report(out).seconds
+        except Untrusted:
+            said = {}
+        left = outcome.seconds
+        for step, name in (("build", "check"), ("check", "check"), ("train", "train"), ("predict", "predict")):
+            seconds = min(left, max(0.0, said.get(step, 0.0)))
+            left -= seconds
+            if step in said:
+                self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+        self._seconds["start"] = self._seconds.get("start", 0.0) + left
+
+
+def _check_whole(data: Path) -> None:
+    if not is_whole(data):
+        raise EvaluationError(f"{data} is missing or not whole; the next driver of the run makes it anew")
+
+
+def provenance(source: bytes, versions: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a `Result` that say what ran where and when."""
+    return {
+        "host": socket.gethostname(),
+        "source_sha256": hashlib.sha256(source).hexdigest(),
+        "versions": {"python": platform.python_version(), "evohpc": metadata.version("evohpc"), **versions},
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def limits(config: EvaluationConfig, wall_s: float) -> Limits:
+    """Return what a stage may use.
+
+    Args:
+        wall_s: what is left of the candidate's time, in seconds.
+    """
+    return Limits(
+        wall_s=max(wall_s, 0.0),
+        memory_bytes=config.memory_mb << 20,
+        disk_bytes=config.disk_mb << 20,
+        log_bytes=config.log_kb * 1024,
+    )
+
+
+def _seed(seed: int, kind: str) -> int:
+    """Return a stage's seed: training and prediction have different ones, so no random state is common to them."""
+    key = ("train", "predict").index(kind)
+    return int(np.random.SeedSequence(seed, spawn_key=(key,)).generate_state(1)[0])
+
+
+def _is_full(folder: Path) -> bool:
+    """Say whether the disk under a scratch folder is full by others' doing, which is no candidate's fault."""
+    shutil.rmtree(folder, ignore_errors=True)
+    left = os.statvfs(folder.parent)
+    has_files_left = left.f_favail > 0 or left.f_files == 0  # the latter where their number has no limit
+    return left.f_bavail * left.f_frsize < _ENOUGH_DISK or not has_files_left

@@ -1,0 +1,199 @@
+"""Evaluates candidates of a run where it is called: on a compute node by Slurm, or in a local worker process.
+
+python -m evohpc.evaluation.worker --serve RUN --parent PID     a local worker: see jobs/local.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+from evohpc import envelopes, linux
+from evohpc.config.search import Config, load_config
+from evohpc.config.site import load_site
+from evohpc.errors import EvaluationError, EvohpcError, TaskError
+from evohpc.evaluation.attempt import WORKER, Benchmark, Evaluator, provenance
+from evohpc.evaluation.verdict import one_line
+from evohpc.evolution.screening import screen
+from evohpc.files import write_atomic, write_once
+from evohpc.messages import Attempt, EvaluationJob, Isolation, Result, Status
+from evohpc.run_folder import RoundDir, RunDir
+from evohpc.sandbox import apptainer_runtime, confine, scratch
+from evohpc.sandbox.answers import Answers
+from evohpc.sandbox.apptainer_runtime import ApptainerRuntime
+from evohpc.sandbox.probe import probe, require
+from evohpc.sandbox.process_runtime import ProcessRuntime
+from evohpc.tasks.data import prepare
+
+log = logging.getLogger(__name__)
+
+
+def run_array_task(run: str, round: int, name: str, index: int) -> None:
+    """Evaluate the attempts of one array task that have no result yet, and write their results.
+
+    This is what a scheduler's job calls. A failure of one attempt never keeps the next from being tried.
+
+    Args:
+        run: the run folder.
+        name: of the `EvaluationJob` in RUN/rounds/<round>/jobs/.
+        index: of the task in it.
+    """
+    folder = RunDir(Path(run))
+    with evaluator(folder) as ready:
+        evaluate_task(folder, round, name, index, ready)
+
+
+def evaluate_task(run: RunDir, round: int, name: str, index: int, ready: Evaluator | EvaluationError) -> None:
+    """As `run_array_task`, with an evaluator that is there already, or the reason why there is none."""
+    path = run.round(round).job(name)
+    data = path.read_bytes()
+    envelope = json.loads(data)
+    job = envelopes.unseal(data, _run_id(run), EvaluationJob)
+    for attempt in job.tasks[index]:
+        try:
+            _evaluate_attempt(run.round(round), attempt, ready, envelope["run_id"], int(envelope["epoch"]))
+        except Exception:  # no result, so the driver will call it lost and try again; the next one must have its turn
+            log.exception("%s, attempt %d", attempt.candidate_id, attempt.attempt)
+
+
+def evaluate_file(file: Path, config: Config) -> Result:
+    """Screen and evaluate one candidate file outside of any run, in a temporary folder.
+
+    Raises:
+        EvaluationError: this host cannot evaluate as the config demands.
+        TaskError: the task cannot be loaded, or the file not be read.
+    """
+    try:
+        source = file.read_bytes()
+    except OSError as error:
+        raise TaskError(f"{file}: cannot read the candidate: {error.strerror}") from None
+    with tempfile.TemporaryDirectory(prefix="evohpc-run-") as folder:
+        run = RunDir(Path(folder))
+        task_file = config.task.rpartition(":")[0]
+        if task_file.endswith(".py"):
+            write_atomic(run.task_file, Path(task_file).read_bytes())
+        write_atomic(run.config, config.dump())
+        verdict = screen(source.decode(errors="replace"), prepare(run, task_file), config.screening)
+        if verdict.status.is_refused:
+            return Result(file.stem, 1, verdict.status, verdict.detail, **provenance(source, {}))
+        with evaluator(run) as ready:
+            if isinstance(ready, EvaluationError):
+                raise ready
+            return ready.evaluate(Attempt(file.stem, 1), source)
+
+
+@contextmanager
+def evaluator(run: RunDir) -> Iterator[Evaluator | EvaluationError]:
+    """Start what evaluates a run's candidates on this host; yield it, or why this host cannot."""
+    with scratch.private_folder(), ExitStack() as stack:
+        try:
+            ready = _start(run, stack)
+        except EvaluationError as error:
+            yield error
+            return
+        yield ready
+
+
+def _start(run: RunDir, stack: ExitStack) -> Evaluator:
+    config = load_config(run.config)
+    file, _, class_name = config.task.rpartition(":")
+    task = f"{run.task_file.resolve()}:{class_name}" if file.endswith(".py") else config.task
+    benchmark = Benchmark(
+        task, config.task_options, config.search.seed, run.train, run.inputs, run.labels, config.evaluation
+    )
+    start = _start_containers if config.evaluation.runtime == "apptainer" else _start_processes
+    runtime = start(run, config.evaluation.minimum_isolation)
+    stack.callback(runtime.close)
+    return Evaluator(benchmark, runtime, runtime.versions)
+
+
+def _start_processes(run: RunDir, minimum: Isolation) -> ProcessRuntime:
+    found = probe(secret=run.labels)
+    require(minimum, found)
+    exposed = [root for root in confine.libraries() if root.resolve() in run.labels.resolve().parents]
+    if exposed:
+        raise EvaluationError(f"{run.path} lies in {exposed[0]}, which candidates may read; move the run elsewhere")
+    return ProcessRuntime(WORKER, found.isolation)
+
+
+def _start_containers(run: RunDir, minimum: Isolation) -> ApptainerRuntime:
+    if not run.site.exists():
+        raise EvaluationError("evaluation.runtime is apptainer, which needs a site profile: pass --site FILE")
+    return apptainer_runtime.start(load_site(run.site).container, run.labels, minimum)
+
+
+def _evaluate_attempt(
+    folder: RoundDir, attempt: Attempt, ready: Evaluator | EvaluationError, run_id: str, epoch: int
+) -> None:
+    path = folder.result(attempt.candidate_id, attempt.attempt)
+    if path.exists():
+        return
+    source = folder.candidate(attempt.candidate_id).read_bytes()
+
+    def keep_log(text: bytes) -> None:
+        write_atomic(folder.log(attempt.candidate_id, attempt.attempt), text)
+
+    try:
+        if isinstance(ready, EvaluationError):
+            raise ready
+        result = ready.evaluate(attempt, source, keep_log)
+    except EvohpcError as error:
+        log.warning("%s: %s", attempt.candidate_id, error)
+        result = Result(
+            attempt.candidate_id,
+            attempt.attempt,
+            Status.CONTAINER_ERROR,
+            one_line(str(error)),
+            **provenance(source, {}),
+        )
+    write_once(path, envelopes.seal(run_id, epoch, result))
+
+
+def _run_id(run: RunDir) -> str:
+    return str(json.loads(run.provenance.read_text())["run_id"])
+
+
+def serve(run: RunDir) -> None:
+    """Evaluate the array tasks that stdin names, one JSON line each, and answer each with a line, until it ends.
+
+    A refusal in an answer means that this host cannot evaluate at all; then no result was written.
+    """
+    answers = Answers()
+    with evaluator(run) as ready:
+        for line in sys.stdin:
+            order = json.loads(line)
+            if isinstance(ready, EvaluationError):
+                answers.say(json.dumps({"refusal": str(ready)}))
+                continue
+            evaluate_task(run, order["round"], order["name"], order["index"], ready)
+            answers.say(json.dumps({"refusal": ""}))
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # another one must not keep this process from tidying up
+    sys.exit(0)
+
+
+def main() -> None:
+    """Be a worker of `LocalRunner`."""
+    parser = argparse.ArgumentParser(prog="python -m evohpc.evaluation.worker")
+    parser.add_argument("--serve", metavar="RUN", type=Path, required=True)
+    parser.add_argument("--parent", metavar="PID", type=int, required=True, help="the driver; end when it does")
+    options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
+    # The end of stdin says it too, but is not looked at while a candidate runs, nor before the orders in it are done.
+    linux.die_with_parent(options.parent, signal.SIGTERM)
+    serve(RunDir(options.serve))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Source to candidate, or the reason why it is refused, before a GPU is spent on it. Pure; executes nothing.
+
+Screening saves time and names reasons; it is no security boundary: that is the sandbox.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from evohpc.config.search import ScreeningConfig
+from evohpc.evolution.code_hash import code_hash
+from evohpc.evolution.prompts import candidate_source
+from evohpc.messages import SEED_ROUND, Candidate, Completion, LMRequest, Status, TaskInterface, candidate_id
+
+BIDI = dict.fromkeys(map(ord, "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
+FORBIDDEN_NAMES = frozenset({"eval", "exec", "compile", "__import__", "open", "breakpoint"})
+ALLOWED_DUNDERS = frozenset({"__init__", "__class__"})
+MAX_INTEGER_BITS = 256
+"""No network needs more, and Python refuses to print an integer of more than 4300 digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`status` is PENDING where the source may be evaluated."""
+
+    status: Status
+    detail: str = ""
+    code_hash: str = ""
+
+
+def screen(source: str, task: TaskInterface, config: ScreeningConfig) -> Verdict:
+    """Judge the whole module of a candidate. Duplicates are found by `code_hash`, which the caller compares."""
+    tree = _parse(source, config)
+    if isinstance(tree, Verdict):
+        return tree
+    for status, reason in _problems(tree, source, task, config):
+        return Verdict(status, reason)
+    return Verdict(Status.PENDING, code_hash=code_hash(tree))
+
+
+def _parse(source: str, config: ScreeningConfig) -> ast.Module | Verdict:
+    size = len(source.encode(errors="surrogatepass"))
+    if size > config.max_source_bytes:
+        return Verdict(Status.SCREENED, f"{size} bytes of source, limit {config.max_source_bytes}")
+    if _bracket_depth(source) > config.max_depth:
+        return Verdict(Status.SCREENED, f"brackets nested deeper than {config.max_depth}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a child's invalid escape is no news of ours
+            return ast.parse(source)
+    except SyntaxError as error:
+        return Verdict(Status.SYNTAX, f"line {error.lineno or 1}: {error.msg}")
+    except ValueError as error:  # null bytes, before Python 3.12
+        return Verdict(Status.SYNTAX, str(error))
+    except (RecursionError, MemoryError):
+        return Verdict(Status.SYNTAX, "nested too deeply for Python's parser")
+
+
+def _bracket_depth(source: str) -> int:
+    """Upper bound, brackets in strings counted: keeps CPython's parser off its own stack limit."""
+    depth = deepest = 0
+    for character in source:
+        if character in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in ")]}":
+            depth = max(0, depth - 1)
+    return deepest
+
+
+def _problems(
+    tree: ast.Module, source: str, task: TaskInterface, config: ScreeningConfig
+) -> Iterator[tuple[Status, str]]:
+    """Yield what is wrong, the plainest first; the caller takes one."""
+    if source.translate(BIDI) != source:
+        yield Status.SCREENED, "holds bidirectional control characters"
+    entry = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == task.entry]
+    if len(entry) != 1:
+        yield Status.SYNTAX, f"defines class {task.entry} {len(entry)} times"
+    elif not any(isinstance(node, ast.FunctionDef) for node in entry[0].body):
+        yield Status.SYNTAX, f"class {task.entry} has no methods"
+    depth = _depth(tree, config.max_depth)
+    if depth > config.max_depth:
+        yield Status.SCREENED, f"syntax tree deeper than {config.max_depth}"
+        return
+    nodes = list(ast.walk(tree))
+    if len(nodes) > config.max_nodes:
+        yield Status.SCREENED, f"{len(nodes)} nodes, limit {config.max_nodes}"
+    literals = sum(_literal_bytes(node.value) for node in nodes if isinstance(node, ast.Constant))
+    if literals > config.max_literal_bytes:
+        yield Status.SCREENED, f"{literals} bytes of literals, limit {config.max_literal_bytes}"
+    for node in nodes:
+        reason = _forbidden(node, task)
+        if reason:
+            yield Status.SCREENED, f"line {getattr(node, 'lineno', 0)}: {reason}"
+
+
+def _literal_bytes(value: object) -> int:
+    return value.bit_length() // 3 + 1 if isinstance(value, int) else len(repr(value))
+
+
+def _depth(tree: ast.AST, limit: int) -> int:
+    """Depth of the tree by levels, no recursion; stops at the limit."""
+    level: list[ast.AST] = [tree]
+    depth = 0
+    while level and depth <= limit:
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        depth += 1
+    return depth
+
+
+def _forbidden(node: ast.AST, task: TaskInterface) -> str:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return _forbidden_import(node, task)
+    if isinstance(node, ast.Name) and node.id in FORBIDDEN_NAMES:
+        return f"uses {node.id}"
+    if isinstance(node, ast.Attribute) and node.attr.startswith("__") and node.attr not in ALLOWED_DUNDERS:
+        return f"reaches for {node.attr}"
+    if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value.bit_length() > MAX_INTEGER_BITS:
+        return f"holds an integer of {node.value.bit_length()} bits, limit {MAX_INTEGER_BITS}"
+    return ""
+
+
+def _forbidden_import(node: ast.Import | ast.ImportFrom, task: TaskInterface) -> str:
+    if isinstance(node, ast.Import):
+        modules = [alias.name for alias in node.names]
+    else:
+        modules = ["." * node.level + (node.module or "")]
+    for module in modules:
+        if not any(f"{module}.".startswith(f"{allowed}.") for allowed in task.allowed_imports):
+            return f"imports {module}; allowed: {', '.join(task.allowed_imports)}"
+    return ""
+
+
+def children(
+    request: LMRequest, completions: Sequence[Completion], task: TaskInterface, config: ScreeningConfig
+) -> list[Candidate]:
+    """Return the candidates of a round in order of place, each screened but for duplicates."""
+    by_place = {
+        (prompt.index, sample.index): (prompt, sample) for prompt in request.prompts for sample in prompt.samples
+    }
+    candidates = []
+    for completion in sorted(completions, key=lambda c: (c.prompt, c.sample)):
+        prompt, sample = by_place[completion.prompt, completion.sample]
+        source = candidate_source(completion.text, task)
+        verdict = screen(source, task, config)
+        cut = " (cut at lm.max_new_tokens)" if completion.stop == "length" and verdict.status.is_refused else ""
+        candidates.append(
+            Candidate(
+                id=candidate_id(request.round, prompt.index, sample.index),
+                round=request.round,
+                prompt=prompt.index,
+                sample=sample.index,
+                parents=prompt.parents,
+                temperature=sample.temperature,
+                tokens=completion.tokens,
+                source=source,
+                code_hash=verdict.code_hash,
+                status=verdict.status,
+                detail=verdict.detail + cut,
+            )
+        )
+    return candidates
+
+
+def seeds(sources: Mapping[str, str], task: TaskInterface, config: ScreeningConfig) -> list[Candidate]:
+    """Return the seed programs as candidates of `SEED_ROUND`, by file stem."""
+    candidates = []
+    for index, (name, source) in enumerate(sorted(sources.items())):
+        verdict = screen(source, task, config)
+        candidates.append(
+            Candidate(
+                id=f"seed-{name}",
+                round=SEED_ROUND,
+                prompt=0,
+                sample=index,
+                parents=(),
+                temperature=0.0,
+                tokens=0,
+                source=source,
+                code_hash=verdict.code_hash,
+                status=verdict.status,
+                detail=verdict.detail,
+            )
+        )
+    return candidates

@@ -1,0 +1,101 @@
+"""The one way to write a file that a crash cannot tear, and that two writers cannot both win."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from evohpc.errors import storage_error
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write a whole file or nothing: aside, fsync, rename, fsync of the folder.
+
+    A reader on any host sees the old content or the new, never a part; after a crash a stray `.tmp-*` may remain.
+
+    Raises:
+        StorageError: the file system refused (full, over quota, read-only).
+    """
+    aside = _aside(path)
+    try:
+        make_folder(path.parent)
+        try:
+            _write_and_sync(aside, data)
+            os.replace(aside, path)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def write_once(path: Path, data: bytes | str) -> bool:
+    """Write a whole file unless one of that name exists; return whether this call wrote it.
+
+    Of two writers on two hosts exactly one wins (link(2) is atomic on NFS too), and what was once there never
+    changes: a requeued twin cannot alter a result.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    aside = _aside(path)
+    try:
+        make_folder(path.parent)
+        try:
+            _write_and_sync(aside, data)
+            is_ours = _link(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    return is_ours
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, so that a crash cannot take them away again.
+
+    Raises:
+        OSError: the file system refused.
+    """
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was created, renamed or removed in a folder last through a crash (fsync(2), NOTES).
+
+    Raises:
+        OSError: the file system refused.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".tmp-{path.name}-{secrets.token_hex(4)}")
+
+
+def _write_and_sync(path: Path, data: bytes | str) -> None:
+    with open(path, "xb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _link(aside: Path, path: Path) -> bool:
+    """Give a file its name, unless that is taken; return whether it has it now."""
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        # On NFS the answer to a link that was made may be lost, and the repeated call says this (link(2), BUGS).
+        return aside.stat().st_nlink == 2
+    return True

@@ -1,0 +1,116 @@
+"""Draws the completions that a round still lacks: each rank its share, each kept as soon as it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from evohpc.lm import completions_file, ranks
+from evohpc.lm.completions_file import Place
+from evohpc.lm.log import say
+from evohpc.messages import Completion, LMRequest, Prompt
+from evohpc.run_folder import RoundDir
+
+_TELL_EVERY_S = 5.0
+
+
+class Engine(Protocol):
+    """A model, and how completions are drawn from it."""
+
+    def draw(self, prompts: Sequence[Prompt], on_step: Callable[[int], None]) -> Iterator[list[Completion]]:
+        """Yield completions as they end, until each sample of each prompt has one.
+
+        Args:
+            on_step: called with the number of tokens drawn, after each step.
+
+        Raises:
+            LMError: a prompt is longer than the model allows.
+        """
+
+    def finish(self) -> None:
+        """Do what the other ranks need of this one until they have drawn theirs."""
+
+
+def missing(request: LMRequest, round: RoundDir) -> list[Place]:
+    """Return what is not finished, in the order of the request; to be asked on the first rank only.
+
+    Takes over what other ranks finished before a crash, and puts in order what lacks nothing.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    finished = completions_file.recover(round.completions, request)
+    for part, more in completions_file.read_parts(round.completions, request).items():
+        completions_file.append(round.completions, [more[place] for place in more if place not in finished])
+        finished |= more
+        part.unlink(missing_ok=True)
+    completions_file.close(round.completions, request)
+    return [place for place in completions_file.places(request) if place not in finished]
+
+
+def complete(engine: Engine, request: LMRequest, round: RoundDir, places: Sequence[Place]) -> None:
+    """Draw what is missing, the same on all ranks, and put `completions.jsonl` in order.
+
+    Raises:
+        LMError: a prompt is longer than the model allows.
+        StorageError: the file system refused.
+    """
+    replica = ranks.Replica.of(tensor_parallel=request.tensor_parallel)
+    mine = replica.share(places)
+    speed = _Speed(len(mine))
+    drawn: list[Completion] = []
+    kept = round.completions if ranks.RANK == 0 else completions_file.part(round.completions, ranks.RANK)
+    for completions in engine.draw(_prompts(request, mine), speed.count):
+        if replica.is_led:
+            completions_file.append(kept, completions)
+            drawn += completions
+        speed.finish(len(completions))
+    engine.finish()
+    _close(request, round, ranks.gather(drawn))
+    ranks.wait_for_all()
+
+
+def _close(request: LMRequest, round: RoundDir, drawn: Sequence[Sequence[Completion]]) -> None:
+    """Add what the other ranks have drawn; on the first rank, the only one that has it."""
+    if ranks.RANK == 0:
+        for rank in range(1, ranks.WORLD_SIZE):
+            completions_file.append(round.completions, drawn[rank])
+            completions_file.part(round.completions, rank).unlink(missing_ok=True)
+        completions_file.close(round.completions, request)
+        say("complete")
+
+
+def _prompts(request: LMRequest, places: Sequence[Place]) -> list[Prompt]:
+    """Return the prompts with the samples at these places alone."""
+    wanted = set(places)
+    narrowed = [
+        replace(prompt, samples=tuple(sample for sample in prompt.samples if (prompt.index, sample.index) in wanted))
+        for prompt in request.prompts
+    ]
+    return [prompt for prompt in narrowed if prompt.samples]
+
+
+class _Speed:
+    """Tells, now and then, how far the generation is and how fast."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._tokens = total, 0, 0
+        self._started = self._told = time.monotonic()
+
+    def count(self, tokens: int) -> None:
+        self._tokens += tokens
+        now = time.monotonic()
+        if now - self._told > _TELL_EVERY_S:
+            self._told = now
+            self._tell(now)
+
+    def finish(self, completions: int) -> None:
+        self._done += completions
+        if self._done == self._total:
+            self._tell(time.monotonic())
+
+    def _tell(self, now: float) -> None:
+        rate = self._tokens / max(now - self._started, 1e-9)
+        say(f"generating: {self._done} of {self._total} completions, {self._tokens} tokens, {rate:.0f} tokens/s")

@@ -1,0 +1,121 @@
+"""`completions.jsonl`: one `Completion` a line, appended as they are finished. Imports no torch.
+
+What a crash tore off or a file system mangled is dropped and drawn again: completions depend on their seeds only, so
+nothing is lost. Once nothing is missing the file is replaced by one in the order of the prompts, and only that one is
+complete: the same request is answered by the same bytes, whichever completion ended first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from evohpc.envelopes import decode, encode
+from evohpc.errors import EnvelopeError, storage_error
+from evohpc.files import write_atomic
+from evohpc.messages import Completion, LMRequest
+
+Place = tuple[int, int]
+"""(prompt index, sample index)."""
+
+
+def places(request: LMRequest) -> list[Place]:
+    """Return where a request asks for completions, in order."""
+    return [(prompt.index, sample.index) for prompt in request.prompts for sample in prompt.samples]
+
+
+def read(path: Path, request: LMRequest) -> dict[Place, Completion]:
+    """Return what is finished and whole; empty if there is no file yet."""
+    return _scan(path, request)[0]
+
+
+def is_complete(path: Path, request: LMRequest) -> bool:
+    """Say whether all that a request asks for is finished, and put in order."""
+    return list(read(path, request)) == places(request)
+
+
+def part(path: Path, rank: int | str) -> Path:
+    """Return where a rank other than the first appends to, until the first has taken it over; '*' for a pattern."""
+    return path.with_name(f"{path.stem}.rank{rank}{path.suffix}")
+
+
+def read_parts(path: Path, request: LMRequest) -> dict[Path, dict[Place, Completion]]:
+    """Return what ranks other than the first have finished."""
+    return {file: read(file, request) for file in sorted(path.parent.glob(part(path, "*").name))}
+
+
+def recover(path: Path, request: LMRequest) -> dict[Place, Completion]:
+    """Cut off what is not whole, so that lines can be appended; return what is finished.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    finished, length = _scan(path, request)
+    try:
+        if path.exists() and path.stat().st_size > length:
+            os.truncate(path, length)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    return finished
+
+
+def append(path: Path, completions: Iterable[Completion]) -> None:
+    """Add finished completions.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    lines = "".join(encode(completion) + "\n" for completion in completions)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(lines.encode())
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def close(path: Path, request: LMRequest) -> None:
+    """Put a file that lacks nothing in order, unless it is.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    finished, asked = read(path, request), places(request)
+    # Another job for the same request, on a node that was cut off, may have dropped what it saw half of: it draws that.
+    if list(finished) != asked and finished.keys() == set(asked):
+        write(path, [finished[place] for place in asked])
+
+
+def write(path: Path, completions: Sequence[Completion]) -> None:
+    """Write a whole file at once.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    write_atomic(path, "".join(encode(completion) + "\n" for completion in completions))
+
+
+def _scan(path: Path, request: LMRequest) -> tuple[dict[Place, Completion], int]:
+    """Return the completions up to the first line that is not whole, and the bytes up to there."""
+    asked = set(places(request))
+    finished: dict[Place, Completion] = {}
+    length = 0
+    for line in _lines(path):
+        try:
+            completion = decode(line, Completion)
+        except EnvelopeError:
+            break
+        place = (completion.prompt, completion.sample)
+        if place not in asked or not line.endswith(b"\n"):
+            break
+        finished.setdefault(place, completion)
+        length += len(line)
+    return finished, length
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []

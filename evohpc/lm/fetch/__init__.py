@@ -1,0 +1,1 @@
+"""How a language model gets onto a disk, with or without a model hub."""

@@ -1,0 +1,104 @@
+"""An LM job without a model: mutates the parents in the prompt by fixed rules. For rehearsals and tests.
+
+Like the real one it is a function of the request: a completion depends on its prompt and its own seed only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from numpy.random import Generator, Philox
+
+from evohpc.envelopes import decode
+from evohpc.lm import completions_file
+from evohpc.messages import Completion, LMRequest, Prompt, Sample
+from evohpc.run_folder import RoundDir
+
+_INTEGER = re.compile(r"(?<![\w.])\d+(?![\w.])")
+_FACTORS = (0.5, 0.75, 1.25, 1.5, 2.0)
+
+
+class ScriptedLMJob:
+    """An `LMJob` that answers in `start`."""
+
+    held = ""
+
+    def __init__(self, texts: Sequence[str] = ()) -> None:
+        """`texts`, if given, are the completions: number i of the request gets `texts[i % len(texts)]`."""
+        self._texts = tuple(texts)
+
+    def start(self, request: Path) -> None:
+        """See `LMJob.start`."""
+        asked = decode(request.read_bytes(), LMRequest)
+        path = RoundDir(request.parent).completions
+        if not completions_file.is_complete(path, asked):
+            completions_file.write(path, self._answer(asked))
+
+    def poll(self) -> bool:
+        """See `LMJob.poll`."""
+        return True
+
+    def cancel(self) -> None:
+        """See `LMJob.cancel`."""
+
+    def release(self) -> None:
+        """See `LMJob.release`."""
+
+    def close(self) -> None:
+        """See `LMJob.close`."""
+
+    def _answer(self, asked: LMRequest) -> list[Completion]:
+        drawn = [(prompt, sample) for prompt in asked.prompts for sample in prompt.samples]
+        return [self._complete(number, *place) for number, place in enumerate(drawn)]
+
+    def _complete(self, number: int, prompt: Prompt, sample: Sample) -> Completion:
+        text = self._texts[number % len(self._texts)] if self._texts else mutate(prompt.text, sample.seed)
+        return Completion(prompt.index, sample.index, text, len(text.split()), "class_end")
+
+
+def mutate(prompt: str, seed: int) -> str:
+    """Return a changed copy of the body of one of the programs in a prompt."""
+    rng = Generator(Philox(seed))
+    bodies = _bodies(prompt)
+    body = bodies[rng.integers(len(bodies))]
+    rules: tuple[Callable[[str, Generator], str], ...] = (_resize, _drop_line, _double_line, _break, _copy)
+    return rules[rng.choice(len(rules), p=(0.6, 0.1, 0.1, 0.1, 0.1))](body, rng)
+
+
+def _bodies(prompt: str) -> list[str]:
+    """Return what follows the class header in each in-context program: the lines that are indented or blank."""
+    header = prompt.rstrip("\n").rpartition("\n")[2]
+    programs = ("\n" + prompt).split(f"\n{header}\n")[1:-1]
+    bodies = [re.split(r"^(?=\S)", program, maxsplit=1, flags=re.MULTILINE)[0] for program in programs]
+    return [f"{body.rstrip()}\n" for body in bodies] or ["    pass\n"]
+
+
+def _resize(body: str, rng: Generator) -> str:
+    numbers = list(_INTEGER.finditer(body))
+    if not numbers:
+        return body
+    place = numbers[rng.integers(len(numbers))]
+    number = max(1, round(int(place.group()) * _FACTORS[rng.integers(len(_FACTORS))]))
+    return f"{body[: place.start()]}{number}{body[place.end() :]}"
+
+
+def _drop_line(body: str, rng: Generator) -> str:
+    lines = body.splitlines(keepends=True)
+    del lines[rng.integers(len(lines))]
+    return "".join(lines)
+
+
+def _double_line(body: str, rng: Generator) -> str:
+    lines = body.splitlines(keepends=True)
+    index = int(rng.integers(len(lines)))
+    return "".join([*lines[: index + 1], *lines[index:]])
+
+
+def _break(body: str, rng: Generator) -> str:
+    return body[: rng.integers(1, max(2, len(body)))] + "("
+
+
+def _copy(body: str, rng: Generator) -> str:
+    return body

@@ -1,0 +1,302 @@
+"""The messages of a search: frozen, JSON-shaped, no behaviour beyond their own consistency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+SEED_ROUND = -1
+"""`Candidate.round` of the seed programs, which exist before round 0."""
+
+
+class Status(StrEnum):
+    """What became of a candidate. All but PENDING are final for the attempt that they describe."""
+
+    PENDING = "pending"
+    """Passed screening; waits for its evaluation."""
+    TRAINED = "trained"
+    """Trained and scored; has a fitness."""
+
+    SYNTAX = "syntax"
+    """The completion is not a Python program with the entry class."""
+    SCREENED = "screened"
+    """Refused before execution: an import, a size or a construct that the task does not allow."""
+    DUPLICATE = "duplicate"
+    """The same program, up to names of locals, comments and formatting, was seen before."""
+    BUILD_ERROR = "build_error"
+    """The program raised while it was imported or the model constructed."""
+    SHAPE_ERROR = "shape_error"
+    """The first forward or backward pass failed, or the output has the wrong shape or dtype."""
+    TRAIN_ERROR = "train_error"
+    """Raised, or died of a signal, during training or prediction."""
+    NONFINITE = "nonfinite"
+    """Loss, weights or predictions are NaN or infinite."""
+    TIMEOUT = "timeout"
+    """Ran past the wall-clock limit; the whole process tree was killed."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """Went over the memory limit."""
+    DISK_LIMIT = "disk_limit"
+    """Wrote more than the scratch limit allows."""
+    PROTOCOL_VIOLATION = "protocol_violation"
+    """What it left behind is not what the protocol allows: missing, oversized, mis-shaped or forged files."""
+
+    NODE_FAIL = "node_fail"
+    """The node died under it."""
+    PREEMPTED = "preempted"
+    """The scheduler took the node away."""
+    CONTAINER_ERROR = "container_error"
+    """The container or sandbox did not start."""
+    LOST = "lost"
+    """The attempt ended without a word: no result file, and nothing runs any more."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Refused by screening, before any execution."""
+        return self in (Status.SYNTAX, Status.SCREENED, Status.DUPLICATE)
+
+    @property
+    def is_machine_fault(self) -> bool:
+        """The machine's fault: retried, and never charged to the candidate."""
+        return self in (Status.NODE_FAIL, Status.PREEMPTED, Status.CONTAINER_ERROR, Status.LOST)
+
+    @property
+    def is_candidate_fault(self) -> bool:
+        """The candidate's own fault during evaluation: final, not retried."""
+        return self not in (Status.PENDING, Status.TRAINED) and not (self.is_refused or self.is_machine_fault)
+
+
+class Isolation(StrEnum):
+    """How well a candidate was fenced off, weakest first; probed once per node, recorded with every result."""
+
+    NONE = "none"
+    """Nothing holds: only for candidates that you wrote yourself."""
+    PROCESS = "process"
+    """Own session, limits, clean environment, private scratch; can still read what its user can read."""
+    CONFINED = "confined"
+    """As PROCESS, and the kernel denies it every file but its own (Landlock) and the network."""
+    CONTAINER = "container"
+    """Own mount, PID and network namespaces in a read-only image (Apptainer)."""
+
+    @property
+    def rank(self) -> int:
+        """Position in the order NONE < PROCESS < CONFINED < CONTAINER."""
+        return list(Isolation).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInterface:
+    """What the driver must know of a task; written by `evohpc.tasks.prepare`, so the driver imports no torch."""
+
+    name: str
+    entry: str
+    """Name of the class that a candidate defines, e.g. 'Model'."""
+    header: str
+    """The line that a prompt ends in, e.g. 'class Model(nn.Module):'."""
+    prelude: str
+    """Import lines put before every candidate; never shown to the LM."""
+    allowed_imports: tuple[str, ...]
+    """Packages and modules that a candidate may import, with all below them, e.g. 'torch' or 'package.module'."""
+    metric: str
+    """Key in `Result.metrics` of the quality shown in prompts, e.g. 'val_accuracy'; higher is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One completion to draw: its place in the prompt, its own seed and its own temperature."""
+
+    index: int
+    seed: int
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One few-shot prompt of a round (Algorithm 2, line `prompt <- MakeFewShotPrompt(E)`)."""
+
+    index: int
+    text: str
+    parents: tuple[str, ...]
+    """Candidate ids of the in-context examples, in the order shown."""
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TuningExample:
+    """One prompt-tuning example: the loss is on `completion` only."""
+
+    candidate_id: str
+    prompt: str
+    completion: str
+    weight: float = 1.0
+    """Of its tokens in the loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """The shape of a LoRA."""
+
+    rank: int
+    alpha: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What a round's LM job tunes its adapter on, before it generates (Algorithm 1, line 11)."""
+
+    examples: tuple[TuningExample, ...]
+    virtual_tokens: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    start_from: str | None
+    """Folder of the adapter to continue from, relative to the run folder; None starts afresh."""
+    lora: LowRank | None = None
+    """Tune this, and no virtual tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class LMRequest:
+    """`rounds/NNN/request.json`: everything the LM job of one round needs; no other input."""
+
+    schema: int
+    run_id: str
+    round: int
+    model_path: str
+    dtype: str
+    """'float32', 'bfloat16' or 'float16'."""
+    threads: int
+    """Torch threads on a CPU; 0 leaves torch's own choice."""
+    batch_size: int
+    """Rows decoded together."""
+    max_new_tokens: int
+    top_k: int
+    """0 switches the filter off."""
+    top_p: float
+    """1.0 switches the filter off."""
+    adapter: str | None
+    """Folder of what an earlier tuning left, to generate with when `tuning` is None; relative to the run folder."""
+    deepspeed_config: dict[str, object]
+    """Passed to `deepspeed.initialize` for prompt-tuning."""
+    tuning: Tuning | None
+    prompts: tuple[Prompt, ...]
+    retry_unparsable: bool = False
+    """Whether a completion that is no Python is drawn once more."""
+    speculation: int = 0
+    """At most so many tokens of a completion are guessed ahead."""
+    tensor_parallel: bool = False
+    """Whether all processes of the job hold one model together."""
+    engine: str = "deepspeed"
+    """What draws the completions: 'deepspeed', 'vllm' or 'scripted'."""
+    vllm: dict[str, object] = field(default_factory=dict)
+    """Further arguments of vLLM's engine."""
+
+
+def is_partitioning(deepspeed_config: dict[str, object]) -> bool:
+    """Say whether a DeepSpeed configuration divides the weights among the ranks (ZeRO-3)."""
+    zero = deepspeed_config.get("zero_optimization")
+    return isinstance(zero, dict) and zero.get("stage") == 3
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One line of `rounds/NNN/completions.jsonl`."""
+
+    prompt: int
+    sample: int
+    text: str
+    """What follows the prompt, cut after the end of the entry class."""
+    tokens: int
+    """New tokens drawn, the stop token included, and those of an attempt that was not kept."""
+    stop: str
+    """'class_end', 'eos' or 'length'."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A program of the search: a seed, or one completion of one prompt."""
+
+    id: str
+    """'seed-cnn', or 'r003p07s012': round 3, prompt 7, sample 12."""
+    round: int
+    prompt: int
+    sample: int
+    parents: tuple[str, ...]
+    temperature: float
+    tokens: int
+    source: str
+    """The whole module: prelude and class."""
+    code_hash: str
+    """sha256 (16 hex digits) of the normalised syntax tree; '' where it was refused."""
+    status: Status
+    detail: str
+    """One line: why it was refused, or what went wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Outcome of one attempt to evaluate one candidate; the payload of a result envelope."""
+
+    candidate_id: str
+    attempt: int
+    status: Status
+    detail: str = ""
+    num_params: int | None = None
+    error: float | None = None
+    """In [0, 1]; what alpha is compared with."""
+    fitness: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall seconds by stage: check, train, predict, score, total."""
+    isolation: Isolation = Isolation.NONE
+    host: str = ""
+    source_sha256: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    finished_at: str = ""
+    """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at evaluating one candidate; a machine fault is followed by an attempt with the next number."""
+
+    candidate_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationJob:
+    """`rounds/NNN/jobs/<name>.json`: what one job array evaluates, written before it is submitted."""
+
+    name: str
+    """Unique in the run and for ever; the scheduler's job name."""
+    round: int
+    tasks: tuple[tuple[Attempt, ...], ...]
+    """tasks[i] is what array task i evaluates, one candidate after the other."""
+
+
+def candidate_id(round: int, prompt: int, sample: int) -> str:
+    """Return the id of a child by its place: `candidate_id(3, 7, 12) == 'r003p07s012'`."""
+    return f"r{round:03d}p{prompt:02d}s{sample:03d}"
+
+
+class TaskState(StrEnum):
+    """What a runner knows of one array task."""
+
+    WAITING = "waiting"
+    """Queued, requeued, or submitted a moment ago and not visible yet."""
+    RUNNING = "running"
+    HELD = "held"
+    """Will never start without a person: `TaskReport.reason` says why."""
+    ENDED = "ended"
+    """Over, well or badly; a result that is missing now, and after a grace period, is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """State of one array task."""
+
+    state: TaskState
+    fault: Status = Status.LOST
+    """What to call a missing result once ENDED: NODE_FAIL, PREEMPTED, CONTAINER_ERROR or LOST."""
+    reason: str = ""

@@ -1,0 +1,127 @@
+"""A run as its readers see it: the snapshot, and what the driver last said. Nothing is written, nothing locked."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from evohpc import envelopes
+from evohpc.config.search import load_config
+from evohpc.driver import lease
+from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
+from evohpc.evolution.request import Budget
+from evohpc.report import tables
+from evohpc.run_folder import RunDir
+from evohpc.search import creation
+from evohpc.store.store import Entry, Store
+from evohpc.tasks.data import interface
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a driver last said in progress.json."""
+
+    round: int
+    rounds: int
+    step: str
+    done: int
+    total: int
+    held: list[str]
+    at: str
+
+
+class Reading:
+    """One run folder, opened for reading."""
+
+    def __init__(self, run: Path) -> None:
+        """Open it.
+
+        Raises:
+            RunFolderError: it is no run folder, or its search has not begun.
+        """
+        self._run = RunDir(run)
+        self.run_id = creation.run_id(self._run)
+        self.config = load_config(self._run.config)
+        if not self._run.snapshot.exists():
+            raise RunFolderError(f"{run}: its search has not begun; evohpc run {shlex.quote(str(run))}")
+        self.store = Store.snapshot_reader(self._run.snapshot)
+        self.metric = interface(self._run).metric
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.store.close()
+
+    @property
+    def is_done(self) -> bool:
+        """All rounds are closed."""
+        return self.store.is_closed(Budget.of(self.config).rounds - 1)
+
+    @property
+    def error_below(self) -> float:
+        """What the error of a candidate must be below to count among the best: alpha of Algorithm 3."""
+        return self.config.search.error_threshold
+
+    def best(self, count: int) -> list[Entry]:
+        """Return the fittest candidates; see `Search.best`."""
+        return self.store.best(count, self.error_below)
+
+    def headlines(self) -> Iterator[tuple[str, str]]:
+        """Yield (name, value) lines for people."""
+        said = self._said()
+        yield "run", f"{self.run_id}: {self.config.search.variant} on {self.config.task}"
+        yield "driver", self._driver() or ("none; the search is over" if self.is_done else "none")
+        if said is not None:
+            place = "seeds" if said.round < 0 else f"round {said.round} (of 0-{said.rounds - 1})"
+            count = f" {said.done}/{said.total}" if said.total > 1 else ""
+            yield "last seen", f"{said.at}: {place}, {said.step}{count}"
+            for reason in said.held:
+                yield "held", reason
+
+    def status(self) -> dict[str, Any]:
+        """Return all of it for machines."""
+        said = self._said()
+        return {
+            "run_id": self.run_id,
+            "task": self.config.task,
+            "variant": self.config.search.variant,
+            "is_done": self.is_done,
+            "driver": self._driver(),
+            "progress": None if said is None else asdict(said),
+            "counts": {str(status): count for status, count in self.store.counts().items()},
+            "best": [json.loads(tables.document(entry)) for entry in self.best(1)],
+        }
+
+    def advice(self) -> str:
+        """Return the next useful command."""
+        path = shlex.quote(str(self._run.path))
+        if self._driver():
+            return f"evohpc list {path} --best 20"
+        if not self.is_done:
+            return f"evohpc {'submit' if self._run.site.exists() else 'run'} {path}"
+        best = self.best(1)
+        return f"evohpc show {path} {shlex.quote(best[0].candidate.id)}" if best else f"evohpc list {path}"
+
+    def _driver(self) -> str:
+        """Return who drives, '' if nobody does as far as can be seen from here."""
+        try:
+            current = lease.holder(self._run)
+        except LeaseError as error:
+            return str(error)
+        if current is None or lease.is_alive_here(current) is False:
+            return ""
+        return str(current)
+
+    def _said(self) -> _Said | None:
+        try:
+            return envelopes.decode(self._run.progress.read_bytes(), _Said)
+        except (OSError, EnvelopeError):
+            return None

@@ -1,0 +1,192 @@
+"""Tables for people and rows for machines, from a read-only snapshot of a search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from evohpc.messages import SEED_ROUND, Candidate, Result, Status
+from evohpc.store.store import Entry, Store
+
+_FOLDED = ("detail", "parents")
+"""Columns whose text may go on in the next line."""
+
+OUTCOMES = ("trained", "failed", "duplicate", "refused", "machine fault", "pending")
+"""What `outcomes` sorts candidates into."""
+
+
+def outcomes(counts: Mapping[Status, int]) -> dict[str, int]:
+    """Return the number of candidates by outcome: the classes of `OUTCOMES`, in that order."""
+    found = dict.fromkeys(OUTCOMES, 0)
+    for status, count in counts.items():
+        found[_outcome(status)] += count
+    return found
+
+
+def sentence(counts: Mapping[Status, int]) -> str:
+    """Return the honest shares, e.g. '32 children: 12 trained (38 %), 20 duplicate (62 %)'."""
+    total = sum(counts.values())
+    shares = [f"{n} {name} ({n / total:.0%})" for name, n in outcomes(counts).items() if n] if total else []
+    return f"{total} children" + (f": {', '.join(shares)}" if shares else "")
+
+
+def number(value: float) -> str:
+    """Return a fitness for people: '-2,886.3', '-1.613'."""
+    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value + 0.0:.4g}"
+
+
+def rounds_table(store: Store, metric: str, error_below: float, *, brief: bool = False) -> Table:
+    """Return one line per round: what became of its children, and the best of them.
+
+    Args:
+        brief: for a terminal of 80 columns: of the best the fitness only.
+    """
+    every = {round: outcomes(store.counts(round)) for round in range(SEED_ROUND, (store.last_round() or 0) + 1)}
+    named = [name for name in OUTCOMES if any(counts[name] for counts in every.values())]
+    measures = ("best fitness>", f"its {metric}>", "its params>")[: 1 if brief else 3]
+    table = _table("round", *(f"{name}>" for name in named), *measures, "id")
+    for round, counts in every.items():
+        if sum(counts.values()):
+            good = (e for e in store.entries(round, Status.TRAINED) if _error(e) < error_below)
+            best = max(good, key=_fitness, default=None)
+            row = ["seeds" if round == SEED_ROUND else str(round), *(str(counts[name] or "") for name in named)]
+            table.add_row(*row, *_measured(best, metric)[: len(measures)], _id(best))
+    return table
+
+
+def best_table(entries: Sequence[Entry], metric: str) -> Table:
+    """Return the fittest candidates, with what they descend from."""
+    table = _table("", "id", "fitness>", f"{metric}>", "params>", "parents")
+    for rank, entry in enumerate(entries, start=1):
+        table.add_row(str(rank), entry.candidate.id, *_measured(entry, metric), ", ".join(entry.candidate.parents))
+    return table
+
+
+def candidates_table(entries: Iterable[Entry], metric: str) -> Table:
+    """Return candidates with their outcome and its reason."""
+    table = _table("id", "outcome", "fitness>", f"{metric}>", "params>", "detail")
+    for entry in entries:
+        table.add_row(
+            entry.candidate.id, entry.candidate.status, *_measured(entry, metric), escape(entry.candidate.detail)
+        )
+    return table
+
+
+def text_table(lines: Sequence[Sequence[str]]) -> Table:
+    """Return a table of plain text, its header first; all columns but the first are of numbers."""
+    header, *rows = lines
+    table = _table(header[0], *(f"{name}>" for name in header[1:]))
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def details(entry: Entry, attempts: Sequence[Result]) -> Table:
+    """Return all that is known of one candidate but its source."""
+    measured = [] if entry.result is None else _measures(entry.result)
+    return _grid([*_descent(entry.candidate), *measured, *map(_attempt, attempts)])
+
+
+def result_details(result: Result) -> Table:
+    """Return all that one evaluation found."""
+    outcome = ("outcome", f"{result.status}" + (f": {result.detail}" if result.detail else ""))
+    attempts = [_attempt(result)] if result.seconds else []  # none if it was refused
+    return _grid([outcome, *_measures(result), *attempts])
+
+
+def row(entry: Entry) -> dict[str, Any]:
+    """Return a candidate and its result as one flat row of plain values; `metrics.*` and `seconds.*` are columns."""
+    candidate = asdict(entry.candidate)
+    candidate["parents"] = " ".join(entry.candidate.parents)
+    result = asdict(entry.result) if entry.result else {}
+    flat: dict[str, Any] = {**candidate}
+    for name in ("attempt", "num_params", "error", "fitness", "isolation", "host", "finished_at"):
+        flat[name] = result.get(name)
+    for group in ("metrics", "seconds", "versions"):
+        flat.update({f"{group}.{name}": value for name, value in result.get(group, {}).items()})
+    return flat
+
+
+def document(entry: Entry, **more: Any) -> str:
+    """Return a candidate with its result, and more keys first, as one line of JSON."""
+    result = asdict(entry.result) if entry.result else None
+    return json.dumps({**more, "candidate": asdict(entry.candidate), "result": result}, ensure_ascii=False)
+
+
+def _outcome(status: Status) -> str:
+    if status in (Status.TRAINED, Status.DUPLICATE, Status.PENDING):
+        return str(status)
+    if status.is_refused:
+        return "refused"
+    return "machine fault" if status.is_machine_fault else "failed"
+
+
+def _table(*columns: str) -> Table:
+    """Return a plain table; a column whose name ends in '>' is of numbers. Where it is too wide, only text is folded:
+    a number or an id of which a part is missing is of no use."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        header = column.removesuffix(">").replace(" ", "\n")
+        justify: Literal["right", "left"] = "right" if column.endswith(">") else "left"
+        is_folded = column in _FOLDED
+        table.add_column(header, justify=justify, no_wrap=not is_folded, overflow="fold" if is_folded else "ellipsis")
+    return table
+
+
+def _grid(facts: Iterable[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts:
+        table.add_row(name, escape(value))
+    return table
+
+
+def _descent(candidate: Candidate) -> Iterator[tuple[str, str]]:
+    yield "id", candidate.id
+    yield "outcome", f"{candidate.status}" + (f": {candidate.detail}" if candidate.detail else "")
+    if candidate.round != SEED_ROUND:
+        yield "drawn", f"round {candidate.round}, prompt {candidate.prompt}, sample {candidate.sample}"
+        yield "parents", ", ".join(candidate.parents)
+        yield "completion", f"{candidate.tokens} tokens at temperature {candidate.temperature:g}"
+
+
+def _measures(result: Result) -> Iterator[tuple[str, str]]:
+    if result.fitness is not None:
+        yield "fitness", number(result.fitness)
+    if result.num_params is not None:
+        yield "params", f"{result.num_params:,}"
+    if result.metrics:
+        yield "metrics", ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
+
+
+def _attempt(result: Result) -> tuple[str, str]:
+    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
+    return (
+        f"attempt {result.attempt}",
+        f"{result.status} on {result.host or 'an unknown host'}, {result.isolation}; {stages}",
+    )
+
+
+def _measured(entry: Entry | None, metric: str) -> tuple[str, str, str]:
+    result = entry.result if entry else None
+    if result is None or result.fitness is None:
+        return "", "", ""
+    quality = result.metrics.get(metric)
+    return number(result.fitness), "" if quality is None else f"{quality:.4f}", f"{result.num_params:,}"
+
+
+def _id(entry: Entry | None) -> str:
+    return entry.candidate.id if entry else ""
+
+
+def _error(entry: Entry) -> float:
+    return entry.result.error if entry.result and entry.result.error is not None else float("inf")
+
+
+def _fitness(entry: Entry) -> float:
+    return entry.result.fitness if entry.result and entry.result.fitness is not None else float("-inf")

@@ -1,0 +1,192 @@
+"""Every path of a run.
+
+RUN/
+  config.yaml            resolved
+  site.yaml              the site profile, resolved, if one was given
+  provenance.json        run id, versions, git commit, host
+  search.db              the ledger; one writer (store/store.py)
+  snapshots/search.db    a verified copy; what every reader opens
+  progress.json          what the driver did last, for `evohpc status`
+  lease/<epoch>.json     who drives (driver/lease.py)
+  seeds/*.py, task.py, deepspeed.json
+                         frozen copies: the run does not depend on files outside it, but for the LM
+  data/                  task.json, train.safetensors, inputs.safetensors; given to candidates
+  labels/                labels.safetensors; never given to a candidate
+  slurm/<name>/<k>/      the LM jobs of the whole run, where the site has them wait for requests: script, job id, log
+  rounds/seeds/, rounds/000/, ...
+    request.json         what the LM job is asked
+    adapter/             the soft prompt tuned in this round, or the LoRA (a peft folder)
+    completions.jsonl    what it answered
+    jobs/<name>.json     what was handed out for evaluation, before it was
+    candidates/<id>.py
+    results/<id>.<attempt>.json
+    logs/
+    slurm/<name>/<k>/    the job arrays: script, pickle, job id, logs
+    quarantine/          files that could not be trusted, each with its reason
+    survivors.json       who was selected; written when the round closes
+    archive.zip          candidates/, results/, jobs/, logs/ and slurm/ of a closed round
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from evohpc.messages import SEED_ROUND
+
+
+@dataclass(frozen=True, slots=True)
+class RoundDir:
+    """The files of one round."""
+
+    path: Path
+
+    @property
+    def request(self) -> Path:
+        return self.path / "request.json"
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter"
+
+    @property
+    def completions(self) -> Path:
+        return self.path / "completions.jsonl"
+
+    @property
+    def jobs(self) -> Path:
+        return self.path / "jobs"
+
+    @property
+    def candidates(self) -> Path:
+        return self.path / "candidates"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def lm_log(self) -> Path:
+        """What the LM jobs of this round print."""
+        return self.logs / "lm.log"
+
+    @property
+    def slurm(self) -> Path:
+        """What Slurm's job arrays need and print; see slurm/arrays.py."""
+        return self.path / "slurm"
+
+    @property
+    def survivors(self) -> Path:
+        return self.path / "survivors.json"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.path / "quarantine"
+
+    @property
+    def archive(self) -> Path:
+        return self.path / "archive.zip"
+
+    def job(self, name: str) -> Path:
+        """Envelope of the `EvaluationJob` of that name."""
+        return self.jobs / f"{name}.json"
+
+    def candidate(self, candidate_id: str) -> Path:
+        """Source file of a candidate."""
+        return self.candidates / f"{candidate_id}.py"
+
+    def result(self, candidate_id: str, attempt: int) -> Path:
+        """Envelope of one attempt."""
+        return self.results / f"{candidate_id}.{attempt}.json"
+
+    def log(self, candidate_id: str, attempt: int) -> Path:
+        """The end of what the candidate printed."""
+        return self.logs / f"{candidate_id}.{attempt}.log"
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def site(self) -> Path:
+        """The resolved site profile, of a search that uses one."""
+        return self.path / "site.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        return self.path / "provenance.json"
+
+    @property
+    def database(self) -> Path:
+        return self.path / "search.db"
+
+    @property
+    def snapshot(self) -> Path:
+        return self.path / "snapshots" / "search.db"
+
+    @property
+    def progress(self) -> Path:
+        """What the driver last told its observer; for people only, nothing depends on it."""
+        return self.path / "progress.json"
+
+    @property
+    def lease(self) -> Path:
+        return self.path / "lease"
+
+    @property
+    def seeds(self) -> Path:
+        return self.path / "seeds"
+
+    @property
+    def task_file(self) -> Path:
+        return self.path / "task.py"
+
+    @property
+    def deepspeed(self) -> Path:
+        """Copy of the file that `lm.deepspeed` names, if it names one."""
+        return self.path / "deepspeed.json"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def task_interface(self) -> Path:
+        return self.data / "task.json"
+
+    @property
+    def train(self) -> Path:
+        return self.data / "train.safetensors"
+
+    @property
+    def inputs(self) -> Path:
+        return self.data / "inputs.safetensors"
+
+    @property
+    def labels(self) -> Path:
+        return self.path / "labels" / "labels.safetensors"
+
+    @property
+    def slurm(self) -> Path:
+        """What LM jobs of the whole run need and print; see lm_job/slurm.py."""
+        return self.path / "slurm"
+
+    @property
+    def rounds(self) -> Path:
+        return self.path / "rounds"
+
+    def round(self, number: int) -> RoundDir:
+        """Folder of a round; `SEED_ROUND` is the seeds' own."""
+        name = "seeds" if number == SEED_ROUND else f"{number:03d}"
+        return RoundDir(self.rounds / name)

@@ -1,0 +1,284 @@
+"""Makes run folders, and checks that a config given again means the same search.
+
+A run folder holds copies of all that the search depends on but the language model: config, seeds, the user's task file,
+DeepSpeed's settings, the task's data. provenance.json is written last; a folder without it is an unfinished creation
+and is made anew, so a mistake that only the task finds out can be mended and the same command given again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import re
+import secrets
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from evohpc.config.lm import read_deepspeed_config
+from evohpc.config.search import Config, load_config
+from evohpc.config.site import Site
+from evohpc.driver import lease
+from evohpc.errors import ConfigError, RunFolderError, TaskError
+from evohpc.files import write_atomic
+from evohpc.lm_job.model_folder import check_model_folder
+from evohpc.messages import is_partitioning
+from evohpc.run_folder import RunDir
+from evohpc.store.store import Store
+from evohpc.tasks.data import prepare
+
+log = logging.getLogger(__name__)
+
+CHANGEABLE = ("search.rounds", "evaluation.workers", "evaluation.retries", "evaluation.minimum_isolation")
+"""What may change while a search goes on: no earlier result depends on it. Rounds may only grow."""
+
+COPIED = ("seeds", "task", "lm.deepspeed")
+"""What a run has a copy of, compared by content."""
+
+UNFINISHED = ".unfinished"
+"""Marks a folder that a creation has begun to fill; only then may the next one replace what it finds there."""
+
+
+def create(run: RunDir, config: Config, site: Site | None = None) -> None:
+    """Make a run folder.
+
+    Args:
+        site: where the search is to run as Slurm jobs; None for this machine.
+
+    Raises:
+        RunFolderError: the folder holds something else, or another process makes it just now.
+        ConfigError, TaskError, LMError: what the config names is missing or unusable; the folder can be used again.
+    """
+    if config.lm.needs_a_model and config.lm.path is not None:
+        check_model_folder(config.lm.path)
+    copies = dict(_copies(run, config))
+    _claim(run)
+    held = lease.acquire(run)
+    try:
+        _clear(run)
+        for path, content in copies.items():
+            write_atomic(path, content)
+        save_config(run, config)
+        if site is not None:
+            write_atomic(run.site, site.dump())
+        prepare(run, config.task.rpartition(":")[0])
+        write_atomic(run.provenance, json.dumps(_provenance(run, config), indent=1) + "\n")
+        (run.path / UNFINISHED).unlink()
+    finally:
+        held.release()
+
+
+def save_config(run: RunDir, config: Config) -> None:
+    """Write a run's config. It names the run's own copies by their place in the folder, which can thus be moved.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    file, _, class_name = config.task.rpartition(":")
+    own = {
+        "seeds": Path(run.seeds.name),
+        "task": f"{run.task_file.name}:{class_name}" if file.endswith(".py") else config.task,
+        "lm": config.lm.model_copy(update={"deepspeed": config.lm.deepspeed and Path(run.deepspeed.name)}),
+    }
+    write_atomic(run.config, config.model_copy(update=own).dump())
+
+
+def exists(run: RunDir) -> bool:
+    """Say whether this is a run folder whose creation was finished."""
+    return run.provenance.is_file()
+
+
+def run_id(run: RunDir) -> str:
+    """Return the id that every file of a run carries.
+
+    Raises:
+        RunFolderError: this is no run folder.
+    """
+    try:
+        return str(json.loads(run.provenance.read_text())["run_id"])
+    except (FileNotFoundError, NotADirectoryError):
+        path = shlex.quote(str(run.path))
+        raise RunFolderError(
+            f"{run.path} is no run folder (it has no {run.provenance.name}); start one: evohpc run {path} CONFIG"
+        ) from None
+    except OSError as error:
+        raise RunFolderError(f"{run.provenance}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{run.provenance}: damaged: {error}; take it from a backup") from None
+
+
+def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
+    """Accept a config, and a site, that are given again for a run that exists.
+
+    Raises:
+        RunFolderError: it differs where results already depend on it, so this is another search.
+        LeaseError: it differs, and a living driver goes by the old one.
+    """
+    old = load_config(run.config)
+    changes = list(_differences(old.model_dump(mode="json"), _comparable(run, config)))
+    refused = [change for change in changes if not _is_allowed(old, *change)]
+    if refused:
+        key, before, now = refused[0]
+        how = ", with other content" if key in COPIED and "/" in str(now) else ""
+        raise RunFolderError(
+            f"{run.path} holds another search: {key} is {before!r} there and {now!r} in this config{how}; "
+            f"take another folder, or leave the config away to go on with that search"
+        )
+    is_other_site = site is not None and not (run.site.is_file() and run.site.read_text() == site.dump())
+    if not changes and not is_other_site:
+        return
+    held = lease.acquire(run, forgotten=partial(Store.last_epoch, run.database), waiting=log.warning)
+    try:
+        if changes:
+            save_config(run, config)
+        if site is not None:
+            write_atomic(run.site, site.dump())
+    finally:
+        held.release()
+
+
+def _copies(run: RunDir, config: Config) -> Iterator[tuple[Path, bytes | str]]:
+    """Yield what a run keeps a copy of: its place in the run, and its content."""
+    if not config.seeds.is_dir():
+        raise ConfigError(f"seeds: {config.seeds}: no such folder; it is the folder of the seed programs, *.py")
+    seeds = _seeds(config.seeds)
+    if not seeds:
+        raise ConfigError(f"seeds: {config.seeds} has no *.py file; it is the folder of the seed programs")
+    for name, source in seeds.items():
+        yield run.seeds / name, source
+    file, _, _ = config.task.rpartition(":")
+    if file.endswith(".py"):
+        if not Path(file).is_file():
+            raise TaskError(f"task: {file}: no such file; write a built-in task's name, or path/to/file.py:ClassName")
+        yield run.task_file, Path(file).read_bytes()
+    if config.lm.deepspeed is not None:
+        yield run.deepspeed, json.dumps(_deepspeed_settings(config), indent=1) + "\n"
+
+
+def _deepspeed_settings(config: Config) -> dict[str, object]:
+    """Read the file that `lm.deepspeed` names; see whether the rest of the config allows its ZeRO stage."""
+    settings = read_deepspeed_config(config.lm.deepspeed)
+    names = f"lm.deepspeed names {config.lm.deepspeed}, with ZeRO stage 3"
+    if is_partitioning(settings) and config.tuning.method == "lora":
+        raise ConfigError(
+            f"tuning.method is lora, and {names}: a LoRA needs the whole model on each rank; take stage 0 or 2, or "
+            "tuning.method soft_prompt"
+        )
+    if is_partitioning(settings) and config.lm.tensor_parallel:
+        raise ConfigError(
+            f"lm.tensor_parallel is true, and {names}: either divides the model among the processes, not both; take "
+            "stage 0 or 2, or lm.tensor_parallel false"
+        )
+    return settings
+
+
+def _seeds(folder: Path) -> dict[str, str]:
+    """Return the sources of the seed programs in a folder, by file name."""
+    sources = {}
+    for path in sorted(folder.glob("[!.]*.py")):
+        try:
+            sources[path.name] = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ConfigError(f"seeds: {path} is not UTF-8 text") from None
+    return sources
+
+
+def _claim(run: RunDir) -> None:
+    """Mark a folder as one that is being made.
+
+    Raises:
+        RunFolderError: it holds something else.
+    """
+    if run.path.exists() and not run.path.is_dir():
+        raise RunFolderError(f"{run.path} is a file; a run needs a folder")
+    marker = run.path / UNFINISHED
+    strangers = sorted(path.name for path in run.path.glob("[!.]*")) if run.path.is_dir() else []
+    if strangers and not marker.exists():
+        raise RunFolderError(f"{run.path} holds other files ({', '.join(strangers[:3])}); take a new folder")
+    write_atomic(marker, "")
+
+
+def _clear(run: RunDir) -> None:
+    """Remove what an unfinished creation left, perhaps of another config.
+
+    Raises:
+        RunFolderError: another process has finished it meanwhile.
+    """
+    if exists(run):
+        raise RunFolderError(f"{run.path} was made by another process just now; run the same command again")
+    for folder in (run.seeds, run.data, run.labels.parent):
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in (run.config, run.site, run.task_file, run.deepspeed):
+        file.unlink(missing_ok=True)
+
+
+def _provenance(run: RunDir, config: Config) -> dict[str, Any]:
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", run.path.resolve().name).strip("-").lower()[:24] or "run"
+    return {
+        "run_id": f"{slug}-{secrets.token_hex(4)}",
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "command": sys.argv,
+        "evohpc": metadata.version("evohpc"),
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "seeds_from": str(config.seeds),
+        "task_from": config.task,
+    }
+
+
+def _git_commit() -> str:
+    """Return the commit that evohpc runs from, '' if it is installed from a package."""
+    git, repository = shutil.which("git"), Path(__file__).parents[2]
+    if git is None or not (repository / ".git").exists():  # the latter: it may lie within a repository of the user's
+        return ""
+    answer = subprocess.run(
+        [git, "-C", str(repository), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        check=False,
+    )
+    return answer.stdout.strip()
+
+
+def _comparable(run: RunDir, config: Config) -> dict[str, Any]:
+    """Return a config as the run's own would look: with the run's copies in place of files of the same content."""
+    document = config.model_dump(mode="json")
+    if config.seeds.is_dir() and _seeds(config.seeds) == _seeds(run.seeds):
+        document["seeds"] = str(run.seeds.resolve())
+    file, _, class_name = config.task.rpartition(":")
+    if file.endswith(".py") and _same(Path(file), run.task_file):
+        document["task"] = f"{run.task_file.resolve()}:{class_name}"
+    settings = config.lm.deepspeed
+    if settings and run.deepspeed.is_file() and read_deepspeed_config(settings) == read_deepspeed_config(run.deepspeed):
+        document["lm"]["deepspeed"] = str(run.deepspeed.resolve())
+    return document
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+
+
+def _is_allowed(old: Config, key: str, before: Any, now: Any) -> bool:
+    if key == "search.rounds":
+        return bool(now > before) and old.search.variant != "naive"  # which draws all rounds' samples in its one
+    return key in CHANGEABLE
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict) and key != "task_options":
+        for name in {**old, **new}:
+            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+    elif old != new:
+        yield key, old, new

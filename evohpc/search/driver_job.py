@@ -1,0 +1,172 @@
+"""The Slurm job that drives a search: small, without a GPU, and not ended by its own time limit.
+
+Slurm signals the job's shell before the limit (sbatch --signal=B:USR1@...); the driver stops between two steps, its
+arrays go on, and the job requeues itself, or its successor, which waited in the queue all along, takes over.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from evohpc.config.search import Config, EvaluationConfig
+from evohpc.config.site import Site
+from evohpc.errors import EvaluationError
+from evohpc.evaluation.attempt import WORKER, limits
+from evohpc.evaluation.stage import protocol
+from evohpc.files import write_atomic
+from evohpc.jobs import array_script
+from evohpc.jobs.array_script import ArrayShape
+from evohpc.linux import python
+from evohpc.lm_job import script as lm_script
+from evohpc.messages import TaskState
+from evohpc.run_folder import RunDir
+from evohpc.sandbox import apptainer_runtime
+from evohpc.sandbox.apptainer_command import Container
+from evohpc.sandbox.base import Stage
+from evohpc.slurm import arrays, commands
+from evohpc.slurm.commands import Answer, Silence
+from evohpc.slurm.script import directives
+
+STOPPED = 85
+"""Exit code of a driver that was asked to stop and has more to do; no shell or Slurm gives it a meaning."""
+
+_TEMPLATE = """\
+#!/bin/bash
+# Drives the search in {run}; written by `evohpc submit`.
+{options}
+
+{successor}# Only a shell that is in `wait` hears a signal.
+trap 'stop=yes; kill -TERM "$driver" 2>/dev/null' USR1
+trap 'kill -TERM "$driver" 2>/dev/null' TERM
+{setup}{program} &
+driver=$!
+[ "$stop" != yes ] || kill -TERM "$driver"  # the signal came before it had a name
+while kill -0 "$driver" 2>/dev/null; do wait "$driver"; done
+wait "$driver"; status=$?  # its own at last, whenever it ended: that of a `wait` above may be a signal's
+if [ "$stop" = yes ] && [ "$status" = {stopped} ]; then
+  {go_on}
+fi
+{end}exit "$status"
+"""
+
+
+def job_name(run_id: str) -> str:
+    """Return Slurm's name for the driver of a run; only one job of a name runs at a time (singleton)."""
+    return f"evohpc-{run_id}"
+
+
+def script(run: Path, run_id: str, site: Site, program: Sequence[str] = ()) -> str:
+    """Return the sbatch script.
+
+    Args:
+        program: what to run instead of `evohpc run RUN`.
+    """
+    own = run / "driver.sbatch"
+    chain = site.driver.go_on_by == "successor"
+    return _TEMPLATE.format(
+        run=run,
+        options=directives(_options(run, run_id, site)),
+        successor=f"successor=$(sbatch --parsable {shlex.quote(str(own))})\n" if chain else "",
+        setup="".join(f"{line}\n" for line in site.driver.setup),
+        program=shlex.join(program or [*python(site.python), "-m", "evohpc", "run", str(run)]),
+        stopped=STOPPED,
+        go_on="exit 0" if chain else 'scontrol requeue "$SLURM_JOB_ID"; exit 0',
+        end='scancel "$successor"\n' if chain else "",
+    )
+
+
+def submit(run: RunDir, run_id: str, site: Site) -> str:
+    """Have Slurm drive a run; return the job's id. A run that a job drives already keeps that job.
+
+    Raises:
+        EvaluationError: Slurm refuses, or does not answer.
+    """
+    name, path = job_name(run_id), run.path.resolve()
+    if job_id := _find(name):
+        return job_id
+    write_atomic(path / "driver.sbatch", script(path, run_id, site))
+    submission = commands.submit(path / "driver.sbatch")
+    if submission.answer is Answer.ACCEPTED:
+        return submission.job_id
+    if submission.answer is Answer.LOST:
+        time.sleep(min(site.scheduler.poll_s, 10.0))
+        if job_id := _find(name):
+            return job_id
+    raise EvaluationError(f"sbatch did not take the driver ({submission.message}); run the same command again")
+
+
+def cancel(run_id: str) -> list[str]:
+    """End the jobs that drive a run; return their ids. Its arrays are ended by `SlurmRunner.cancel`.
+
+    Raises:
+        EvaluationError: Slurm does not answer.
+    """
+    try:
+        ids = _alive(job_name(run_id))
+        commands.cancel(ids)
+    except Silence as silence:
+        raise EvaluationError(f"Slurm does not answer ({silence}); cancel again when it does") from None
+    return ids
+
+
+def preview(run: Path, run_id: str, site: Site, config: Config) -> str:
+    """Return every script that Slurm would get and the Apptainer command in them, for `evohpc submit --dry-run`."""
+    evaluation = config.evaluation
+    folder = run / "rounds" / "000" / "slurm" / f"{run_id}-000-00" / "0"
+    children = config.search.prompts_per_round * config.search.samples_per_prompt
+    tasks = -(-children // evaluation.candidates_per_task)
+    shape = ArrayShape(f"{run_id}-000-00", tasks, evaluation.candidates_per_task)
+    array = f"sbatch {folder / arrays.SCRIPT}   (in several parts if the site's MaxArraySize is below {tasks})"
+    parts = {
+        f"sbatch {run / 'driver.sbatch'}": script(run, run_id, site),
+        array: array_script.text(folder, shape, site, evaluation),
+    }
+    if site.lm is not None and config.lm.needs_a_model:
+        request, model = run / "rounds" / "000" / "request.json", config.lm.path or Path("MODEL")
+        work = lm_script.work_of(request, run_id, 0, model, hold=site.lm.hold)
+        parts[f"sbatch {work.folder / lm_script.SCRIPT}"] = lm_script.text(work, site)
+    if evaluation.runtime == "apptainer":
+        parts["for the first stage of a candidate"] = shlex.join(_container(run, site, evaluation)) + "\n"
+    return "\n".join(f"# {title}\n{text}" for title, text in parts.items())
+
+
+def _container(run: Path, site: Site, config: EvaluationConfig) -> list[str]:
+    """Return the command of a candidate's first stage, with folders such as a compute node makes for it."""
+    section, scratch = site.container, Path("/tmp/evohpc-SCRATCH")
+    host = Container(section.apptainer, section.image or Path("(container.image is not set)"), section.gpu)
+    inputs = {protocol.CANDIDATE: scratch / protocol.CANDIDATE, protocol.DATA: RunDir(run).train}
+    stage = Stage(WORKER, b"", inputs, scratch / "train", limits(config, config.time_limit_s), config.threads)
+    return apptainer_runtime.arguments(host, section.binds, stage, scratch / "in")
+
+
+def _options(run: Path, run_id: str, site: Site) -> Mapping[str, str | int | bool]:
+    driver = site.driver
+    return {
+        "job-name": job_name(run_id),
+        "dependency": "singleton",
+        "signal": f"B:USR1@{driver.stop_before_s}",
+        "requeue": True,
+        "open-mode": "append",
+        "output": str(run / "driver.log"),
+        "time": driver.minutes,
+        "nodes": 1,
+        "ntasks": 1,
+        "cpus-per-task": driver.cpus,
+        **({"mem": f"{driver.memory_mb}M"} if driver.ask_memory else {}),
+        **driver.sbatch_options(),
+    }
+
+
+def _find(name: str) -> str:
+    """Return the job of that name that runs or waits, '' if there is none."""
+    try:
+        return min(_alive(name), key=int, default="")
+    except Silence as silence:
+        raise EvaluationError(f"Slurm does not answer ({silence}); nothing was submitted: try again") from None
+
+
+def _alive(name: str) -> list[str]:
+    return sorted({row.job_id for row in commands.queue([name]) if row.report.state is not TaskState.ENDED})

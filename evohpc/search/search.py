@@ -1,0 +1,288 @@
+"""A search as an object: create or open it, run it, or evaluate its candidates yourself.
+
+    with Search.create("runs/first", load_config("configs/quickstart.yaml")) as search:
+        for entry in search.run():
+            print(entry.candidate.id, entry.result.fitness)
+
+Only `run`, `ask` and `tell` make this process the driver of the run; reading needs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from threading import Event
+from types import TracebackType
+from typing import Self
+
+from evohpc import envelopes
+from evohpc.config.search import Config, load_config
+from evohpc.config.site import Site, load_site
+from evohpc.driver import lease
+from evohpc.driver.driver import Driver, Progress, Stopped
+from evohpc.driver.intake import Ledger
+from evohpc.errors import ConfigError, EvohpcError, RunFolderError
+from evohpc.files import write_atomic, write_once
+from evohpc.jobs.base import JobRunner
+from evohpc.jobs.local import LocalRunner
+from evohpc.lm_job.base import LMJob
+from evohpc.lm_job.local import LocalLMJob
+from evohpc.lm_job.scripted import ScriptedLMJob
+from evohpc.messages import Candidate, Result, Status
+from evohpc.run_folder import RunDir
+from evohpc.search import creation
+from evohpc.store.store import Entry, Store
+from evohpc.tasks.data import prepare
+
+UNATTENDED_PATIENCE_S = 3600.0
+"""How long a driver in a Slurm job, which nobody watches, lets a file system refuse."""
+
+NOTE_EVERY_S = 15.0
+"""Seconds between two writings of progress.json within a step."""
+
+_LOOK_EVERY_S = 0.1
+"""Seconds between two looks at whether a search is to stop."""
+
+
+class _Noted:
+    """Tells an observer, and leaves a note of it in progress.json now and then."""
+
+    def __init__(self, path: Path, observe: Callable[[Progress], None]) -> None:
+        self._path, self._observe = path, observe
+        self._last: tuple[object, ...] = ()
+        self._next = float("-inf")
+
+    def __call__(self, progress: Progress) -> None:
+        self._observe(progress)
+        place = (progress.round, progress.step, progress.held)
+        if place != self._last or time.monotonic() >= self._next:
+            self._last, self._next = place, time.monotonic() + NOTE_EVERY_S
+            note = {name: getattr(progress, name) for name in ("round", "rounds", "step", "done", "total", "held")}
+            write_atomic(self._path, json.dumps({**note, "at": datetime.now(UTC).isoformat(timespec="seconds")}))
+
+
+@dataclass(frozen=True)
+class _Driving:
+    """What a process holds while it drives."""
+
+    driver: Driver
+    stack: ExitStack
+    """Gives it all back."""
+
+
+class Search:
+    """One search, in its run folder. A context manager; leaving it lets the next driver start at once."""
+
+    def __init__(self, run: Path | str) -> None:
+        """Open a run folder; the same as `Search.open`."""
+        self.folder = RunDir(Path(run))
+        self.run_id = creation.run_id(self.folder)
+        self.config = load_config(self.folder.config)
+        self.site = load_site(self.folder.site) if self.folder.site.is_file() else None
+        self._driving: _Driving | None = None
+
+    @classmethod
+    def create(cls, run: Path | str, config: Config, *, site: Site | None = None) -> Self:
+        """Make a run folder, or open the one that an earlier call with the same config made.
+
+        Args:
+            site: run evaluations (and, if it says so, the LM) as Slurm jobs of this site.
+
+        Raises:
+            RunFolderError: the folder holds something else, or another search.
+            ConfigError, TaskError, LMError: what the config names is missing or unusable; the folder can be used again.
+        """
+        folder = RunDir(Path(run))
+        if creation.exists(folder):
+            creation.reconfigure(folder, config, site)
+        else:
+            creation.create(folder, config, site)
+        return cls(run)
+
+    @classmethod
+    def open(cls, run: Path | str) -> Self:
+        """Open a run folder that exists.
+
+        Raises:
+            RunFolderError: this is none.
+        """
+        return cls(run)
+
+    def run(
+        self,
+        *,
+        observe: Callable[[Progress], None] = lambda progress: None,
+        stop: Event | None = None,
+        waiting: Callable[[str], None] = lambda message: None,
+    ) -> list[Entry]:
+        """Drive the search from wherever it is to its end; return its ten best candidates, the fittest first.
+
+        Args:
+            observe: called at every change.
+            stop: set it, e.g. in a signal handler, to stop between two steps.
+            waiting: told when another driver may still hold the run, which takes up to two minutes to find out.
+
+        Raises:
+            Stopped: `stop` was set; run it again to go on.
+            LeaseError: a living driver holds the run.
+            EvohpcError: the site or the config is at fault; nothing is lost.
+        """
+        stop = stop or Event()
+        driver = self._drive(waiting, stop)
+        driver.observe = _Noted(self.folder.progress, observe)
+        driver.wait = partial(_wait_for, stop)
+        driver.drive()
+        return self.best()
+
+    def ask(self) -> list[Candidate]:
+        """Return the candidates that wait for an evaluation, going on to the next round when none is left; empty when
+        the search is over. For who evaluates elsewhere: write `candidate.source` to a file, measure it, and `tell`."""
+        return self._drive().waiting()
+
+    def tell(self, result: Result) -> None:
+        """Enter the outcome of a candidate that `ask` returned; of two for the same attempt the first one counts.
+
+        A machine fault (`Status.is_machine_fault`) makes `ask` return the candidate again, up to evaluation.retries.
+
+        Raises:
+            ConfigError: no such candidate waits, the attempt is not the one that is due, or a trained candidate lacks
+                its fitness, error, size or the task's metric.
+        """
+        driver = self._drive()
+        store = driver.ledger.store
+        entry = store.entry(result.candidate_id)
+        if entry is None or entry.candidate.status is not Status.PENDING:
+            raise ConfigError(
+                f"{result.candidate_id}: no such candidate waits for a result; `ask` returns those that do"
+            )
+        due = len(store.results(result.candidate_id)) + 1
+        if problem := _problem(result, due, driver.ledger.task.metric):
+            raise ConfigError(f"{result.candidate_id}: {problem}")
+        round = entry.candidate.round
+        path = self.folder.round(round).result(result.candidate_id, result.attempt)
+        write_once(path, envelopes.seal(self.run_id, driver.lease.epoch, result))
+        driver.ledger.collect(round)
+
+    def best(self, count: int = 10) -> list[Entry]:
+        """Return the fittest candidates of the whole search so far, seeds included, the fittest first.
+
+        Only such whose error is below search.error_threshold: GetTop(G, p) of Algorithm 1. A network that has hardly
+        any parameters and learns nothing may be fitter still.
+        """
+        below = self.config.search.error_threshold
+        if self._driving is not None:
+            return self._driving.driver.ledger.store.best(count, below)
+        store = Store.snapshot_reader(self.folder.snapshot)
+        try:
+            return store.best(count, below)
+        finally:
+            store.close()
+
+    def cancel_jobs(self) -> None:
+        """End the LM jobs and job arrays of this run, whoever submitted them. Their candidates get a new attempt.
+
+        Raises:
+            EvaluationError: the scheduler does not answer.
+        """
+        runner = _runner(self.folder, self.config, self.site)
+        _lm_job(self.folder, self.config, self.site).cancel()
+        runner.cancel([path.stem for path in sorted(self.folder.path.glob("rounds/*/jobs/*.json"))])
+
+    def close(self) -> None:
+        """Stop driving, if this process does. Local evaluations end; a scheduler's jobs go on."""
+        driving, self._driving = self._driving, None
+        if driving is not None:
+            with suppress(EvohpcError):  # what went wrong before is the error to hear of
+                driving.driver.snapshot()
+            driving.stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _drive(self, waiting: Callable[[str], None] = lambda message: None, stop: Event | None = None) -> Driver:
+        if self._driving is None:
+            with ExitStack() as stack:
+                driver = self._become_driver(stack, waiting, stop or Event())
+                self._driving = _Driving(driver, stack.pop_all())
+        return self._driving.driver
+
+    def _check_task_file(self) -> None:
+        own = self.folder.task_file
+        if ".py:" in self.config.task and not own.is_file():
+            raise RunFolderError(f"{own} is missing, the run's copy of its task file; copy that file there again")
+
+    def _become_driver(self, stack: ExitStack, waiting: Callable[[str], None], stop: Event) -> Driver:
+        def sleep(seconds: float) -> None:
+            if _wait_for(stop, seconds):
+                raise Stopped
+
+        forgotten = partial(Store.last_epoch, self.folder.database)
+        held = lease.acquire(self.folder, forgotten=forgotten, waiting=waiting, sleep=sleep)
+        stack.callback(held.release)
+        self._check_task_file()
+        task = prepare(self.folder)
+        store = Store(self.folder.database, epoch=held.epoch)
+        stack.callback(store.close)
+        ledger = Ledger(self.folder, self.run_id, self.config, task, store)
+        runner = _runner(self.folder, self.config, self.site)
+        stack.callback(runner.close)
+        lm = _lm_job(self.folder, self.config, self.site)
+        stack.callback(lm.close)
+        grace_s = 0.0 if self.site is None else self.site.scheduler.grace_s
+        patience_s = UNATTENDED_PATIENCE_S if "SLURM_JOB_ID" in os.environ else 0.0
+        return Driver(ledger, held, lm, runner, grace_s=grace_s, patience_s=patience_s)
+
+
+def _wait_for(stop: Event, seconds: float) -> bool:
+    """Wait that long, or until `stop` is set; say whether it is.
+
+    Not by `stop.wait`, whose lock `stop.set` needs too: a signal handler that interrupts the one would wait for ever in
+    the other.
+    """
+    until = time.monotonic() + seconds
+    while not stop.is_set() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, _LOOK_EVERY_S))
+    return stop.is_set()
+
+
+def _runner(run: RunDir, config: Config, site: Site | None) -> JobRunner:
+    if site is None:
+        return LocalRunner(run.path, config.evaluation.workers)
+    from evohpc.jobs.slurm import SlurmRunner  # submitit takes a while to import
+
+    return SlurmRunner(run.path, site, config.evaluation)
+
+
+def _lm_job(run: RunDir, config: Config, site: Site | None) -> LMJob:
+    if config.lm.engine == "scripted":
+        return ScriptedLMJob()
+    if site is None or site.lm is None:
+        return LocalLMJob()
+    from evohpc.lm_job.slurm import SlurmLMJob
+
+    return SlurmLMJob(run.path, site)
+
+
+def _problem(result: Result, due: int, metric: str) -> str | None:
+    """Return why a result cannot be entered, or None."""
+    if result.attempt != due:
+        return f"attempt {result.attempt} was told, attempt {due} is due"
+    if result.status is Status.PENDING or result.status.is_refused:
+        return f"{result.status} is no outcome of an evaluation"
+    if result.status is not Status.TRAINED:
+        return None
+    missing = [name for name in ("fitness", "error", "num_params") if getattr(result, name) is None]
+    missing += [f"metrics[{metric!r}]"] if metric not in result.metrics else []
+    return f"a trained candidate needs {', '.join(missing)}" if missing else None

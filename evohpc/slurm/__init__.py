@@ -1,0 +1,1 @@
+"""Slurm, and nothing else: its commands, states, arrays and scripts."""

@@ -1,0 +1,148 @@
+"""The Slurm job arrays that one EvaluationJob is split into, as they lie on disk and as Slurm tells of them.
+
+RUN/rounds/NNN/slurm/<name>/plan.json      how the job is split; written once, before the first sbatch
+RUN/rounds/NNN/slurm/<name>/<k>/array.sh   what sbatch gets; exists only if sbatch was, or is about to be, called
+RUN/rounds/NNN/slurm/<name>/<k>/job_id     sbatch's answer
+RUN/rounds/NNN/slurm/<name>/<k>/claim      link to the id of the array that runs; made by its first task
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evohpc.files import write_atomic, write_once
+from evohpc.messages import Status, TaskReport, TaskState
+from evohpc.slurm.commands import Row
+from evohpc.slurm.script import CLAIM
+
+SCRIPT = "array.sh"
+_CANCELLED = "cancelled"
+_UNKNOWN = TaskReport(TaskState.ENDED, Status.LOST, "Slurm does not know its job any more")
+
+
+@dataclass
+class Array:
+    """One Slurm job array; a single job is one of size 1."""
+
+    name: str
+    """Slurm's job name."""
+    folder: Path
+    first: int
+    """Task of the EvaluationJob that is index 0 here."""
+    size: int
+    script: str = SCRIPT
+    """Name of what sbatch gets, in the folder."""
+    job_id: str = field(default="", init=False)
+    """Of the array that does the work, '' if none is known."""
+    doubtful_since: float | None = None
+    """Since when it is in doubt whether sbatch, which was called, was heard."""
+    reports: list[TaskReport] = field(init=False)
+    _missing_since: dict[int, float] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.reports = [TaskReport(TaskState.WAITING)] * self.size
+        self.refresh()
+
+    @property
+    def was_handed_over(self) -> bool:
+        """Whether sbatch may have been called."""
+        return (self.folder / self.script).exists()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all its tasks have ended."""
+        return all(report.state is TaskState.ENDED for report in self.reports)
+
+    @property
+    def is_missing_tasks(self) -> bool:
+        """Whether Slurm did not mention some of its tasks when it was last asked."""
+        return bool(self._missing_since)
+
+    def refresh(self) -> None:
+        """Look which job does the work: whose task made the claim, else whom sbatch or squeue named."""
+        claim, answer = self.folder / CLAIM, self.folder / "job_id"
+        if claim.is_symlink():
+            self.job_id = os.readlink(claim)
+        elif answer.exists():
+            self.job_id = answer.read_text()
+        if self.job_id == _CANCELLED:
+            self.end("cancelled")
+
+    def accept(self, job_id: str) -> None:
+        """Keep the id under which Slurm runs it."""
+        self.job_id, self.doubtful_since = job_id, None
+        write_atomic(self.folder / "job_id", job_id)
+
+    def forget(self) -> None:
+        """Take note that sbatch was called and refused it."""
+        (self.folder / self.script).unlink(missing_ok=True)
+
+    def end(self, reason: str) -> None:
+        """Call all its tasks over."""
+        ended = TaskReport(TaskState.ENDED, Status.LOST, reason)
+        self.reports = [report if report.state is TaskState.ENDED else ended for report in self.reports]
+
+    def note_queue(self, rows: Sequence[Row], now: float, settle_s: float) -> None:
+        """Take in what slurmctld says of the array that does the work; it forgets tasks some time after their end."""
+        told = dict(self._told(rows))
+        self.reports = [told.get(index, report) for index, report in enumerate(self.reports)]
+        missing = [i for i, report in enumerate(self.reports) if i not in told and report.state is not TaskState.ENDED]
+        self._missing_since = {index: self._missing_since.get(index, now) for index in missing}
+        for index, since in self._missing_since.items():
+            if now - since >= settle_s:
+                self.reports[index] = _UNKNOWN
+
+    def note_history(self, rows: Sequence[Row]) -> None:
+        """Take in how tasks that slurmctld forgot have ended."""
+        for index, report in self._told(rows):
+            if index in self._missing_since:
+                self.reports[index] = report
+                del self._missing_since[index]
+
+    def _told(self, rows: Sequence[Row]) -> Iterator[tuple[int, TaskReport]]:
+        for row in rows:
+            indices = range(self.size) if row.index < 0 else [row.index]
+            yield from ((index, row.report) for index in indices if index < self.size)
+
+
+def split(folder: Path, name: str, size: int, largest: int) -> list[Array]:
+    """Return the arrays of an EvaluationJob; as an earlier driver split it, if one did.
+
+    Args:
+        folder: RUN/rounds/NNN/slurm/<name>.
+        largest: tasks in one array.
+    """
+    plan = folder / "plan.json"
+    chunks = [[first, min(largest, size - first)] for first in range(0, size, largest)]
+    write_once(plan, json.dumps(chunks))
+    chunks = json.loads(plan.read_text())
+    names = [name] if len(chunks) == 1 else [f"{name}.{k}" for k in range(len(chunks))]
+    return [Array(names[k], folder / str(k), first, count) for k, (first, count) in enumerate(chunks)]
+
+
+def fence_off(round: Path, name: str) -> None:
+    """Claim the arrays of an EvaluationJob that no task has claimed yet, so that a task that starts now ends at once.
+
+    Args:
+        round: RUN/rounds/NNN.
+    """
+    for plan in round.glob(f"slurm/{name}/plan.json"):
+        for k in range(len(json.loads(plan.read_text()))):
+            claim_for_nobody(plan.parent / str(k))
+
+
+def claim_for_nobody(folder: Path) -> None:
+    """Claim one array, unless it is claimed: if its job starts later, that ends at once."""
+    folder.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (folder / CLAIM).symlink_to(_CANCELLED)
+
+
+def belongs(job_name: str, names: Collection[str]) -> bool:
+    """Say whether a Slurm job is an array of one of these EvaluationJobs."""
+    return job_name in names or job_name.rpartition(".")[0] in names

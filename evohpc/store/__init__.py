@@ -1,0 +1,1 @@
+"""The database of a search: rows in, rows out."""

@@ -1,0 +1,284 @@
+"""The ledger of a search: one SQLite file (schema.py), one writer. The only SQL in the project.
+
+The store stores: it takes and returns rows and decides nothing. Result files are the truth; everything here can be
+rebuilt from the run folder. Every write is one IMMEDIATE transaction that first checks the driver's epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from evohpc.errors import LeaseError, RunFolderError, storage_error
+from evohpc.files import make_folder, sync_folder
+from evohpc.messages import Candidate, Isolation, Result, Status
+from evohpc.store import schema
+
+TABLES = ("candidates", "results", "pool", "survivors", "closed_rounds")
+"""What `evohpc rebuild` re-creates row for row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A candidate and the result that counts for it, if it has one."""
+
+    candidate: Candidate
+    result: Result | None
+
+
+class Store:
+    """The search database. Rows in, rows out."""
+
+    def __init__(self, path: Path, *, epoch: int) -> None:
+        """Open for writing, as the driver of that epoch; create or migrate the schema.
+
+        Raises:
+            LeaseError: a driver with a later epoch has taken over.
+            RunFolderError: the file is no search database.
+            StorageError: the file system refused.
+        """
+        self._path, self._epoch = path, epoch
+        self._db = schema.open_writer(path)
+        try:
+            with schema.translated(path), self._db.atomic():
+                self._db.execute("UPDATE fence SET epoch = ? WHERE epoch < ?", [epoch, epoch])
+            with self.write():
+                pass
+        except BaseException:
+            self.close()
+            raise
+
+    @staticmethod
+    def last_epoch(path: Path) -> int:
+        """Return the epoch of the last driver that opened a database; 0 where there is none, or it cannot be read."""
+        try:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+                return int(connection.execute("SELECT coalesce(max(epoch), 0) FROM fence").fetchone()[0])
+        except sqlite3.Error:  # opening it to write will say what is wrong
+            return 0
+
+    @classmethod
+    def snapshot_reader(cls, path: Path) -> Store:
+        """Open a snapshot, which never changes, for reading without locks.
+
+        Raises:
+            RunFolderError: there is none, or it is no search database.
+        """
+        store = cls.__new__(cls)
+        store._path, store._epoch = path, -1
+        store._db = schema.open_reader(path)
+        return store
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.conn.close()
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        """One transaction; verbs called inside it commit together.
+
+        Raises:
+            LeaseError: this driver was replaced; nothing was written.
+            StorageError: the file system refused; nothing was written.
+        """
+        if self._db.conn.in_transaction:
+            yield
+            return
+        with schema.translated(self._path):
+            # sqlite-utils' atomic() begins DEFERRED: a later lock upgrade would fail without waiting.
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                if self._db.execute("SELECT epoch FROM fence").fetchone()[0] != self._epoch:
+                    raise LeaseError(f"{self._path}: another driver has taken over this run; this one stops")
+                yield
+                self._db.conn.commit()
+            except BaseException:
+                self._db.conn.rollback()
+                raise
+
+    def add_candidates(self, candidates: Sequence[Candidate]) -> None:
+        """Insert candidates; one whose id is there already is left as it is."""
+        self._add("candidates", [{**asdict(c), "parents": json.dumps(c.parents)} for c in candidates])
+
+    def add_results(self, results: Sequence[Result]) -> None:
+        """Insert results; of two for the same attempt the first one counts."""
+        documents = [{name: json.dumps(getattr(r, name), sort_keys=True) for name in _JSON_COLUMNS} for r in results]
+        self._add("results", [{**asdict(r), **d} for r, d in zip(results, documents, strict=True)])
+
+    def conclude(self, results: Sequence[Result]) -> None:
+        """Let these results, which are in the table, count as the outcome of their candidates, once and for ever."""
+        with self.write():
+            self._db.conn.executemany(
+                "UPDATE candidates SET status = ?, detail = ?, attempt = ?, fitness = ? "
+                "WHERE id = ? AND status = 'pending'",
+                [(r.status, r.detail, r.attempt, r.fitness, r.candidate_id) for r in results],
+            )
+
+    def add_to_pool(self, round: int, results: Sequence[Result]) -> None:
+        """Append candidates of a round to the pool (G of Algorithm 1), with the fitness of their results."""
+        rows = [(r.candidate_id, round, r.fitness) for r in results]
+        with self.write():
+            self._db.conn.executemany("INSERT OR IGNORE INTO pool VALUES (?, ?, ?)", rows)
+
+    def close_round(self, round: int, survivors: Sequence[str], *, retire: bool) -> None:
+        """Record the survivors of a round in rank order, take them from the pool if they retire, mark it closed."""
+        with self.write():
+            self._db.conn.executemany(
+                "INSERT OR IGNORE INTO survivors VALUES (?, ?, ?)",
+                [(round, rank, candidate_id) for rank, candidate_id in enumerate(survivors)],
+            )
+            if retire:
+                self._db.conn.executemany("DELETE FROM pool WHERE candidate_id = ?", [(s,) for s in survivors])
+            self._db.execute("INSERT OR IGNORE INTO closed_rounds VALUES (?)", [round])
+
+    def is_closed(self, round: int) -> bool:
+        """Say whether a round is closed."""
+        return bool(self._value("SELECT count(*) FROM closed_rounds WHERE round = ?", round))
+
+    def entries(self, round: int, status: Status | None = None) -> list[Entry]:
+        """Return the candidates of a round in order of id, all or of one status."""
+        where = "round = ?" if status is None else "round = ? AND c.status = ?"
+        return self._entries(f"WHERE {where} ORDER BY id", round, *([] if status is None else [status]))
+
+    def pending(self, round: int) -> list[str]:
+        """Return the ids of the candidates of a round that have no final result."""
+        sql = "SELECT id FROM candidates WHERE round = ? AND status = 'pending' ORDER BY id"
+        return [row[0] for row in self._db.execute(sql, [round])]
+
+    def entry(self, candidate_id: str) -> Entry | None:
+        """Return one candidate."""
+        return next(iter(self._entries("WHERE id = ?", candidate_id)), None)
+
+    def every(self) -> Iterator[Entry]:
+        """Yield all candidates, seeds first, in order of round and id."""
+        return map(_entry, self._db.execute(f"{_SELECT} ORDER BY round, id"))
+
+    def best(self, count: int, error_below: float) -> list[Entry]:
+        """Return the fittest candidates of the whole search with an error below that, seeds included."""
+        where = "WHERE c.fitness IS NOT NULL AND r.error < ? ORDER BY c.fitness DESC, id LIMIT ?"
+        return self._entries(where, error_below, count)
+
+    def survivors(self, round: int) -> list[Entry]:
+        """Return the survivors of a round in rank order: the parents of the next."""
+        return self._entries("JOIN survivors s ON s.candidate_id = id WHERE s.round = ? ORDER BY s.rank", round)
+
+    def pool_best(self, count: int, round: int | None = None) -> list[str]:
+        """Return the ids of the fittest in the pool, of all rounds or one."""
+        where, values = ("", []) if round is None else ("WHERE round = ?", [round])
+        sql = f"SELECT candidate_id FROM pool {where} ORDER BY fitness DESC, candidate_id LIMIT ?"
+        return [row[0] for row in self._db.execute(sql, [*values, count])]
+
+    def pool(self, round: int | None = None) -> list[str]:
+        """Return the ids in the pool in order, of all rounds or one."""
+        where, values = ("", []) if round is None else ("WHERE round = ?", [round])
+        return [row[0] for row in self._db.execute(f"SELECT candidate_id FROM pool {where} ORDER BY 1", values)]
+
+    def known_hashes(self, hashes: Sequence[str]) -> dict[str, str]:
+        """Return, of these code hashes, those that are there, with the id of the first candidate that has it."""
+        found: dict[str, str] = {}
+        for code_hash in dict.fromkeys(hashes):
+            sql = "SELECT min(id) FROM candidates WHERE code_hash = ? AND code_hash <> '' AND status <> 'duplicate'"
+            if first := self._value(sql, code_hash):
+                found[code_hash] = str(first)
+        return found
+
+    def attempts(self, round: int) -> dict[str, list[Result]]:
+        """Return all results of the pending candidates of a round, by candidate, in order of attempt."""
+        sql = (
+            "SELECT r.* FROM results r JOIN candidates c ON c.id = r.candidate_id "
+            "WHERE c.round = ? AND c.status = 'pending' ORDER BY candidate_id, r.attempt"
+        )
+        found: dict[str, list[Result]] = {}
+        for row in self._db.execute(sql, [round]):
+            found.setdefault(row["candidate_id"], []).append(_result(dict(row)))
+        return found
+
+    def results(self, candidate_id: str) -> list[Result]:
+        """Return all attempts at one candidate."""
+        sql = "SELECT * FROM results WHERE candidate_id = ? ORDER BY attempt"
+        return [_result(dict(row)) for row in self._db.execute(sql, [candidate_id])]
+
+    def counts(self, round: int | None = None) -> Mapping[Status, int]:
+        """Return how many candidates have each status, of one round or of all children (seeds left out)."""
+        where, value = ("round >= ?", 0) if round is None else ("round = ?", round)
+        sql = f"SELECT status, count(*) FROM candidates WHERE {where} GROUP BY status"
+        return {Status(status): count for status, count in self._db.execute(sql, [value])}
+
+    def last_round(self) -> int | None:
+        """Return the highest round that has candidates, or None."""
+        return self._value("SELECT max(round) FROM candidates")  # type: ignore[no-any-return]
+
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        """Return a table of `TABLES` as it is, in key order."""
+        return sorted((tuple(row) for row in self._db.execute(f"SELECT * FROM {table}")), key=lambda row: row[:2])
+
+    def snapshot(self, target: Path) -> None:
+        """Write a verified copy that readers can open while this database is written to.
+
+        Raises:
+            StorageError: the file system refused.
+        """
+        aside = target.with_name(f".tmp-{target.name}")
+        try:
+            make_folder(target.parent)
+            aside.unlink(missing_ok=True)
+            with schema.translated(target):
+                self._db.execute("VACUUM INTO ?", [str(aside)])
+            self._check_copy(aside)
+            aside.replace(target)
+            sync_folder(target.parent)
+        except OSError as error:
+            raise storage_error(target, error) from error
+
+    def _check_copy(self, copy: Path) -> None:
+        with schema.translated(copy), closing(sqlite3.connect(copy)) as connection:
+            verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
+        if verdict != "ok":
+            raise RunFolderError(f"{self._path}: its copy fails SQLite's check: {verdict}; run `evohpc rebuild`")
+        with open(copy, "rb") as file:
+            os.fsync(file.fileno())
+
+    def _add(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        # Not by sqlite-utils' insert_all(), which looks up what it ignored by rowid; these tables have none.
+        if rows:
+            columns, values = ", ".join(rows[0]), ", ".join(f":{name}" for name in rows[0])
+            sql = f"INSERT INTO {table} ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING"
+            with self.write():
+                self._db.conn.executemany(sql, rows)
+
+    def _entries(self, clause: str, *values: object) -> list[Entry]:
+        return [_entry(row) for row in self._db.execute(f"{_SELECT} {clause}", list(values))]
+
+    def _value(self, sql: str, *values: object) -> Any:
+        return self._db.execute(sql, list(values)).fetchone()[0]
+
+
+_JSON_COLUMNS = ("metrics", "seconds", "versions")
+_RESULT_COLUMNS = tuple(Result.__dataclass_fields__)
+_SELECT = (
+    "SELECT c.*, "
+    + ", ".join(f"r.{name} AS r_{name}" for name in _RESULT_COLUMNS)
+    + " FROM candidates c LEFT JOIN results r ON r.candidate_id = c.id AND r.attempt = c.attempt"
+)
+
+
+def _entry(row: sqlite3.Row) -> Entry:
+    values = dict(row)
+    result = {name: values.pop(f"r_{name}") for name in _RESULT_COLUMNS}
+    values.pop("attempt")
+    values.pop("fitness")
+    values["parents"] = tuple(json.loads(values["parents"]))
+    values["status"] = Status(values["status"])
+    return Entry(Candidate(**values), None if result["candidate_id"] is None else _result(result))
+
+
+def _result(values: dict[str, Any]) -> Result:
+    for name in _JSON_COLUMNS:
+        values[name] = json.loads(values[name])
+    return Result(**{**values, "status": Status(values["status"]), "isolation": Isolation(values["isolation"])})

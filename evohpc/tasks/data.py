@@ -1,0 +1,92 @@
+"""Has a run's task make its data, in a process of its own: the driver never imports torch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from evohpc import envelopes
+from evohpc.errors import EnvelopeError, RunFolderError, TaskError
+from evohpc.linux import python
+from evohpc.messages import TaskInterface
+from evohpc.run_folder import RunDir
+
+log = logging.getLogger(__name__)
+
+
+def prepare(run: RunDir, task_file: str = "") -> TaskInterface:
+    """Make data/ and labels/ of a run unless they are there and whole; return what the driver must know of the task.
+
+    Args:
+        task_file: where the user has the task file, for messages; '' if it is the run's own copy that is to be mended.
+
+    Raises:
+        TaskError: the task cannot be loaded or its data not made.
+        KeyboardInterrupt: Ctrl-C ended that.
+    """
+    if run.task_interface.exists() and (damaged := _damaged(run)):
+        log.warning("%s is missing or not whole; the task makes its data anew", damaged)
+        run.task_interface.unlink()
+    if not run.task_interface.exists():
+        _make(run, task_file or str(run.task_file))
+    return interface(run)
+
+
+def interface(run: RunDir) -> TaskInterface:
+    """Return what the driver must know of the task.
+
+    Raises:
+        RunFolderError: its file is missing or damaged.
+    """
+    path = run.task_interface
+    try:
+        return envelopes.decode(path.read_bytes(), TaskInterface)
+    except (OSError, EnvelopeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RunFolderError(f"{path}: {reason}; to have it made anew: evohpc run {run.path} (or submit)") from None
+
+
+def is_whole(path: Path) -> bool:
+    """Say whether a safetensors file is there and as long as its header says; its numbers are not read."""
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > path.stat().st_size:
+                return False
+            header = json.loads(file.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            return bool(path.stat().st_size == 8 + length + max(ends, default=0))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return False
+
+
+def _damaged(run: RunDir) -> Path | None:
+    try:
+        interface(run)
+    except RunFolderError:
+        return run.task_interface
+    return next((path for path in (run.train, run.inputs, run.labels) if not is_whole(path)), None)
+
+
+def _make(run: RunDir, task_file: str) -> None:
+    command = [*python(), "-m", "evohpc.tasks.prepare", str(run.path), "--parent", str(os.getpid())]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode == -signal.SIGINT:
+        raise KeyboardInterrupt
+    if done.returncode != 0 or not run.task_interface.exists():
+        raise TaskError(_reason(done).replace(str(run.task_file.resolve()), task_file))
+
+
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    said = done.stderr.strip().splitlines()[-1:]
+    if said and done.returncode == 1:
+        return said[0]
+    code = done.returncode
+    ended = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    return ": ".join([f"the task ended Python with {ended} while its data was made", *said])

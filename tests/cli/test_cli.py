@@ -1,0 +1,389 @@
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from rich.console import Console
+from support.command_line import call
+from support.paths import MNIST1D_SEEDS, ROOT
+from support.searching import finish, make_config
+
+from evohpc import cli
+from evohpc.cli.progress import Display
+from evohpc.linux import python
+from evohpc.search.search import Search
+
+pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
+
+TRAINING = """
+task: mnist1d
+task_options: {steps: 20, eval_every: 10}
+seeds: SEEDS
+search: {rounds: 2, prompts_per_round: 1, samples_per_prompt: 4, survivors: 2, error_threshold: 1.0}
+lm: {engine: scripted}
+evaluation: {workers: 1, time_limit_s: 250, memory_mb: 1500, disk_mb: 64}
+"""
+HANG_S = 250
+"""No command here takes so long on any machine."""
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [*python(), "-m", "evohpc", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+@pytest.fixture
+def training_config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(TRAINING.replace("SEEDS", str(MNIST1D_SEEDS)))
+    return path
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['evohpc', '--help']\n"
+        "from evohpc.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted(set(sys.modules) & {'torch', 'numpy', 'pydantic', 'rich', 'submitit', 'sqlite_utils', 'yaml'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+    assert "evohpc run runs/first" in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(cli.evohpc.commands))
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, name, "--help")
+    assert code == 0
+    assert f"evohpc {name}" in out
+    assert cli.evohpc.commands[name].help
+
+
+def test_status_shows_rounds_the_best_and_what_to_do_next(
+    finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = call(capsys, "status", finished_run)
+    best = Search.open(finished_run).best(1)[0].candidate.id
+    assert code == 0
+    assert "none; the search is over" in out
+    assert "16 children" in out
+    assert out.count(best) >= 2
+    assert err == f"next: evohpc show {finished_run} {best}\n"
+
+
+def test_a_terminal_of_80_columns_shows_whole_numbers_and_names(
+    finished_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli.reading, "stdout_console", lambda: Console(width=80))
+    for command in ("status", "list"):
+        _, out, _ = call(capsys, command, finished_run)
+        assert "…" not in out
+        assert max(map(len, out.splitlines()[1:])) <= 80, "but for the first, which may hold a long path"
+        assert Search.open(finished_run).best(1)[0].candidate.id in out
+
+
+def test_what_cannot_be_printed_is_one_readable_sentence(
+    finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = call(capsys, "export", finished_run, "--csv", "/dev/full")
+    assert (code, err) == (1, "error: cannot write what was asked for: No space left on device\n")
+
+
+def test_status_for_machines(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = call(capsys, "status", finished_run, "--json")
+    status = json.loads(out)
+    assert status["is_done"]
+    assert status["driver"] == ""
+    assert sum(status["counts"].values()) == 16
+
+
+def test_status_names_the_living_driver_and_a_search_that_has_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Search.create(tmp_path / "run", make_config(tmp_path)) as search:
+        assert "its search has not begun" in call(capsys, "status", tmp_path / "run")[2]
+        search.ask()
+        search._drive().snapshot()
+        assert f"process {os.getpid()} on " in call(capsys, "status", tmp_path / "run")[1]
+    assert call(capsys, "status", tmp_path / "run")[2] == f"next: evohpc run {tmp_path / 'run'}\n"
+
+
+def test_list_filters_and_sorts(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = call(capsys, "list", finished_run, "--best", 5, "--round", 1, "--json")
+    entries = [json.loads(line) for line in out.splitlines()]
+    fitness = [entry["result"]["fitness"] for entry in entries]
+    assert fitness == sorted(fitness, reverse=True)
+    assert {entry["candidate"]["round"] for entry in entries} == {1}
+    _, out, _ = call(capsys, "list", finished_run, "--status", "duplicate")
+    assert "same program as" in out
+    assert "trained" not in out
+    code, _, err = call(capsys, "list", finished_run, "--status", "dead")
+    assert code == 2
+    assert "node_fail" in err
+
+
+def test_show_prints_a_program_that_can_be_piped_into_a_file(
+    finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = (finished_run / "seeds" / "cnn.py").read_text()
+    assert call(capsys, "show", finished_run, "seed-cnn", "--source")[1] == source
+    _, out, _ = call(capsys, "show", finished_run, "seed-cnn")
+    assert "attempt 1" in out
+    assert out.endswith(source)
+
+
+def test_export_has_every_candidate_with_all_its_numbers(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = call(capsys, "export", finished_run, "--csv", "-")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert len(rows) == 4 + 16
+    best = Search.open(finished_run).best(1)[0]
+    row = next(row for row in rows if row["id"] == best.candidate.id)
+    assert best.result is not None
+    assert float(row["fitness"]) == best.result.fitness
+    assert float(row["metrics.val_accuracy"]) == best.result.metrics["val_accuracy"]
+    assert row["source"] == best.candidate.source
+    call(capsys, "export", finished_run, "--jsonl", tmp_path / "out.jsonl")
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 20
+    assert call(capsys, "export", finished_run)[0] == 2
+
+
+def test_export_of_several_searches_is_one_table(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Search.create(tmp_path / "other", make_config(tmp_path, "search.rounds=1")) as search:
+        finish(search)
+    _, out, _ = call(capsys, "export", finished_run, tmp_path / "other", "--csv", "-")
+    runs = [row["run"] for row in csv.DictReader(io.StringIO(out))]
+    assert (runs.count(Search.open(finished_run).run_id), runs.count(search.run_id)) == (20, 12)
+
+
+def test_an_export_that_cannot_be_made_leaves_the_last_one_as_it_is(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(finished_run, tmp_path / "copy")
+    for format in ("csv", "jsonl"):
+        last = tmp_path / f"last.{format}"
+        call(capsys, "export", finished_run, f"--{format}", last)
+        before = last.read_bytes()
+        for other, message in ((copy, "are the same search; leave one"), (tmp_path / "no", "is no run folder")):
+            code, _, err = call(capsys, "export", finished_run, other, f"--{format}", last)
+            assert (code, last.read_bytes()) == (1, before)
+            assert message in err
+
+
+def test_what_is_next_can_be_pasted_into_a_shell(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(finished_run, tmp_path / "a run; with blanks")
+    words = shlex.split(call(capsys, "status", copy)[2])
+    assert words[:4] == ["next:", "evohpc", "show", str(copy)]
+
+
+def test_rebuild_says_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Search.create(tmp_path / "run", make_config(tmp_path)) as search:
+        finish(search)
+    (tmp_path / "run" / "search.db").unlink()
+    code, _, err = call(capsys, "rebuild", tmp_path / "run")
+    assert code == 0
+    assert f"look: evohpc status {tmp_path / 'run'}" in err
+    assert Search.open(tmp_path / "run").best(1)
+
+
+def test_retry_says_how_many(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Search.create(tmp_path / "run", make_config(tmp_path)) as search:
+        search.ask()
+    assert "no candidate of the open round has used up" in call(capsys, "retry", tmp_path / "run")[2]
+
+
+def test_a_run_on_this_machine_has_no_slurm_jobs_to_cancel(
+    finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = call(capsys, "cancel", finished_run)
+    assert code == 1
+    assert "does not run on Slurm" in err
+
+
+def mistakes(folder: Path) -> dict[str, tuple[list[object], str]]:
+    """Return what a user may type, and what the one sentence must say."""
+    good = folder / "given.yaml"
+    broken = [*_set("task", f"{folder / 'broken.py'}:Broken")]
+    return {
+        "no config": (["run", folder / "r", folder / "none.yaml"], "none.yaml: cannot read a config: No such file"),
+        "unknown key": (["run", folder / "r", good, *_set("search.round", 3)], "did you mean search.rounds?"),
+        "bad value": (
+            ["run", folder / "r", good, *_set("search.rounds", "many")],
+            "given.yaml --set search.rounds=many: .*it is 'many'",
+        ),
+        "no folder": (["run", folder / "r"], "is no run folder .*start one: evohpc run"),
+        "other files": (["run", folder, good], "holds other files .*take a new folder"),
+        "a file": (["run", good, good], "is a file; a run needs a folder"),
+        "a file to go on with": (["run", good], "given.yaml is no run folder"),
+        "retry what": (["retry", folder / "r"], "is no run folder"),
+        "no seeds": (
+            ["run", folder / "r", good, *_set("seeds", folder / "x")],
+            r"no such folder; it is the folder of the seed programs",
+        ),
+        "no LM": (
+            ["run", folder / "r", good, *_set("lm.engine", "deepspeed"), *_set("lm.path", folder / "lm")],
+            "lm is missing; lm.path must name .*evohpc fetch-lm",
+        ),
+        "no LM path": (["run", folder / "r", good, *_set("lm.engine", "deepspeed")], "lm.path is missing"),
+        "task with a syntax error": (["run", folder / "r", good, *broken], "/broken.py, line 1: expected ':'"),
+        "unknown task": (["run", folder / "r", good, *_set("task", "mnist")], "unknown task 'mnist'; write one of"),
+        "task option": (["run", folder / "r", good, *_set("task_options.step", 5)], "task_options .*'step'"),
+        "no site": (["submit", folder / "r", good, "--dry-run"], "--site FILE is missing"),
+        "bad site": (["run", folder / "r", good, "--site", good], "given.yaml: unknown key"),
+        "no candidate": (["evaluate", folder / "x.py", "--config", good], "x.py: cannot read the candidate"),
+    }
+
+
+def _set(key: str, value: object) -> list[object]:
+    return ["--set", f"{key}={value}"]
+
+
+@pytest.mark.parametrize("name", mistakes(Path()))
+def test_a_mistake_is_one_readable_sentence(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_config(tmp_path)
+    (tmp_path / "broken.py").write_text("class Broken\n")
+    arguments, message = mistakes(tmp_path)[name]
+    code, out, err = call(capsys, *arguments)
+    assert code == 1
+    assert out == ""
+    assert err.count("\n") == 1, err
+    assert err.startswith("error: ")
+    assert re.search(message, err), err
+
+
+def test_a_mistake_that_only_the_task_finds_can_be_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_config(tmp_path)
+    code, _, err = call(capsys, "run", tmp_path / "run", tmp_path / "given.yaml", "--set", "task_options.steps=-1")
+    assert code == 1
+    assert "steps is -1, it must be above 0" in err
+    with Search.create(tmp_path / "run", make_config(tmp_path, "task_options.steps=10")) as search:
+        assert search.config.task_options == {"steps": 10}
+
+
+def test_dry_run_makes_nothing_and_shows_all_scripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_config(tmp_path)
+    site = ROOT / "slurm" / "local.yaml"
+    code, out, _ = call(capsys, "submit", tmp_path / "run", tmp_path / "given.yaml", "--site", site, "--dry-run")
+    assert code == 0
+    assert "#SBATCH --dependency=singleton" in out
+    assert "#SBATCH --array=0-7" in out
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_search_runs_through_and_names_the_best(
+    tmp_path: Path, training_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "queue.py").write_text("raise SystemExit('the queue of a user, not that of Python')\n")
+    process = start("run", tmp_path / "run", training_config)
+    out, err = process.communicate(timeout=HANG_S)
+    assert process.returncode == 0, err
+    best = Search.open(tmp_path / "run").best(1)[0].candidate.id
+    assert best in out
+    assert "8 children: " in out
+    assert err.endswith(f"next: evohpc show {tmp_path / 'run'} {best}\n")
+    assert "round 1 (of 0-1): training candidates" in err
+
+
+def test_ctrl_c_while_a_run_is_made_asks_for_the_same_command(capsys: pytest.CaptureFixture[str]) -> None:
+    def start() -> Search:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        cli.driving.drive(start, go_on="")
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped before the search began; run the same command again\n"
+
+
+class Interrupted(io.RawIOBase):
+    """A log; a signal comes in the midst of each line but those that answer it."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, line: Any) -> int:
+        self.lines.append(bytes(line))
+        if not self.lines[-1].startswith(b"stopping"):
+            signal.raise_signal(signal.SIGTERM)
+        return len(line)
+
+
+def test_a_signal_in_the_midst_of_a_line_stops_it_cleanly() -> None:
+    log = Interrupted()
+    display = Display(Console(file=io.TextIOWrapper(io.BufferedWriter(log), line_buffering=True)))
+    with cli.driving.stop_signals(display) as stop:
+        display.note("training")
+        assert stop.event.wait(HANG_S)
+    assert b"".join(log.lines).startswith(b"training\nstopping; press Ctrl-C again")
+    assert stop.exit_code == 85
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "the terminal has gone"), SystemExit(1)])
+def test_a_signal_stops_it_where_nobody_can_be_told(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = io.StringIO()
+    monkeypatch.setattr(gone, "write", Mock(side_effect=error))
+    with cli.driving.stop_signals(Display(Console(file=gone))) as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert stop.event.wait(HANG_S)
+
+
+def test_a_signal_while_the_driver_looks_whether_there_was_one_stops_it() -> None:
+    with cli.driving.stop_signals(Display(Console(file=io.StringIO()))) as stop:
+        with stop.event._cond:  # as Event.wait() does
+            signal.raise_signal(signal.SIGTERM)
+        assert stop.event.wait(HANG_S)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 85), (signal.SIGUSR1, 85)])
+def test_a_signal_stops_it_cleanly(number: int, code: int, tmp_path: Path, training_config: Path) -> None:
+    endless = ["--set", "task_options.steps=1000000000", "--set", "evaluation.time_limit_s=86400"]
+    process = start("run", tmp_path / "run", training_config, *endless)
+    assert process.stderr is not None
+    said = iter(process.stderr.readline, "")
+    assert any("training candidates" in line for line in said)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=HANG_S)
+    assert process.returncode == code
+    assert err.endswith(f"stopped; nothing is lost. Go on with: evohpc run {tmp_path / 'run'}\n")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("steps: 1000000000", "steps: 20"))
+    process = start("run", tmp_path / "run")
+    out, err = process.communicate(timeout=HANG_S)
+    assert process.returncode == 0, err
+    assert "8 children" in out
+
+
+@pytest.mark.slow
+def test_evaluate_measures_one_file(tmp_path: Path, training_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    candidate = tmp_path / "mine.py"
+    candidate.write_text((MNIST1D_SEEDS / "cnn.py").read_text())
+    code, out, _ = call(capsys, "evaluate", candidate, "--config", training_config, "--json")
+    assert code == 0
+    assert json.loads(out)["num_params"] == 5210
+    candidate.write_text("import os\n")
+    code, out, _ = call(capsys, "evaluate", candidate, "--config", training_config)
+    assert code == 1
+    assert "outcome" in out

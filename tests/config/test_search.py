@@ -1,0 +1,183 @@
+from pathlib import Path
+
+import pytest
+from support.paths import ROOT
+
+from evohpc.config.search import Config, load_config
+from evohpc.errors import ConfigError
+from evohpc.messages import Isolation
+
+SMALL = "seeds: programs\nlm: {engine: scripted}\n"
+VLLM = "seeds: s\nlm: {path: m, engine: vllm, "
+
+
+def load(folder: Path, text: str, *overrides: str) -> Config:
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return load_config(path, overrides)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configs_load_and_name_seeds_that_exist(path):
+    assert list(load_config(path).seeds.glob("*.py"))
+
+
+def test_the_defaults_are_the_papers(tmp_path):
+    """Table 2 and section 4."""
+    config = load(tmp_path, SMALL)
+    search, tuning = config.search, config.tuning
+    assert (search.rounds, search.prompts_per_round, search.samples_per_prompt) == (10, 10, 16)
+    assert (search.examples_per_prompt, search.survivors, search.error_threshold) == (2, 10, 0.5)
+    assert search.temperatures == (0.2, 0.6, 0.8, 1.0)
+    assert (tuning.virtual_tokens, tuning.epochs, tuning.batch_size, tuning.learning_rate) == (16, 5, 16, 0.1)
+    assert (config.prompt.size_factor, config.prompt.size_rounding, config.prompt.metric_factor) == (0.9, 100, 1.02)
+    assert (search.variant, search.pool, search.retire_parents) == ("evoprompting", "all_rounds", True)
+
+
+def test_every_field_is_documented():
+    sections = {name: field.annotation for name, field in Config.model_fields.items()}
+    undocumented = [
+        f"{section}.{name}"
+        for section, kind in sections.items()
+        for name, field in getattr(kind, "model_fields", {}).items()
+        if not field.description
+    ]
+    assert undocumented == []
+
+
+def test_a_dumped_config_loads_equal(tmp_path):
+    text = """
+seeds: programs
+task: "own task.py:Mine"
+task_options: {steps: 20, names: [a, "ü"], deep: {x: null}}
+lm: {path: ../lm, deepspeed: zero.json, top_p: 1e-1}
+search: {temperatures: [0.5], variant: naive}
+evaluation: {minimum_isolation: confined}
+tuning: {max_examples: 3}
+"""
+    config = load(tmp_path, text)
+    assert config.evaluation.minimum_isolation is Isolation.CONFINED
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert load(elsewhere, config.dump()) == config
+
+
+def test_paths_start_at_the_configs_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    config = load(tmp_path, "seeds: a\ntask: my/task.py:T\nlm: {path: ~/lm, deepspeed: /etc/ds.json}\n")
+    assert (config.seeds, config.task) == (tmp_path / "a", f"{tmp_path}/my/task.py:T")
+    assert (config.lm.path, config.lm.deepspeed) == (tmp_path / "home" / "lm", Path("/etc/ds.json"))
+
+
+def test_sections_that_say_nothing_are_the_defaults(tmp_path):
+    text = "seeds: s\nlm: {engine: scripted}\nsearch:\n  # rounds: 3\n"
+    assert load(tmp_path, text).search == load(tmp_path, SMALL).search
+    assert load(tmp_path, text, "search.rounds=3").search.rounds == 3
+
+
+def test_overrides_reach_every_section_and_are_yaml(tmp_path):
+    config = load(
+        tmp_path, SMALL, "search.temperatures=[0.3, 1]", "evaluation.retries=0", "task_options.steps=7", "seeds=b"
+    )
+    assert (config.search.temperatures, config.evaluation.retries) == ((0.3, 1.0), 0)
+    assert (config.task_options, config.seeds) == ({"steps": 7}, tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("search.rounds", "--set search.rounds: write it as section.key=value, e.g. --set search.rounds=3"),
+        ("=3", "--set =3: write it as"),
+        ("seeds.x=3", "--set seeds.x=3: seeds is a value, not a section"),
+        ("search.rounds=[", "--set search.rounds=[: the value is not valid YAML"),
+        ("search.rouns=3", "unknown key search.rouns; did you mean search.rounds?"),
+        ("search=3", "search is a section, a mapping of keys to values; it is 3"),
+    ],
+)
+def test_a_wrong_override_is_named(tmp_path, override, message):
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, SMALL, override)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a config is a mapping of sections; this file holds nothing"),
+        ("- seeds", "a config is a mapping of sections; this file holds list"),
+        ("lm: {engine: scripted}", "seeds is missing"),
+        ("seeds: s", "lm.path is missing: the folder of a Hugging Face causal LM; `evohpc fetch-lm"),
+        ("seeds: s\nseeds: t", "not valid YAML: the key seeds is there twice at line 2"),
+        ("seeds: s\nsearch: {rounds: 1}\nsearch: {seed: 1}", "not valid YAML: the key search is there twice at line 3"),
+        ("seeds: [", "not valid YAML: while parsing"),
+        ("? [a]\n: s", "not valid YAML: this key is no plain word at line 1"),
+        ("1: s\nseeds: s", "1: keys should be strings; it is 1"),
+        ("seeds: 3", "seeds: input should be a path; it is 3"),
+        ("seeds: s\nsearhc: {}", "unknown key searhc; did you mean search?"),
+        ("seeds: s\nrounds: 3", "unknown key rounds; did you mean search.rounds?"),
+        ("seeds: s\nsearch: {memory_mb: 3}", "unknown key search.memory_mb; did you mean evaluation.memory_mb?"),
+        ("seeds: s\nsearch: {zzz: 3}", "unknown key search.zzz; known keys: variant, rounds, prompts_per_round"),
+        ("seeds: s\nsearch: 3", "search is a section, a mapping of keys to values; it is 3"),
+        (
+            f"{SMALL}tuning: {{method: lora}}",
+            "tuning.learning_rate is 0.1, at which a LoRA destroys the model; at most 0.01 is accepted",
+        ),
+        (
+            "seeds: s\nlm: {path: m, tensor_parallel: true}\ntuning: {method: lora, learning_rate: 1e-3}",
+            "tuning.method is lora, which needs the whole model in each process, and lm.tensor_parallel is true",
+        ),
+        ("seeds: s\nsearch: {variant: best}", "search.variant: input should be 'evoprompting', 'no_tuning'"),
+        ("seeds: s\nsearch: {rounds: -1}", "search.rounds: input should be greater than or equal to 0; it is -1"),
+        ("seeds: s\nsearch: {rounds: 2.5}", "search.rounds: input should be a valid integer; it is 2.5"),
+        ("seeds: s\nsearch: {rounds: yes}", "search.rounds: input should be a valid integer; it is True"),
+        ("seeds: s\nsearch: {error_threshold: 1.5}", "search.error_threshold: input should be less than or equal to 1"),
+        ("seeds: s\nsearch: {temperatures: []}", "search.temperatures: the list is too short; it is []"),
+        (
+            "seeds: s\nsearch: {temperatures: 0.5}",
+            "search.temperatures: input should be a list, e.g. [1, 2]; it is 0.5",
+        ),
+        ("seeds: s\ntask_options: [1]", "task_options: input should be a mapping, e.g. {key: value}; it is [1]"),
+        (f"seeds: [{'x, ' * 999}x]", "seeds: input should be a path; it is ['x', 'x', 'x', 'x', 'x'"),
+        ("seeds: s\nsearch: {temperatures: [1, 0]}", "search.temperatures.1: input should be greater than 0; it is 0"),
+        ("seeds: s\nprompt: {metric_factor: .inf}", "prompt.metric_factor: input should be a finite number; it is inf"),
+        ("seeds: s\nevaluation: {time_limit_s: .nan}", "evaluation.time_limit_s: input should be a finite number"),
+        (f"{VLLM}speculation: 3}}", "lm.speculation is 3, which lm.engine vllm does not do: take 0"),
+        (f"{VLLM}vllm: {{dtype: half}}}}", "lm.vllm has dtype, which evohpc sets itself; set lm.dtype instead"),
+        (f"{VLLM}vllm: {{seed: 1}}}}", "lm.vllm has seed, which evohpc sets itself; set search.seed instead"),
+        (f"{VLLM}vllm: {{max_model_len: 9}}}}", "lm.vllm has max_model_len, which evohpc sets itself"),
+        ("seeds: s\nlm: {vllm: {a: 1}}", "lm.vllm is for lm.engine vllm; that is deepspeed"),
+        (
+            f"{VLLM}}}\ntuning: {{method: lora, learning_rate: 1.0e-4}}",
+            "tuning.method is lora, with which lm.engine vllm does not generate: take soft_prompt, or",
+        ),
+        (
+            f"{VLLM}}}\nsearch: {{temperatures: [1, 2.5]}}",
+            "search.temperatures has 2.5; lm.engine vllm draws at 2 at most",
+        ),
+        ("seeds: s\nlm: {engine: vllm}", "lm.path is missing"),
+        ("seeds: s\nlm: {top_p: 0}", "lm.top_p: input should be greater than 0; it is 0"),
+        ("seeds: s\ntask: my_task.py", "task: a task file is named with its class, path/to/file.py:ClassName; it is"),
+        ("seeds: s\ntask: tasks/mine:Mine", "task: a task file is named with its class"),
+    ],
+)
+def test_a_mistake_is_named_with_its_file(tmp_path, text, message):
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, text)
+    assert str(error.value).startswith(f"{tmp_path / 'config.yaml'}: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    for path, reason in [
+        (tmp_path / "none.yaml", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+        (binary, "it is not UTF-8 text"),
+    ]:
+        with pytest.raises(ConfigError, match=f"{path}: cannot read a config: {reason}"):
+            load_config(path)
+
+
+def test_the_unknown_home_of_a_path_is_left_as_it_is(tmp_path):
+    assert load(tmp_path, "seeds: ~nobody-has-this-name/x\nlm: {engine: scripted}").seeds.name == "x"

@@ -1,0 +1,278 @@
+"""The doctor finds each seeded fault, and says what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from support.cluster.slurm import Cluster
+from support.evaluating import HONEST
+
+from evohpc import doctor
+from evohpc.config.search import Config, EvaluationConfig, LMConfig
+from evohpc.config.site import ContainerSection, DriverJob, EvaluationJobs, LMJobs, SchedulerSection, Site
+from evohpc.doctor import Finding, Verdict, mounts
+from evohpc.doctor.host import examine_host
+
+
+def config(**evaluation: object) -> Config:
+    section = EvaluationConfig.model_validate({"memory_mb": 50, **evaluation})
+    return Config(seeds=Path("seeds"), lm=LMConfig(engine="scripted"), evaluation=section)
+
+
+def with_model(path: Path, engine: Literal["deepspeed", "vllm"] = "deepspeed", **evaluation: object) -> Config:
+    return config(**evaluation).model_copy(update={"lm": LMConfig(path=path, engine=engine)})
+
+
+SMALL = EvaluationJobs(extra_memory_mb=50)
+SMALL_DRIVER = DriverJob(memory_mb=50)
+
+
+def find(findings: Iterable[Finding], check: str) -> Finding:
+    return next(finding for finding in findings if finding.check == check)
+
+
+@pytest.mark.slurm
+class TestOnARealSlurm:
+    def test_a_right_profile_has_no_fault(self, slurm: Cluster) -> None:
+        findings = list(doctor.examine_slurm(config(), Site(evaluation=SMALL, driver=SMALL_DRIVER)))
+        assert {finding.check: finding.verdict for finding in findings} == {
+            "Slurm": Verdict.OK,
+            "evaluation jobs": Verdict.OK,
+            "driver job": Verdict.OK,
+            "accounting": Verdict.OK,
+            "requeue": Verdict.OK,
+        }
+        assert not slurm.run("squeue", "--noheader")
+
+    @pytest.mark.parametrize(
+        ("evaluation", "limits", "advice"),
+        [
+            ({"partition": "gpuu"}, {}, "set `partition`"),
+            ({}, {"time_limit_s": 3 * 86400.0}, "lower evaluation.time_limit_s"),
+            ({"gpus_per_node": "1"}, {}, "gres"),
+            ({}, {"threads": 99}, "no node of the partition"),
+        ],
+    )
+    def test_a_wrong_one_is_explained(
+        self, slurm: Cluster, evaluation: dict[str, str], limits: dict[str, float], advice: str
+    ) -> None:
+        site = Site(evaluation=SMALL.model_copy(update=evaluation), driver=SMALL_DRIVER)
+        finding = find(doctor.examine_slurm(config(**limits), site), "evaluation jobs")
+        assert finding.verdict is Verdict.FAULT
+        assert advice in finding.advice
+
+    def test_lm_jobs_that_wait_for_ever_are_explained(self, slurm: Cluster, tmp_path: Path) -> None:
+        site = Site(evaluation=SMALL, driver=SMALL_DRIVER, lm=LMJobs(memory_mb=50, minutes=3 * 1440))
+        finding = find(doctor.examine_slurm(with_model(tmp_path), site), "LM jobs")
+        assert (finding.verdict, finding.advice) == (Verdict.FAULT, "lower lm.minutes; the next job draws the rest")
+
+    def test_an_lm_job_that_is_held_says_when_it_gives_its_node_back(self, slurm: Cluster, tmp_path: Path) -> None:
+        site = Site(evaluation=SMALL, driver=SMALL_DRIVER, lm=LMJobs(memory_mb=50, hold=True, idle_minutes=45))
+        finding = find(doctor.examine_slurm(with_model(tmp_path), site), "LM jobs")
+        assert finding.verdict is Verdict.OK
+        assert finding.found.endswith("one answers all rounds, and gives its node back after 45 idle minutes")
+
+    def test_an_lm_job_that_gives_its_node_back_before_a_candidate_can_end_is_warned_of(
+        self, slurm: Cluster, tmp_path: Path
+    ) -> None:
+        configured = with_model(tmp_path, time_limit_s=300)
+        sites = [Site(lm=LMJobs(memory_mb=50, hold=True, idle_minutes=minutes)) for minutes in (4, 5)]
+        short, enough = (list(doctor.examine_slurm(configured, site)) for site in sites)
+        finding = find(short, "LM job between rounds")
+        assert finding.verdict is Verdict.WARNING
+        assert finding.found == "waits 4 minutes for the next round; a candidate may take 5"
+        assert finding.check not in {other.check for other in enough}
+
+    def test_accounting_is_missed_only_where_slurm_forgets_too_soon(self, slurm: Cluster) -> None:
+        slow = Site(scheduler=SchedulerSection(poll_s=200), evaluation=SMALL)
+        finding = find(doctor.examine_slurm(config(), slow), "accounting")
+        assert finding.verdict is Verdict.WARNING
+        assert "set scheduler.poll_s to at most 100" in finding.advice
+
+
+@pytest.fixture
+def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    _command(tmp_path, "scontrol", "echo 'JobRequeue = 0'; echo 'AccountingStorageType = accounting_storage/slurmdbd'")
+    return tmp_path
+
+
+def test_a_missing_account_is_explained(fake_slurm: Path) -> None:
+    _command(
+        fake_slurm, "sbatch", "echo 'allocation failure: Invalid account or account/partition combination' >&2; exit 1"
+    )
+    findings = list(doctor.examine_slurm(config(), Site()))
+    assert "set `account`" in find(findings, "driver job").advice
+    assert find(findings, "requeue").advice.startswith("set driver.go_on_by to successor")
+
+
+def test_no_slurm_at_all_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (finding,) = doctor.examine_slurm(config(), Site())
+    assert (finding.verdict, finding.check) == (Verdict.FAULT, "Slurm")
+
+
+MOUNTINFO = """\
+20 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw
+30 20 0:30 / /home rw - nfs4 filer:/home rw,vers=4.2,local_lock=none
+31 20 0:31 / /old rw - nfs filer:/old rw,vers=3,local_lock=all
+32 20 0:32 / /lustre/a rw - lustre mds:/a rw,flock
+33 20 0:33 / /lustre/b rw - lustre mds:/b rw,localflock
+34 20 0:34 / /lustre/c rw - lustre mds:/c rw
+35 20 0:35 / /gpfs rw - gpfs gpfs rw
+36 20 0:36 / /beegfs rw - beegfs beegfs rw
+37 20 0:37 / /windows rw - cifs //filer/x rw
+38 20 0:38 / /ssh rw - fuse.sshfs host:/ rw
+39 20 0:39 / /dev/shm rw - tmpfs tmpfs rw
+40 30 0:40 / /home/read\\040only ro - nfs4 filer:/ro rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "verdict", "words"),
+    [
+        ("/home/me/run", Verdict.OK, "nfs4"),
+        ("/old/run", Verdict.WARNING, "local locks"),
+        ("/lustre/a/run", Verdict.OK, "lustre"),
+        ("/lustre/b/run", Verdict.WARNING, "locks of one node only"),
+        ("/lustre/c/run", Verdict.WARNING, "no locks"),
+        ("/gpfs/run", Verdict.OK, "gpfs"),
+        ("/beegfs/run", Verdict.OK, "beegfs"),
+        ("/windows/run", Verdict.FAULT, "cifs"),
+        ("/ssh/run", Verdict.FAULT, "fuse.sshfs"),
+        ("/dev/shm/run", Verdict.FAULT, "tmpfs"),
+        ("/home/read only/run", Verdict.FAULT, "read-only"),
+        ("/data/run", Verdict.WARNING, "a disk of one machine"),
+    ],
+)
+def test_file_systems(path: str, verdict: Verdict, words: str) -> None:
+    finding = mounts.judge(mounts.mount_of(Path(path), MOUNTINFO), on_cluster=True)
+    assert (finding.verdict, words in finding.found) == (verdict, True), finding
+
+
+class TestTheRunFolder:
+    def test_that_is_fine(self, tmp_path: Path) -> None:
+        findings = list(doctor.examine_files(tmp_path / "not" / "yet", on_cluster=False, mountinfo=MOUNTINFO))
+        assert {finding.verdict for finding in findings} == {Verdict.OK}
+        assert list(tmp_path.iterdir()) == []
+
+    def test_whose_quota_is_used_up(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*arguments: object) -> None:
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+        finding = find(doctor.examine_files(tmp_path, False, mountinfo=MOUNTINFO), "space")
+        assert (finding.verdict, "your quota is used up" in finding.found) == (Verdict.FAULT, True)
+
+    def test_whose_server_has_another_clock(self, tmp_path: Path) -> None:
+        finding = find(doctor.examine_files(tmp_path, False, lambda: time.time() - 60, MOUNTINFO), "clock")
+        assert (finding.verdict, finding.found) == (Verdict.WARNING, "the file server is +60 s off this host")
+
+    def test_that_is_cleared_by_the_site(self, tmp_path: Path) -> None:
+        (tmp_path / "scratch").mkdir()
+        finding = find(doctor.examine_files(tmp_path / "scratch", False, mountinfo=MOUNTINFO), "purge")
+        assert finding.verdict is Verdict.WARNING
+
+    def test_is_tried_out_and_left_as_it_was(self, tmp_path: Path) -> None:
+        findings = {finding.check: finding.verdict for finding in doctor.probe_files(tmp_path / "not" / "yet")}
+        assert findings.pop("run folder") is Verdict.OK
+        assert findings.keys() == {"locks", "links", "visibility", "fsync"}
+        assert Verdict.FAULT not in findings.values()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_that_cannot_be_written_is_refused(self) -> None:
+        (finding,) = doctor.probe_files(Path("/proc"))
+        assert (finding.check, finding.verdict) == ("writing", Verdict.FAULT)
+
+    def test_without_locks_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("fcntl.lockf", lambda *arguments: None)
+        finding = find(doctor.probe_files(tmp_path), "locks")
+        assert (finding.verdict, finding.found) == (Verdict.FAULT, "two processes got the same lock")
+
+
+class TestTheHost:
+    def test_without_apptainer(self, tmp_path: Path) -> None:
+        site = Site(container=ContainerSection(apptainer="no-such", image=tmp_path))
+        finding = find(examine_host(config(runtime="apptainer"), site), "containers")
+        assert (finding.verdict, "container.apptainer" in finding.found) == (Verdict.FAULT, True)
+
+    def test_without_the_packages(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        finding = find(examine_host(config(), Site()), "evaluation")
+        assert (finding.verdict, finding.advice) == (Verdict.FAULT, "pip install 'evohpc[train]'")
+
+    def test_without_the_lm_image(self, tmp_path: Path) -> None:
+        site = Site(lm=LMJobs(image=tmp_path / "lm.sif"))
+        finding = find(examine_host(with_model(tmp_path), site), "LM image")
+        assert (finding.verdict, finding.found) == (Verdict.FAULT, f"there is no image {tmp_path}/lm.sif")
+
+    def test_without_vllm(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EVOHPC_VLLM_PYTHON", "/bin/false")
+        finding = find(examine_host(with_model(tmp_path, engine="vllm"), Site()), "vLLM")
+        assert (finding.verdict, "/bin/false has none" in finding.found) == (Verdict.FAULT, True)
+        monkeypatch.setenv("EVOHPC_VLLM_PYTHON", "/bin/true")
+        assert find(examine_host(with_model(tmp_path, engine="vllm"), Site()), "vLLM").verdict is Verdict.OK
+
+    @pytest.mark.slurm
+    def test_with_an_lm_image(self, containers: ContainerSection, tmp_path: Path) -> None:
+        for gpu, verdict in (("none", Verdict.OK), ("nv", Verdict.FAULT)):
+            site = Site(lm=LMJobs(image=containers.image), container=containers.model_copy(update={"gpu": gpu}))
+            finding = find(examine_host(with_model(tmp_path), site), "LM image")
+            assert finding.verdict is verdict, finding
+        assert finding.found == "torch sees 0 GPUs for 1 processes"
+
+    @pytest.mark.slurm
+    def test_with_containers(self, containers: ContainerSection) -> None:
+        findings = list(examine_host(config(runtime="apptainer"), Site(container=containers)))
+        assert {finding.verdict for finding in findings} == {Verdict.OK}
+
+    @pytest.mark.slurm
+    def test_that_gives_containers_no_network_namespace(self, containers: ContainerSection, tmp_path: Path) -> None:
+        refusing = tmp_path / "apptainer"
+        refusing.write_text(
+            '#!/bin/bash\nfor a; do [ "$a" = --net ] && { echo "FATAL: no network namespace" >&2; exit 255; }; done\n'
+            f'exec {containers.apptainer} "$@"\n'
+        )
+        refusing.chmod(0o755)
+        site = Site(container=containers.model_copy(update={"apptainer": str(refusing)}))
+        findings = list(examine_host(config(runtime="apptainer", minimum_isolation="container"), site))
+        assert find(findings, "network").verdict is Verdict.WARNING
+        assert find(findings, "containers").verdict is Verdict.OK
+
+    @pytest.mark.slurm
+    def test_whose_containers_see_no_gpu(self, containers: ContainerSection) -> None:
+        site = Site(container=containers.model_copy(update={"gpu": "nv"}))
+        finding = find(examine_host(config(runtime="apptainer"), site), "GPU in containers")
+        assert (finding.verdict, "gpus_per_node" in finding.advice) == (Verdict.FAULT, True)
+
+
+def _command(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+class TestTheBenchmark:
+    def examined(self, folder: Path, sources: Mapping[str, str], **options: object) -> list[tuple[str, Verdict]]:
+        (folder / "seeds").mkdir()
+        for name, source in sources.items():
+            (folder / "seeds" / f"{name}.py").write_text(source)
+        given = Config(seeds=folder / "seeds", lm=LMConfig(engine="scripted"), task_options=options)
+        return [(finding.check, finding.verdict) for finding in doctor.examine_benchmark(given)]
+
+    def test_that_is_fine(self, tmp_path: Path) -> None:
+        found = self.examined(tmp_path, {"linear": HONEST}, steps=20)
+        assert found == [("task", Verdict.OK), ("seeds", Verdict.OK)]
+
+    def test_whose_data_cannot_be_made_is_refused(self, tmp_path: Path) -> None:
+        found = self.examined(tmp_path, {"linear": HONEST}, steps=-1)
+        assert found == [("task and seeds", Verdict.FAULT)]
+
+    @pytest.mark.parametrize(("good", "verdict"), [({"linear": HONEST}, Verdict.WARNING), ({}, Verdict.FAULT)])
+    def test_with_seeds_that_screening_refuses(self, tmp_path: Path, good: dict[str, str], verdict: Verdict) -> None:
+        assert self.examined(tmp_path, {"broken": "class", **good})[-1] == ("seeds", verdict)

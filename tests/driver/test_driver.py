@@ -1,0 +1,534 @@
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.driving import CONFIG, RUN_ID, Driving, InstantRunner, drive, make_run, measure, tables
+from support.killing import Killed, declare_dead, mortal
+
+from evohpc import envelopes
+from evohpc.driver.driver import Progress, Stopped
+from evohpc.errors import ConfigError, LeaseError, LMError, RunFolderError, StorageError, TaskError
+from evohpc.files import write_atomic
+from evohpc.lm_job.base import load_request
+from evohpc.lm_job.scripted import ScriptedLMJob
+from evohpc.messages import SEED_ROUND, Attempt, EvaluationJob, Result, Status, TaskReport, TaskState
+from evohpc.run_folder import RunDir
+from evohpc.search.rebuild import rebuild
+from evohpc.store.store import Store
+
+pytestmark = pytest.mark.usefixtures("unsynced")
+
+SMALL = CONFIG.replace("rounds: 3, prompts_per_round: 2", "rounds: 2, prompts_per_round: 1")
+
+
+@pytest.fixture
+def run(tmp_path) -> RunDir:
+    return make_run(tmp_path / "run")
+
+
+def by_table(rows, table: str, *columns: int):
+    return [tuple(row[i] for i in columns) for row in rows[table]]
+
+
+def test_a_search_goes_through_all_rounds(run):
+    rows = drive(run)
+    assert Counter(row[1] for row in rows["candidates"]) == {SEED_ROUND: 3, 0: 8, 1: 8, 2: 8}
+    outcomes = Counter(row[8] for row in rows["candidates"])
+    assert outcomes["pending"] == 0
+    assert min(outcomes[status] for status in ("trained", "timeout", "duplicate", "syntax")) > 0
+    assert by_table(rows, "closed_rounds", 0) == [(-1,), (0,), (1,), (2,)]
+    assert {row[0] for row in rows["survivors"]} == {-1, 0, 1, 2}
+    for round in range(3):
+        folder = run.round(round)
+        assert json.loads(folder.survivors.read_text()) == [row[2] for row in rows["survivors"] if row[0] == round]
+        assert sorted(path.name for path in folder.path.iterdir()) == [
+            "archive.zip",
+            "completions.jsonl",
+            "request.json",
+            "survivors.json",
+        ]
+
+
+def test_the_same_config_is_the_same_search(tmp_path):
+    one, two = (drive(make_run(tmp_path / name)) for name in ("one", "two"))
+    assert one == two
+    other = drive(make_run(tmp_path / "other", CONFIG.replace("rounds: 3", "seed: 1, rounds: 3")))
+    assert other["candidates"] != one["candidates"]
+
+
+class ShufflingRunner(InstantRunner):
+    """Finishes a few tasks at each poll, in no order."""
+
+    def __init__(self, run: RunDir, seed: int) -> None:
+        super().__init__(run)
+        self._rng, self._running = random.Random(seed), []
+        self.polls = 0
+
+    def submit(self, spec: Path, name: str, size: int) -> None:
+        job = envelopes.unseal(spec.read_bytes(), RUN_ID, EvaluationJob)
+        self.submitted.append(job)
+        self._running += [(name, index) for index in range(size)]
+
+    def poll(self, sizes):
+        self.polls += 1
+        self._rng.shuffle(self._running)
+        while self._running and self._rng.random() < 0.5:
+            name, index = self._running.pop()
+            job = next(job for job in self.submitted if job.name == name)
+            self.evaluate(job.round, job.tasks[index])
+        state = {place: TaskReport(TaskState.RUNNING) for place in self._running}
+        ended = TaskReport(TaskState.ENDED)
+        return {name: [state.get((name, index), ended) for index in range(size)] for name, size in sizes.items()}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_in_which_results_arrive_does_not_matter(tmp_path, seed):
+    expected = drive(make_run(tmp_path / "instant"))
+    run = make_run(tmp_path / "shuffled")
+    runner = ShufflingRunner(run, seed)
+    assert drive(run, runner=runner) == expected
+    assert runner.polls > 10
+
+
+def test_lost_attempts_are_made_again(run):
+    attempts = by_table(drive(run), "results", 0, 1, 2)
+    again = [name for name, attempt, _ in attempts if attempt == 2]
+    assert again
+    assert [(name, 1, "lost") for name in again] == [row for row in attempts if row[0] in again and row[1] == 1]
+
+
+def test_a_candidate_that_is_lost_each_time_is_given_up(run):
+    rows = drive(run, runner=InstantRunner(run, lose_children))
+    children = [row for row in rows["candidates"] if row[1] >= 0 and row[8] not in ("duplicate", "syntax", "screened")]
+    assert {row[8] for row in children} == {"lost"}
+    assert {row[1] for row in rows["results"] if not row[0].startswith("seed")} == {1, 2, 3}
+    parents = {row[2] for row in rows["survivors"]}
+    assert parents == {"seed-w8", "seed-w16", "seed-w32"}
+
+
+def test_a_round_that_is_packed_waits_for_nothing_more(run):
+    rows = drive(run, runner=InstantRunner(run, lose_children))
+    run.database.unlink()
+    run.config.write_text(CONFIG.replace("retries: 2", "retries: 5"))  # as `evohpc retry` leaves it
+    assert drive(run, runner=InstantRunner(run, lose_children)) == rows
+
+
+def test_a_candidates_file_that_was_removed_or_altered_is_written_again(run, tmp_path):
+    class Careless(InstantRunner):
+        def submit(self, spec, name, size):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        drive(run, runner=Careless(run))
+    first, second, *_ = sorted(run.round(SEED_ROUND).candidates.iterdir())
+    first.unlink()
+    second.write_text("pass\n")
+    assert drive(run) == drive(make_run(tmp_path / "undisturbed"))
+
+
+def lose_children(source: str, attempt: Attempt) -> Result | None:
+    return measure(source, attempt) if attempt.candidate_id.startswith("seed-") else None
+
+
+def test_parents_of_a_round_are_the_survivors_of_the_last(run):
+    rows = drive(run)
+    survivors = {round: {row[2] for row in rows["survivors"] if row[0] == round} for round in range(-1, 3)}
+    for _, round, parents in by_table(rows, "candidates", 0, 1, 4):
+        if round >= 0:
+            assert set(json.loads(parents)) <= survivors[round - 1]
+
+
+@pytest.mark.parametrize(("variant", "tuned"), [("evoprompting", True), ("random_parents", True), ("no_tuning", False)])
+def test_the_soft_prompt_is_tuned_from_the_second_round_on(run, variant, tuned):
+    run.config.write_text(CONFIG.replace("survivors: 3", f"survivors: 1, variant: {variant}"))
+    drive(run)
+    requests = [load_request(run.round(round).request) for round in range(3)]
+    assert [asked.tuning is not None for asked in requests] == [False, tuned, tuned]
+
+
+def test_the_naive_variant_has_one_round_from_the_seeds(run):
+    run.config.write_text(CONFIG.replace("rounds: 3", "variant: naive, rounds: 3"))
+    rows = drive(run)
+    assert Counter(row[1] for row in rows["candidates"]) == {SEED_ROUND: 3, 0: 24}
+    assert load_request(run.round(0).request).tuning is None
+
+
+def test_the_newest_soft_prompt_is_gone_on_from(run):
+    """A round whose tuning had no examples leaves none; then the one before counts."""
+    run.round(0).adapter.mkdir(parents=True)
+    run.config.write_text(CONFIG.replace("survivors: 3", "survivors: 1"))
+    drive(run)
+    requests = [load_request(run.round(round).request) for round in range(3)]
+    assert [asked.adapter for asked in requests] == [None, "rounds/000/adapter", "rounds/000/adapter"]
+    assert requests[1].tuning.start_from == "rounds/000/adapter"
+
+
+def test_deepspeeds_settings_go_with_each_request(run, tmp_path):
+    settings = tmp_path / "zero.json"
+    settings.write_text('{"zero_optimization": {"stage": 2}}')
+    run.config.write_text(CONFIG.replace("engine: scripted", f"engine: scripted, deepspeed: {settings}"))
+    drive(run)
+    assert load_request(run.round(2).request).deepspeed_config == {"zero_optimization": {"stage": 2}}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "No such file"), ("{", "not valid JSON"), ("[1]", "holds list; DeepSpeed's settings")],
+)
+def test_unreadable_deepspeed_settings_are_named(run, tmp_path, content, reason):
+    settings = tmp_path / "zero.json"
+    if content is not None:
+        settings.write_text(content)
+    run.config.write_text(CONFIG.replace("engine: scripted", f"engine: scripted, deepspeed: {settings}"))
+    with pytest.raises(ConfigError, match=f"lm.deepspeed: {settings}: {reason}"):
+        drive(run)
+
+
+def test_driving_a_finished_search_changes_nothing(run):
+    rows = drive(run)
+    runner = InstantRunner(run)
+    assert drive(run, runner=runner) == rows
+    assert runner.submitted == []
+
+
+def test_more_rounds_go_on_where_a_search_ended(tmp_path):
+    long = drive(make_run(tmp_path / "long"))
+    run = make_run(tmp_path / "short", CONFIG.replace("rounds: 3", "rounds: 1"))
+    drive(run)
+    run.config.write_text(CONFIG)
+    assert drive(run) == long
+
+
+def test_no_seed_that_trains_is_an_error_that_says_why(run):
+    def fail(source: str, attempt: Attempt) -> Result:
+        return Result(attempt.candidate_id, attempt.attempt, Status.BUILD_ERROR, "NameError: nn")
+
+    with pytest.raises(TaskError, match=r"no seed program could be trained.*seed-w16: build_error: NameError: nn;"):
+        drive(run, runner=InstantRunner(run, fail))
+
+
+def test_a_seed_that_does_not_train_is_told(run, caplog):
+    def measure_one(source: str, attempt: Attempt) -> Result | None:
+        bad = attempt.candidate_id == "seed-w8"
+        return Result("seed-w8", 1, Status.SHAPE_ERROR, "(3,)") if bad else measure(source, attempt)
+
+    rows = drive(run, runner=InstantRunner(run, measure_one))
+    assert "seed-w8: shape_error: (3,); it will be no parent" in caplog.text
+    assert {row[2] for row in rows["survivors"] if row[0] == SEED_ROUND} == {"seed-w16", "seed-w32"}
+
+
+def test_a_request_of_another_run_is_named(run, tmp_path):
+    other = make_run(tmp_path / "other")
+    drive(other)
+    path = run.round(0).request
+    write_atomic(path, other.round(0).request.read_text().replace(RUN_ID, "run-2"))
+    with pytest.raises(RunFolderError, match=f"{path} belongs to run 'run-2', not 'run-1'; remove its folder"):
+        drive(run)
+
+
+def test_a_damaged_request_is_named(run):
+    write_atomic(run.round(0).request, "{")
+    with pytest.raises(LMError, match=f"{run.round(0).request}: not a valid LMRequest"):
+        drive(run)
+
+
+class SlowLM(ScriptedLMJob):
+    """Answers at the third poll."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.polls, self.ended = 0, []
+
+    def poll(self) -> bool:
+        self.polls += 1
+        return self.polls % 3 == 0
+
+    def cancel(self) -> None:
+        self.ended.append("cancelled")
+
+    def close(self) -> None:
+        self.ended.append("closed")
+
+
+class SlowRunner(InstantRunner):
+    """Its tasks run for ever."""
+
+    def submit(self, spec, name, size) -> None:
+        self.submitted.append(name)
+
+    def poll(self, sizes):
+        return {name: [TaskReport(TaskState.RUNNING)] * size for name, size in sizes.items()}
+
+
+@pytest.mark.parametrize("slow", ["lm", "runner"])
+def test_a_stop_closes_what_this_process_runs_cancels_nothing_and_can_be_gone_on_from(run, slow, tmp_path):
+    lm, runner = (SlowLM(), InstantRunner(run)) if slow == "lm" else (SlowLM(), SlowRunner(run))
+    asked = iter([False] * 3 + [True])
+    with Driving(run, lm=lm, runner=runner, wait=lambda seconds: next(asked)) as driving:
+        with pytest.raises(Stopped):
+            driving.driver.drive()
+        counts = driving.store.counts()
+    assert lm.ended == ["closed"]
+    assert runner.is_closed
+    with closing(Store.snapshot_reader(run.snapshot)) as reader:
+        assert reader.counts() == counts  # readers see where it stopped
+    assert drive(run) == drive(make_run(tmp_path / "undisturbed"))
+
+
+class WaitingLM(ScriptedLMJob):
+    """Notes what it is asked for."""
+
+    def __init__(self, noted: list[str]) -> None:
+        super().__init__()
+        self._noted = noted
+
+    def start(self, request: Path) -> None:
+        super().start(request)
+        self._noted.append(f"asked {request.parent.name}")
+
+    def release(self) -> None:
+        self._noted.append("released")
+
+
+class NotingRunner(InstantRunner):
+    """Notes what it evaluates, for the first time."""
+
+    noted: list[str]
+
+    def evaluate(self, round: int, attempts: Sequence[Attempt]) -> None:
+        super().evaluate(round, attempts)
+        if (note := f"evaluated {round:03d}") not in self.noted:
+            self.noted.append(note)
+
+
+def test_the_language_model_is_released_once_nothing_more_is_asked_of_it(run):
+    runner = NotingRunner(run)
+    noted = runner.noted = []
+    drive(run, lm=WaitingLM(noted), runner=runner)
+    assert noted[-3:] == ["asked 002", "released", "evaluated 002"]
+    assert noted.count("released") == 1
+
+
+def die(*args: object) -> None:
+    raise Killed
+
+
+def test_a_driver_that_was_killed_before_it_released_the_language_model_does_so_when_it_goes_on(run, monkeypatch):
+    noted = []
+    with Driving(run, lm=WaitingLM(noted)) as driving:
+        with monkeypatch.context() as context:
+            context.setattr(WaitingLM, "release", die)
+            with pytest.raises(Killed):
+                driving.driver.drive()
+        driving.driver.drive()
+    assert noted[-2:] == ["asked 002", "released"]
+
+
+def test_the_driver_waits_longer_the_longer_nothing_happens(run):
+    waits = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) == 12
+
+    with Driving(run, runner=SlowRunner(run), wait=wait) as driving, pytest.raises(Stopped):
+        driving.driver.drive()
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (pytest.approx(0.075), 1.0)
+
+
+def test_a_deposed_driver_stops_and_writes_nothing(run, monkeypatch):
+    with Driving(run, runner=SlowRunner(run)) as deposed:
+
+        def suspended(seconds: float) -> bool:
+            declare_dead(run)
+            drive(run)
+            return False
+
+        deposed.driver.wait = suspended
+        with pytest.raises(LeaseError, match="another driver has taken over"):
+            deposed.driver.drive()
+        rows = tables(deposed.store)
+    assert len(rows["closed_rounds"]) == 4
+    assert drive(run) == rows
+
+
+def test_who_asks_after_being_replaced_is_told(run):
+    with Driving(run) as deposed:
+        assert deposed.driver.waiting()
+        declare_dead(run)
+        drive(run)
+        deposed.lease._next_beat = 0
+        with pytest.raises(LeaseError, match="another driver has taken over"):
+            deposed.driver.waiting()
+
+
+def test_progress_is_told_in_order(run):
+    told: list[Progress] = []
+    drive(run, observe=told.append, lm=SlowLM())
+    places = list(dict.fromkeys((p.round, p.step) for p in told))
+    steps = ["propose", "generate", "screen", "evaluate", "close"]
+    assert places == [
+        (-1, "evaluate"),
+        (-1, "close"),
+        *((round, step) for round in range(3) for step in steps),
+        (2, "done"),
+    ]
+    assert all(p.done <= p.total and p.rounds == 3 for p in told)
+    assert all(sum(p.counts.values()) == 8 for p in told if p.round >= 0 and p.step == "close")
+    best = [p.best.result.fitness for p in told if p.best]
+    assert best == sorted(best)
+
+
+def test_why_jobs_are_held_is_told(run):
+    class Held(SlowLM):
+        held = "QOSMaxJobs"
+
+    told = []
+    drive(run, observe=told.append, lm=Held())
+    assert {p.held for p in told if p.step == "generate"} == {("QOSMaxJobs",)}
+
+
+def test_candidates_can_be_asked_for_and_measured_elsewhere(run, tmp_path):
+    expected = drive(make_run(tmp_path / "driven"))
+    with Driving(run) as driving:
+        while waiting := driving.driver.waiting():
+            for candidate in waiting:
+                attempt = len(driving.store.results(candidate.id)) + 1
+                asked = Attempt(candidate.id, attempt)
+                result = measure(candidate.source, asked)
+                result = result or Result(candidate.id, attempt, Status.LOST, "ended without a result")
+                path = run.round(candidate.round).result(candidate.id, attempt)
+                write_atomic(path, envelopes.seal(RUN_ID, 1, result))
+        assert tables(driving.store) == expected
+
+
+def test_readers_see_the_end_of_a_search(run):
+    rows = drive(run)
+    with closing(Store.snapshot_reader(run.snapshot)) as reader:
+        assert tables(reader) == rows
+
+
+def small(path: Path) -> RunDir:
+    return make_run(path, SMALL, seeds=(8, 16))
+
+
+def undisturbed(folder: Path) -> tuple[dict, int]:
+    """Return the tables of a search that nobody kills, and how many steps it takes."""
+    with mortal() as steps:
+        return drive(small(folder / "undisturbed")), steps.taken
+
+
+def killed_and_resumed(folder: Path, *fatal: int) -> dict:
+    """Return the tables of a search whose driver is killed at these steps, one after the other."""
+    run = small(folder)
+    for step in fatal:
+        with mortal(step):
+            try:
+                driving = Driving(run)
+                driving.driver.drive()
+            except Killed:
+                pass
+        declare_dead(run)
+    with mortal():
+        rows = drive(run)
+        rebuild(run)
+    with closing(Store.snapshot_reader(run.database)) as reader:
+        assert tables(reader) == rows  # the files tell the same
+    return rows
+
+
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 19])
+def test_killed_at_any_step_a_search_ends_in_the_same_tables(tmp_path, stride):
+    expected, steps = undisturbed(tmp_path)
+    assert steps > 200
+    for step in range(0, steps, stride):
+        assert killed_and_resumed(tmp_path / str(step), step) == expected, f"killed at step {step}"
+
+
+def test_killed_again_and_again_a_search_ends_in_the_same_tables(tmp_path):
+    expected, steps = undisturbed(tmp_path)
+    rng = random.Random(20261124)
+    for number in range(8):
+        fatal = [rng.randrange(steps // 3) for _ in range(10)]
+        assert killed_and_resumed(tmp_path / str(number), *fatal) == expected, f"killed at steps {fatal}"
+
+
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 19])
+def test_a_disk_that_is_full_at_any_step_is_named_and_loses_nothing(tmp_path, stride):
+    expected, steps = undisturbed(tmp_path)
+    said = []
+    for step in range(3, steps, stride):
+        run = small(tmp_path / str(step))
+        with mortal(refused=step):
+            try:
+                with Driving(run) as driving:
+                    driving.driver.drive()
+            except StorageError as error:
+                said.append(str(error))
+        declare_dead(run)
+        with mortal():
+            assert drive(run) == expected, f"refused at step {step}"
+    assert len(said) > 0.5 * steps / stride
+    assert all("No space left on device; nothing is lost: free some space" in message for message in said)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time passes only while the driver waits; returns how often it did."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def wait(seconds: float) -> bool:
+        now[0] += seconds
+        waits.append(seconds)
+        return False
+
+    waits: list[float] = []
+    wait.waits = waits
+    return wait
+
+
+def test_a_patient_driver_outlasts_a_full_disk(tmp_path, clock, caplog):
+    expected, steps = undisturbed(tmp_path)
+    with mortal() as to_begin, Driving(small(tmp_path / "begun")):
+        first = to_begin.taken
+    for step in range(first, steps, 31):
+        run = small(tmp_path / str(step))
+        with mortal(refused=step):
+            assert drive(run, patience_s=60, wait=clock) == expected
+    assert "No space left on device; nothing is lost: free some space" in caplog.text
+    assert "trying again in 30 s" in caplog.text
+
+
+@pytest.mark.parametrize("error", [StorageError("full"), OSError(116, "Stale file handle")])
+def test_patience_ends(run, clock, monkeypatch, error):
+    def refuse(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Store, "add_results", refuse)
+    with Driving(run, patience_s=100, wait=clock) as driving, pytest.raises(type(error)):
+        driving.driver.drive()
+    assert clock.waits.count(30.0) == 4
+
+
+def test_patience_is_for_the_file_system_only(run, clock):
+    write_atomic(run.round(0).request, "{")
+    with Driving(run, patience_s=100, wait=clock) as driving, pytest.raises(LMError):
+        driving.driver.drive()
+    assert 30.0 not in clock.waits
+
+
+def test_a_stop_ends_patience(run, monkeypatch):
+    def refuse(*args: object) -> None:
+        raise StorageError("full")
+
+    monkeypatch.setattr(Store, "snapshot", refuse)
+    with Driving(run, patience_s=100, wait=lambda seconds: seconds == 30) as driving, pytest.raises(Stopped):
+        driving.driver.drive()
+    assert driving.runner.is_closed

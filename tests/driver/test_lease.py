@@ -1,0 +1,222 @@
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+
+import pytest
+
+from evohpc.driver import lease
+from evohpc.driver.lease import Holder, acquire, holder, is_alive_here
+from evohpc.envelopes import decode, encode
+from evohpc.errors import LeaseError, StorageError
+from evohpc.files import write_atomic
+from evohpc.run_folder import RunDir
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self._events: list[tuple[float, Callable[[], object]]] = []
+
+    def after(self, seconds: float, event: Callable[[], object]) -> None:
+        """Have something happen while somebody sleeps."""
+        self._events.append((self.now + seconds, event))
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        due = [event for at, event in self._events if at <= self.now]
+        self._events = [(at, event) for at, event in self._events if at > self.now]
+        for event in due:
+            event()
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(time, "sleep", clock.sleep)
+    return clock
+
+
+@pytest.fixture
+def run(tmp_path) -> RunDir:
+    return RunDir(tmp_path)
+
+
+def put(run: RunDir, current: Holder) -> None:
+    write_atomic(run.lease / f"{current.epoch:06d}.json", encode(asdict(current)))
+
+
+def elsewhere(run: RunDir, **changes) -> Holder:
+    """Have the run held on another host, which the tests play; return its holder."""
+    current = replace(lease._myself(epoch=4), **{"host": "node7", "slurm_job_id": "99", **changes})
+    put(run, current)
+    return current
+
+
+def test_the_first_driver_gets_the_run(run):
+    mine = acquire(run)
+    assert mine.epoch == 1
+    assert holder(run).pid == os.getpid()
+    assert is_alive_here(holder(run)) is True
+
+
+def test_a_second_driver_is_refused_and_told_by_whom(run):
+    acquire(run)
+    with pytest.raises(LeaseError, match=f"{run.path}: already driven by process {os.getpid()} on .*; wait for it, or"):
+        acquire(run)
+
+
+def test_a_released_run_is_free_at_once(run):
+    first = acquire(run)
+    first.release()
+    assert holder(run) is None
+    assert acquire(run).epoch == 2
+
+
+def test_a_driver_that_was_killed_is_replaced_at_once(run):
+    script = (
+        "import os, sys; from pathlib import Path; from evohpc.driver import lease; from evohpc import run_folder\n"
+        "lease.acquire(run_folder.RunDir(Path(sys.argv[1]))); os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(run.path)])
+    assert killed.returncode == -9
+    assert is_alive_here(holder(run)) is False
+    assert acquire(run).epoch == 2
+
+
+def test_a_later_process_of_the_same_pid_is_not_the_holder(run):
+    me = lease._myself(epoch=3)
+    put(run, replace(me, started=me.started - 1))
+    assert acquire(run).epoch == 4
+
+
+def test_a_zombie_holds_nothing(run):
+    child = subprocess.Popen(["true"])
+    while lease._started(child.pid) is not None:
+        time.sleep(0.005)
+    put(run, replace(lease._myself(epoch=1), pid=child.pid))
+    assert acquire(run).epoch == 2
+    child.wait()
+
+
+@pytest.mark.parametrize(
+    "change", [{"host": "node7"}, {"boot_id": "another boot"}], ids=["another host", "another boot or PID namespace"]
+)
+def test_a_holder_that_cannot_be_seen_is_replaced_once_its_heart_stands_still(run, clock, change):
+    current = elsewhere(run, **{"host": lease._myself(epoch=1).host, **change})
+    said = []
+    assert is_alive_here(current) is None
+    assert acquire(run, waiting=said.append).epoch == 5
+    assert 220 <= clock.now < 222
+    assert said == [f"waiting up to 120 s to see whether the driver that holds this run still lives: {current}"]
+    assert "Slurm job 99" in said[0]
+
+
+def test_a_holder_elsewhere_whose_heart_beats_keeps_the_run(run, clock):
+    current = elsewhere(run)
+    clock.after(119, lambda: put(run, replace(current, beat=1)))
+    with pytest.raises(LeaseError, match=f"already driven by process {os.getpid()} on node7, Slurm job 99"):
+        acquire(run)
+
+
+def test_a_holder_elsewhere_that_lets_go_is_replaced_before_the_time(run, clock):
+    current = elsewhere(run)
+    clock.after(5, lambda: put(run, replace(current, released=True)))
+    assert acquire(run).epoch == 5
+    assert clock.now < 107
+
+
+def test_who_waited_for_a_dead_holder_is_refused_if_another_was_faster(run, clock):
+    elsewhere(run)
+    clock.after(119, lambda: put(run, replace(lease._myself(epoch=5), pid=1, started=1)))
+    with pytest.raises(LeaseError, match="already driven"):
+        acquire(run)
+
+
+def test_of_many_drivers_that_start_together_exactly_one_drives(run):
+    put(run, replace(lease._myself(epoch=1), started=1))
+
+    def start(_) -> int:
+        try:
+            return acquire(run).epoch
+        except LeaseError:
+            return 0
+
+    with ThreadPoolExecutor(20) as pool:
+        epochs = list(pool.map(start, range(100)))
+    assert sorted(epochs) == [0] * 99 + [2]
+
+
+def test_a_heart_beats_when_it_is_due(run, clock):
+    mine = acquire(run)
+    for passed, beats in [(0, 0), (14, 0), (16, 1), (30, 1), (32, 2)]:
+        clock.now = 100.0 + passed
+        mine.beat()
+        assert holder(run).beat == beats
+
+
+@pytest.mark.parametrize("successors", [1, 2, 3])
+def test_a_deposed_driver_sees_it_at_its_next_beat(run, successors):
+    """It was suspended, taken for dead, and wakes up after one or more others have taken over."""
+    mine = acquire(run)
+    for epoch in range(1, successors + 1):
+        put(run, replace(lease._myself(epoch=epoch), started=1))
+        acquire(run)
+    mine._next_beat = 0
+    with pytest.raises(LeaseError, match="another driver has taken over this run; this one stops"):
+        mine.beat()
+    assert holder(run).epoch == successors + 1
+
+
+def test_old_lease_files_are_removed_but_for_the_predecessors(run):
+    for _ in range(5):
+        acquire(run).release()
+    assert sorted(os.listdir(run.lease)) == ["000004.json", "000005.json"]
+
+
+def test_the_epoch_goes_on_past_six_digits(run):
+    put(run, replace(lease._myself(epoch=999_999), released=True))
+    acquire(run).release()
+    assert acquire(run).epoch == 1_000_001
+
+
+def test_a_file_under_way_is_no_lease(run):
+    write_atomic(run.lease / ".tmp-000009.json-ff", "{")
+    write_atomic(run.lease / "notes.txt", "x")
+    assert acquire(run).epoch == 1
+
+
+def test_a_damaged_lease_is_named(run):
+    write_atomic(run.lease / "000001.json", '{"epoch": 1')
+    with pytest.raises(LeaseError, match=r"000001.json: .*; delete this file if no driver of this run is alive"):
+        acquire(run)
+
+
+def test_a_file_that_a_successor_has_removed_is_looked_for_again(run, monkeypatch):
+    mine = acquire(run)
+    listings = iter([[1, 7], [1]])
+    monkeypatch.setattr(lease, "_epochs", lambda folder: next(listings))
+    assert holder(run).epoch == mine.epoch
+
+
+def test_a_full_disk_is_named(run, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="free some space"):
+        acquire(run)
+
+
+def test_the_holder_says_what_is_needed_to_find_it(run, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    acquire(run)
+    written = decode((run.lease / "000001.json").read_bytes(), Holder)
+    assert (written.pid, written.slurm_job_id, written.beat, written.released) == (os.getpid(), "4711", 0, False)
+    assert written.started == lease._started(os.getpid())

@@ -1,0 +1,324 @@
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evohpc.config.search import ScreeningConfig
+from evohpc.driver import results
+from evohpc.driver.results import pack, read_results
+from evohpc.envelopes import seal
+from evohpc.errors import RunFolderError, StorageError
+from evohpc.evolution import screening
+from evohpc.evolution.screening import children
+from evohpc.files import write_atomic
+from evohpc.messages import SEED_ROUND, Completion, LMRequest, Prompt, Result, Sample, Status, TaskInterface
+from evohpc.run_folder import RoundDir
+
+RUN = "run-1"
+PRELUDE = "import torch.nn as nn\n"
+TASK = TaskInterface("t", "Model", "class Model(nn.Module):", PRELUDE, ("torch",), "acc")
+SOURCES = {"a": "the source of a", "b": "the source of b"}
+GOOD = "    def forward(self, x):\n        return x\n"
+
+
+def result(name: str = "a", attempt: int = 1, **changes) -> Result:
+    digest = hashlib.sha256(SOURCES.get(name, "").encode()).hexdigest()
+    trained = Result(name, attempt, Status.TRAINED, "", 100, 0.5, -50.0, {"acc": 0.5}, source_sha256=digest)
+    return replace(trained, **changes)
+
+
+@pytest.fixture
+def folder(tmp_path) -> RoundDir:
+    return RoundDir(tmp_path / "000")
+
+
+def put(folder: RoundDir, result: Result, run_id: str = RUN) -> Path:
+    path = folder.result(result.candidate_id, result.attempt)
+    write_atomic(path, seal(run_id, 1, result))
+    return path
+
+
+def read(folder: RoundDir, skip=()) -> dict[str, Result]:
+    return dict(read_results(folder, RUN, SOURCES, skip))
+
+
+def quarantined(folder: RoundDir) -> dict[str, str]:
+    return {path.stem: path.read_text().strip() for path in sorted(folder.quarantine.glob("*.reason"))}
+
+
+def test_results_are_read_in_order_of_name_and_only_once(folder):
+    for name, attempt in [("b", 1), ("a", 2), ("a", 1)]:
+        put(folder, result(name, attempt))
+    assert list(read(folder)) == ["a.1.json", "a.2.json", "b.1.json"]
+    assert list(read(folder, skip=["a.1.json", "b.1.json"])) == ["a.2.json"]
+    assert read(folder)["a.2.json"] == result("a", 2)
+
+
+def test_a_round_without_results_has_none(folder):
+    assert read(folder) == {}
+
+
+def test_files_under_way_and_others_are_left_alone(folder):
+    for name in (".tmp-a.1.json-00ff", "a.1.log", "README"):
+        write_atomic(folder.results / name, "{")
+    assert read(folder) == {}
+    assert len(os.listdir(folder.results)) == 3
+    assert not folder.quarantine.exists()
+
+
+def torn(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def forged(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"fitness":-50.0', b'"fitness":-49.0'))
+
+
+def renamed(path: Path) -> None:
+    path.rename(path.with_name("b.1.json"))
+
+
+@pytest.mark.parametrize(
+    ("written", "run_id", "damage", "name", "reason"),
+    [
+        (result(), RUN, torn, "a.1.json", "not JSON: torn or altered"),
+        (result(), RUN, emptied, "a.1.json", "not JSON: torn or altered"),
+        (result(), RUN, forged, "a.1.json", "its sha256 does not match: torn or altered"),
+        (result(), "run-2", None, "a.1.json", "it belongs to run 'run-2', not 'run-1'"),
+        (result(), RUN, renamed, "b.1.json", "it holds the result of a, attempt 1"),
+        (result("c"), RUN, None, "c.1.json", "no such candidate was handed out in this round"),
+        (result(source_sha256="00"), RUN, None, "a.1.json", "it was measured on another source than this candidate's"),
+        (result(fitness=None), RUN, None, "a.1.json", "it claims success but has no fitness, error or size"),
+        (result(num_params=0), RUN, None, "a.1.json", "it claims success but has no fitness, error or size"),
+        (result(error=None), RUN, None, "a.1.json", "it claims success but has no fitness, error or size"),
+        (result(status=Status.PENDING), RUN, None, "a.1.json", "pending is no outcome of an evaluation"),
+        (result(status=Status.DUPLICATE), RUN, None, "a.1.json", "duplicate is no outcome of an evaluation"),
+    ],
+)
+def test_what_cannot_be_trusted_is_quarantined_with_its_reason(folder, written, run_id, damage, name, reason):
+    path = put(folder, written, run_id)
+    if damage:
+        damage(path)
+    content = (folder.results / name).read_bytes()
+    put(folder, result("b", 7))
+    assert list(read(folder)) == ["b.7.json"]
+    assert quarantined(folder) == {name: reason}
+    assert (folder.quarantine / name).read_bytes() == content
+    assert os.listdir(folder.results) == ["b.7.json"]
+    assert read(folder, skip=["b.7.json"]) == {}
+
+
+def test_a_second_bad_file_of_the_same_name_does_not_hide_the_first(folder):
+    for _ in range(3):
+        torn(put(folder, result()))
+        assert read(folder) == {}
+    assert set(quarantined(folder)) == {"a.1.json", "a.1.json+", "a.1.json++"}
+
+
+def test_a_good_result_may_follow_a_bad_one(folder):
+    torn(put(folder, result()))
+    assert read(folder) == {}
+    put(folder, result())
+    assert read(folder) == {"a.1.json": result()}
+
+
+def test_a_quarantine_cut_short_is_done_again(folder, monkeypatch):
+    torn(put(folder, result()))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda self, target: killed())
+        with pytest.raises(KeyboardInterrupt):
+            read(folder)
+    assert read(folder) == {}
+    assert quarantined(folder) == {"a.1.json": "not JSON: torn or altered"}
+
+
+def killed():
+    raise KeyboardInterrupt
+
+
+def test_a_file_that_cannot_be_read_now_is_read_later(folder, monkeypatch):
+    put(folder, result())
+    put(folder, result("b"))
+    real = Path.read_bytes
+
+    def stale(path):
+        if path.name == "a.1.json":
+            raise OSError(116, "Stale file handle")
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", stale)
+        assert list(read(folder)) == ["b.1.json"]
+    assert list(read(folder)) == ["a.1.json", "b.1.json"]
+
+
+def test_a_full_disk_is_named_and_loses_nothing(folder, monkeypatch):
+    torn(put(folder, result()))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: full())
+        with pytest.raises(StorageError, match="free some space"):
+            read(folder)
+    assert read(folder) == {}
+    assert list(quarantined(folder)) == ["a.1.json"]
+
+
+def full():
+    raise OSError(28, "No space left on device")
+
+
+@pytest.fixture
+def busy_round(folder) -> RoundDir:
+    """A round with a file of every kind that is packed, and some that are not."""
+    put(folder, result())
+    write_atomic(folder.candidate("a"), "the source of a")
+    write_atomic(folder.job("j"), "{}")
+    write_atomic(folder.log("a", 1), "printed")
+    write_atomic(folder.slurm / "j" / "0" / "out", "said")
+    write_atomic(folder.results / ".tmp-a.2.json-ff", "{")
+    os.utime(folder.log("a", 1), (0, 0))  # a zip cannot tell times before 1980
+    write_atomic(folder.survivors, "[]")
+    write_atomic(folder.request, "{}")
+    return folder
+
+
+PACKED = {"candidates/a.py", "jobs/j.json", "logs/a.1.log", "results/a.1.json", "slurm/j/0/out"}
+
+
+def test_packing_leaves_one_archive_and_the_same_results(busy_round):
+    pack(busy_round)
+    pack(busy_round)
+    assert sorted(os.listdir(busy_round.path)) == ["archive.zip", "request.json", "survivors.json"]
+    with zipfile.ZipFile(busy_round.archive) as archive:
+        assert set(archive.namelist()) == PACKED
+        assert archive.read("candidates/a.py") == b"the source of a"
+    assert read(busy_round) == {"a.1.json": result()}
+    assert read(busy_round, skip=["a.1.json"]) == {}
+
+
+def test_a_round_that_needed_no_folder_is_packed(tmp_path):
+    nothing = RoundDir(tmp_path / "rounds" / "seeds")  # all seeds were refused
+    pack(nothing)
+    assert nothing.archive.is_file()
+
+
+def test_packing_nothing_is_fine(folder):
+    folder.path.mkdir()
+    pack(folder)
+    assert read(folder) == {}
+
+
+def test_what_a_job_removes_while_its_round_is_packed_is_not_missed(busy_round, monkeypatch):
+    write = zipfile.ZipFile.write
+
+    def write_late(archive, path, name):
+        path.unlink() if path.name == "a.py" else None
+        write(archive, path, name)
+
+    monkeypatch.setattr(zipfile.ZipFile, "write", write_late)
+    pack(busy_round)
+    with zipfile.ZipFile(busy_round.archive) as archive:
+        assert set(archive.namelist()) == PACKED - {"candidates/a.py"}
+        assert archive.testzip() is None
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace", "sync_folder", "rmtree 0", "rmtree 1", "rmtree 4"])
+def test_packing_killed_anywhere_goes_on(busy_round, monkeypatch, step):
+    calls = [0]
+
+    def rmtree(part, ignore_errors):
+        if calls[0] == int(step[-1]):
+            killed()
+        calls[0] += 1
+        real(part, ignore_errors=ignore_errors)
+
+    real = shutil.rmtree
+    with monkeypatch.context() as patch:
+        if step == "write":
+            patch.setattr(zipfile.ZipFile, "write", lambda *args: killed())
+        elif step == "fsync":
+            patch.setattr(os, "fsync", lambda *args: killed())
+        elif step == "replace":
+            patch.setattr(Path, "replace", lambda *args: killed())
+        elif step == "sync_folder":
+            patch.setattr(results, "sync_folder", lambda *args: killed())
+        else:
+            patch.setattr(shutil, "rmtree", rmtree)
+        with pytest.raises(KeyboardInterrupt):
+            pack(busy_round)
+    assert read(busy_round) == {"a.1.json": result()}
+    pack(busy_round)
+    with zipfile.ZipFile(busy_round.archive) as archive:
+        assert set(archive.namelist()) == PACKED
+    assert read(busy_round) == {"a.1.json": result()}
+    assert sorted(os.listdir(busy_round.path)) == ["archive.zip", "request.json", "survivors.json"]
+
+
+def test_packing_on_a_full_disk_is_named_and_keeps_the_files(busy_round, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: full())
+        with pytest.raises(StorageError, match=f"cannot write {busy_round.archive}: No space left"):
+            pack(busy_round)
+    assert not busy_round.archive.exists()
+    assert read(busy_round) == {"a.1.json": result()}
+
+
+def test_a_damaged_archive_is_named(busy_round):
+    pack(busy_round)
+    data = busy_round.archive.read_bytes()
+    with zipfile.ZipFile(busy_round.archive) as archive:
+        inside = archive.getinfo("results/a.1.json").header_offset + 60
+    for damaged in (b"", data[: len(data) // 2], data[:inside] + b"\xff" * 40 + data[inside + 40 :]):
+        busy_round.archive.write_bytes(damaged)
+        with pytest.raises(RunFolderError, match=f"{busy_round.archive}: damaged"):
+            read(busy_round)
+
+
+def test_what_cannot_be_trusted_in_an_archive_is_left_out(busy_round):
+    torn(put(busy_round, result("b")))
+    pack(busy_round)
+    assert list(read(busy_round)) == ["a.1.json"]
+
+
+def request(*prompts: Prompt) -> LMRequest:
+    return LMRequest(1, RUN, 3, "", "float32", 1, 1, 9, 0, 1.0, None, {}, None, prompts)
+
+
+ASKED = request(
+    Prompt(0, "p0", ("seed-x", "seed-y"), (Sample(0, 1, 0.2), Sample(1, 2, 0.8))),
+    Prompt(1, "p1", ("seed-x",), (Sample(0, 3, 1.0),)),
+)
+
+
+def test_completions_become_candidates_in_order_of_place():
+    answers = [Completion(1, 0, GOOD, 9, "eos"), Completion(0, 1, GOOD, 8, "eos"), Completion(0, 0, "(", 1, "length")]
+    found = children(ASKED, answers, TASK, ScreeningConfig())
+    assert [c.id for c in found] == ["r003p00s000", "r003p00s001", "r003p01s000"]
+    first, second, third = found
+    assert (second.round, second.prompt, second.sample, second.temperature, second.tokens) == (3, 0, 1, 0.8, 8)
+    assert (second.parents, third.parents) == (("seed-x", "seed-y"), ("seed-x",))
+    assert second.source == f"{PRELUDE}\n\nclass Model(nn.Module):\n{GOOD}"
+    assert second.status is Status.PENDING
+    assert second.code_hash == third.code_hash != ""
+    assert first.status is Status.SYNTAX
+    assert first.detail.endswith("(cut at lm.max_new_tokens)")
+
+
+def test_a_cut_completion_that_is_a_program_is_no_worse():
+    found = children(request(ASKED.prompts[1]), [Completion(1, 0, GOOD, 9, "length")], TASK, ScreeningConfig())
+    assert (found[0].status, found[0].detail) == (Status.PENDING, "")
+
+
+def test_seeds_become_candidates_by_name():
+    found = screening.seeds({"b": f"class Model:\n{GOOD}", "a": "import os\n"}, TASK, ScreeningConfig())
+    assert [(c.id, c.round, c.sample) for c in found] == [("seed-a", SEED_ROUND, 0), ("seed-b", SEED_ROUND, 1)]
+    assert [c.status for c in found] == [Status.SYNTAX, Status.PENDING]
+    assert json.dumps(found[0].parents) == "[]"

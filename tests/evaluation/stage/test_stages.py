@@ -1,0 +1,59 @@
+"""What a task of the user's own may do in a stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from support.evaluating import HONEST
+
+from evohpc.evaluation.stage import protocol, stages
+from evohpc.evaluation.stage.protocol import Order
+from evohpc.evaluation.stage.stages import Progress
+from evohpc.messages import Status
+
+TASK = """
+import torch
+from evohpc.records import TaskInterface
+
+class Own:
+    interface = TaskInterface("own", "Model", "class Model:", "", ("torch",), "accuracy")
+    def prepare(self, seed): ...
+    def build(self, module): return module.Model()
+    def train(self, model, data, seed):
+        loss = model(torch.from_numpy(data["x"])).sum()
+        YIELD
+    def predict(self, model, inputs): ...
+    def score(self, predictions, labels): ...
+    def fitness(self, num_params, error): ...
+"""
+
+
+def train(folder: Path, statement: str) -> Progress:
+    (folder / protocol.TASK_FILE).write_text(TASK.replace("YIELD", statement))
+    (folder / protocol.CANDIDATE).write_text(HONEST)
+    save_file({"x": np.ones((2, 3), dtype=np.float32)}, folder / protocol.DATA)
+    out, progress = folder / "out", Progress()
+    out.mkdir()
+    stages.train(Order("train", f"{protocol.TASK_FILE}:Own", {}, 0, 1, 1000), folder, out, progress)
+    return progress
+
+
+def test_a_curve_may_hold_numbers_of_torch(tmp_path: Path) -> None:
+    progress = train(tmp_path, 'yield {"loss": loss.detach(), "step": 0}')
+    assert {name: type(value) for name, value in progress.last_row.items()} == {"loss": float, "step": float}
+
+
+def test_a_training_that_yields_nothing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="`train` yields nothing, though it must before its first step"):
+        train(tmp_path, "return; yield")
+
+
+def test_a_curve_of_words_is_a_failure_with_a_reason(tmp_path: Path) -> None:
+    progress = Progress(Status.SHAPE_ERROR)
+    with pytest.raises(ValueError, match="could not convert string to float: 'low'"):
+        stages._keep(torch.nn.Linear(1, 1), {"loss": "low"}, tmp_path / "w", progress)
+    assert progress.last_row == {}, "or its report could not be written"

@@ -1,0 +1,159 @@
+"""From what stages left to a verdict."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from evohpc import envelopes
+from evohpc.config.search import EvaluationConfig
+from evohpc.errors import TaskError
+from evohpc.evaluation import verdict
+from evohpc.evaluation.stage.protocol import Report
+from evohpc.evaluation.verdict import Failed
+from evohpc.messages import Status, TaskInterface
+from evohpc.sandbox.base import Ending, Outcome
+from evohpc.tasks.base import Score
+
+CONFIG = EvaluationConfig(time_limit_s=7, memory_mb=11, disk_mb=1, max_params=100)
+
+
+def outcome(ending: Ending, code: int = 0) -> Outcome:
+    return Outcome(ending, code, 1.0, 0, b"")
+
+
+class Task:
+    """A task whose methods return what they are told."""
+
+    interface = TaskInterface("toy", "Model", "class Model:", "", (), "accuracy")
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def score(self, predictions: Any, labels: Any) -> Any:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    fitness = score
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "status", "detail"),
+    [
+        (Ending.TIMEOUT, 0, Status.TIMEOUT, "not done after evaluation.time_limit_s = 7, in the train stage"),
+        (Ending.SIGNALLED, -signal.SIGXCPU, Status.TIMEOUT, "not done after"),
+        (Ending.OUT_OF_MEMORY, 0, Status.OUT_OF_MEMORY, "over evaluation.memory_mb = 11"),
+        (Ending.DISK_LIMIT, 0, Status.DISK_LIMIT, "over evaluation.disk_mb = 1"),
+        (Ending.PROCESS_LIMIT, 0, Status.PROTOCOL_VIOLATION, "too many processes"),
+        (Ending.SIGNALLED, -signal.SIGSEGV, Status.TRAIN_ERROR, "died of SIGSEGV"),
+        (Ending.SIGNALLED, -60, Status.TRAIN_ERROR, "died of signal 60"),
+    ],
+)
+def test_every_bad_ending_has_its_status(ending: Ending, code: int, status: Status, detail: str) -> None:
+    with pytest.raises(Failed) as caught:
+        verdict.check_ending("train", outcome(ending, code), CONFIG)
+    assert caught.value.status is status
+    assert detail in caught.value.detail
+
+
+def test_an_exit_is_no_failure_yet() -> None:
+    verdict.check_ending("train", outcome(Ending.EXITED, 1), CONFIG)
+
+
+@pytest.mark.parametrize("status", ["trained", "lost", "preempted", "screened", "pending", "nonsense"])
+def test_a_report_cannot_claim_what_is_not_its_to_claim(tmp_path: Path, status: str) -> None:
+    (tmp_path / "report.json").write_text(envelopes.encode(Report(status)))
+    with pytest.raises(Failed, match=f"reports the status '{status}'") as caught:
+        verdict.check_report("train", tmp_path)
+    assert caught.value.status is Status.PROTOCOL_VIOLATION
+
+
+def test_a_report_may_confess(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(envelopes.encode(Report("shape_error", "RuntimeError:\n\x1b[31m bad")))
+    with pytest.raises(Failed) as caught:
+        verdict.check_report("train", tmp_path)
+    assert caught.value.status is Status.SHAPE_ERROR
+    assert caught.value.detail == "RuntimeError: \\u001b[31m bad"
+
+
+def test_one_line_is_short_and_printable() -> None:
+    line = verdict.one_line("a\u202eb\x00\n" * 1000)
+    assert len(line) <= 300
+    assert line.isprintable()
+    assert line.isascii()
+
+
+def test_a_log_keeps_its_lines_and_loses_its_escapes() -> None:
+    assert verdict.printable(b"one\n\x1b[2Jtwo\xff\ttab") == "one\n\ufffd[2Jtwo\ufffd\ttab".encode()
+
+
+def test_the_largest_checkpoint_is_the_size(tmp_path: Path) -> None:
+    save_file({"w": np.zeros(10, np.float32)}, tmp_path / "00000.safetensors")
+    save_file({"w": np.zeros(10, np.float32), "b": np.zeros(20, np.float32)}, tmp_path / "00001.safetensors")
+    size, files = verdict.count_parameters(tmp_path, CONFIG)
+    assert size == 30
+    assert [path.name for path in files] == ["00000.safetensors", "00001.safetensors"]
+    save_file({"w": np.zeros(101, np.float32)}, tmp_path / "00002.safetensors")
+    with pytest.raises(Failed, match=r"the weights hold 101 numbers, evaluation\.max_params is 100"):
+        verdict.count_parameters(tmp_path, CONFIG)
+
+
+def test_predictions_must_match_the_checkpoints(tmp_path: Path) -> None:
+    save_file({"p": np.zeros(3)}, tmp_path / "00000.safetensors")
+    (predictions,) = verdict.read_predictions(tmp_path, ["00000.safetensors"], CONFIG)
+    assert predictions["p"].tolist() == [0, 0, 0]
+    with pytest.raises(Failed, match="not one file of predictions for each checkpoint"):
+        verdict.read_predictions(tmp_path, ["00000.safetensors", "00001.safetensors"], CONFIG)
+    save_file({"p": np.array([np.nan])}, tmp_path / "00000.safetensors")
+    with pytest.raises(Failed, match="not finite") as caught:
+        verdict.read_predictions(tmp_path, ["00000.safetensors"], CONFIG)
+    assert caught.value.status is Status.NONFINITE
+
+
+def test_a_wrong_shape_is_the_candidate_s() -> None:
+    with pytest.raises(Failed, match="must be") as caught:
+        verdict.score(Task(ValueError("must be (3,)")), [], {})
+    assert caught.value.status is Status.SHAPE_ERROR
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (KeyError("y"), "task toy: score raised KeyError"),
+        (Score(1.5, {"accuracy": 1}), r"its error in \[0, 1\]"),
+        (Score(float("nan"), {"accuracy": 1}), "must be finite"),
+        (Score(0.5, {"accuracy": float("inf")}), "must be finite"),
+        (Score(0.5, {"loss": 1}), "has no metric 'accuracy'"),
+        (None, "must return a Score of numbers; it is None"),
+        (Score("little", {"accuracy": 1}), "must return a Score of numbers; it is Score"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_broken_score_is_the_task_s(answer: object, message: str) -> None:
+    with pytest.raises(TaskError, match=message):
+        verdict.score(Task(answer), [], {})
+
+
+def test_a_score_may_hold_numbers_of_numpy() -> None:
+    number = np.float32(0.25)
+    found = verdict.score(Task(Score(number, {"accuracy": number})), [], {})  # type: ignore[arg-type]
+    assert [type(value) for value in (found.error, found.metrics["accuracy"])] == [float, float]
+
+
+@pytest.mark.parametrize("answer", [ZeroDivisionError(), "text", float("-inf")])
+def test_a_broken_fitness_is_the_task_s(answer: object) -> None:
+    with pytest.raises(TaskError, match=r"task toy: fitness\(5, 0\.5\)"):
+        verdict.fitness(Task(answer), 5, 0.5)
+
+
+def test_a_checkpoint_alone_must_predict_the_same() -> None:
+    together = {"p": np.linspace(0, 1, 1000)}
+    verdict.check_same(together, {"p": together["p"] + 1e-4})
+    for other in ({}, {"p": together["p"][:-1]}, {"p": together["p"].astype(np.float32)}, {"p": 2 * together["p"]}):
+        with pytest.raises(Failed, match="when it stands alone"):
+            verdict.check_same(together, other)

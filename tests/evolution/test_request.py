@@ -1,0 +1,124 @@
+from pathlib import Path
+
+import pytest
+
+from evohpc.config.search import Config, LMConfig, SearchConfig, TuningConfig
+from evohpc.envelopes import decode, encode
+from evohpc.evolution import population
+from evohpc.evolution.prompts import Example, completion_target, few_shot_prompt
+from evohpc.evolution.request import Budget, request
+from evohpc.messages import LMRequest, LowRank, TaskInterface
+
+TASK = TaskInterface("t", "Model", "class Model(nn.Module):", "import torch.nn as nn\n", ("torch",), "acc")
+
+
+def example(name: str, size: int) -> Example:
+    source = f"class Model(nn.Module):\n    def forward(self, x):\n        return x + {size}\n"
+    return Example(name, source, size, 0.5)
+
+
+PARENTS = [example("a", 1000), example("b", 2000), example("c", 3000)]
+TAUGHT = [example("d", 100), example("e", 200)]
+
+
+def config(tuning: TuningConfig | None = None, **search) -> Config:
+    lm = LMConfig(path=Path("/lm"), dtype="bfloat16", threads=3, batch_size=5, max_new_tokens=99, top_k=7, top_p=0.5)
+    return Config(seeds=Path("s"), lm=lm, search=SearchConfig(**search), tuning=tuning or TuningConfig())
+
+
+def ask(config: Config, round: int = 2, taught=TAUGHT, adapter: str | None = "rounds/001/adapter") -> LMRequest:
+    return request(
+        config,
+        TASK,
+        run_id="r",
+        round=round,
+        parents=PARENTS,
+        taught=taught,
+        adapter=adapter,
+        deepspeed_config={"zero_optimization": {"stage": 2}},
+    )
+
+
+@pytest.mark.parametrize("variant", ["evoprompting", "no_tuning", "random_parents", "naive"])
+def test_all_variants_draw_the_same_number_of_children(variant):
+    budget = Budget.of(config(variant=variant))
+    assert budget.rounds * budget.per_round == 1600
+    assert (budget.rounds, budget.prompts, budget.samples) == ((1, 10, 160) if variant == "naive" else (10, 10, 16))
+    assert Budget.of(config(variant=variant, rounds=0)).rounds == 0
+
+
+def test_the_prompts_show_drawn_parents_and_name_them():
+    asked = ask(config(prompts_per_round=4, samples_per_prompt=3, seed=5))
+    assert [prompt.index for prompt in asked.prompts] == [0, 1, 2, 3]
+    by_id = {parent.candidate_id: parent for parent in PARENTS}
+    for prompt in asked.prompts:
+        shown = [by_id[name] for name in prompt.parents]
+        assert len(shown) == 2
+        assert prompt.text == few_shot_prompt(shown, PARENTS, TASK, config().prompt)
+        assert prompt.samples == population.samples(config(seed=5).search, 2, prompt.index, 3)
+    assert len({prompt.parents for prompt in asked.prompts}) > 1
+
+
+def test_the_lms_settings_are_passed_on():
+    asked = ask(config())
+    assert (asked.run_id, asked.round, asked.model_path, asked.dtype, asked.threads) == ("r", 2, "/lm", "bfloat16", 3)
+    assert (asked.batch_size, asked.max_new_tokens, asked.top_k, asked.top_p) == (5, 99, 7, 0.5)
+    assert asked.deepspeed_config == {"zero_optimization": {"stage": 2}}
+
+
+def test_the_tuning_continues_from_the_last_soft_prompt():
+    tuning = ask(config(TuningConfig(virtual_tokens=4, epochs=3, batch_size=2, learning_rate=0.3))).tuning
+    assert (tuning.virtual_tokens, tuning.epochs, tuning.batch_size, tuning.learning_rate) == (4, 3, 2, 0.3)
+    assert (tuning.start_from, tuning.lora) == ("rounds/001/adapter", None)
+    assert [(e.candidate_id, e.prompt, e.completion) for e in tuning.examples] == [
+        (e.candidate_id, *completion_target(e, TASK, config().prompt)) for e in TAUGHT
+    ]
+
+
+def test_the_tuning_can_start_afresh_each_round():
+    assert ask(config(TuningConfig(restart=True))).tuning.start_from is None
+
+
+def test_only_the_fittest_examples_are_taken():
+    assert [e.candidate_id for e in ask(config(TuningConfig(max_examples=1))).tuning.examples] == ["d"]
+
+
+@pytest.mark.parametrize("changes", [{"retry_unparsable": True, "speculation": 3}, {}])
+def test_what_the_config_says_of_attempts_and_guesses_is_asked_for(changes):
+    lm = config().lm.model_copy(update=changes)
+    asked = ask(config().model_copy(update={"lm": lm}))
+    assert (asked.retry_unparsable, asked.speculation) == ((True, 3) if changes else (False, 0))
+
+
+def test_the_fitter_weigh_more_if_that_is_asked_for():
+    taught = [example(name, 100) for name in "abc"]
+    weights = {
+        spread: [e.weight for e in ask(config(TuningConfig(fitness_weight=spread)), taught=taught).tuning.examples]
+        for spread in (0, 0.5)
+    }
+    assert weights == {0: [1, 1, 1], 0.5: [1.5, 1, 0.5]}
+    lonely = ask(config(TuningConfig(fitness_weight=0.5, max_examples=1)), taught=taught).tuning.examples
+    assert [e.weight for e in lonely] == [1]
+
+
+@pytest.mark.parametrize("variant", ["no_tuning", "naive"])
+def test_some_variants_tune_nothing(variant):
+    assert ask(config(variant=variant)).tuning is None
+    assert ask(config(variant="random_parents")).tuning is not None
+
+
+def test_a_lora_is_asked_for_in_its_shape():
+    lora = TuningConfig(method="lora", lora_rank=4, lora_alpha=8, learning_rate=1e-3)
+    assert ask(config(lora)).tuning.lora == LowRank(4, 8)
+
+
+def test_a_round_without_examples_goes_on_with_the_last_soft_prompt():
+    asked = ask(config(), taught=[])
+    assert (asked.tuning, asked.adapter) == (None, "rounds/001/adapter")
+
+
+def test_the_same_question_is_the_same_bytes_and_comes_back_from_disk():
+    text = encode(ask(config()))
+    assert text == encode(ask(config()))
+    assert decode(text, LMRequest) == ask(config())
+    assert text != encode(ask(config(), round=3))

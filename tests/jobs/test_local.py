@@ -1,0 +1,211 @@
+"""Workers that live and die with the driver."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.bench import Bench
+from support.evaluating import CONFIG, make_run
+
+from evohpc.errors import EvaluationError
+from evohpc.jobs import local
+from evohpc.jobs.local import LocalRunner
+from evohpc.messages import Status, TaskReport, TaskState
+from evohpc.run_folder import RunDir
+from evohpc.sandbox import process_tree
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from evohpc.jobs.local import LocalRunner
+runner = LocalRunner(Path(sys.argv[1]), workers=1)
+runner.submit(Path(sys.argv[2]), sys.argv[3], 1)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    run = make_run(tmp_path / "run")
+    runner = LocalRunner(run.path, workers=1)
+    yield Bench(run, runner)
+    runner.close()
+
+
+def is_training() -> list[int]:
+    """Return the processes under this one that are candidates: children of a fork server."""
+    tree = process_tree.descendants(os.getpid())
+    servers = [pid for pid in tree if "fork_server" in command(pid) and "evohpc.evaluation.stage.main" in command(pid)]
+    return [child for server in servers for child in process_tree.children(server)]
+
+
+def command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def wait_for_candidate() -> int:
+    while not (found := is_training()):
+        time.sleep(0.02)
+    return found[0]
+
+
+def gone(pids: list[int], within_s: float = 60) -> bool:
+    deadline = time.monotonic() + within_s
+    while any(command(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_a_worker_that_dies_loses_its_task_only_and_is_replaced(bench: Bench) -> None:
+    job, after = bench.job(["s"], slow=True), bench.job(["next"])
+    bench.submit(job)
+    bench.submit(after)
+    candidate = wait_for_candidate()
+    tree = process_tree.descendants(os.getpid())
+    worker = next(pid for pid in tree if "--serve" in command(pid))
+    os.kill(worker, signal.SIGKILL)
+    (report,) = bench.wait(job, TaskState.ENDED)
+    assert (report.fault, report.reason) == (Status.LOST, "its worker ended: SIGKILL")
+    assert gone([candidate])
+    bench.wait(after, TaskState.ENDED)
+    assert bench.results(after)["next"].status is Status.TRAINED
+
+
+def test_nothing_outlives_a_driver_that_is_killed(bench: Bench) -> None:
+    job = bench.job(["s"], slow=True)
+    spec = bench.run.round(0).job(job.name)
+    arguments = [sys.executable, "-c", DRIVER, str(bench.run.path), str(spec), job.name]
+    with subprocess.Popen(arguments, start_new_session=True) as driver:
+        wait_for_candidate()
+        tree = process_tree.descendants(driver.pid)
+        assert len(tree) >= 3
+        driver.kill()
+    assert gone(tree)
+
+
+def test_a_worker_whose_driver_has_ended_does_nothing(tmp_path: Path) -> None:
+    """Not even what it was told before: the next driver has somebody else do it."""
+    with subprocess.Popen(["true"]) as driver:
+        pass
+    command = [
+        sys.executable,
+        "-m",
+        "evohpc.evaluation.worker",
+        "--serve",
+        tmp_path / "no run",
+        "--parent",
+        str(driver.pid),
+    ]
+    done = subprocess.run(command, input='{"round": 0, "name": "j", "index": 0}\n', capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+class Idle(local._Worker):
+    """A worker that notes what it is told to do, and has done it."""
+
+    def __init__(self, run: Path) -> None:
+        self.told: list[str] = []
+
+    is_alive = True  # type: ignore[assignment]
+
+    def run(self, task: local._Task) -> TaskReport:
+        self.told.append(task.name)
+        return TaskReport(TaskState.ENDED)
+
+    def stop(self) -> None:
+        pass
+
+    close = stop
+
+
+def test_a_task_that_is_cancelled_while_its_worker_is_hired_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_Worker", Idle)
+    hire = LocalRunner._hire
+    hired: list[Idle] = []
+
+    def cancelled(self: LocalRunner, *how: Any) -> Any:
+        hired.append(hire(self, *how))  # type: ignore[arg-type]
+        self.cancel(["first"])
+        return hired[-1]
+
+    monkeypatch.setattr(LocalRunner, "_hire", cancelled)
+    (tmp_path / "job.json").write_text('{"payload": {"round": 0}}')
+    runner = LocalRunner(tmp_path, workers=1)
+    runner.submit(tmp_path / "job.json", "first", 1)
+    runner.submit(tmp_path / "job.json", "second", 1)
+    while runner.poll({"second": 1})["second"][0].state is not TaskState.ENDED:
+        time.sleep(0.01)
+    runner.close()
+    assert [worker.told for worker in hired] == [["second"]]
+
+
+def test_a_task_whose_worker_cannot_be_started_is_lost_and_the_next_one_has_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = iter([OSError(11, "Resource temporarily unavailable")])
+
+    def start(run: Path) -> Idle:
+        for failure in failures:
+            raise failure
+        return Idle(run)
+
+    monkeypatch.setattr(local, "_Worker", start)
+    (tmp_path / "job.json").write_text('{"payload": {"round": 0}}')
+    runner = LocalRunner(tmp_path, workers=1)
+    runner.submit(tmp_path / "job.json", "two", 2)
+    while {report.state for report in runner.poll({"two": 2})["two"]} != {TaskState.ENDED}:
+        time.sleep(0.01)
+    runner.close()
+    lost, done = runner.poll({"two": 2})["two"]
+    assert lost.reason == "no worker can be started: [Errno 11] Resource temporarily unavailable"
+    assert done.reason == ""
+
+
+def test_ctrl_c_reaches_the_driver_only_which_ends_all_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_CLOSE_WITHIN_S", 600.0)  # it is not this that ends them
+    others = process_tree.descendants(os.getpid())  # of fixtures that last for the session
+    job = bench.job(["s1"], ["s2"], slow=True)
+    bench.submit(job)
+    candidate = wait_for_candidate()
+    tree = [pid for pid in process_tree.descendants(os.getpid()) if pid not in others]
+    assert os.getpgid(0) not in {os.getpgid(pid) for pid in tree}
+    for pid in tree:
+        if pid != candidate:
+            os.kill(pid, signal.SIGINT)  # they would ignore it even if it reached them
+    assert not gone(tree, within_s=0.1)
+    assert bench.reports(job)[0].state is TaskState.RUNNING
+    started = time.monotonic()
+    bench.runner.close()
+    assert time.monotonic() - started < 40, "they waited for the candidate, which sleeps for a minute"
+    assert gone(tree)
+    assert {report.state for report in bench.reports(job)} == {TaskState.ENDED}
+
+
+def test_a_host_below_the_minimum_is_refused(tmp_path: Path) -> None:
+    config = CONFIG.replace("{time_limit_s", "{minimum_isolation: container, time_limit_s")
+    run: RunDir = make_run(tmp_path / "run", config)
+    runner = LocalRunner(run.path, workers=1)
+    bench = Bench(run, runner)
+    job = bench.job(["a"])
+    bench.submit(job)
+    try:
+        with pytest.raises(EvaluationError, match="minimum_isolation is 'container'"):
+            bench.wait(job, TaskState.ENDED)
+    finally:
+        runner.close()
+    assert bench.results(job) == {}

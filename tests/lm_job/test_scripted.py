@@ -1,0 +1,92 @@
+import ast
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.paths import MNIST1D_SEEDS
+
+from evohpc.config.search import PromptConfig, ScreeningConfig
+from evohpc.envelopes import encode
+from evohpc.evolution.code_hash import code_hash
+from evohpc.evolution.prompts import Example, candidate_source, few_shot_prompt
+from evohpc.evolution.screening import screen
+from evohpc.files import write_atomic
+from evohpc.lm_job.base import load_request, progress, read_completions
+from evohpc.lm_job.scripted import ScriptedLMJob, mutate
+from evohpc.messages import LMRequest, Prompt, Sample, Status, TaskInterface
+from evohpc.run_folder import RoundDir
+
+SEEDS = sorted(MNIST1D_SEEDS.glob("*.py"))
+PRELUDE = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
+TASK = TaskInterface("t", "Model", "class Model(nn.Module):", PRELUDE, ("torch",), "acc")
+PARENTS = [Example(path.stem, path.read_text(), 5000, 0.9) for path in SEEDS]
+
+
+def prompt(*parents: Example) -> str:
+    return few_shot_prompt(parents, PARENTS, TASK, PromptConfig())
+
+
+def test_children_of_the_seeds_are_copies_mutants_and_a_few_broken_ones():
+    verdicts = []
+    for one in PARENTS:
+        for other in PARENTS:
+            children = [candidate_source(mutate(prompt(one, other), seed), TASK) for seed in range(40)]
+            verdicts += [screen(child, TASK, ScreeningConfig()) for child in children]
+    known = {code_hash(ast.parse(parent.source)) for parent in PARENTS}
+    outcomes = Counter("copy" if v.code_hash in known else v.status for v in verdicts)
+    # Of 640, a tenth is copied and a tenth is broken by the rules; dropped lines break some more.
+    assert outcomes[Status.PENDING] > 320
+    assert 30 < outcomes["copy"] < 200
+    assert 30 < outcomes[Status.SYNTAX] < 200
+    assert len({v.code_hash for v in verdicts}) > 60
+
+
+def test_a_child_is_a_function_of_its_prompt_and_seed():
+    text = prompt(PARENTS[0], PARENTS[1])
+    assert [mutate(text, seed) for seed in range(20)] == [mutate(text, seed) for seed in range(20)]
+
+
+def test_both_parents_have_children_and_the_metrics_none():
+    text = prompt(PARENTS[0], PARENTS[3])
+    children = [mutate(text, seed) for seed in range(60)]
+    bodies = [parent.source.partition(f"{TASK.header}\n")[2].rstrip() + "\n" for parent in (PARENTS[0], PARENTS[3])]
+    assert all(body in children for body in bodies)
+    assert not any("num_params" in child for child in children)
+
+
+@given(st.text(), st.integers(0, 2**63 - 1))
+def test_any_prompt_has_a_child(text, seed):
+    assert isinstance(mutate(text, seed), str)
+    assert isinstance(mutate(f"{text}\nclass Model(nn.Module):\n{text}\nclass Model(nn.Module):\n", seed), str)
+
+
+@pytest.fixture
+def request_path(tmp_path) -> Path:
+    prompts = tuple(
+        Prompt(i, prompt(PARENTS[i], PARENTS[i + 1]), (), tuple(Sample(j, 10 * i + j, 1.0) for j in range(4)))
+        for i in range(2)
+    )
+    asked = LMRequest(1, "r", 0, "", "float32", 1, 1, 9, 0, 1.0, None, {}, None, prompts)
+    write_atomic(tmp_path / "request.json", encode(asked))
+    return tmp_path / "request.json"
+
+
+def test_an_incomplete_answer_is_given_again_and_a_complete_one_kept(request_path):
+    job, completions = ScriptedLMJob(), RoundDir(request_path.parent).completions
+    job.start(request_path)
+    assert job.poll()
+    assert progress(request_path) == (8, 8)
+    whole = completions.read_bytes()
+    completions.write_bytes(whole[: len(whole) // 2])
+    job.start(request_path)
+    assert completions.read_bytes() == whole
+    ScriptedLMJob(texts=["other"]).start(request_path)
+    assert completions.read_bytes() == whole
+
+
+def test_given_texts_are_used_in_turn(request_path):
+    ScriptedLMJob(texts=["a", "b", "c"]).start(request_path)
+    found = read_completions(RoundDir(request_path.parent).completions, load_request(request_path))
+    assert [completion.text for completion in found] == list("abcabcab")

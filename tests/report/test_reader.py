@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from support.searching import make_config
+
+from evohpc import envelopes
+from evohpc.driver import lease
+from evohpc.errors import RunFolderError
+from evohpc.files import write_atomic
+from evohpc.report.reader import Reading
+from evohpc.run_folder import RunDir
+from evohpc.search.search import Search
+
+pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
+
+
+def test_a_finished_search(finished_run: Path) -> None:
+    with Reading(finished_run) as reading:
+        assert reading.is_done
+        assert reading.metric == "val_accuracy"
+        assert dict(reading.headlines())["driver"] == "none; the search is over"
+
+
+def test_what_is_no_run_or_has_not_begun_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="is no run folder"):
+        Reading(tmp_path)
+    Search.create(tmp_path / "run", make_config(tmp_path))
+    with pytest.raises(RunFolderError, match=r"has not begun; evohpc run"):
+        Reading(tmp_path / "run")
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> RunDir:
+    with Search.create(tmp_path / "run", make_config(tmp_path)) as search:
+        search.ask()
+    return RunDir(tmp_path / "run")
+
+
+def test_a_driver_on_another_host_is_believed(begun: RunDir) -> None:
+    path = max(begun.lease.glob("*.json"))
+    elsewhere = {**json.loads(path.read_text()), "released": False, "host": "n42", "slurm_job_id": "7"}
+    write_atomic(path, envelopes.encode(elsewhere))
+    with Reading(begun.path) as reading:
+        assert "on n42, Slurm job 7" in dict(reading.headlines())["driver"]
+        assert "list" in reading.advice()
+
+
+def test_a_dead_driver_on_this_host_is_none(begun: RunDir) -> None:
+    path = max(begun.lease.glob("*.json"))
+    dead = {**json.loads(path.read_text()), "released": False, "host": socket.gethostname(), "started": 1}
+    write_atomic(path, envelopes.encode(dead))
+    assert lease.holder(begun) is not None
+    with Reading(begun.path) as reading:
+        assert dict(reading.headlines())["driver"] == "none"
+        assert reading.advice() == f"evohpc run {begun.path}"
+
+
+@pytest.mark.parametrize("note", ["{", "[1]", '{"round": 1}', '{"round": "one", "rounds": 2}'])
+def test_a_note_of_the_driver_that_says_nothing_is_left_out(begun: RunDir, note: str) -> None:
+    write_atomic(begun.progress, note)
+    with Reading(begun.path) as reading:
+        assert "last seen" not in dict(reading.headlines())
+        assert reading.status()["progress"] is None
+
+
+def test_why_jobs_wait_is_shown(begun: RunDir) -> None:
+    said = {"round": 0, "rounds": 2, "step": "evaluate", "done": 1, "total": 8, "at": "now", "held": ["QOSLimit"]}
+    write_atomic(begun.progress, json.dumps(said))
+    with Reading(begun.path) as reading:
+        lines = dict(reading.headlines())
+    assert lines["held"] == "QOSLimit"
+    assert lines["last seen"] == "now: round 0 (of 0-1), evaluate 1/8"
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{"])
+def test_a_damaged_progress_file_is_no_obstacle(begun: RunDir, damage: str) -> None:
+    begun.progress.write_text(damage)
+    with Reading(begun.path) as reading:
+        assert "last seen" not in dict(reading.headlines())

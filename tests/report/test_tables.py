@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from evohpc.messages import Result, Status
+from evohpc.report import tables
+from evohpc.report.reader import Reading
+from evohpc.store.store import Entry
+
+
+def text(renderable: object) -> str:
+    console = Console(width=200, highlight=False)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+def test_every_status_is_one_outcome_and_none_is_lost() -> None:
+    counts = {status: 1 for status in Status}
+    found = tables.outcomes(counts)
+    assert sum(found.values()) == len(Status)
+    assert list(found) == list(tables.OUTCOMES)
+    assert found["refused"] == 2
+    assert found["machine fault"] == 4
+
+
+def test_the_shares_are_honest() -> None:
+    counts = {Status.TRAINED: 1, Status.DUPLICATE: 2, Status.SYNTAX: 1}
+    assert tables.sentence(counts) == "4 children: 1 trained (25%), 2 duplicate (50%), 1 refused (25%)"
+    assert tables.sentence({}) == "0 children"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(-2886.34, "-2,886.3"), (-1.6127, "-1.613"), (-0.0, "0"), (-335.2, "-335.2")]
+)
+def test_numbers_are_as_long_as_people_need(value: float, expected: str) -> None:
+    assert tables.number(value) == expected
+
+
+def test_tables_hold_what_the_store_holds(finished_run: Path) -> None:
+    with Reading(finished_run) as reading:
+        best = reading.best(3)
+        rounds = text(tables.rounds_table(reading.store, "val_accuracy", 1.0))
+        assert [line.split()[0] for line in rounds.splitlines()[4:] if line.strip()] == ["seeds", "0", "1"]
+        assert best[0].candidate.id in rounds
+        table = text(tables.best_table(best, "val_accuracy"))
+        positions = [table.index(entry.candidate.id) for entry in best]
+        assert positions == sorted(positions)
+
+
+def test_markup_in_a_candidates_words_is_shown_not_obeyed(finished_run: Path) -> None:
+    with Reading(finished_run) as reading:
+        entry = reading.best(1)[0]
+    shouted = Entry(replace(entry.candidate, detail="[red]you lost[/red] [/]"), entry.result)
+    assert "[red]you lost[/red] [/]" in text(tables.candidates_table([shouted], "val_accuracy"))
+    assert "[red]you lost[/red] [/]" in text(tables.details(shouted, []))
+    failed = Result("x", 1, Status.BUILD_ERROR, "[bold]NameError[/bold]")
+    assert "build_error: [bold]NameError[/bold]" in text(tables.result_details(failed))
+
+
+def test_a_candidate_without_a_result_has_a_row_too(finished_run: Path) -> None:
+    with Reading(finished_run) as reading:
+        refused = next(entry for entry in reading.store.every() if entry.candidate.status is Status.DUPLICATE)
+    row = tables.row(Entry(refused.candidate, None))
+    assert row["fitness"] is None
+    assert row["parents"] == " ".join(refused.candidate.parents)
+    assert '"result": null' in tables.document(Entry(refused.candidate, None))

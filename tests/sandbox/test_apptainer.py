@@ -1,0 +1,205 @@
+"""The Apptainer command, byte for byte, and what a real container keeps from a candidate."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.evaluating import CONFIG, HONEST, PRELUDE, make_run, run_source
+from support.paths import GOLDEN
+
+from evohpc.config.site import ContainerSection, Site
+from evohpc.errors import EvaluationError
+from evohpc.evaluation import worker
+from evohpc.evaluation.attempt import Evaluator
+from evohpc.files import write_atomic
+from evohpc.messages import Isolation, Status
+from evohpc.run_folder import RunDir
+from evohpc.sandbox import apptainer_command, apptainer_runtime, image, process_tree
+from evohpc.sandbox.apptainer_command import Bind, Container
+
+real = pytest.mark.slurm
+"""Needs a real Apptainer."""
+
+
+@pytest.mark.parametrize(
+    ("golden", "host"),
+    [
+        ("apptainer_cpu.txt", Container("apptainer", Path("/images/eval.sif"))),
+        ("apptainer_nv.txt", Container("/sw/bin/apptainer", Path("/images/eval.sif"), "nv")),
+        ("apptainer_rocm_no_netns.txt", Container("apptainer", Path("/images/eval"), "rocm", own_network=False)),
+    ],
+)
+def test_the_whole_command(golden: str, host: Container) -> None:
+    files = {"candidate.py": Path("/scratch/c.py"), "weights": Path("/scratch/weights")}
+    binds = apptainer_command.binds(
+        Path("/tmp/in"), files, Path("/tmp/out"), Path("/sw/evohpc"), ["/opt/drivers", "/a:/b"]
+    )
+    command = apptainer_command.command(host, binds, {"PYTHONPATH": "/opt/evohpc"}, ["python3", "-m", "x", '{"y": 1}'])
+    assert "\n".join(command) + "\n" == (GOLDEN / golden).read_text()
+
+
+def test_a_poisoned_environment_does_not_reach_apptainer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("APPTAINER_BINDPATH", "APPTAINERENV_X", "SINGULARITY_BIND", "LD_PRELOAD", "HOME", "SLURM_JOB_ID"):
+        monkeypatch.setenv(name, "/")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert apptainer_command.own_environment().keys() == {"PATH", "APPTAINERENV_CUDA_VISIBLE_DEVICES"}
+
+
+@real
+def test_the_gpus_of_the_job_are_those_of_the_container(
+    containers: ContainerSection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert containers.image is not None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    host = Container(containers.apptainer, containers.image, own_network=False)
+    command = apptainer_command.command(host, (), {}, ["env"], working_folder="/")
+    done = subprocess.run(command, env=apptainer_command.own_environment(), capture_output=True, text=True)
+    assert "CUDA_VISIBLE_DEVICES=3" in done.stdout.splitlines(), done.stderr
+
+
+@pytest.mark.parametrize("name", ["a,b", "a:b", "a\\b"])
+def test_a_path_that_would_be_read_as_two_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot bind a path with"):
+        apptainer_command.command(Container("apptainer", Path("/i")), [Bind(Path(f"/{name}"), "/x")], {}, [])
+
+
+class TestTheImageOnANode:
+    def test_is_copied_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        sif = tmp_path / "eval.sif"
+        sif.write_bytes(b"image")
+        monkeypatch.setenv("NODE_DISK", str(tmp_path / "disk"))
+        copy = image.local_copy(sif, "$NODE_DISK")
+        before = copy.stat().st_ino
+        assert copy.read_bytes() == b"image"
+        assert image.local_copy(sif, "$NODE_DISK").stat().st_ino == before
+
+    def test_is_copied_again_when_it_was_built_again(self, tmp_path: Path) -> None:
+        sif = tmp_path / "eval.sif"
+        sif.write_bytes(b"old")
+        old = image.local_copy(sif, str(tmp_path / "disk"))
+        sif.write_bytes(b"newer")
+        assert image.local_copy(sif, str(tmp_path / "disk")) != old
+
+    def test_has_a_digest_that_is_computed_once(self, tmp_path: Path) -> None:
+        sif = tmp_path / "eval.sif"
+        sif.write_bytes(b"image")
+        sha = subprocess.run(["sha256sum", sif], capture_output=True, text=True, check=True).stdout.split()[0]
+        assert image.digest(sif) == f"sha256:{sha}"
+        kept = sif.with_name("eval.sif.sha256")
+        kept.write_text(kept.read_text().replace(sha, "0" * 64))
+        assert image.digest(sif) == "sha256:" + "0" * 64
+        os.utime(sif)
+        assert image.digest(sif) == f"sha256:{sha}"
+
+    def test_or_is_missed_with_advice(self, tmp_path: Path) -> None:
+        with pytest.raises(EvaluationError, match=r"no image .*eval.sif; build it with containers/build.sh"):
+            image.local_copy(tmp_path / "eval.sif", "")
+
+    def test_an_unset_variable_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "eval.sif").touch()
+        with pytest.raises(EvaluationError, match="'\\$NO_SUCH/x', and that variable is not set"):
+            image.local_copy(tmp_path / "eval.sif", "$NO_SUCH/x")
+
+
+def test_a_host_without_apptainer_says_what_to_set(tmp_path: Path) -> None:
+    site = ContainerSection(apptainer="no-such-apptainer", image=tmp_path)
+    with pytest.raises(EvaluationError, match=r"no `no-such-apptainer` on .*container.apptainer"):
+        apptainer_runtime.start(site, tmp_path, Isolation.CONTAINER)
+
+
+def test_a_run_without_a_profile_says_what_to_pass(tmp_path: Path) -> None:
+    run = make_run(tmp_path, CONFIG.replace("evaluation: {", "evaluation: {runtime: apptainer, "))
+    with worker.evaluator(run) as ready:
+        assert "pass --site FILE" in str(ready)
+
+
+@pytest.fixture(scope="module")
+def contained_run(containers: ContainerSection, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A run whose candidates are evaluated in containers."""
+    config = CONFIG.replace("evaluation: {", "evaluation: {runtime: apptainer, minimum_isolation: container, ")
+    run = make_run(tmp_path_factory.mktemp("contained") / "run", config)
+    write_atomic(run.site, Site(container=containers).dump())
+    return run
+
+
+@pytest.fixture(scope="module")
+def contained(contained_run: RunDir, planted_environment: dict[str, str]) -> Iterator[Evaluator]:
+    """An evaluator that uses real containers."""
+    with worker.evaluator(contained_run) as ready:
+        assert isinstance(ready, Evaluator), ready
+        yield ready
+
+
+@real
+class TestARealContainer:
+    def test_trains_the_same_model_as_a_process_does(self, contained: Evaluator, evaluator: Evaluator) -> None:
+        inside, _ = run_source(contained, HONEST)
+        outside, _ = run_source(evaluator, HONEST)
+        assert (inside.status, inside.detail) == (Status.TRAINED, "")
+        assert (inside.num_params, inside.error, inside.fitness) == (
+            outside.num_params,
+            outside.error,
+            outside.fitness,
+        )
+        assert inside.isolation is Isolation.CONTAINER
+        assert inside.versions["torch"] == outside.versions["torch"]
+
+    def test_shows_a_candidate_nothing_of_the_host(self, contained: Evaluator, contained_run: RunDir) -> None:
+        look = (
+            "import os\nprint(sorted(os.environ.items()))\n"
+            "def see(path):\n"
+            "    try: print(path, os.listdir(path))\n"
+            "    except OSError as error: print(path, type(error).__name__)\n"
+            f"see('{contained_run.path}'); see('{Path.home()}'); see('/home'); see('/proc')\n"
+        )
+        _, log = run_source(contained, PRELUDE + look)
+        assert f"{contained_run.path} FileNotFoundError" in log
+        assert "canary" not in log
+        assert f"'{os.getpid()}'" not in log
+
+    @pytest.mark.parametrize(
+        ("source", "limits", "status"),
+        [
+            ("while True: pass", {"time_limit_s": 2}, Status.TIMEOUT),
+            ("x = bytearray(10**9)\nwhile True: pass", {"memory_mb": 600}, Status.OUT_OF_MEMORY),
+            ("open('x', 'wb').write(bytes(10**8))", {}, Status.DISK_LIMIT),
+            ("import socket\nsocket.create_connection(('127.0.0.1', 80))", {}, Status.BUILD_ERROR),
+            ("open('/usr/lib/x', 'w')", {}, Status.BUILD_ERROR),
+            ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", {}, Status.TRAIN_ERROR),
+            ("import os\nos._exit(255)", {}, Status.PROTOCOL_VIOLATION),
+        ],
+    )
+    def test_calls_failures_by_their_name(
+        self, contained: Evaluator, source: str, limits: dict[str, float], status: Status
+    ) -> None:
+        result, _ = run_source(contained, PRELUDE + source + "\n", **limits)
+        assert result.status is status, result.detail
+
+    def test_leaves_nothing_behind_after_a_timeout(self, contained: Evaluator) -> None:
+        source = "import threading, time\nfor _ in '123': threading.Thread(target=time.sleep, args=(9999,)).start()\n"
+        others = set(process_tree.descendants(os.getpid()))
+        result, _ = run_source(contained, PRELUDE + source, time_limit_s=2)
+        assert result.status is Status.TIMEOUT
+        assert set(process_tree.descendants(os.getpid())) <= others
+
+    def test_that_does_not_start_is_the_machines_fault(self, contained_run: RunDir, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        site = Site(container=ContainerSection(apptainer=program_of(contained_run), image=tmp_path / "empty"))
+        with pytest.raises(EvaluationError, match="a container does not start on"):
+            apptainer_runtime.start(site.container, contained_run.labels, Isolation.CONTAINER)
+
+    def test_a_leak_is_found_and_refused(self, contained_run: RunDir, containers: ContainerSection) -> None:
+        leaky = containers.model_copy(update={"binds": (*containers.binds, str(contained_run.labels.parent))})
+        with pytest.raises(EvaluationError, match="a candidate in a container here could read files of this user"):
+            apptainer_runtime.start(leaky, contained_run.labels, Isolation.CONTAINER)
+
+
+def program_of(run: RunDir) -> str:
+    """The command that a run's profile names."""
+    from evohpc.config.site import load_site
+
+    return load_site(run.site).container.apptainer

@@ -1,0 +1,363 @@
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evohpc.config.search import Config, load_config
+from evohpc.config.site import Site, load_site
+from evohpc.driver import lease
+from evohpc.errors import ConfigError, LeaseError, LMError, RunFolderError, TaskError
+from evohpc.files import write_atomic
+from evohpc.run_folder import RunDir
+from evohpc.search import creation
+from evohpc.search.creation import create, exists, reconfigure, run_id, save_config
+
+pytestmark = pytest.mark.usefixtures("unsynced")
+
+CONFIG = """
+task: TASK
+task_options: {steps: 20}
+seeds: programs
+lm: {engine: scripted, deepspeed: zero.json}
+search: {rounds: 3, temperatures: [0.5]}
+evaluation: {workers: 2}
+"""
+
+
+@pytest.fixture
+def run(tmp_path) -> RunDir:
+    return RunDir(tmp_path / "My run")
+
+
+@pytest.fixture
+def configure(tmp_path) -> Callable[..., Config]:
+    """Writes what a user has, once; returns the config with overrides."""
+    folder = tmp_path / "home"
+    write_atomic(folder / "programs" / "a.py", "class A: pass\n")
+    write_atomic(folder / "programs" / "b.py", "class B: pass\n")
+    write_atomic(folder / "programs" / "notes.txt", "x")
+    write_atomic(folder / "programs" / "._a.py", b"\x00\xff")
+    write_atomic(folder / "mine.py", "class Mine: pass\n")
+    write_atomic(folder / "zero.json", '{"zero_optimization": {"stage": 2}}')
+    write_atomic(folder / "config.yaml", CONFIG.replace("TASK", "mine.py:Mine"))
+    return lambda *overrides: load_config(folder / "config.yaml", overrides)
+
+
+@pytest.fixture(autouse=True)
+def prepared(monkeypatch) -> None:
+    """The task's data takes torch, and has tests of its own."""
+
+    def prepare(run: RunDir, task_file: str) -> None:
+        assert load_config(run.config).task == f"{run.task_file}:Mine"
+        write_atomic(run.task_interface, "{}")
+
+    monkeypatch.setattr(creation, "prepare", prepare)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_run_has_copies_of_all_it_depends_on(run, configure):
+    config = configure()
+    create(run, config)
+    assert exists(run)
+    found = content(run.path)
+    assert {name for name in found if not name.startswith("lease/")} == {
+        "config.yaml",
+        "data/task.json",
+        "deepspeed.json",
+        "provenance.json",
+        "seeds/a.py",
+        "seeds/b.py",
+        "task.py",
+    }
+    assert found["seeds/a.py"] == b"class A: pass\n"
+    assert found["task.py"] == b"class Mine: pass\n"
+    assert json.loads(found["deepspeed.json"]) == {"zero_optimization": {"stage": 2}}
+
+
+def test_its_config_names_the_copies_and_is_else_the_same(run, configure):
+    config = configure()
+    create(run, config)
+    own = load_config(run.config)
+    assert (own.seeds, own.task) == (run.seeds, f"{run.task_file}:Mine")
+    assert own.lm.deepspeed == run.deepspeed
+    for section in ("search", "evaluation", "prompt", "tuning", "screening", "task_options"):
+        assert getattr(own, section) == getattr(config, section)
+
+
+def test_a_run_can_be_moved_and_its_sources_deleted(run, configure, tmp_path):
+    config = configure()
+    create(run, config)
+    moved = RunDir(tmp_path / "elsewhere" / "run")
+    moved.path.parent.mkdir()
+    run.path.rename(moved.path)
+    reconfigure(moved, config)
+    shutil.rmtree(tmp_path / "home")
+    own = load_config(moved.config)
+    assert (own.seeds, own.task, own.lm.deepspeed) == (moved.seeds, f"{moved.task_file}:Mine", moved.deepspeed)
+    reconfigure(moved, own)
+
+
+def test_where_a_run_comes_from_is_written_down(run, configure, tmp_path):
+    create(run, configure())
+    provenance = json.loads(run.provenance.read_text())
+    assert provenance["seeds_from"] == str(tmp_path / "home" / "programs")
+    assert provenance["task_from"] == str(tmp_path / "home" / "mine.py:Mine")
+    is_cloned = (Path(creation.__file__).parents[2] / ".git").exists()
+    assert len(provenance["git_commit"].partition("-")[0]) == (40 if is_cloned else 0)
+    assert {"created_at", "host", "command", "evohpc", "python"} <= set(provenance)
+    assert run_id(run) == provenance["run_id"]
+
+
+def test_every_run_has_an_id_of_its_own_made_of_its_name(tmp_path, configure):
+    config = configure()
+    ids = set()
+    for name, slug in [
+        ("My run", "my-run-"),
+        ("a/run", "run-"),
+        ("b/run", "run-"),
+        ("ü?", "run-"),
+        ("x" * 99, "x" * 24),
+    ]:
+        run = RunDir(tmp_path / name)
+        create(run, config)
+        assert run_id(run).startswith(slug)
+        assert run_id(run).removeprefix(slug).replace("-", "").isalnum()
+        ids.add(run_id(run))
+    assert len(ids) == 5
+
+
+def test_a_site_is_kept_with_the_run(run, configure):
+    create(run, configure(), Site(python="/opt/python"))
+    assert load_site(run.site).python == "/opt/python"
+    reconfigure(run, configure())
+    assert load_site(run.site).python == "/opt/python"
+    reconfigure(run, configure(), Site(python="/usr/bin/python"))
+    assert load_site(run.site).python == "/usr/bin/python"
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "seeds", "thesis.tex"])
+def test_a_folder_with_other_files_is_left_alone(run, configure, name):
+    """Even if they have the names of ours: they may be the user's only copy."""
+    write_atomic(run.path / name, "precious")
+    with pytest.raises(RunFolderError, match=rf"{run.path} holds other files \({name}\); take a new folder"):
+        create(run, configure())
+    assert content(run.path) == {name: b"precious"}
+
+
+def test_a_folder_that_is_empty_but_for_hidden_files_is_used(run, configure):
+    write_atomic(run.path / ".gitignore", "*")
+    create(run, configure())
+    assert content(run.path)[".gitignore"] == b"*"
+
+
+def test_a_run_that_is_a_file_is_named(run, configure):
+    run.path.write_text("")
+    with pytest.raises(RunFolderError, match="is a file; a run needs a folder"):
+        create(run, configure())
+
+
+def test_an_unfinished_creation_is_made_anew_and_leaves_nothing_of_its_config(run, configure, monkeypatch, tmp_path):
+    def fail(run: RunDir, task_file: str) -> None:
+        write_atomic(run.labels, "labels of the other task")
+        raise TaskError("no such option")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(creation, "prepare", fail)
+        with pytest.raises(TaskError):
+            create(run, configure(), Site(python="/opt/python"))
+    assert not exists(run)
+    write_atomic(tmp_path / "home" / "other" / "c.py", "class C: pass\n")
+    create(run, configure("seeds=other", "lm.deepspeed=null"))
+    assert {name for name in content(run.path) if not name.startswith("lease/")} == {
+        "config.yaml",
+        "data/task.json",
+        "provenance.json",
+        "seeds/c.py",
+        "task.py",
+    }
+
+
+def test_an_unfinished_creation_can_be_finished_from_its_own_copies(run, configure, monkeypatch):
+    def fail(run: RunDir, task_file: str) -> None:
+        raise TaskError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(creation, "prepare", fail)
+        with pytest.raises(TaskError):
+            create(run, configure())
+    create(run, load_config(run.config))
+    assert content(run.path)["seeds/b.py"] == b"class B: pass\n"
+
+
+@pytest.mark.parametrize("number", range(0, 60, 4))
+def test_a_creation_killed_anywhere_can_be_made_again(run, configure, number, monkeypatch):
+    calls = iter(range(number))
+
+    def fsync(descriptor: int) -> None:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        try:
+            create(run, configure())
+        except KeyboardInterrupt:
+            assert number < 50
+    if not exists(run):
+        current = lease.holder(run)
+        if current is not None:
+            shutil.rmtree(run.lease)  # as if its process were gone
+        create(run, configure())
+    assert load_config(run.config).seeds == run.seeds
+    assert sorted(path.name for path in run.seeds.iterdir()) == ["a.py", "b.py"]
+
+
+def test_of_two_creations_at_once_one_is_refused(run, configure, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def prepare(run: RunDir, task_file: str) -> None:
+        begun.set()
+        assert go_on.wait(200)
+
+    monkeypatch.setattr(creation, "prepare", prepare)
+    first = threading.Thread(target=create, args=(run, configure()))
+    first.start()
+    assert begun.wait(200)
+    with pytest.raises(LeaseError, match="already driven by"):
+        create(run, configure())
+    go_on.set()
+    first.join()
+    before = run_id(run)
+    with pytest.raises(RunFolderError, match="holds other files"):
+        create(run, configure())
+    assert run_id(run) == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kind", "message"),
+    [
+        (["seeds=nowhere"], ConfigError, "seeds: .*/home/nowhere: no such folder; it is the folder of the seed"),
+        (["seeds=empty"], ConfigError, r"seeds: .*/home/empty has no \*.py file"),
+        (["seeds=latin"], ConfigError, "seeds: .*/home/latin/a.py is not UTF-8 text"),
+        (["task=none.py:T"], TaskError, "task: .*/home/none.py: no such file; write a built-in task's name, or path"),
+        (["lm.engine=deepspeed", "lm.path=lm"], LMError, "/home/lm is missing; lm.path must name the folder"),
+        (["lm.deepspeed=none.json"], ConfigError, "lm.deepspeed: .*/home/none.json: No such file or directory"),
+        (["lm.deepspeed=mine.py"], ConfigError, "lm.deepspeed: .*/home/mine.py: not valid JSON"),
+        (
+            ["lm.deepspeed=zero3.json", "tuning.method=lora", "tuning.learning_rate=0.001"],
+            ConfigError,
+            "tuning.method is lora, and lm.deepspeed names .*/home/zero3.json, with ZeRO stage 3",
+        ),
+        (
+            ["lm.deepspeed=zero3.json", "lm.tensor_parallel=true"],
+            ConfigError,
+            "lm.tensor_parallel is true, and lm.deepspeed names .*/home/zero3.json, with ZeRO stage 3",
+        ),
+    ],
+)
+def test_what_is_missing_is_named_and_nothing_made(run, configure, tmp_path, overrides, kind, message):
+    (tmp_path / "home" / "empty").mkdir()
+    (tmp_path / "home" / "zero3.json").write_text('{"zero_optimization": {"stage": 3}}')
+    write_atomic(tmp_path / "home" / "latin" / "a.py", b"# \xe4\n")
+    with pytest.raises(kind, match=message):
+        create(run, configure(*overrides))
+    assert not run.path.exists()
+
+
+def test_what_is_no_run_folder_is_named(run):
+    with pytest.raises(RunFolderError, match=f"is no run folder.*start one: evohpc run '{run.path}' CONFIG"):
+        run_id(run)
+    for damaged in ("", "[]", "{}", '{"run_id"'):
+        write_atomic(run.provenance, damaged)
+        with pytest.raises(RunFolderError, match=f"{run.provenance}: damaged"):
+            run_id(run)
+
+
+def test_the_same_config_again_changes_nothing(run, configure):
+    create(run, configure())
+    before = content(run.path)
+    reconfigure(run, configure())
+    reconfigure(run, load_config(run.config))
+    assert content(run.path) == before
+
+
+@pytest.mark.parametrize("given", [["evaluation.retries=9"], []])
+def test_a_living_driver_keeps_the_config_and_the_site_that_it_goes_by(run, configure, given):
+    create(run, configure(), Site())
+    driver = lease.acquire(run)
+    before = content(run.path)
+    with pytest.raises(LeaseError, match="already driven by"):
+        reconfigure(run, configure(*given), None if given else Site(python="/opt/python"))
+    reconfigure(run, configure(), Site())
+    assert content(run.path) == before
+    driver.release()
+
+
+CHANGES = ["search.rounds=4", "evaluation.workers=5", "evaluation.retries=9", "evaluation.minimum_isolation=none"]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_no_earlier_result_depends_on_may_change(run, configure, change):
+    create(run, configure())
+    reconfigure(run, configure(change))
+    own = load_config(run.config)
+    assert own.search == configure(change).search
+    assert own.evaluation == configure(change).evaluation
+    assert own.seeds == run.seeds
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("search.rounds=2", "search.rounds is 3 there and 2 in this config"),
+        ("search.seed=1", "search.seed is 0 there and 1 in this config"),
+        ("search.temperatures=[0.5, 0.6]", r"search.temperatures is \[0.5\] there and \[0.5, 0.6\] in this config"),
+        ("task_options.steps=21", "task_options is {'steps': 20} there and {'steps': 21} in this config"),
+        ("evaluation.time_limit_s=1", "evaluation.time_limit_s is 1800.0 there and 1.0 in this config"),
+        ("task=mnist1d", "task is '.*/My run/task.py:Mine' there and 'mnist1d' in this config"),
+        ("task=mine.py:Other", "task is '.*:Mine' there and '.*:Other' in this config.*"),
+        ("seeds=other", "seeds is '.*/My run/seeds' there and '.*/home/other' in this config, with other content"),
+        (
+            "lm.deepspeed=other.json",
+            "lm.deepspeed is '.*/deepspeed.json' there and '.*/home/other.json' in this config, with other content",
+        ),
+        ("lm.deepspeed=null", "lm.deepspeed is '.*/My run/deepspeed.json' there and None in this config"),
+    ],
+)
+def test_what_makes_another_search_is_refused_and_named(run, configure, tmp_path, change, message):
+    write_atomic(tmp_path / "home" / "other" / "a.py", "class A: pass\n")
+    write_atomic(tmp_path / "home" / "other.json", "{}")
+    create(run, configure())
+    before = content(run.path)
+    with pytest.raises(RunFolderError, match=f"{run.path} holds another search: {message}; take another"):
+        reconfigure(run, configure(change, "evaluation.workers=9"))
+    assert content(run.path) == before
+
+
+@pytest.mark.parametrize("file", ["programs/a.py", "mine.py", "zero.json"])
+def test_files_whose_content_changed_make_another_search(run, configure, tmp_path, file):
+    create(run, configure())
+    write_atomic(tmp_path / "home" / file, '{"zero_optimization": {"stage": 3}}')
+    with pytest.raises(RunFolderError, match="holds another search"):
+        reconfigure(run, configure())
+
+
+def test_the_one_round_of_naive_prompting_cannot_grow(run, configure):
+    create(run, configure("search.variant=naive"))
+    with pytest.raises(RunFolderError, match=r"search.rounds is 3 there and 4"):
+        reconfigure(run, configure("search.variant=naive", "search.rounds=4"))
+
+
+def test_a_config_that_is_saved_again_keeps_to_the_runs_own_copies(run, configure):
+    create(run, configure())
+    before = run.config.read_text()
+    save_config(run, load_config(run.config))
+    assert run.config.read_text() == before
+    assert str(run.path) not in before

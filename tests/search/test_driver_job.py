@@ -1,0 +1,122 @@
+"""The driver's job: its script, and on a real Slurm that it outlives its time limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from support.cluster.daemons import wait_until
+from support.cluster.slurm import Cluster
+from support.paths import ROOT
+
+from evohpc.config.search import Config, EvaluationConfig, LMConfig
+from evohpc.config.site import ContainerSection, DriverJob, LMJobs, Site, load_site
+from evohpc.errors import EvaluationError
+from evohpc.run_folder import RunDir
+from evohpc.search import driver_job
+
+
+def test_the_example_script_is_what_submit_writes() -> None:
+    site = load_site(ROOT / "slurm" / "local.yaml").model_copy(update={"python": "python3"})
+    written = driver_job.script(Path("/scratch/runs/mnist1d"), "mnist1d-3f2a", site)
+    assert written == (ROOT / "slurm" / "driver.sbatch").read_text()
+
+
+def test_a_preview_shows_every_script_and_the_apptainer_command(tmp_path: Path) -> None:
+    site = Site(python="python3", container=ContainerSection(image=Path("/images/eval.sif"), gpu="nv"))
+    config = Config(seeds=tmp_path, lm=LMConfig(engine="scripted"), evaluation=EvaluationConfig(runtime="apptainer"))
+    shown = driver_job.preview(Path("/runs/a"), "a-1", site, config)
+    assert shown.count("#!/bin/bash") == 2
+    assert "#SBATCH --array=0-159%64" in shown
+    command = shlex.split(shown.rpartition("# for the first stage of a candidate\n")[2])
+    assert {"--containall", "--nv", "/runs/a/data/train.safetensors:/in/data.safetensors:ro"} <= set(command)
+    assert json.loads(command[-1])["limits"]["wall_s"] == config.evaluation.time_limit_s
+
+
+@pytest.mark.parametrize("engine", ["deepspeed", "vllm"])
+@pytest.mark.parametrize(
+    ("hold", "sbatch"),
+    [(False, "/runs/a/rounds/000/slurm/a-1-000-lm/0/lm.sbatch"), (True, "/runs/a/slurm/a-1-lm/0/lm.sbatch")],
+)
+def test_a_preview_shows_the_language_models_job(
+    tmp_path: Path, hold: bool, sbatch: str, engine: Literal["deepspeed", "vllm"]
+) -> None:
+    config = Config(seeds=tmp_path, lm=LMConfig(path=tmp_path, engine=engine))
+    shown = driver_job.preview(Path("/runs/a"), "a-1", Site(lm=LMJobs(hold=hold)), config)
+    assert f"# sbatch {sbatch}\n#!/bin/bash" in shown
+    assert ("evohpc.lm.serve" in shown) is hold
+
+
+LIMITED = """
+    import os, pathlib, signal, sys, time
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(85))
+    starts = pathlib.Path(sys.argv[1])
+    with starts.open("a") as file: print(os.environ["SLURM_JOB_ID"], file=file)
+    if len(starts.read_text().split()) == 4: sys.exit(0)
+    time.sleep(900)
+"""
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        pytest.param("", id="at once"),
+        pytest.param("trap '[[ $BASH_COMMAND != driver=* ]] || sleep 1' DEBUG", id="before it knows the driver"),
+        pytest.param('kill() { command kill "$@" && { [ "$1" = -0 ] || sleep 1; }; }', id="and the driver is faster"),
+    ],
+)
+def test_its_shell_is_told_to_stop(tmp_path: Path, setup: str) -> None:
+    program, starts, command = tmp_path / "driver.py", tmp_path / "starts", tmp_path / "scontrol"
+    program.write_text(textwrap.dedent(LIMITED))
+    command.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    command.chmod(0o755)
+    site = Site(driver=DriverJob(setup=(setup,)))
+    script = driver_job.script(tmp_path, "r1", site, [sys.executable, str(program), str(starts)])
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    with subprocess.Popen(["bash", "-c", script], env=environment) as shell:
+        wait_until(lambda: starts.exists() and starts.read_text(), "the driver has started")
+        shell.send_signal(signal.SIGUSR1)
+    assert (shell.returncode, (tmp_path / "asked").read_text()) == (0, "requeue 7\n")
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize("go_on_by", ["requeue", "successor"])
+def test_it_hits_its_limit_three_times_and_finishes(slurm: Cluster, tmp_path: Path, go_on_by: str) -> None:
+    program, starts = tmp_path / "driver.py", tmp_path / "starts"
+    program.write_text(textwrap.dedent(LIMITED))
+    site = Site(driver=DriverJob.model_validate({"memory_mb": 50, "go_on_by": go_on_by}))
+    path = tmp_path / "driver.sbatch"
+    path.write_text(driver_job.script(tmp_path, "r1", site, ["python3", str(program), str(starts)]))
+    slurm.run("sbatch", str(path))
+    for times in (1, 2, 3):
+        slurm.wait_requeued(lambda: starts.exists() and len(starts.read_text().split()) == times, f"start {times}")  # noqa: B023
+        # What Slurm itself does ahead of the limit; it looks only every half minute or so.
+        slurm.run("scancel", "--batch", "--signal=USR1", starts.read_text().split()[-1])
+    slurm.wait_requeued(lambda: len(starts.read_text().split()) == 4, "start 4")
+    wait_until(lambda: not slurm.run("squeue", "--noheader"), "the queue is empty")
+    assert len(set(starts.read_text().split())) == (1 if go_on_by == "requeue" else 4)
+
+
+@pytest.mark.slurm
+def test_a_run_has_one_driver_and_it_can_be_cancelled(slurm: Cluster, tmp_path: Path) -> None:
+    site = Site(python="sleep 60 #", driver=DriverJob(memory_mb=50, options={"hold": True}))
+    first = driver_job.submit(RunDir(tmp_path), "r2", site)
+    assert driver_job.submit(RunDir(tmp_path), "r2", site) == first
+    assert driver_job.cancel("r2") == [first]
+    wait_until(lambda: not slurm.run("squeue", "--noheader"), "the queue is empty")
+    assert driver_job.cancel("r2") == []
+
+
+@pytest.mark.slurm
+def test_a_wrong_profile_is_refused_with_advice(slurm: Cluster, tmp_path: Path) -> None:
+    site = Site(driver=DriverJob(partition="nowhere"))
+    with pytest.raises(EvaluationError, match="set `partition` in the site profile"):
+        driver_job.submit(RunDir(tmp_path), "r3", site)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.searching import finish, make_config, measure
+
+from evohpc.errors import LeaseError, RunFolderError
+from evohpc.lm import completions_file
+from evohpc.messages import Status
+from evohpc.run_folder import RunDir
+from evohpc.search.rebuild import rebuild, retry
+from evohpc.search.search import Search
+from evohpc.store.store import TABLES, Store
+
+pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
+
+
+def tables(run: RunDir) -> dict[str, list[tuple[Any, ...]]]:
+    store = Store.snapshot_reader(run.database)
+    try:
+        return {table: store.rows(table) for table in TABLES}
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def finished(finished_run: Path, tmp_path: Path) -> RunDir:
+    return RunDir(Path(shutil.copytree(finished_run, tmp_path / "copy")))
+
+
+def test_a_finished_search_is_rebuilt_row_for_row(finished: RunDir) -> None:
+    before = tables(finished)
+    finished.database.unlink()
+    assert rebuild(finished) == 2
+    assert tables(finished) == before
+    assert all(before.values())
+
+
+def test_a_damaged_database_is_rebuilt(finished: RunDir) -> None:
+    before = tables(finished)
+    finished.database.write_bytes(finished.database.read_bytes()[:5000] + b"\0" * 5000)
+    with pytest.raises(RunFolderError, match="rebuild"):
+        Search.open(finished.path).ask()
+    rebuild(finished)
+    assert tables(finished) == before
+
+
+@pytest.mark.parametrize("told", [0, 1, 4, 6, 9])
+def test_a_search_is_rebuilt_wherever_it_stands(tmp_path: Path, told: int) -> None:
+    with Search.create(tmp_path / "run", make_config(tmp_path)) as search:
+        for _ in range(told):
+            search.tell(measure(search.ask()[0]))
+        search.ask()
+    run = RunDir(tmp_path / "run")
+    before = tables(run)
+    assert len(before["results"]) == told
+    rebuild(run)
+    assert tables(run) == before
+
+
+def test_the_rebuilt_search_goes_on_to_the_same_end(tmp_path: Path, finished_run: Path) -> None:
+    with Search.create(tmp_path / "run", make_config(tmp_path)) as search:
+        for _ in range(6):
+            search.tell(measure(search.ask()[0]))
+    run = RunDir(tmp_path / "run")
+    rebuild(run)
+    with Search.open(run.path) as search:
+        finish(search)
+    assert tables(run)["candidates"] == tables(RunDir(finished_run))["candidates"]
+    assert tables(run)["survivors"] == tables(RunDir(finished_run))["survivors"]
+
+
+@pytest.mark.parametrize(("while_searching", "afterwards"), [(3, 0), (0, 3)])
+def test_retries_that_were_changed_change_no_outcome(tmp_path: Path, while_searching: int, afterwards: int) -> None:
+    with Search.create(tmp_path / "run", make_config(tmp_path, f"evaluation.retries={while_searching}")) as search:
+        unlucky = search.ask()[0]
+        search.tell(replace(measure(unlucky), status=Status.LOST, fitness=None, error=None))
+        if while_searching:
+            search.tell(measure(unlucky, attempt=2))
+        finish(search)
+    run = RunDir(tmp_path / "run")
+    before = tables(run)
+    Search.create(run.path, make_config(tmp_path, f"evaluation.retries={afterwards}"))
+    rebuild(run)
+    assert tables(run) == before
+
+
+def test_retry_gives_the_open_round_another_set_of_attempts(tmp_path: Path) -> None:
+    with Search.create(tmp_path / "run", make_config(tmp_path, "evaluation.retries=0")) as search:
+        first, second, *_ = search.ask()
+        search.tell(replace(measure(first), status=Status.NODE_FAIL, fitness=None))
+        search.tell(measure(second))
+        assert first not in search.ask()
+    assert retry(RunDir(tmp_path / "run")) == 1
+    with Search.open(tmp_path / "run") as search:
+        assert first in search.ask()
+        search.tell(measure(first, attempt=2))
+        finish(search)
+
+
+def test_retry_with_nothing_to_retry_changes_no_config(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    with Search.create(run.path, make_config(tmp_path)) as search:
+        search.ask()
+        before = run.config.read_text()
+    assert retry(run) == 0
+    with Search.open(run.path) as search:
+        finish(search)
+    assert retry(run) == 0
+    assert run.config.read_text() == before
+
+
+def test_it_does_not_touch_a_run_that_is_driven(tmp_path: Path) -> None:
+    with Search.create(tmp_path / "run", make_config(tmp_path)) as search:
+        search.ask()
+        with pytest.raises(LeaseError, match="already driven"):
+            rebuild(RunDir(tmp_path / "run"))
+
+
+def test_a_damaged_request_is_named(finished: RunDir) -> None:
+    finished.round(1).request.write_text("{")
+    with pytest.raises(RunFolderError, match=r"001/request\.json: .*delete it to have it written anew"):
+        rebuild(finished)
+    assert tables(finished)["survivors"], "the old database is still there"
+
+
+@pytest.mark.parametrize("is_in_part", [False, True])
+def test_a_round_whose_lm_job_has_not_ended_is_left_to_it(finished: RunDir, is_in_part: bool) -> None:
+    round = finished.round(1)
+    lines = round.completions.read_bytes().splitlines(keepends=True)
+    round.completions.write_bytes(lines[0])
+    if is_in_part:
+        completions_file.part(round.completions, 1).write_bytes(b"".join(lines[1:]))
+    round.survivors.unlink()
+    assert rebuild(finished) == 1

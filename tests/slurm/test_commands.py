@@ -1,0 +1,94 @@
+"""What sbatch and sacct say, and what is made of it; the commands themselves are shell scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evohpc.errors import EvaluationError
+from evohpc.slurm import commands
+from evohpc.slurm.commands import Answer
+
+Fake = Callable[[str, str], None]
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def write(command: str, script: str) -> None:
+        (tmp_path / command).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / command).chmod(0o755)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("script", "answer", "job_id"),
+    [
+        ("echo 42", Answer.ACCEPTED, "42"),
+        ("echo '42;cluster1'", Answer.ACCEPTED, "42"),
+        ("echo 'welcome to the cluster'", Answer.LOST, ""),
+        ("echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1",
+         Answer.LOST, ""),
+        ("echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1", Answer.LOST, ""),
+        ("echo 'sbatch: error: AssocMaxSubmitJobLimit' >&2; exit 1", Answer.FULL, ""),
+        ("echo 'sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying' >&2; exit 1",
+         Answer.FULL, ""),
+    ],
+)  # fmt: skip
+def test_answers_of_sbatch(fake: Fake, script: str, answer: Answer, job_id: str) -> None:
+    fake("sbatch", script)
+    submission = commands.submit(Path("array.sh"))
+    assert (submission.answer, submission.job_id) == (answer, job_id)
+
+
+@pytest.mark.parametrize(
+    ("message", "advice"),
+    [
+        ("Invalid account or account/partition combination specified", "`account`"),
+        ("invalid partition specified: gpuu", "`partition`"),
+        ("Invalid qos specification", "`qos`"),
+        ("Requested time limit is invalid (missing or exceeds some limit)", "evaluation.time_limit_s"),
+        ("Requested node configuration is not available", "no node of the partition"),
+        ("Invalid generic resource (gres) specification", "`gres`"),
+        ("Invalid job array specification", "MaxArraySize"),
+        ("a plugin of this site says no", "evohpc doctor"),
+    ],
+)
+def test_a_refusal_says_what_to_change(fake: Fake, message: str, advice: str) -> None:
+    fake("sbatch", f"echo 'sbatch: error: Batch job submission failed: {message}' >&2; exit 1")
+    with pytest.raises(EvaluationError, match=advice):
+        commands.submit(Path("array.sh"))
+
+
+def test_a_job_id_that_came_round_again_is_another_job(fake: Fake) -> None:
+    fake("sacct", "echo '7_0|old|COMPLETED'; echo '7_1|new|FAILED'; echo '7_2|new|RUNNING'")
+    rows = commands.history({"7": "new"})
+    assert rows is not None
+    assert [(row.index, row.report.reason) for row in rows] == [(1, "its job failed (Slurm: FAILED)")]
+
+
+def test_no_accounting_is_no_error(fake: Fake) -> None:
+    assert commands.history({"7": "new"}) is None
+    fake("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
+    assert commands.history({"7": "new"}) is None
+    fake("sacct", "echo 'sacct: error: slurm_persist_conn_open: Connection refused' >&2; exit 1")
+    with pytest.raises(commands.Silence, match="Connection refused"):
+        commands.history({"7": "new"})
+
+
+def test_the_drivers_own_job_does_not_show_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = {"SLURM_JOB_ID": "1", "SBATCH_PARTITION": "x", "SQUEUE_FORMAT": "x", "APPTAINER_BIND": "/"}
+    for name, value in {**planted, "SLURM_CONF": "/conf", "HOME": "/home"}.items():
+        monkeypatch.setenv(name, value)
+    seen = commands.environment()
+    assert not planted.keys() & seen.keys()
+    assert (seen["SLURM_CONF"], seen["HOME"]) == ("/conf", "/home")
+
+
+def test_without_slurm_the_error_says_where_to_go(fake: Fake) -> None:
+    with pytest.raises(EvaluationError, match="no `sbatch` here; run this on a login node"):
+        commands.submit(Path("array.sh"))

@@ -1,0 +1,75 @@
+"""Every word that Slurm has for the state of a job."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from evohpc.messages import Status, TaskReport, TaskState
+from evohpc.slurm import states
+
+BASE = (
+    "PENDING RUNNING SUSPENDED COMPLETED CANCELLED FAILED TIMEOUT NODE_FAIL PREEMPTED BOOT_FAIL DEADLINE OUT_OF_MEMORY"
+)
+FLAGS = (
+    "COMPLETING CONFIGURING EXPEDITING LAUNCH_FAILED POWER_UP_NODE RECONFIG_FAIL REQUEUED REQUEUE_FED REQUEUE_HOLD "
+    "RESIZING RESV_DEL_HOLD REVOKED SIGNALING SPECIAL_EXIT STAGE_OUT STOPPED UPDATE_DB"
+)
+ALIVE = "PENDING RUNNING SUSPENDED STOPPED CONFIGURING COMPLETING RESIZING REQUEUED SIGNALING STAGE_OUT"
+
+
+@pytest.mark.parametrize("word", (BASE + " " + FLAGS).split())
+def test_each_documented_state_is_known(word: str, caplog: pytest.LogCaptureFixture) -> None:
+    states.report(word)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("word", ALIVE.split())
+def test_what_may_still_produce_a_result_is_not_over(word: str) -> None:
+    assert states.report(word).state in (TaskState.WAITING, TaskState.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("word", "fault"),
+    [
+        ("NODE_FAIL", Status.NODE_FAIL),
+        ("BOOT_FAIL", Status.NODE_FAIL),
+        ("LAUNCH_FAILED", Status.NODE_FAIL),
+        ("PREEMPTED", Status.PREEMPTED),
+        ("CANCELLED by 1000", Status.LOST),
+        ("COMPLETED", Status.LOST),
+        ("OUT_OF_MEMORY", Status.LOST),
+    ],
+)
+def test_an_end_without_a_result_is_a_machine_fault(word: str, fault: Status) -> None:
+    report = states.report(word)
+    assert (report.state, report.fault) == (TaskState.ENDED, fault)
+    assert fault.is_machine_fault
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("PENDING", "JobHeldUser"),
+        ("PENDING", "launch failure limit exceeded requeued held"),
+        ("PENDING", "DependencyNeverSatisfied"),
+        ("REQUEUE_HOLD", "None"),
+    ],
+)
+def test_what_waits_for_a_person_is_held_and_says_why(word: str, reason: str) -> None:
+    assert states.report(word, reason) == TaskReport(TaskState.HELD, reason=f"Slurm holds it: {reason}")
+
+
+def test_a_limit_that_passes_is_no_hold() -> None:
+    assert states.report("PENDING", "QOSMaxJobsPerUserLimit").state is TaskState.WAITING
+
+
+@pytest.mark.parametrize("word", ["HIBERNATING", ""])
+def test_an_unknown_word_waits_and_warns_once(word: str, caplog: pytest.LogCaptureFixture) -> None:
+    states._warn.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert states.report(word) == states.report(word) == TaskReport(TaskState.WAITING)
+    assert [record.message for record in caplog.records] == [
+        f"Slurm says the state {word!r}, which this evohpc does not know; waiting"
+    ]

@@ -1,0 +1,357 @@
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evohpc.errors import LeaseError, RunFolderError, StorageError
+from evohpc.messages import SEED_ROUND, Candidate, Isolation, Result, Status
+from evohpc.store import schema
+from evohpc.store.store import TABLES, Entry, Store
+
+
+def candidate(name: str, round: int = 0, status: Status = Status.PENDING, **changes) -> Candidate:
+    plain = Candidate(name, round, 1, 2, ("seed-a", "seed-b"), 0.6, 40, f"source of {name}\n", name, status, "")
+    return replace(plain, **changes)
+
+
+def result(name: str, attempt: int = 1, fitness: float | None = -1.0, **changes) -> Result:
+    trained = Result(
+        name, attempt, Status.TRAINED, "", 100, 0.5, fitness, {"acc": 0.5}, {"total": 1.5}, Isolation.CONFINED
+    )
+    return replace(trained, host="n1", versions={"torch": "2"}, **changes)
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "search.db"
+
+
+@pytest.fixture
+def store(path):
+    store = Store(path, epoch=1)
+    yield store
+    store.close()
+
+
+def fill(store: Store, *names: str, round: int = 0) -> None:
+    """Enter trained candidates, the first one the fittest."""
+    results = [result(name, fitness=-float(i)) for i, name in enumerate(names)]
+    store.add_candidates([candidate(name, round) for name in names])
+    store.add_results(results)
+    store.conclude(results)
+    store.add_to_pool(round, results)
+
+
+def tables(store: Store) -> dict[str, list[tuple]]:
+    return {table: store.rows(table) for table in TABLES}
+
+
+def ids(entries: list[Entry]) -> list[str]:
+    return [entry.candidate.id for entry in entries]
+
+
+def test_rows_come_back_as_they_went_in(store):
+    refused = candidate("b", status=Status.SYNTAX, code_hash="", detail="line 1: ü")
+    store.add_candidates([candidate("a"), refused])
+    store.add_results([result("a")])
+    assert store.entries(0) == [Entry(candidate("a"), None), Entry(refused, None)]
+    store.conclude([result("a")])
+    trained = Entry(candidate("a", status=Status.TRAINED), result("a"))
+    assert store.entry("a") == trained
+    assert store.entry("z") is None
+    assert store.entries(0, Status.TRAINED) == [trained]
+    assert store.results("a") == [result("a")]
+
+
+def test_a_candidate_is_entered_once(store):
+    store.add_candidates([candidate("a")])
+    store.add_candidates([candidate("a", detail="other"), candidate("b")])
+    assert [e.candidate.detail for e in store.entries(0)] == ["", ""]
+
+
+def test_an_attempt_counts_once_and_the_first_outcome_for_ever(store):
+    store.add_candidates([candidate("a")])
+    for fitness in (-1.0, -2.0):
+        store.add_results([result("a", fitness=fitness)])
+        store.conclude(store.results("a"))
+    store.add_results([result("a", 2, -9.0)])
+    store.conclude([result("a", 2, -9.0)])
+    assert [r.fitness for r in store.results("a")] == [-1.0, -9.0]
+    assert store.entry("a").result.fitness == -1.0
+
+
+def test_a_result_of_an_unknown_candidate_is_refused(store):
+    with pytest.raises(RunFolderError, match="FOREIGN KEY"):
+        store.add_results([result("a")])
+    assert store.rows("results") == []
+
+
+def test_pending_candidates_and_their_attempts(store):
+    store.add_candidates([candidate("a"), candidate("b"), candidate("c"), candidate("d", 1)])
+    lost = [result("b", n, None, status=Status.LOST) for n in (1, 2, 10)]
+    store.add_results([*lost, result("a")])
+    store.conclude([result("a")])
+    assert store.pending(0) == ["b", "c"]
+    assert store.attempts(0) == {"b": lost}
+
+
+def test_a_transaction_is_all_or_nothing(store):
+    store.add_candidates([candidate("a")])
+    before = tables(store)
+
+    def fail() -> None:
+        with store.write():
+            fill(store, "b", "c")
+            store.close_round(0, ["b"], retire=True)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert tables(store) == before
+    fill(store, "b")
+    assert store.pool() == ["b"]
+
+
+def test_the_best_of_all_rounds_and_ties_by_id(store):
+    fill(store, "m", "b", "c")
+    fill(store, "a", round=1)
+    fill(store, "seed-x", round=SEED_ROUND)
+    assert ids(store.best(3, 1.0)) == ["a", "m", "seed-x"]
+    assert ids(list(store.every())) == ["seed-x", "b", "c", "m", "a"]
+    assert store.last_round() == 1
+
+
+def test_the_pool_by_fitness_and_round(store):
+    assert (store.pool_best(3), store.pool()) == ([], [])
+    fill(store, "b", "a")
+    fill(store, "c", round=1)
+    assert store.pool_best(2) == ["b", "c"]
+    assert store.pool_best(9, round=0) == ["b", "a"]
+    assert (store.pool(), store.pool(1)) == (["a", "b", "c"], ["c"])
+
+
+@pytest.mark.parametrize("retire", [True, False])
+def test_a_closed_round_keeps_its_survivors_and_retires_them(store, retire):
+    fill(store, "a", "b", "c")
+    assert not store.is_closed(0)
+    for _ in range(2):
+        store.close_round(0, ["b", "a"], retire=retire)
+    assert store.is_closed(0)
+    assert ids(store.survivors(0)) == ["b", "a"]
+    assert store.survivors(1) == []
+    assert store.pool() == (["c"] if retire else ["a", "b", "c"])
+    assert store.rows("closed_rounds") == [(0,)]
+
+
+def test_known_hashes_name_the_first_that_is_no_duplicate(store):
+    store.add_candidates([candidate("b", code_hash="h"), candidate("a", 1, Status.DUPLICATE, code_hash="h")])
+    store.add_candidates([candidate("c", status=Status.SYNTAX, code_hash="")])
+    assert store.known_hashes(["h", "", "x", "h"]) == {"h": "b"}
+
+
+def test_counts(store):
+    fill(store, "seed-x", round=SEED_ROUND)
+    fill(store, "a", "b")
+    store.add_candidates([candidate("c", 1), candidate("d", 1, Status.SYNTAX)])
+    assert store.counts() == {Status.TRAINED: 2, Status.PENDING: 1, Status.SYNTAX: 1}
+    assert store.counts(SEED_ROUND) == {Status.TRAINED: 1}
+
+
+def test_every_table_can_be_read_in_key_order(store):
+    fill(store, "b", "a")
+    store.close_round(0, ["b", "a"], retire=False)
+    assert {table: [row[:2] for row in store.rows(table)] for table in TABLES} == {
+        "candidates": [("a", 0), ("b", 0)],
+        "results": [("a", 1), ("b", 1)],
+        "pool": [("a", 0), ("b", 0)],
+        "survivors": [(0, 0), (0, 1)],
+        "closed_rounds": [(0,)],
+    }
+
+
+def test_a_later_driver_fences_off_the_earlier_one(store, path):
+    fill(store, "a")
+    with closing(Store(path, epoch=2)) as successor:
+        for verb in (
+            lambda: store.add_candidates([candidate("z")]),
+            lambda: store.conclude([result("a")]),
+            lambda: store.close_round(0, [], retire=False),
+        ):
+            with pytest.raises(LeaseError, match="another driver has taken over"):
+                verb()
+        successor.add_candidates([candidate("b")])
+        assert ids(successor.entries(0)) == ["a", "b"]
+    with pytest.raises(LeaseError):
+        Store(path, epoch=1)
+
+
+def test_the_last_epoch_is_known_to_who_is_no_driver_yet(store, path, tmp_path):
+    with closing(Store(path, epoch=7)):
+        assert Store.last_epoch(path) == 7
+    (tmp_path / "junk").write_text("junk")
+    assert Store.last_epoch(tmp_path / "junk") == Store.last_epoch(tmp_path / "none") == 0
+
+
+def test_the_fence_holds_within_a_transaction_that_waited(store, path):
+    """The epoch is read under the write lock: who waited for it sees what the other one did."""
+    with closing(Store(path, epoch=2)) as successor:
+        with successor.write():
+            pass
+        with pytest.raises(LeaseError), store.write():
+            raise AssertionError("must not get here")
+
+
+def test_a_writer_takes_the_lock_before_it_reads(store, path, monkeypatch):
+    monkeypatch.setattr(schema, "LOCK_TIMEOUT_S", 0.05)
+    with closing(sqlite3.connect(path, timeout=0)) as other, store.write():
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        assert other.execute("SELECT count(*) FROM candidates").fetchone() == (0,)
+
+
+def test_a_locked_database_is_named(path, monkeypatch):
+    monkeypatch.setattr(schema, "LOCK_TIMEOUT_S", 0.05)
+    with closing(Store(path, epoch=1)) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match=f"{path}: another program keeps it locked; nothing is lost"):
+            store.add_candidates([candidate("a")])
+        other.execute("ROLLBACK")
+        store.add_candidates([candidate("a")])
+        assert store.pending(0) == ["a"]
+
+
+def pragma(store: Store, name: str) -> object:
+    return store._db.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def test_the_journal_is_safe_on_network_file_systems(store, path):
+    assert pragma(store, "journal_mode") == "delete"
+    assert pragma(store, "synchronous") == 3  # EXTRA
+    assert pragma(store, "foreign_keys") == 1
+
+
+def test_a_database_that_was_switched_to_wal_is_switched_back(path):
+    Store(path, epoch=1).close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
+    with closing(Store(path, epoch=1)) as store:
+        assert pragma(store, "journal_mode") == "delete"
+
+
+@pytest.mark.parametrize("pages", range(22, 40, 3))
+def test_a_full_disk_loses_nothing_and_can_be_gone_on_from(store, path, pages):
+    fill(store, "a")
+    before = tables(store)
+    limit = max(pages, pragma(store, "page_count"))
+    store._db.execute(f"PRAGMA max_page_count={limit}")
+    many = [candidate(f"c{i}", source="x" * 3000) for i in range(100)]
+
+    def write() -> None:
+        with store.write():
+            fill(store, "b")
+            store.add_candidates(many)
+
+    with pytest.raises(StorageError, match=f"cannot write {path}: No space left on device; nothing is lost: free some"):
+        write()
+    assert tables(store) == before
+    store._db.execute("PRAGMA max_page_count=100000")
+    store.add_candidates(many)
+    assert len(store.pending(0)) == 100
+    assert pragma(store, "integrity_check") == "ok"
+
+
+def test_a_snapshot_is_a_copy_that_stays_as_it_is(store, tmp_path):
+    target = tmp_path / "snapshots" / "search.db"
+    fill(store, "a", "b")
+    store.snapshot(target)
+    with closing(Store.snapshot_reader(target)) as reader:
+        fill(store, "c", round=1)
+        assert reader.entries(0) == store.entries(0)
+        assert reader.counts() == {Status.TRAINED: 2}
+        store.snapshot(target)
+        assert reader.counts() == {Status.TRAINED: 2}
+    with closing(Store.snapshot_reader(target)) as reader:
+        assert reader.counts() == {Status.TRAINED: 3}
+    assert os.listdir(target.parent) == ["search.db"]
+
+
+def test_a_snapshot_cut_short_leaves_the_last_one(store, tmp_path, monkeypatch):
+    target = tmp_path / "snapshots" / "search.db"
+    store.snapshot(target)
+    fill(store, "a")
+    for step in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os if step == "fsync" else Path, step, lambda *args: full())
+            with pytest.raises(StorageError, match=f"cannot write {target}: No space left"):
+                store.snapshot(target)
+        with closing(Store.snapshot_reader(target)) as reader:
+            assert reader.last_round() is None
+    store.snapshot(target)
+    with closing(Store.snapshot_reader(target)) as reader:
+        assert reader.last_round() == 0
+
+
+def full():
+    raise OSError(28, "No space left on device")
+
+
+def test_a_snapshots_path_may_hold_any_character(store, tmp_path):
+    target = tmp_path / "a #1?b%20 c" / "s.db"
+    store.snapshot(target)
+    Store.snapshot_reader(target).close()
+
+
+def test_what_is_no_search_database_is_named_and_left_alone(path):
+    def garbage() -> None:
+        path.write_bytes(b"not a database at all" * 100)
+
+    def foreign() -> None:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE candidates (x)")
+
+    for make, reason in [(garbage, "file is not a database"), (foreign, "is the database of another program")]:
+        path.unlink(missing_ok=True)
+        make()
+        before = path.read_bytes()
+        for opened in (lambda: Store(path, epoch=1), lambda: Store.snapshot_reader(path)):
+            with pytest.raises(RunFolderError, match=reason):
+                opened()
+        assert path.read_bytes() == before
+
+
+def test_a_database_of_a_newer_evohpc_is_named(path):
+    Store(path, epoch=1).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE _sqlite_migrations SET id = 2, name = 'm002_later'")
+    with pytest.raises(RunFolderError, match=r"written by a newer evohpc \(m002_later\)"):
+        Store(path, epoch=1)
+
+
+def test_a_missing_snapshot_is_named(path):
+    with pytest.raises(RunFolderError, match=f"{path}: no such database"):
+        Store.snapshot_reader(path)
+    assert not path.exists()
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path):
+    with pytest.raises(StorageError, match="unable to open database file"):
+        Store(tmp_path / "none" / "search.db", epoch=1)
+
+
+def test_a_creation_cut_short_is_finished(path, monkeypatch):
+    def killed(db):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schema.migrations, "apply", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Store(path, epoch=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "_SCHEMA", schema._SCHEMA.replace("CREATE TABLE pool", "CREATE TALBE pool"))
+        with pytest.raises(RunFolderError, match="syntax error"):
+            Store(path, epoch=1)
+    with closing(Store(path, epoch=1)) as store:
+        assert store.pool() == []

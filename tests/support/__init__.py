@@ -1,0 +1,1 @@
+"""What several test files share: builders, fixtures and programs. No test lives here."""

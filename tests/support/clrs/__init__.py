@@ -1,0 +1,1 @@
+"""CLRS-30 as dm-clrs computes it, to compare with."""

@@ -1,0 +1,1 @@
+"""A real Slurm and a real Apptainer, brought up by the tests."""

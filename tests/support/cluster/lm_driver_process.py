@@ -1,0 +1,24 @@
+"""A driver to be killed: has one request answered. `python lm_driver_process.py REQUEST PROFILE PROGRAM...`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from evohpc.config.site import load_site
+from evohpc.lm_job.slurm import SlurmLMJob
+
+
+def main() -> None:
+    """Drive it."""
+    request = Path(sys.argv[1])
+    job = SlurmLMJob(request.parents[2], load_site(sys.argv[2]), program=sys.argv[3:])
+    job.start(request)
+    print("submitted", flush=True)
+    while not job.poll():
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Kills a driver that runs in this process before the k-th thing it does to the disk, or has the disk refuse it.
+
+As with kill -9, nothing that comes after has an effect: no `finally` can tidy up, as every further step dies, too. As
+with a power failure, half of a file that was not synced is lost.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from evohpc import envelopes
+from evohpc.driver import lease
+from evohpc.run_folder import RunDir
+
+
+class Killed(BaseException):
+    """What a dead process would not feel."""
+
+
+class Steps:
+    """Counts steps; from number `fatal` on they kill, and number `refused` finds the disk full."""
+
+    def __init__(self, fatal: float, refused: int) -> None:
+        self.taken, self._fatal, self._refused = 0, fatal, refused
+
+    def __call__(self, refusal: Exception) -> None:
+        if self.taken >= self._fatal:
+            raise Killed
+        self.taken += 1
+        if self.taken - 1 == self._refused:
+            raise refusal
+
+
+@contextmanager
+def mortal(fatal: float = float("inf"), refused: int = -1) -> Iterator[Steps]:
+    """Make each write, rename, removal and statement that changes the database a step; none waits for the disk."""
+    steps = Steps(fatal, refused)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("replace", "link", "unlink", "rmdir", "mkdir"):
+            patch.setattr(os, name, _counted(getattr(os, name), steps))
+        patch.setattr(os, "fsync", _fsync(steps))
+        connect = sqlite3.connect
+        patch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **k, factory=_connection(steps)))
+        yield steps
+
+
+def declare_dead(run: RunDir) -> None:
+    """Let the run's holder, which is this process, look like one that has ended."""
+    current = lease.holder(run)
+    if current is not None:
+        (run.lease / f"{current.epoch:06d}.json").write_text(envelopes.encode(asdict(replace(current, started=1))))
+
+
+def _no_space() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _full() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    return error
+
+
+def _fsync(steps: Steps) -> Callable[[int], None]:
+    def fsync(descriptor: int) -> None:
+        try:
+            steps(_no_space())
+        except Killed:
+            with suppress(OSError):  # a folder
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+            raise
+
+    return fsync
+
+
+def _counted(real: Callable[..., Any], steps: Steps) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        steps(_no_space())
+        return real(*args, **kwargs)
+
+    return call
+
+
+def _connection(steps: Steps) -> type[sqlite3.Connection]:
+    class Connection(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if sql.startswith("PRAGMA synchronous"):
+                sql = "PRAGMA synchronous=OFF"
+            if not sql.startswith(("SELECT", "PRAGMA")):
+                steps(_full())
+            return super().execute(sql, *values)
+
+        def executemany(self, sql: str, rows: Any) -> sqlite3.Cursor:
+            steps(_full())
+            return super().executemany(sql, rows)
+
+        def commit(self) -> None:
+            steps(_full())
+            super().commit()
+
+    return Connection

@@ -1,0 +1,68 @@
+"""Searches whose candidates are measured by arithmetic instead of training, shared by the tests that only need rows."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from evohpc.config.search import Config, load_config
+from evohpc.messages import Candidate, Result, Status
+from evohpc.search import creation
+from evohpc.search.search import Search
+from support.evaluating import SEEDS, prepare_once
+
+CONFIG = """
+task: mnist1d
+seeds: SEEDS
+search: {rounds: 2, prompts_per_round: 2, samples_per_prompt: 4, survivors: 3}
+lm: {engine: scripted}
+"""
+
+
+def make_config(folder: Path, *overrides: str) -> Config:
+    """Return the config of a small search."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "given.yaml"
+    path.write_text(CONFIG.replace("SEEDS", str(SEEDS)))
+    return load_config(path, overrides)
+
+
+def measure(candidate: Candidate, attempt: int = 1) -> Result:
+    """Return the outcome of a candidate, the same for the same source."""
+    digest = hashlib.sha256(candidate.source.encode()).digest()
+    error, size = digest[0] / 512, 1000 + digest[1]
+    return Result(
+        candidate_id=candidate.id,
+        attempt=attempt,
+        status=Status.TRAINED,
+        num_params=size,
+        error=error,
+        fitness=-size * error,
+        metrics={"val_accuracy": 1 - error},
+        seconds={"total": 1.0},
+        host="here",
+    )
+
+
+def finish(search: Search) -> None:
+    """Evaluate all that a search asks for."""
+    while candidates := search.ask():
+        for candidate in candidates:
+            search.tell(measure(candidate))
+
+
+@pytest.fixture
+def made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a task's data made for the first run only that needs it."""
+    monkeypatch.setattr(creation, "prepare", prepare_once)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder whose search is over. Not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    with Search.create(folder / "run", make_config(folder)) as search:
+        finish(search)
+    return folder / "run"
