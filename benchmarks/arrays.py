@@ -41,7 +41,7 @@ from evohpc.sandbox import apptainer_runtime as runtime
 
 def nothing(run: str, round: int, name: str, index: int) -> None:
     """An array task without a candidate."""
-    import evohpc.evaluate  # noqa: F401
+    import evohpc.evaluation.worker  # noqa: F401
 
 
 def through_runner(folder: Path, tasks: int) -> None:

@@ -192,12 +192,6 @@ class LMRequest:
     """Further arguments of vLLM's engine."""
 
 
-def is_partitioning(deepspeed_config: dict[str, object]) -> bool:
-    """Say whether a DeepSpeed configuration divides the weights among the ranks (ZeRO-3)."""
-    zero = deepspeed_config.get("zero_optimization")
-    return isinstance(zero, dict) and zero.get("stage") == 3
-
-
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One line of `rounds/NNN/completions.jsonl`."""

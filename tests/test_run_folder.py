@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evohpc import run_folder
+from evohpc import files
 from evohpc.errors import StorageError
 from evohpc.files import make_folder, write_atomic, write_once
 from evohpc.messages import SEED_ROUND
@@ -138,7 +138,7 @@ def test_content_is_synced_before_its_name_and_the_name_before_the_return(write,
 
 def test_new_folders_are_synced_into_theirs(tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr(run_folder, "sync_folder", synced.append)
+    monkeypatch.setattr(files, "sync_folder", synced.append)
     make_folder(tmp_path / "a" / "b")
     make_folder(tmp_path / "a" / "b")
     assert synced == [tmp_path, tmp_path / "a"]

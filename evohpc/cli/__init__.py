@@ -1,8 +1,8 @@
 """The command line: parse, call, print.
 
 Data goes to stdout, all else to stderr. Exit codes: 0 done, 1 failed with one readable sentence, 2 usage, 85 asked to
-stop by a scheduler with more to do (see search/driver_job.py), 130 stopped by Ctrl-C. Everything heavy is imported by the
-command that needs it.
+stop by a scheduler with more to do (see search/driver_job.py), 130 stopped by Ctrl-C. Everything heavy is imported by
+the command that needs it.
 """
 
 from __future__ import annotations

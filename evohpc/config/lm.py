@@ -142,3 +142,9 @@ def read_deepspeed_config(path: Path | None) -> dict[str, object]:
     if not isinstance(settings, dict):
         raise ConfigError(f"lm.deepspeed: {path}: holds {type(settings).__name__}; DeepSpeed's settings are an object")
     return settings
+
+
+def is_partitioning(deepspeed_config: dict[str, object]) -> bool:
+    """Say whether a DeepSpeed configuration divides the weights among the ranks (ZeRO-3)."""
+    zero = deepspeed_config.get("zero_optimization")
+    return isinstance(zero, dict) and zero.get("stage") == 3

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from evohpc.config.lm import is_partitioning
 from evohpc.errors import LMError
 from evohpc.lm import ranks
-from evohpc.messages import is_partitioning
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evohpc.config.lm import is_partitioning
 from evohpc.lm import ranks
-from evohpc.messages import is_partitioning
 
 _FLAGS = {torch.bfloat16: "bf16", torch.float16: "fp16"}
 

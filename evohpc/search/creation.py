@@ -25,14 +25,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evohpc.config.lm import read_deepspeed_config
+from evohpc.config.lm import is_partitioning, read_deepspeed_config
 from evohpc.config.search import Config, load_config
 from evohpc.config.site import Site
 from evohpc.driver import lease
 from evohpc.errors import ConfigError, RunFolderError, TaskError
 from evohpc.files import write_atomic
 from evohpc.lm_job.model_folder import check_model_folder
-from evohpc.messages import is_partitioning
 from evohpc.run_folder import RunDir
 from evohpc.store.store import Store
 from evohpc.tasks.data import prepare

@@ -88,7 +88,7 @@ def test_status_shows_rounds_the_best_and_what_to_do_next(
 def test_a_terminal_of_80_columns_shows_whole_numbers_and_names(
     finished_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli.reading, "stdout_console", lambda: Console(width=80))
+    monkeypatch.setattr(cli.inspect, "stdout_console", lambda: Console(width=80))
     for command in ("status", "list"):
         _, out, _ = call(capsys, command, finished_run)
         assert "…" not in out
@@ -309,7 +309,7 @@ def test_ctrl_c_while_a_run_is_made_asks_for_the_same_command(capsys: pytest.Cap
         raise KeyboardInterrupt
 
     with pytest.raises(SystemExit) as ended:
-        cli.driving.drive(start, go_on="")
+        cli.run.drive(start, go_on="")
     assert ended.value.code == 130
     assert capsys.readouterr().err == "stopped before the search began; run the same command again\n"
 
@@ -333,7 +333,7 @@ class Interrupted(io.RawIOBase):
 def test_a_signal_in_the_midst_of_a_line_stops_it_cleanly() -> None:
     log = Interrupted()
     display = Display(Console(file=io.TextIOWrapper(io.BufferedWriter(log), line_buffering=True)))
-    with cli.driving.stop_signals(display) as stop:
+    with cli.signals.stop_signals(display) as stop:
         display.note("training")
         assert stop.event.wait(HANG_S)
     assert b"".join(log.lines).startswith(b"training\nstopping; press Ctrl-C again")
@@ -344,13 +344,13 @@ def test_a_signal_in_the_midst_of_a_line_stops_it_cleanly() -> None:
 def test_a_signal_stops_it_where_nobody_can_be_told(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = io.StringIO()
     monkeypatch.setattr(gone, "write", Mock(side_effect=error))
-    with cli.driving.stop_signals(Display(Console(file=gone))) as stop:
+    with cli.signals.stop_signals(Display(Console(file=gone))) as stop:
         signal.raise_signal(signal.SIGHUP)
         assert stop.event.wait(HANG_S)
 
 
 def test_a_signal_while_the_driver_looks_whether_there_was_one_stops_it() -> None:
-    with cli.driving.stop_signals(Display(Console(file=io.StringIO()))) as stop:
+    with cli.signals.stop_signals(Display(Console(file=io.StringIO()))) as stop:
         with stop.event._cond:  # as Event.wait() does
             signal.raise_signal(signal.SIGTERM)
         assert stop.event.wait(HANG_S)

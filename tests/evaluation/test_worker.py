@@ -30,7 +30,7 @@ from evohpc.tasks.data import prepare
 OWN_TASK = """
 import numpy as np
 import torch
-from evohpc.records import TaskInterface
+from evohpc.messages import TaskInterface
 from evohpc.tasks.base import Score, Splits
 
 class Sums:

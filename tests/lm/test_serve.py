@@ -24,12 +24,12 @@ from evohpc.run_folder import RunDir
 
 ANSWERING = """
     import os, pathlib, sys
-    from evohpc.lm import journal
-    from evohpc.records import Completion
+    from evohpc.lm import completions_file
+    from evohpc.messages import Completion
 
     request = pathlib.Path(sys.argv[-1])
     print("answering as", os.getpid(), flush=True)
-    journal.append(request.with_name("completions.jsonl"), [Completion(0, 0, "text", 1, "eos")])
+    completions_file.append(request.with_name("completions.jsonl"), [Completion(0, 0, "text", 1, "eos")])
 """
 WITH_A_TREE = """
     import os, pathlib, signal, subprocess, sys, time

@@ -116,13 +116,13 @@ def test_a_local_job_that_was_ended_leaves_no_process_and_can_go_on(end, tmp_pat
 
 DIE = """
 import os, signal
-from evohpc.lm import journal
-append = journal.append
+from evohpc.lm import completions_file
+append = completions_file.append
 def append_and_die(path, completions):
     append(path, completions)
     if len(path.read_bytes().splitlines()) >= 5:
         os.kill(os.getpid(), signal.SIGKILL)
-journal.append = append_and_die
+completions_file.append = append_and_die
 """
 """What has a job killed that has drawn five completions, imported by its Python when that starts (see `site`)."""
 

@@ -25,7 +25,7 @@ DYING = """
 import os, signal
 from evohpc.lm import generate, journal
 
-append, kept = journal.append, []
+append, kept = completions_file.append, []
 
 def append_and_die(path, completions):
     append(path, completions)
@@ -33,7 +33,7 @@ def append_and_die(path, completions):
     if os.environ["RANK"] == "VICTIM" and len(kept) > 5:
         os.kill(os.getpid(), signal.SIGKILL)
 
-journal.append = append_and_die
+completions_file.append = append_and_die
 generate._leave(generate.main())
 """
 """The LM job, but that one rank is killed as soon as it has kept some completions."""

@@ -21,7 +21,7 @@ from evohpc.tasks.data import is_whole, prepare
 
 TASK = """
 import numpy as np
-from evohpc.records import TaskInterface
+from evohpc.messages import TaskInterface
 from evohpc.tasks.base import Score, Splits
 
 class Tiny:

@@ -17,7 +17,7 @@ from evohpc.messages import Status
 
 TASK = """
 import torch
-from evohpc.records import TaskInterface
+from evohpc.messages import TaskInterface
 
 class Own:
     interface = TaskInterface("own", "Model", "class Model:", "", ("torch",), "accuracy")

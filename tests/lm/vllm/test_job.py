@@ -113,7 +113,7 @@ def test_what_vllm_says_last_is_what_the_job_says_last(tmp_path, asked, python, 
 
 def test_a_killed_vllm_is_told_with_its_signal(tmp_path, asked, python):
     python(signal=9)
-    with pytest.raises(LMError, match="vllm_engine was killed by SIGKILL, most likely for want of memory"):
+    with pytest.raises(LMError, match=r"vllm\.engine was killed by SIGKILL, most likely for want of memory"):
         generate.answer(write(tmp_path, asked).request)
 
 
