@@ -23,7 +23,7 @@ def children(pid: int) -> list[int]:
 
 DYING = """
 import os, signal
-from evohpc.lm import generate, journal
+from evohpc.lm import completions_file, generate
 
 append, kept = completions_file.append, []
 
