@@ -135,7 +135,7 @@ def _engine(request: LMRequest, round: RoundDir) -> Engine:
     if lm.is_partitioned:
         zero3.attach(lm.model, request.deepspeed_config)
     else:
-        model.pack(lm.model)
+        model.pack(lm.model, request.batch_size)
     soft_prompt = None if isinstance(adapter, lora.Update) else adapter
     return Decoder(lm, soft_prompt, Settings.of(request), zero3.Lockstep(lm.model) if lm.is_partitioned else None)
 
