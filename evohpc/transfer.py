@@ -25,7 +25,7 @@ from evohpc.report.reader import Reading
 from evohpc.run_folder import RunDir
 from evohpc.search import creation
 from evohpc.search.search import Search
-from evohpc.store.store import Entry
+from evohpc.store.rows import Entry
 
 TASK = "clrs_transfer"
 BASELINE = "baseline"

@@ -20,7 +20,8 @@ LAYERS = (
     "errors linux",
     "files messages envelopes",
     "config run_folder",
-    "lm tasks evolution slurm store",
+    "evolution slurm store",
+    "lm tasks",
     "sandbox",
     "evaluation",
     "jobs lm_job",
@@ -76,7 +77,7 @@ def test_imports_go_down_only(path):
 
 
 def test_what_runs_in_containers_needs_little_of_evohpc():
-    allowed = {"errors", "linux", "messages", "envelopes", "config", "run_folder", "files"}
+    allowed = {"errors", "linux", "messages", "envelopes", "config", "run_folder", "files", "evolution"}
     for path in MODULES:
         if unit(path) in ("lm", "tasks"):
             assert set(imported(path)) <= allowed | {unit(path)}, ids(path)

@@ -29,6 +29,7 @@ from evohpc.driver import lease
 from evohpc.driver.driver import Driver, Progress, Stopped
 from evohpc.driver.intake import Ledger
 from evohpc.errors import ConfigError, EvohpcError, RunFolderError
+from evohpc.evolution import population
 from evohpc.files import write_atomic, write_once
 from evohpc.jobs.base import JobRunner
 from evohpc.jobs.local import LocalRunner
@@ -38,7 +39,8 @@ from evohpc.lm_job.scripted import ScriptedLMJob
 from evohpc.messages import Candidate, Result, Status
 from evohpc.run_folder import RunDir
 from evohpc.search import creation
-from evohpc.store.store import Entry, Store
+from evohpc.store.rows import Entry
+from evohpc.store.store import Store
 from evohpc.tasks.data import prepare
 
 UNATTENDED_PATIENCE_S = 3600.0
@@ -176,12 +178,11 @@ class Search:
         Only such whose error is below search.error_threshold: GetTop(G, p) of Algorithm 1. A network that has hardly
         any parameters and learns nothing may be fitter still.
         """
-        below = self.config.search.error_threshold
         if self._driving is not None:
-            return self._driving.driver.ledger.store.best(count, below)
+            return self._driving.driver.ledger.best(count)
         store = Store.snapshot_reader(self.folder.snapshot)
         try:
-            return store.best(count, below)
+            return store.with_ids(row.id for row in population.best(store.scores(), count, self.config.search))
         finally:
             store.close()
 
