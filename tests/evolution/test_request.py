@@ -91,8 +91,7 @@ def test_the_fitter_weigh_more_if_that_is_asked_for():
         ]
         for spread in (0, 0.5)
     }
-    assert [e.weight for e in weights[0]] == [1, 1, 1]
-    assert [e.weight for e in weights[0.5]] == [1.5, 1, 0.5]
+    assert weights == {0: [1, 1, 1], 0.5: [1.5, 1, 0.5]}
     lonely = ask(config(TuningConfig(fitness_weight=0.5, max_examples=1)), tuning_examples=scored).tuning.examples
     assert [e.weight for e in lonely] == [1]
 
