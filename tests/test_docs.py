@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.paths import ROOT
+from support.rooms import LAYERS, direct
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
@@ -95,3 +96,23 @@ def test_the_commands_of_the_own_task_page(checkout: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_picture_and_the_table_of_rooms_are_those_of_the_imports() -> None:
+    done = subprocess.run([sys.executable, "docs/draw_rooms.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_picture_shows_every_room_once() -> None:
+    shown = re.findall(r"<text x=.*>(\w+)</text>", (ROOT / "docs/rooms.svg").read_text())
+    assert sorted(shown) == sorted(" ".join(LAYERS[:-1]).split())
+
+
+def test_the_picture_leaves_out_what_a_longer_way_says() -> None:
+    graph = {"top": {"middle", "bottom", "side"}, "middle": {"bottom"}, "side": set(), "bottom": set()}
+    assert direct(graph) == {"top": {"middle", "side"}, "middle": {"bottom"}, "side": set(), "bottom": set()}
+
+
+def test_the_glossary_is_short() -> None:
+    glossary = (ROOT / "docs/architecture.md").read_text().partition("## Glossary\n")[2].partition("\n## ")[0]
+    assert 10 < len(glossary.strip().splitlines()) <= 25
