@@ -116,3 +116,18 @@ def test_the_picture_leaves_out_what_a_longer_way_says() -> None:
 def test_the_glossary_is_short() -> None:
     glossary = (ROOT / "docs/architecture.md").read_text().partition("## Glossary\n")[2].partition("\n## ")[0]
     assert 10 < len(glossary.strip().splitlines()) <= 25
+
+
+def test_every_test_that_a_guarantee_names_exists() -> None:
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs/guarantees.md").read_text())
+    assert len(named) > 30
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"
+
+
+def test_every_promise_names_a_test() -> None:
+    page = (ROOT / "docs/guarantees.md").read_text()
+    promises = [table for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE) if table.startswith("| promise")]
+    rows = [row for table in promises for row in table.splitlines()[2:]]
+    assert len(rows) > 10
+    assert not [row for row in rows if "::test_" not in row]
