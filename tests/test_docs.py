@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,15 @@ def test_the_picture_shows_every_room_once() -> None:
 def test_the_picture_leaves_out_what_a_longer_way_says() -> None:
     graph = {"top": {"middle", "bottom", "side"}, "middle": {"bottom"}, "side": set(), "bottom": set()}
     assert direct(graph) == {"top": {"middle", "side"}, "middle": {"bottom"}, "side": set(), "bottom": set()}
+
+
+def test_what_stands_for_the_papers_lines_exists() -> None:
+    page = (ROOT / "docs/architecture.md").read_text().partition("## From the paper")[2].partition("\n## ")[0]
+    _, _, *rows = re.findall(r"^\|.*\|$", page, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)\.(\w+)`", row)]
+    assert len(named) >= len(rows) > 12
+    for module, name in named:
+        assert callable(getattr(import_module(f"evohpc.evolution.{module}"), name))
 
 
 def test_the_glossary_is_short() -> None:
