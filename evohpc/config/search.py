@@ -44,7 +44,11 @@ class SearchConfig(Section):
     samples_per_prompt: Count = 16
     """n, completions per prompt. Refused and duplicate completions count (paper, section 4)."""
     examples_per_prompt: Count = 2
-    """k, in-context examples per prompt, drawn independently with replacement (Algorithm 2)."""
+    """k, in-context examples per prompt."""
+    operator: Literal["paper", "crossover", "mutation", "mixed"] = "paper"
+    """What a prompt shows. `paper`: k parents drawn independently with replacement (Algorithm 2), so that a prompt may
+    show one parent twice. The others are not in the paper. `crossover`: k different parents, or all if there are fewer.
+    `mutation`: one parent, once. `mixed`: either of the two, with equal chances for each prompt."""
     survivors: Count = 10
     """p, candidates selected as parents of the next round."""
     error_threshold: Fraction = 0.5

@@ -43,9 +43,16 @@ class Example:
 
 
 def draw_examples(parents: Sequence[T], search: SearchConfig, round: int, prompt: int) -> list[T]:
-    """Return E, the k in-context examples of a prompt; Algorithm 2: x_j iid ~ Uniform(P), with replacement."""
+    """Return E, the in-context examples of a prompt.
+
+    Algorithm 2: x_j iid ~ Uniform(P) for j = 1..k, with replacement. `search.operator` names what else there is.
+    """
     rng = generator(search.seed, round, Draw.EXAMPLES, prompt)
-    return [parents[i] for i in rng.integers(len(parents), size=search.examples_per_prompt)]
+    if search.operator == "paper":
+        return [parents[i] for i in rng.integers(len(parents), size=search.examples_per_prompt)]
+    is_mutation = search.operator == "mutation" or (search.operator == "mixed" and rng.random() < 0.5)
+    count = 1 if is_mutation else min(search.examples_per_prompt, len(parents))
+    return [parents[i] for i in rng.choice(len(parents), size=count, replace=False)]
 
 
 def few_shot_prompt(
