@@ -26,6 +26,7 @@ from safetensors.numpy import load_file
 
 from evohpc import envelopes
 from evohpc.config.search import EvaluationConfig
+from evohpc.config.task_name import TaskName
 from evohpc.errors import EvaluationError
 from evohpc.evaluation import verdict
 from evohpc.evaluation.stage import protocol
@@ -47,8 +48,7 @@ StageName = Literal["train", "predict", "confirm"]
 class Benchmark:
     """What candidates are evaluated on: files made by `Task.prepare`, and the task."""
 
-    task: str
-    """A built-in task, or 'path/to/file.py:ClassName'."""
+    task: TaskName
     task_options: Mapping[str, Any]
     seed: int
     train: Path
@@ -181,10 +181,12 @@ class _Trial:
         out.mkdir()
         candidate = self._folder / protocol.CANDIDATE
         candidate.write_bytes(self._source)
-        task, own = self._task_in_sandbox()
+        task = self._benchmark.task
+        own = {} if task.file is None else {protocol.TASK_FILE: task.file}
         kind: Literal["train", "predict"] = "train" if name == "train" else "predict"
         options, seed = dict(self._benchmark.task_options), _seed(self._benchmark.seed, kind)
-        order = Order(kind, task, options, seed, self._config.threads, self._config.max_params)
+        named = str(task.moved(Path(protocol.TASK_FILE)))
+        order = Order(kind, named, options, seed, self._config.threads, self._config.max_params)
         outcome = self._evaluator.runtime.run(
             Stage(
                 entry=WORKER,
@@ -198,13 +200,6 @@ class _Trial:
         self._account(out, outcome)
         verdict.check_ending(name, outcome, self._config)
         return out
-
-    def _task_in_sandbox(self) -> tuple[str, dict[str, Path]]:
-        """Return the task's name as the worker sees it, and the file that it needs for that."""
-        file, _, class_name = self._benchmark.task.rpartition(":")
-        if not file.endswith(".py"):
-            return self._benchmark.task, {}
-        return f"{protocol.TASK_FILE}:{class_name}", {protocol.TASK_FILE: Path(file)}
 
     def _account(self, out: Path, outcome: Outcome) -> None:
         """Note what a stage printed and how long its steps took: their sum is measured, the shares are its word."""

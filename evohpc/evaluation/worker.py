@@ -77,11 +77,10 @@ def evaluate_file(file: Path, config: Config) -> Result:
         raise TaskError(f"{file}: cannot read the candidate: {error.strerror}") from None
     with tempfile.TemporaryDirectory(prefix="evohpc-run-") as folder:
         run = RunDir(Path(folder))
-        task_file = config.task.rpartition(":")[0]
-        if task_file.endswith(".py"):
-            write_atomic(run.task_file, Path(task_file).read_bytes())
+        if config.task.file is not None:
+            write_atomic(run.task_file, config.task.file.read_bytes())
         write_atomic(run.config, config.dump())
-        verdict = screen(source.decode(errors="replace"), prepare(run, task_file), config.screening)
+        verdict = screen(source.decode(errors="replace"), prepare(run, config.task.file), config.screening)
         if verdict.status.is_refused:
             return Result(file.stem, 1, verdict.status, verdict.detail, **provenance(source, {}))
         with evaluator(run) as ready:
@@ -104,8 +103,7 @@ def evaluator(run: RunDir) -> Iterator[Evaluator | EvaluationError]:
 
 def _start(run: RunDir, stack: ExitStack) -> Evaluator:
     config = load_config(run.config)
-    file, _, class_name = config.task.rpartition(":")
-    task = f"{run.task_file.resolve()}:{class_name}" if file.endswith(".py") else config.task
+    task = config.task.moved(run.task_file.resolve())
     benchmark = Benchmark(
         task, config.task_options, config.search.seed, run.train, run.inputs, run.labels, config.evaluation
     )

@@ -16,6 +16,7 @@ from support.evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, SEEDS, make_run,
 
 from evohpc import envelopes
 from evohpc.config.search import load_config
+from evohpc.config.task_name import TaskName
 from evohpc.errors import EvaluationError, TaskError
 from evohpc.evaluation import worker
 from evohpc.evaluation.attempt import Evaluator
@@ -102,7 +103,7 @@ def test_data_that_is_gone_is_no_candidate_s_fault(evaluator: Evaluator, tmp_pat
 
 def test_a_task_file_that_is_gone_is_no_candidate_s_fault(evaluator: Evaluator, tmp_path: Path) -> None:
     without = dataclasses.replace(
-        evaluator, benchmark=dataclasses.replace(evaluator.benchmark, task=f"{tmp_path}/task.py:Own")
+        evaluator, benchmark=dataclasses.replace(evaluator.benchmark, task=TaskName("Own", tmp_path / "task.py"))
     )
     with pytest.raises(TaskError, match=r"task\.py: no such task file"):
         run_source(without, HONEST)
@@ -206,7 +207,7 @@ def test_a_task_of_one_s_own(tmp_path: Path, evaluator: Evaluator) -> None:
     prepare(run)
     benchmark = dataclasses.replace(
         evaluator.benchmark,
-        task=f"{run.task_file}:Sums",
+        task=TaskName("Sums", run.task_file),
         task_options={},
         train=run.train,
         inputs=run.inputs,
