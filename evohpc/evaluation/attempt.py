@@ -126,7 +126,8 @@ class _Trial:
         try:
             outcome = {"status": Status.TRAINED, **self._train_and_score()}
         except Failed as failure:
-            if _is_full(self._folder):  # a file cut short there may look like any failure
+            shutil.rmtree(self._folder, ignore_errors=True)  # what is full after that is so by others' doing
+            if _is_full(self._folder.parent):  # a file cut short there may look like any failure
                 raise EvaluationError(f"{tempfile.gettempdir()} on {socket.gethostname()} is full") from None
             if failure.status is Status.BUILD_ERROR:  # the task and its data are loaded before the candidate
                 self._evaluator.check_files()
@@ -254,8 +255,7 @@ def _seed(seed: int, kind: str) -> int:
 
 
 def _is_full(folder: Path) -> bool:
-    """Say whether the disk under a scratch folder is full by others' doing, which is no candidate's fault."""
-    shutil.rmtree(folder, ignore_errors=True)
-    left = os.statvfs(folder.parent)
+    """Say whether the disk under a folder is full."""
+    left = os.statvfs(folder)
     has_files_left = left.f_favail > 0 or left.f_files == 0  # the latter where their number has no limit
     return left.f_bavail * left.f_frsize < _ENOUGH_DISK or not has_files_left

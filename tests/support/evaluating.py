@@ -87,7 +87,6 @@ def planted_environment() -> Iterator[dict[str, str]]:
 def evaluator(small_run: RunDir, planted_environment: dict[str, str]) -> Iterator[Evaluator]:
     """An evaluator with its fork server, kept for the whole session: candidates must not affect each other."""
     with worker.evaluator(small_run) as ready:
-        assert isinstance(ready, Evaluator)
         yield ready
 
 
