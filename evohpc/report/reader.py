@@ -93,7 +93,7 @@ class Reading:
         said = self._said()
         return {
             "run_id": self.run_id,
-            "task": self.config.task,
+            "task": str(self.config.task),
             "variant": self.config.search.variant,
             "is_done": self.is_done,
             "driver": self._driver(),

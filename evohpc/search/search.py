@@ -221,7 +221,7 @@ class Search:
 
     def _check_task_file(self) -> None:
         own = self.folder.task_file
-        if ".py:" in self.config.task and not own.is_file():
+        if self.config.task.file is not None and not own.is_file():
             raise RunFolderError(f"{own} is missing, the run's copy of its task file; copy that file there again")
 
     def _become_driver(self, stack: ExitStack, waiting: Callable[[str], None], stop: Event) -> Driver:
