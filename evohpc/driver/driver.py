@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Literal
@@ -69,7 +68,10 @@ class Progress:
 
 @dataclass
 class Driver:
-    """Drives one run from wherever it is to its end."""
+    """Drives one run from wherever it is to its end.
+
+    It closes nothing of what it is given: whoever made the parts does (`Search`).
+    """
 
     ledger: Ledger
     lease: Lease
@@ -119,7 +121,7 @@ class Driver:
         self._tell(self.budget.rounds - 1, "done", 1, 1)
         self.snapshot()
 
-    def waiting(self) -> list[Candidate]:
+    def next_candidates(self) -> list[Candidate]:
         """Go on to the next candidates that wait for an evaluation, and return them; empty when the search is over."""
         self.lease.beat()
         for round in range(SEED_ROUND, self.budget.rounds):
@@ -248,10 +250,6 @@ class Driver:
 
     def _wait(self, seconds: float) -> None:
         if self.wait(seconds):
-            self.lm.close()
-            self.runner.close()
-            with suppress(StorageError):  # a full disk does not keep anyone from stopping
-                self.snapshot()
             raise Stopped
 
     def _check_seeds(self) -> None:

@@ -51,7 +51,8 @@ class Ledger:
             admitted = [e.candidate for e in self.store.entries(round) if not e.candidate.status.is_refused]
             self._sources = {candidate.id: candidate.source for candidate in admitted}
             self._round, self._seen = round, set()
-        found = dict(results.read_results(self.run.round(round), self.run_id, self._sources, self._seen))
+        folder, metric = self.run.round(round), self.task.metric
+        found = dict(results.read_results(folder, self.run_id, self._sources, metric, self._seen))
         fresh = list(found.values())
         if fresh:
             with self.store.write():

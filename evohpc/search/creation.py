@@ -30,7 +30,7 @@ from evohpc.config.search import Config, load_config
 from evohpc.config.site import Site
 from evohpc.driver import lease
 from evohpc.errors import ConfigError, RunFolderError, TaskError
-from evohpc.files import write_atomic
+from evohpc.files import write_atomic, write_once
 from evohpc.lm_job.model_folder import check_model_folder
 from evohpc.run_folder import RunDir
 from evohpc.store.store import Store
@@ -62,8 +62,7 @@ def create(run: RunDir, config: Config, site: Site | None = None) -> None:
         check_model_folder(config.lm.path)
     copies = dict(_copies(run, config))
     _claim(run)
-    held = lease.acquire(run)
-    try:
+    with lease.acquire(run, waiting=log.warning) as held:
         _clear(run)
         for path, content in copies.items():
             write_atomic(path, content)
@@ -71,10 +70,10 @@ def create(run: RunDir, config: Config, site: Site | None = None) -> None:
         if site is not None:
             write_atomic(run.site, site.dump())
         prepare(run, config.task.file)
-        write_atomic(run.provenance, json.dumps(_provenance(run, config), indent=1) + "\n")
+        held.beat()
+        if not write_once(run.provenance, json.dumps(_provenance(run, config), indent=1) + "\n"):
+            raise _made_meanwhile(run)
         (run.path / UNFINISHED).unlink()
-    finally:
-        held.release()
 
 
 def save_config(run: RunDir, config: Config) -> None:
@@ -135,14 +134,11 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
     is_other_site = site is not None and not (run.site.is_file() and run.site.read_text() == site.dump())
     if not changes and not is_other_site:
         return
-    held = lease.acquire(run, forgotten=partial(Store.last_epoch, run.database), waiting=log.warning)
-    try:
+    with lease.acquire(run, forgotten=partial(Store.last_epoch, run.database), waiting=log.warning):
         if changes:
             save_config(run, config)
         if site is not None:
             write_atomic(run.site, site.dump())
-    finally:
-        held.release()
 
 
 def _copies(run: RunDir, config: Config) -> Iterator[tuple[Path, bytes | str]]:
@@ -212,11 +208,15 @@ def _clear(run: RunDir) -> None:
         RunFolderError: another process has finished it meanwhile.
     """
     if exists(run):
-        raise RunFolderError(f"{run.path} was made by another process just now; run the same command again")
+        raise _made_meanwhile(run)
     for folder in (run.seeds, run.data, run.labels.parent):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (run.config, run.site, run.task_file, run.deepspeed):
         file.unlink(missing_ok=True)
+
+
+def _made_meanwhile(run: RunDir) -> RunFolderError:
+    return RunFolderError(f"{run.path} was made by another process just now; run the same command again")
 
 
 def _provenance(run: RunDir, config: Config) -> dict[str, Any]:
