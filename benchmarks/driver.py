@@ -21,6 +21,7 @@ from rich.table import Table
 from evohpc import envelopes
 from evohpc.config.search import load_config
 from evohpc.driver.driver import Driver
+from evohpc.evolution import population
 from evohpc.files import write_once
 from evohpc.lm_job.scripted import ScriptedLMJob
 from evohpc.messages import Candidate, EvaluationJob, Result, Status, TaskReport, TaskState
@@ -118,14 +119,15 @@ def filled(folder: Path, size: int, rounds: int) -> RunDir:
             store.add_results(results)
             store.conclude(results)
             store.add_to_pool(round, results)
-            store.close_round(round, store.pool_best(10), retire=True)
+            parents = population.get_top(store.pool(), 10)
+            store.close_round(round, parents, parents)
     store.close()
     return run
 
 
 def timed_open(run: RunDir) -> float:
     """Return the wall seconds from a new process's start to its first step, less those of an empty Python."""
-    code = "from evohpc.search import Search; import sys; s = Search.open(sys.argv[1]); s._drive(); s.close()"
+    code = "from evohpc.search.search import Search; import sys; s = Search.open(sys.argv[1]); s._drive(); s.close()"
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", code, run.path], check=True)
     return time.monotonic() - started

@@ -19,15 +19,16 @@ import yaml
 
 from evohpc.config.search import Config, EvaluationConfig, load_config
 from evohpc.config.site import Site
+from evohpc.config.task_name import TaskName
 from evohpc.errors import ConfigError, RunFolderError
 from evohpc.messages import Status
 from evohpc.report.reader import Reading
 from evohpc.run_folder import RunDir
 from evohpc.search import creation
 from evohpc.search.search import Search
-from evohpc.store.store import Entry
+from evohpc.store.rows import Entry
 
-TASK = "clrs_transfer"
+TASK = TaskName("clrs_transfer")
 BASELINE = "baseline"
 """Name of the model that the others are compared with."""
 LIMITS = EvaluationConfig(time_limit_s=86_400, memory_mb=16_384)
@@ -199,7 +200,7 @@ def _source(file: Path) -> str:
 
 def _best_of_search(run: Path, count: int) -> Models:
     with Reading(run) as reading:
-        if reading.config.task != "clrs":
+        if reading.config.task != TaskName("clrs"):
             raise RunFolderError(f"{run} is a search on {reading.config.task}; models transfer from one on clrs")
         best = reading.best(count)
         if not best:
@@ -227,7 +228,7 @@ def _config(
         (seeds / f"{name}.py").write_text(source, encoding="utf-8")
     limits = {name: max(getattr(evaluation, name), getattr(LIMITS, name)) for name in ("time_limit_s", "memory_mb")}
     document = {
-        "task": TASK,
+        "task": str(TASK),
         "task_options": {"algorithms": sorted({name.rsplit("-", 2)[1] for name in trainings})},
         "seeds": seeds.name,
         "search": {"rounds": 0, "error_threshold": 1.0},

@@ -18,7 +18,7 @@ from evohpc.errors import RunFolderError
 from evohpc.messages import Status
 
 if TYPE_CHECKING:
-    from evohpc.store.store import Entry
+    from evohpc.store.rows import Entry
 
 
 _FILE = click.File("w", encoding="utf-8", lazy=True)

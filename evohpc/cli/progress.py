@@ -128,8 +128,8 @@ def _place(progress: SearchProgress) -> str:
 def _summary(progress: SearchProgress, left: float | None) -> str:
     parts = [f"{n} {name}" for name, n in tables.outcomes(progress.counts).items() if n]
     best = progress.best
-    if best is not None and best.result is not None and best.result.fitness is not None:
-        parts.append(f"best {tables.number(best.result.fitness)} ({best.candidate.id})")
+    if best is not None and best.fitness is not None:
+        parts.append(f"best {tables.number(best.fitness)} ({best.candidate.id})")
     if progress.held:
         parts.append(f"held: {'; '.join(progress.held)}")
     if left is not None and progress.step != "done":

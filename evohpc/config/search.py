@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from evohpc.config.lm import LMConfig, TuningConfig
 from evohpc.config.strict_yaml import Count, CountOrZero, Fraction, Positive, Section, read_mapping, validate
+from evohpc.config.task_name import TaskName
 from evohpc.errors import ConfigError
 from evohpc.messages import Isolation
 
 _HOTTEST_IN_VLLM = 2.0
 
 
-def _task_name(name: str) -> str:
-    file, _, class_name = name.rpartition(":")
-    if ("/" in name or ".py" in name) and not (file.endswith(".py") and class_name.isidentifier()):
-        raise ValueError(f"task: a task file is named with its class, path/to/file.py:ClassName; it is {name!r}")
-    return name
+def _task_name(name: object) -> TaskName:
+    if not isinstance(name, str | TaskName):
+        raise ValueError(f"task: input should be a valid string; it is {name!r}")
+    return name if isinstance(name, TaskName) else TaskName.parse(name)
 
 
 class SearchConfig(Section):
@@ -44,7 +44,11 @@ class SearchConfig(Section):
     samples_per_prompt: Count = 16
     """n, completions per prompt. Refused and duplicate completions count (paper, section 4)."""
     examples_per_prompt: Count = 2
-    """k, in-context examples per prompt, drawn independently with replacement (Algorithm 2)."""
+    """k, in-context examples per prompt."""
+    operator: Literal["paper", "crossover", "mutation", "mixed"] = "paper"
+    """What a prompt shows. `paper`: k parents drawn independently with replacement (Algorithm 2), so that a prompt may
+    show one parent twice. The others are not in the paper. `crossover`: k different parents, or all if there are fewer.
+    `mutation`: one parent, once. `mixed`: either of the two, with equal chances for each prompt."""
     survivors: Count = 10
     """p, candidates selected as parents of the next round."""
     error_threshold: Fraction = 0.5
@@ -134,7 +138,7 @@ class EvaluationConfig(Section):
 class Config(Section):
     """A whole search."""
 
-    task: Annotated[str, AfterValidator(_task_name)] = "mnist1d"
+    task: Annotated[TaskName, PlainValidator(_task_name), PlainSerializer(str)] = TaskName("mnist1d")
     """A built-in task, or 'path/to/file.py:ClassName'."""
     task_options: dict[str, Any] = {}
     """Keyword arguments of the task's class, e.g. {steps: 2000}."""
@@ -218,10 +222,10 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
 def _resolve_paths(config: Config, base: Path) -> Config:
     """Make the config's relative paths absolute, seen from the config file's folder."""
 
-    def absolute(path: Path | str | None) -> Path | None:
-        return None if path is None else (base / os.path.expanduser(path)).resolve()
+    def absolute(path: Path) -> Path:
+        return (base / os.path.expanduser(path)).resolve()
 
-    lm = config.lm.model_copy(update={"path": absolute(config.lm.path), "deepspeed": absolute(config.lm.deepspeed)})
-    file, _, name = config.task.rpartition(":")
-    task = f"{absolute(file)}:{name}" if file.endswith(".py") else config.task
+    files = {"path": config.lm.path, "deepspeed": config.lm.deepspeed}
+    lm = config.lm.model_copy(update={key: path and absolute(path) for key, path in files.items()})
+    task = config.task if config.task.file is None else config.task.moved(absolute(config.task.file))
     return config.model_copy(update={"seeds": absolute(config.seeds), "lm": lm, "task": task})

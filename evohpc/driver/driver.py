@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Literal
@@ -27,12 +26,13 @@ from evohpc.driver.dispatch import Dispatch, next_attempts
 from evohpc.driver.intake import Ledger
 from evohpc.driver.lease import Lease
 from evohpc.errors import RunFolderError, StorageError, TaskError
-from evohpc.evolution.request import Budget, request
+from evohpc.evolution.population import Budget
+from evohpc.evolution.request import request
 from evohpc.files import write_atomic
 from evohpc.jobs.base import JobRunner
 from evohpc.lm_job import base as lm_job
 from evohpc.messages import SEED_ROUND, Candidate, LMRequest, Status
-from evohpc.store.store import Entry
+from evohpc.store.rows import Entry
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,10 @@ class Progress:
 
 @dataclass
 class Driver:
-    """Drives one run from wherever it is to its end."""
+    """Drives one run from wherever it is to its end.
+
+    It closes nothing of what it is given: whoever made the parts does (`Search`).
+    """
 
     ledger: Ledger
     lease: Lease
@@ -85,7 +88,7 @@ class Driver:
     @property
     def budget(self) -> Budget:
         """T, m and n of this search."""
-        return Budget.of(self.ledger.config)
+        return Budget.of(self.ledger.config.search)
 
     def drive(self) -> None:
         """Run all rounds.
@@ -118,7 +121,7 @@ class Driver:
         self._tell(self.budget.rounds - 1, "done", 1, 1)
         self.snapshot()
 
-    def waiting(self) -> list[Candidate]:
+    def next_candidates(self) -> list[Candidate]:
         """Go on to the next candidates that wait for an evaluation, and return them; empty when the search is over."""
         self.lease.beat()
         for round in range(SEED_ROUND, self.budget.rounds):
@@ -188,8 +191,8 @@ class Driver:
                 run_id=ledger.run_id,
                 round=round,
                 parents=ledger.parents(round),
-                taught=ledger.taught(round),
-                adapter=self._last_adapter(round),
+                tuning_examples=ledger.tuning_examples(round),
+                adapter=ledger.last_adapter(round),
                 deepspeed_config=read_deepspeed_config(ledger.config.lm.deepspeed),
             )
             write_atomic(path, envelopes.encode(asked))
@@ -247,17 +250,7 @@ class Driver:
 
     def _wait(self, seconds: float) -> None:
         if self.wait(seconds):
-            self.lm.close()
-            self.runner.close()
-            with suppress(StorageError):  # a full disk does not keep anyone from stopping
-                self.snapshot()
             raise Stopped
-
-    def _last_adapter(self, round: int) -> str | None:
-        """Return what the newest tuning left, relative to the run folder; a round whose tuning failed has none."""
-        run = self.ledger.run
-        folders = [run.round(earlier).adapter for earlier in reversed(range(round))]
-        return next((str(folder.relative_to(run.path)) for folder in folders if folder.is_dir()), None)
 
     def _check_seeds(self) -> None:
         seeds = self.ledger.store.entries(SEED_ROUND)
@@ -279,5 +272,5 @@ class Driver:
 
     def _tell(self, round: int, step: Step, done: int, total: int, held: tuple[str, ...] = ()) -> None:
         store = self.ledger.store
-        best = next(iter(store.best(1, self.ledger.config.search.error_threshold)), None)
+        best = next(iter(self.ledger.best()), None)
         self.observe(Progress(round, self.budget.rounds, step, done, total, store.counts(round), best, held))

@@ -7,17 +7,23 @@ deposed driver sees the higher epoch at its next heartbeat, and every transactio
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from evohpc import envelopes
 from evohpc.errors import EnvelopeError, LeaseError, StorageError
 from evohpc.files import write_atomic, write_once
 from evohpc.run_folder import RunDir
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
 """Seconds between heartbeats of a holder."""
@@ -48,11 +54,30 @@ class Holder:
 
 
 class Lease:
-    """A run that this process drives. Make one with `acquire`."""
+    """A run that this process drives. Make one with `acquire`.
+
+    A context manager: inside it a thread beats, however long a step takes (a task that makes its data, the copy of a
+    huge database, an sbatch that hangs, a user who measures a candidate between `ask` and `tell`). Leaving it
+    releases the run.
+    """
 
     def __init__(self, folder: Path, holder: Holder) -> None:
         self._folder, self._holder = folder, holder
         self._next_beat = time.monotonic() + HEARTBEAT_S
+        self._lock = threading.Lock()
+        self._is_left = threading.Event()
+        self._thread = threading.Thread(target=self._beat_until_left, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_left.set()
+        self._thread.join()
+        self.release()
 
     @property
     def epoch(self) -> int:
@@ -65,12 +90,13 @@ class Lease:
         Raises:
             LeaseError: another driver has taken over.
         """
-        if time.monotonic() < self._next_beat:
-            return
-        if max(_epochs(self._folder), default=0) > self.epoch:
-            raise LeaseError(f"{self._folder.parent}: another driver has taken over this run; this one stops")
-        self._write(replace(self._holder, beat=self._holder.beat + 1))
-        self._next_beat = time.monotonic() + HEARTBEAT_S
+        with self._lock:
+            if time.monotonic() < self._next_beat:
+                return
+            if max(_epochs(self._folder), default=0) > self.epoch:
+                raise LeaseError(f"{self._folder.parent}: another driver has taken over this run; this one stops")
+            self._write(replace(self._holder, beat=self._holder.beat + 1))
+            self._next_beat = time.monotonic() + HEARTBEAT_S
 
     def release(self) -> None:
         """Let the next driver start at once."""
@@ -78,6 +104,15 @@ class Lease:
             self._write(replace(self._holder, released=True))
         except StorageError:  # a full disk still lets files go
             _lease_file(self._folder, self.epoch).unlink(missing_ok=True)
+
+    def _beat_until_left(self) -> None:
+        while not self._is_left.wait(HEARTBEAT_S / 4):
+            try:
+                self.beat()
+            except LeaseError:  # the driver's own next beat says so
+                return
+            except (StorageError, OSError) as error:  # the file system may take the next one
+                log.debug("no heartbeat: %s", error)
 
     def _write(self, holder: Holder) -> None:
         self._holder = holder

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import shutil
+import sys
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,14 +25,19 @@ from evohpc.run_folder import RoundDir
 
 log = logging.getLogger(__name__)
 
+_MAX_INTEGER = 2**63 - 1
+"""The greatest that the database holds."""
+_MAX_FLOAT = sys.float_info.max
+
 
 def read_results(
-    folder: RoundDir, run_id: str, sources: Mapping[str, str], skip: Collection[str] = ()
+    folder: RoundDir, run_id: str, sources: Mapping[str, str], metric: str, skip: Collection[str] = ()
 ) -> Iterator[tuple[str, Result]]:
     """Yield (file name, result) of every trustworthy envelope of a round, in order of name.
 
     Args:
         sources: source of each candidate, by id; a result for another source or candidate is foreign.
+        metric: name of the task's metric, which each trained candidate has.
         skip: file names that need not be read again.
 
     Raises:
@@ -40,10 +46,32 @@ def read_results(
     """
     for name, data, path in _result_files(folder, skip):
         try:
-            yield name, _checked(name, envelopes.unseal(data, run_id, Result), sources)
+            yield name, unseal_result(name, data, run_id, sources, metric)
         except EnvelopeError as error:
             if path is not None:
                 _quarantine(folder, path, str(error))
+
+
+def unseal_result(name: str, data: bytes, run_id: str, sources: Mapping[str, str], metric: str) -> Result:
+    """Return the result in an envelope: the one judge of what may enter the search, whoever wrote it.
+
+    Args:
+        name: of the file; it says which candidate and attempt the result is for.
+        data: the file's content.
+        run_id: of this run.
+        sources: source of each candidate of the round, by id.
+        metric: name of the task's metric.
+
+    Raises:
+        EnvelopeError: the envelope is torn, altered, foreign or about something else than its name says, or its
+            result cannot be true: a trained candidate without size (>= 1), error (in [0, 1]), fitness or the task's
+            metric; another one with a fitness; a number that is not finite; a negative size or time.
+    """
+    result = envelopes.unseal(data, run_id, Result)
+    _check_origin(name, result, sources)
+    _check_outcome(result, metric)
+    check_numbers(result)
+    return result
 
 
 def pack(folder: RoundDir) -> None:
@@ -108,7 +136,7 @@ def _result_files(folder: RoundDir, skip: Collection[str]) -> Iterator[tuple[str
                 log.warning("%s: %s; trying again", path, error.strerror)
 
 
-def _checked(name: str, result: Result, sources: Mapping[str, str]) -> Result:
+def _check_origin(name: str, result: Result, sources: Mapping[str, str]) -> None:
     if name != f"{result.candidate_id}.{result.attempt}.json":
         raise EnvelopeError(f"it holds the result of {result.candidate_id}, attempt {result.attempt}")
     if result.candidate_id not in sources:
@@ -116,11 +144,43 @@ def _checked(name: str, result: Result, sources: Mapping[str, str]) -> Result:
     digest = hashlib.sha256(sources[result.candidate_id].encode()).hexdigest()
     if result.source_sha256 and result.source_sha256 != digest:
         raise EnvelopeError("it was measured on another source than this candidate's")
+
+
+def _check_outcome(result: Result, metric: str) -> None:
     if result.status is Status.PENDING or result.status.is_refused:
         raise EnvelopeError(f"{result.status} is no outcome of an evaluation")
-    if result.status is Status.TRAINED and (result.fitness is None or result.error is None or not result.num_params):
-        raise EnvelopeError("it claims success but has no fitness, error or size")
-    return result
+    if result.status is not Status.TRAINED:
+        if result.fitness is not None:
+            raise EnvelopeError(f"{result.status} has no fitness, and this has {result.fitness}")
+        return
+    missing = [name for name in ("fitness", "error", "num_params") if getattr(result, name) is None]
+    missing += [f"metrics[{metric!r}]"] if metric not in result.metrics else []
+    if missing:
+        raise EnvelopeError(f"a trained candidate needs {', '.join(missing)}")
+
+
+def check_numbers(result: Result) -> None:
+    """Check that each number of a result is one that can be: finite, and in its range.
+
+    Raises:
+        EnvelopeError: one is not; it says which.
+    """
+    for name, value, low, high in _ranges(result):
+        if value is not None and not low <= value <= high:
+            right = f"in [{low:g}, {high:g}]" if high == 1 else f"finite, and {low:g} or more" if low >= 0 else "finite"
+            raise EnvelopeError(f"{name} is {value}; it must be {right}")
+
+
+def _ranges(result: Result) -> Iterator[tuple[str, float | None, float, float]]:
+    """Yield (name, value, least, greatest) of each number in a result."""
+    yield "attempt", result.attempt, 1, _MAX_INTEGER
+    yield "num_params", result.num_params, 1 if result.status is Status.TRAINED else 0, _MAX_INTEGER
+    yield "error", result.error, 0, 1
+    yield "fitness", result.fitness, -_MAX_FLOAT, _MAX_FLOAT
+    for name, value in result.metrics.items():
+        yield f"metrics[{name!r}]", value, -_MAX_FLOAT, _MAX_FLOAT
+    for name, value in result.seconds.items():
+        yield f"seconds[{name!r}]", value, 0, _MAX_FLOAT
 
 
 def _quarantine(folder: RoundDir, path: Path, reason: str) -> None:

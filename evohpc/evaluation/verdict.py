@@ -109,6 +109,10 @@ def count_parameters(weights: Path, config: EvaluationConfig) -> tuple[int, list
     if not headers:
         raise Failed(Status.PROTOCOL_VIOLATION, "left no weights")
     size = max(sum(entry.numbers for entry in header.values()) for header in headers)
+    if size == 0:
+        raise Failed(
+            Status.PROTOCOL_VIOLATION, "the weights hold no number: a model has one parameter or buffer at least"
+        )
     if size > config.max_params:
         reason = f"the weights hold {size} numbers, evaluation.max_params is {config.max_params}"
         raise Failed(Status.PROTOCOL_VIOLATION, reason)

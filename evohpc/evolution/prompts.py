@@ -21,9 +21,13 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
+from typing import TypeVar
 
-from evohpc.config.search import PromptConfig
+from evohpc.config.search import PromptConfig, SearchConfig
+from evohpc.evolution.randomness import Draw, generator
 from evohpc.messages import TaskInterface
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,19 @@ class Example:
     num_params: int
     metric: float
     """The task's `TaskInterface.metric`."""
+
+
+def draw_examples(parents: Sequence[T], search: SearchConfig, round: int, prompt: int) -> list[T]:
+    """Return E, the in-context examples of a prompt.
+
+    Algorithm 2: x_j iid ~ Uniform(P) for j = 1..k, with replacement. `search.operator` names what else there is.
+    """
+    rng = generator(search.seed, round, Draw.EXAMPLES, prompt)
+    if search.operator == "paper":
+        return [parents[i] for i in rng.integers(len(parents), size=search.examples_per_prompt)]
+    is_mutation = search.operator == "mutation" or (search.operator == "mixed" and rng.random() < 0.5)
+    count = 1 if is_mutation else min(search.examples_per_prompt, len(parents))
+    return [parents[i] for i in rng.choice(len(parents), size=count, replace=False)]
 
 
 def few_shot_prompt(

@@ -14,11 +14,13 @@ from evohpc import envelopes
 from evohpc.config.search import load_config
 from evohpc.driver import lease
 from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
-from evohpc.evolution.request import Budget
+from evohpc.evolution import population
+from evohpc.evolution.population import Budget
 from evohpc.report import tables
 from evohpc.run_folder import RunDir
 from evohpc.search import creation
-from evohpc.store.store import Entry, Store
+from evohpc.store.rows import Entry
+from evohpc.store.store import Store
 from evohpc.tasks.data import interface
 
 
@@ -63,7 +65,7 @@ class Reading:
     @property
     def is_done(self) -> bool:
         """All rounds are closed."""
-        return self.store.is_closed(Budget.of(self.config).rounds - 1)
+        return self.store.is_closed(Budget.of(self.config.search).rounds - 1)
 
     @property
     def error_below(self) -> float:
@@ -72,7 +74,7 @@ class Reading:
 
     def best(self, count: int) -> list[Entry]:
         """Return the fittest candidates; see `Search.best`."""
-        return self.store.best(count, self.error_below)
+        return self.store.with_ids(row.id for row in population.best(self.store.scores(), count, self.config.search))
 
     def headlines(self) -> Iterator[tuple[str, str]]:
         """Yield (name, value) lines for people."""
@@ -91,7 +93,7 @@ class Reading:
         said = self._said()
         return {
             "run_id": self.run_id,
-            "task": self.config.task,
+            "task": str(self.config.task),
             "variant": self.config.search.variant,
             "is_done": self.is_done,
             "driver": self._driver(),

@@ -11,8 +11,10 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from evohpc.evolution.population import by_fitness
 from evohpc.messages import SEED_ROUND, Candidate, Result, Status
-from evohpc.store.store import Entry, Store
+from evohpc.store.rows import Entry
+from evohpc.store.store import Store
 
 _FOLDED = ("detail", "parents")
 """Columns whose text may go on in the next line."""
@@ -53,8 +55,8 @@ def rounds_table(store: Store, metric: str, error_below: float, *, brief: bool =
     table = _table("round", *(f"{name}>" for name in named), *measures, "id")
     for round, counts in every.items():
         if sum(counts.values()):
-            good = (e for e in store.entries(round, Status.TRAINED) if _error(e) < error_below)
-            best = max(good, key=_fitness, default=None)
+            good = (e for e in store.entries(round, Status.TRAINED) if e.error is not None and e.error < error_below)
+            best = next(iter(by_fitness(good)), None)
             row = ["seeds" if round == SEED_ROUND else str(round), *(str(counts[name] or "") for name in named)]
             table.add_row(*row, *_measured(best, metric)[: len(measures)], _id(best))
     return table
@@ -182,11 +184,3 @@ def _measured(entry: Entry | None, metric: str) -> tuple[str, str, str]:
 
 def _id(entry: Entry | None) -> str:
     return entry.candidate.id if entry else ""
-
-
-def _error(entry: Entry) -> float:
-    return entry.result.error if entry.result and entry.result.error is not None else float("inf")
-
-
-def _fitness(entry: Entry) -> float:
-    return entry.result.fitness if entry.result and entry.result.fitness is not None else float("-inf")

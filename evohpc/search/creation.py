@@ -30,7 +30,7 @@ from evohpc.config.search import Config, load_config
 from evohpc.config.site import Site
 from evohpc.driver import lease
 from evohpc.errors import ConfigError, RunFolderError, TaskError
-from evohpc.files import write_atomic
+from evohpc.files import write_atomic, write_once
 from evohpc.lm_job.model_folder import check_model_folder
 from evohpc.run_folder import RunDir
 from evohpc.store.store import Store
@@ -62,19 +62,18 @@ def create(run: RunDir, config: Config, site: Site | None = None) -> None:
         check_model_folder(config.lm.path)
     copies = dict(_copies(run, config))
     _claim(run)
-    held = lease.acquire(run)
-    try:
+    with lease.acquire(run, waiting=log.warning) as held:
         _clear(run)
         for path, content in copies.items():
             write_atomic(path, content)
         save_config(run, config)
         if site is not None:
             write_atomic(run.site, site.dump())
-        prepare(run, config.task.rpartition(":")[0])
-        write_atomic(run.provenance, json.dumps(_provenance(run, config), indent=1) + "\n")
+        prepare(run, config.task.file)
+        held.beat()
+        if not write_once(run.provenance, json.dumps(_provenance(run, config), indent=1) + "\n"):
+            raise _made_meanwhile(run)
         (run.path / UNFINISHED).unlink()
-    finally:
-        held.release()
 
 
 def save_config(run: RunDir, config: Config) -> None:
@@ -83,10 +82,9 @@ def save_config(run: RunDir, config: Config) -> None:
     Raises:
         StorageError: the file system refused.
     """
-    file, _, class_name = config.task.rpartition(":")
     own = {
         "seeds": Path(run.seeds.name),
-        "task": f"{run.task_file.name}:{class_name}" if file.endswith(".py") else config.task,
+        "task": config.task.moved(Path(run.task_file.name)),
         "lm": config.lm.model_copy(update={"deepspeed": config.lm.deepspeed and Path(run.deepspeed.name)}),
     }
     write_atomic(run.config, config.model_copy(update=own).dump())
@@ -136,14 +134,11 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
     is_other_site = site is not None and not (run.site.is_file() and run.site.read_text() == site.dump())
     if not changes and not is_other_site:
         return
-    held = lease.acquire(run, forgotten=partial(Store.last_epoch, run.database), waiting=log.warning)
-    try:
+    with lease.acquire(run, forgotten=partial(Store.last_epoch, run.database), waiting=log.warning):
         if changes:
             save_config(run, config)
         if site is not None:
             write_atomic(run.site, site.dump())
-    finally:
-        held.release()
 
 
 def _copies(run: RunDir, config: Config) -> Iterator[tuple[Path, bytes | str]]:
@@ -155,11 +150,10 @@ def _copies(run: RunDir, config: Config) -> Iterator[tuple[Path, bytes | str]]:
         raise ConfigError(f"seeds: {config.seeds} has no *.py file; it is the folder of the seed programs")
     for name, source in seeds.items():
         yield run.seeds / name, source
-    file, _, _ = config.task.rpartition(":")
-    if file.endswith(".py"):
-        if not Path(file).is_file():
+    if (file := config.task.file) is not None:
+        if not file.is_file():
             raise TaskError(f"task: {file}: no such file; write a built-in task's name, or path/to/file.py:ClassName")
-        yield run.task_file, Path(file).read_bytes()
+        yield run.task_file, file.read_bytes()
     if config.lm.deepspeed is not None:
         yield run.deepspeed, json.dumps(_deepspeed_settings(config), indent=1) + "\n"
 
@@ -214,11 +208,15 @@ def _clear(run: RunDir) -> None:
         RunFolderError: another process has finished it meanwhile.
     """
     if exists(run):
-        raise RunFolderError(f"{run.path} was made by another process just now; run the same command again")
+        raise _made_meanwhile(run)
     for folder in (run.seeds, run.data, run.labels.parent):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (run.config, run.site, run.task_file, run.deepspeed):
         file.unlink(missing_ok=True)
+
+
+def _made_meanwhile(run: RunDir) -> RunFolderError:
+    return RunFolderError(f"{run.path} was made by another process just now; run the same command again")
 
 
 def _provenance(run: RunDir, config: Config) -> dict[str, Any]:
@@ -232,7 +230,7 @@ def _provenance(run: RunDir, config: Config) -> dict[str, Any]:
         "git_commit": _git_commit(),
         "python": platform.python_version(),
         "seeds_from": str(config.seeds),
-        "task_from": config.task,
+        "task_from": str(config.task),
     }
 
 
@@ -256,9 +254,8 @@ def _comparable(run: RunDir, config: Config) -> dict[str, Any]:
     document = config.model_dump(mode="json")
     if config.seeds.is_dir() and _seeds(config.seeds) == _seeds(run.seeds):
         document["seeds"] = str(run.seeds.resolve())
-    file, _, class_name = config.task.rpartition(":")
-    if file.endswith(".py") and _same(Path(file), run.task_file):
-        document["task"] = f"{run.task_file.resolve()}:{class_name}"
+    if config.task.file is not None and _same(config.task.file, run.task_file):
+        document["task"] = str(config.task.moved(run.task_file.resolve()))
     settings = config.lm.deepspeed
     if settings and run.deepspeed.is_file() and read_deepspeed_config(settings) == read_deepspeed_config(run.deepspeed):
         document["lm"]["deepspeed"] = str(run.deepspeed.resolve())

@@ -16,7 +16,7 @@ from evohpc.config.search import Config, load_config
 from evohpc.driver import lease
 from evohpc.driver.intake import Ledger
 from evohpc.errors import EnvelopeError, LMError, RunFolderError
-from evohpc.evolution.request import Budget
+from evohpc.evolution.population import Budget
 from evohpc.lm_job import base as lm_job
 from evohpc.messages import SEED_ROUND, LMRequest
 from evohpc.run_folder import RunDir
@@ -73,7 +73,7 @@ def retry(run: RunDir) -> int:
 
 
 def _replay(ledger: Ledger, config: Config, observe: Callable[[int, int], None]) -> int:
-    budget = Budget.of(config)
+    budget = Budget.of(config.search)
     for round in range(SEED_ROUND, budget.rounds):
         observe(round - SEED_ROUND, budget.rounds + 1)
         if not _admit(ledger, round):

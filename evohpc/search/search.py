@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -28,7 +28,9 @@ from evohpc.config.site import Site, load_site
 from evohpc.driver import lease
 from evohpc.driver.driver import Driver, Progress, Stopped
 from evohpc.driver.intake import Ledger
-from evohpc.errors import ConfigError, EvohpcError, RunFolderError
+from evohpc.driver.results import check_numbers, unseal_result
+from evohpc.errors import ConfigError, EnvelopeError, EvohpcError, LeaseError, RunFolderError
+from evohpc.evolution import population
 from evohpc.files import write_atomic, write_once
 from evohpc.jobs.base import JobRunner
 from evohpc.jobs.local import LocalRunner
@@ -38,7 +40,8 @@ from evohpc.lm_job.scripted import ScriptedLMJob
 from evohpc.messages import Candidate, Result, Status
 from evohpc.run_folder import RunDir
 from evohpc.search import creation
-from evohpc.store.store import Entry, Store
+from evohpc.store.rows import Entry
+from evohpc.store.store import Store
 from evohpc.tasks.data import prepare
 
 UNATTENDED_PATIENCE_S = 3600.0
@@ -73,8 +76,8 @@ class _Driving:
     """What a process holds while it drives."""
 
     driver: Driver
-    stack: ExitStack
-    """Gives it all back."""
+    resources: ExitStack
+    """Closes it all: the only place that does."""
 
 
 class Search:
@@ -138,50 +141,72 @@ class Search:
         driver = self._drive(waiting, stop)
         driver.observe = _Noted(self.folder.progress, observe)
         driver.wait = partial(_wait_for, stop)
-        driver.drive()
+        try:
+            driver.drive()
+        except BaseException:
+            self.close()  # the next call begins anew, from what is on disk
+            raise
         return self.best()
 
     def ask(self) -> list[Candidate]:
-        """Return the candidates that wait for an evaluation, going on to the next round when none is left; empty when
-        the search is over. For who evaluates elsewhere: write `candidate.source` to a file, measure it, and `tell`."""
-        return self._drive().waiting()
+        """Return the candidates that await an evaluation: those of the open round without a final result.
+
+        For who evaluates elsewhere: write `candidate.source` to a file, measure it, and `tell`. When no candidate of
+        a round is left, `ask` closes the round, opens the next one, and returns its candidates.
+
+        Returns:
+            Candidates in order of id, each with the status PENDING; empty when the search is over. Two calls without
+            a `tell` in between return the same.
+
+        Raises:
+            LeaseError: a living driver holds the run, or one has taken it over since the last call.
+            TaskError: no seed could be trained.
+            LMError: the language model could not generate the round.
+            StorageError: the file system refused a write; nothing is lost.
+        """
+        with self._as_driver() as driver:
+            return driver.next_candidates()
 
     def tell(self, result: Result) -> None:
         """Enter the outcome of a candidate that `ask` returned; of two for the same attempt the first one counts.
 
-        A machine fault (`Status.is_machine_fault`) makes `ask` return the candidate again, up to evaluation.retries.
+        A machine fault (`Status.is_machine_fault`) makes `ask` return the candidate again, up to evaluation.retries
+        times; `result.attempt` is 1 at first, and one more each time.
 
         Raises:
-            ConfigError: no such candidate waits, the attempt is not the one that is due, or a trained candidate lacks
-                its fitness, error, size or the task's metric.
+            ConfigError: no such candidate awaits a result, the attempt is not the one that is due, or the result
+                cannot be true (see `evohpc.driver.results.unseal_result`): nothing was entered.
+            LeaseError: a living driver holds the run, or one has taken it over since the last call.
+            StorageError: the file system refused a write; nothing was entered.
         """
-        driver = self._drive()
-        store = driver.ledger.store
-        entry = store.entry(result.candidate_id)
-        if entry is None or entry.candidate.status is not Status.PENDING:
-            raise ConfigError(
-                f"{result.candidate_id}: no such candidate waits for a result; `ask` returns those that do"
-            )
-        due = len(store.results(result.candidate_id)) + 1
-        if problem := _problem(result, due, driver.ledger.task.metric):
-            raise ConfigError(f"{result.candidate_id}: {problem}")
-        round = entry.candidate.round
-        path = self.folder.round(round).result(result.candidate_id, result.attempt)
-        write_once(path, envelopes.seal(self.run_id, driver.lease.epoch, result))
-        driver.ledger.collect(round)
+        with self._as_driver() as driver:
+            entry = driver.ledger.store.entry(result.candidate_id)
+            if entry is None or entry.candidate.status is not Status.PENDING:
+                raise ConfigError(
+                    f"{result.candidate_id}: no such candidate waits for a result; `ask` returns those that do"
+                )
+            self._enter(driver, entry.candidate, result)
 
     def best(self, count: int = 10) -> list[Entry]:
-        """Return the fittest candidates of the whole search so far, seeds included, the fittest first.
+        """Return the fittest candidates of the whole search so far, seeds included.
 
         Only such whose error is below search.error_threshold: GetTop(G, p) of Algorithm 1. A network that has hardly
         any parameters and learns nothing may be fitter still.
+
+        Args:
+            count: how many at most.
+
+        Returns:
+            Candidates with their results, the fittest first, those of equal fitness in order of id.
+
+        Raises:
+            RunFolderError: the search has not begun, or its database is damaged.
         """
-        below = self.config.search.error_threshold
         if self._driving is not None:
-            return self._driving.driver.ledger.store.best(count, below)
+            return self._driving.driver.ledger.best(count)
         store = Store.snapshot_reader(self.folder.snapshot)
         try:
-            return store.best(count, below)
+            return store.with_ids(row.id for row in population.best(store.scores(), count, self.config.search))
         finally:
             store.close()
 
@@ -199,9 +224,7 @@ class Search:
         """Stop driving, if this process does. Local evaluations end; a scheduler's jobs go on."""
         driving, self._driving = self._driving, None
         if driving is not None:
-            with suppress(EvohpcError):  # what went wrong before is the error to hear of
-                driving.driver.snapshot()
-            driving.stack.close()
+            driving.resources.close()
 
     def __enter__(self) -> Self:
         return self
@@ -213,36 +236,67 @@ class Search:
 
     def _drive(self, waiting: Callable[[str], None] = lambda message: None, stop: Event | None = None) -> Driver:
         if self._driving is None:
-            with ExitStack() as stack:
-                driver = self._become_driver(stack, waiting, stop or Event())
-                self._driving = _Driving(driver, stack.pop_all())
+            with ExitStack() as resources:
+                driver = self._become_driver(resources, waiting, stop or Event())
+                self._driving = _Driving(driver, resources.pop_all())
         return self._driving.driver
+
+    @contextmanager
+    def _as_driver(self) -> Iterator[Driver]:
+        """Drive for one call; who was replaced begins anew at the next one."""
+        try:
+            yield self._drive()
+        except LeaseError:
+            self.close()
+            raise
+
+    def _enter(self, driver: Driver, candidate: Candidate, result: Result) -> None:
+        due = len(driver.ledger.store.results(candidate.id)) + 1
+        if result.attempt != due:
+            raise ConfigError(f"{candidate.id}: attempt {result.attempt} was told, attempt {due} is due")
+        path = self.folder.round(candidate.round).result(candidate.id, due)
+        metric, sources = driver.ledger.task.metric, {candidate.id: candidate.source}
+        try:
+            check_numbers(result)  # before the envelope, which says of NaN only that it refuses it
+            data = envelopes.seal(self.run_id, driver.lease.epoch, result)
+            unseal_result(path.name, data, self.run_id, sources, metric)
+        except (EnvelopeError, ValueError, TypeError) as error:  # the latter two: JSON cannot say it
+            raise ConfigError(f"{candidate.id}: {error}") from None
+        with driver.ledger.store.write():  # of a driver that was replaced nothing is entered
+            write_once(path, data)
+            driver.ledger.collect(candidate.round)
 
     def _check_task_file(self) -> None:
         own = self.folder.task_file
-        if ".py:" in self.config.task and not own.is_file():
+        if self.config.task.file is not None and not own.is_file():
             raise RunFolderError(f"{own} is missing, the run's copy of its task file; copy that file there again")
 
-    def _become_driver(self, stack: ExitStack, waiting: Callable[[str], None], stop: Event) -> Driver:
+    def _become_driver(self, resources: ExitStack, waiting: Callable[[str], None], stop: Event) -> Driver:
         def sleep(seconds: float) -> None:
             if _wait_for(stop, seconds):
                 raise Stopped
 
         forgotten = partial(Store.last_epoch, self.folder.database)
         held = lease.acquire(self.folder, forgotten=forgotten, waiting=waiting, sleep=sleep)
-        stack.callback(held.release)
+        resources.enter_context(held)
         self._check_task_file()
         task = prepare(self.folder)
-        store = Store(self.folder.database, epoch=held.epoch)
-        stack.callback(store.close)
+        store = resources.enter_context(closing(Store(self.folder.database, epoch=held.epoch)))
         ledger = Ledger(self.folder, self.run_id, self.config, task, store)
-        runner = _runner(self.folder, self.config, self.site)
-        stack.callback(runner.close)
-        lm = _lm_job(self.folder, self.config, self.site)
-        stack.callback(lm.close)
+        runner, lm = _runner(self.folder, self.config, self.site), _lm_job(self.folder, self.config, self.site)
         grace_s = 0.0 if self.site is None else self.site.scheduler.grace_s
         patience_s = UNATTENDED_PATIENCE_S if "SLURM_JOB_ID" in os.environ else 0.0
-        return Driver(ledger, held, lm, runner, grace_s=grace_s, patience_s=patience_s)
+        driver = Driver(ledger, held, lm, runner, grace_s=grace_s, patience_s=patience_s)
+        resources.callback(_last_snapshot, driver)
+        resources.enter_context(closing(runner))
+        resources.enter_context(closing(lm))
+        return driver
+
+
+def _last_snapshot(driver: Driver) -> None:
+    """Leave readers the end; neither a full disk nor a successor keeps anyone from stopping."""
+    with suppress(EvohpcError):
+        driver.snapshot()
 
 
 def _wait_for(stop: Event, seconds: float) -> bool:
@@ -273,16 +327,3 @@ def _lm_job(run: RunDir, config: Config, site: Site | None) -> LMJob:
     from evohpc.lm_job.slurm import SlurmLMJob
 
     return SlurmLMJob(run.path, site)
-
-
-def _problem(result: Result, due: int, metric: str) -> str | None:
-    """Return why a result cannot be entered, or None."""
-    if result.attempt != due:
-        return f"attempt {result.attempt} was told, attempt {due} is due"
-    if result.status is Status.PENDING or result.status.is_refused:
-        return f"{result.status} is no outcome of an evaluation"
-    if result.status is not Status.TRAINED:
-        return None
-    missing = [name for name in ("fitness", "error", "num_params") if getattr(result, name) is None]
-    missing += [f"metrics[{metric!r}]"] if metric not in result.metrics else []
-    return f"a trained candidate needs {', '.join(missing)}" if missing else None

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from evohpc.config.task_name import TaskName
 from evohpc.errors import TaskError
 from evohpc.messages import TaskInterface
 
@@ -95,18 +96,19 @@ class Task(Protocol):
         """Higher is better. The paper: `-num_params * error` (section 3)."""
 
 
-def load_task(name: str, options: Mapping[str, Any]) -> Task:
-    """Return the task that a config names: a built-in, or 'path/to/file.py:ClassName'.
+def load_task(name: TaskName, options: Mapping[str, Any]) -> Task:
+    """Return the task that a config names.
 
     Raises:
         TaskError: no such task, a file that cannot be imported, or a class that is no Task.
     """
-    target = BUILT_IN.get(name, name)
-    if ":" not in target:
-        raise TaskError(f"unknown task {name!r}; write one of {', '.join(BUILT_IN)}, or path/to/file.py:ClassName")
-    where, _, class_name = target.rpartition(":")
-    module = _import_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
-    return _construct(module, class_name, where, options)
+    if name.file is not None:
+        return _construct(_import_file(name.file), name.name, str(name.file), options)
+    if name.name not in BUILT_IN:
+        choice = f"write one of {', '.join(BUILT_IN)}, or path/to/file.py:ClassName"
+        raise TaskError(f"unknown task {name.name!r}; {choice}")
+    where, _, class_name = BUILT_IN[name.name].partition(":")
+    return _construct(importlib.import_module(where), class_name, where, options)
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -18,11 +18,11 @@ from evohpc.run_folder import RunDir
 log = logging.getLogger(__name__)
 
 
-def prepare(run: RunDir, task_file: str = "") -> TaskInterface:
+def prepare(run: RunDir, task_file: Path | None = None) -> TaskInterface:
     """Make data/ and labels/ of a run unless they are there and whole; return what the driver must know of the task.
 
     Args:
-        task_file: where the user has the task file, for messages; '' if it is the run's own copy that is to be mended.
+        task_file: where the user has the task file, for messages; None if the run's own copy is to be mended.
 
     Raises:
         TaskError: the task cannot be loaded or its data not made.
@@ -32,7 +32,7 @@ def prepare(run: RunDir, task_file: str = "") -> TaskInterface:
         log.warning("%s is missing or not whole; the task makes its data anew", damaged)
         run.task_interface.unlink()
     if not run.task_interface.exists():
-        _make(run, task_file or str(run.task_file))
+        _make(run, task_file or run.task_file)
     return interface(run)
 
 
@@ -72,7 +72,7 @@ def _damaged(run: RunDir) -> Path | None:
     return next((path for path in (run.train, run.inputs, run.labels) if not is_whole(path)), None)
 
 
-def _make(run: RunDir, task_file: str) -> None:
+def _make(run: RunDir, task_file: Path) -> None:
     command = [*python(), "-m", "evohpc.tasks.prepare", str(run.path), "--parent", str(os.getpid())]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
@@ -80,7 +80,7 @@ def _make(run: RunDir, task_file: str) -> None:
     if done.returncode == -signal.SIGINT:
         raise KeyboardInterrupt
     if done.returncode != 0 or not run.task_interface.exists():
-        raise TaskError(_reason(done).replace(str(run.task_file.resolve()), task_file))
+        raise TaskError(_reason(done).replace(str(run.task_file.resolve()), str(task_file)))
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:

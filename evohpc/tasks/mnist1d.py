@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evohpc.evolution import population
 from evohpc.messages import TaskInterface
 from evohpc.tasks import mnist1d_data
 from evohpc.tasks.base import Score, Splits
@@ -123,7 +124,7 @@ class Mnist1D:
 
     def fitness(self, num_params: int, error: float) -> float:
         """The paper's: minus the product of model size and validation error."""
-        return -num_params * error
+        return population.fitness(num_params, error)
 
     def _device(self) -> torch.device:
         import torch

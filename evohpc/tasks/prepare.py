@@ -37,18 +37,12 @@ def prepare(run: RunDir) -> None:
     if run.task_interface.exists():
         return
     config = load_config(run.config)
-    task = load_task(task_name(run, config), config.task_options)
+    task = load_task(config.task.moved(run.task_file.resolve()), config.task_options)
     splits = _splits(task, config)
     write_atomic(run.train, _encoded(splits.train, "train"))
     write_atomic(run.inputs, _encoded(splits.inputs, "inputs"))
     _write_private(run.labels, _encoded(splits.labels, "labels"))
     write_atomic(run.task_interface, envelopes.encode(task.interface))
-
-
-def task_name(run: RunDir, config: Config) -> str:
-    """Return the name to load a run's task by: the run's own copy of a task file, wherever the run is now."""
-    file, _, class_name = config.task.rpartition(":")
-    return f"{run.task_file.resolve()}:{class_name}" if file.endswith(".py") else config.task
 
 
 def _splits(task: Task, config: Config) -> Splits:

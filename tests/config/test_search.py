@@ -65,7 +65,7 @@ tuning: {max_examples: 3}
 def test_paths_start_at_the_configs_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     config = load(tmp_path, "seeds: a\ntask: my/task.py:T\nlm: {path: ~/lm, deepspeed: /etc/ds.json}\n")
-    assert (config.seeds, config.task) == (tmp_path / "a", f"{tmp_path}/my/task.py:T")
+    assert (config.seeds, str(config.task)) == (tmp_path / "a", f"{tmp_path}/my/task.py:T")
     assert (config.lm.path, config.lm.deepspeed) == (tmp_path / "home" / "lm", Path("/etc/ds.json"))
 
 

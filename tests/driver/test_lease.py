@@ -161,6 +161,45 @@ def test_a_heart_beats_when_it_is_due(run, clock):
         assert holder(run).beat == beats
 
 
+def test_inside_it_the_heart_beats_by_itself_and_leaving_it_releases_the_run(run, monkeypatch):
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.02)
+    with acquire(run) as held:
+        time.sleep(0.3)
+        assert holder(run).beat >= 3
+        held.beat()
+    assert holder(run) is None
+    assert not held._thread.is_alive()
+
+
+def test_a_heart_that_skipped_a_beat_for_a_full_disk_goes_on(run, monkeypatch):
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.02)
+    with acquire(run), monkeypatch.context() as full:
+        full.setattr(lease, "write_atomic", raising(StorageError("full")))
+        time.sleep(0.1)
+        before = holder(run).beat
+        full.undo()
+        monkeypatch.setattr(lease, "HEARTBEAT_S", 0.02)
+        time.sleep(0.1)
+        assert holder(run).beat > before
+
+
+def test_a_deposed_driver_that_beats_by_itself_is_told(run, monkeypatch):
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.02)
+    with acquire(run) as held:
+        put(run, replace(lease._myself(epoch=held.epoch + 1), host="node7"))
+        held._thread.join(10)
+        with pytest.raises(LeaseError, match="another driver has taken over"):
+            held.beat()
+    assert holder(run).epoch == held.epoch + 1
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def refuse(*args: object) -> None:
+        raise error
+
+    return refuse
+
+
 @pytest.mark.parametrize("successors", [1, 2, 3])
 def test_a_deposed_driver_sees_it_at_its_next_beat(run, successors):
     """It was suspended, taken for dead, and wakes up after one or more others have taken over."""

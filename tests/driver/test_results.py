@@ -22,6 +22,7 @@ from evohpc.run_folder import RoundDir
 RUN = "run-1"
 PRELUDE = "import torch.nn as nn\n"
 TASK = TaskInterface("t", "Model", "class Model(nn.Module):", PRELUDE, ("torch",), "acc")
+METRIC = "acc"
 SOURCES = {"a": "the source of a", "b": "the source of b"}
 GOOD = "    def forward(self, x):\n        return x\n"
 
@@ -44,7 +45,7 @@ def put(folder: RoundDir, result: Result, run_id: str = RUN) -> Path:
 
 
 def read(folder: RoundDir, skip=()) -> dict[str, Result]:
-    return dict(read_results(folder, RUN, SOURCES, skip))
+    return dict(read_results(folder, RUN, SOURCES, METRIC, skip))
 
 
 def quarantined(folder: RoundDir) -> dict[str, str]:
@@ -97,9 +98,23 @@ def renamed(path: Path) -> None:
         (result(), RUN, renamed, "b.1.json", "it holds the result of a, attempt 1"),
         (result("c"), RUN, None, "c.1.json", "no such candidate was handed out in this round"),
         (result(source_sha256="00"), RUN, None, "a.1.json", "it was measured on another source than this candidate's"),
-        (result(fitness=None), RUN, None, "a.1.json", "it claims success but has no fitness, error or size"),
-        (result(num_params=0), RUN, None, "a.1.json", "it claims success but has no fitness, error or size"),
-        (result(error=None), RUN, None, "a.1.json", "it claims success but has no fitness, error or size"),
+        (result(fitness=None), RUN, None, "a.1.json", "a trained candidate needs fitness"),
+        (result(num_params=0), RUN, None, "a.1.json", "num_params is 0; it must be finite, and 1 or more"),
+        (result(error=None), RUN, None, "a.1.json", "a trained candidate needs error"),
+        (result(metrics={"loss": 0.5}), RUN, None, "a.1.json", "a trained candidate needs metrics['acc']"),
+        (result(error=7.0), RUN, None, "a.1.json", "error is 7.0; it must be in [0, 1]"),
+        (result(error=-5.0), RUN, None, "a.1.json", "error is -5.0; it must be in [0, 1]"),
+        (result(num_params=-3), RUN, None, "a.1.json", "num_params is -3; it must be finite, and 1 or more"),
+        (result(num_params=2**63), RUN, None, "a.1.json", f"num_params is {2**63}; it must be finite, and 1 or more"),
+        (result(attempt=0), RUN, None, "a.0.json", "attempt is 0; it must be finite, and 1 or more"),
+        (
+            result(seconds={"train": -1.0}),
+            RUN,
+            None,
+            "a.1.json",
+            "seconds['train'] is -1.0; it must be finite, and 0 or more",
+        ),
+        (result(status=Status.TIMEOUT), RUN, None, "a.1.json", "timeout has no fitness, and this has -50.0"),
         (result(status=Status.PENDING), RUN, None, "a.1.json", "pending is no outcome of an evaluation"),
         (result(status=Status.DUPLICATE), RUN, None, "a.1.json", "duplicate is no outcome of an evaluation"),
     ],

@@ -1,12 +1,15 @@
+from collections import Counter
+
 import pytest
 from support.paths import GOLDEN
 
-from evohpc.config.search import PromptConfig
+from evohpc.config.search import PromptConfig, SearchConfig
 from evohpc.evolution.prompts import (
     Example,
     candidate_source,
     class_code,
     completion_target,
+    draw_examples,
     few_shot_prompt,
     target_metrics,
 )
@@ -131,3 +134,35 @@ def test_the_class_is_cut_out_where_python_sees_it(odd, newline):
 def test_a_module_without_the_class_is_an_error():
     with pytest.raises(ValueError, match="no class Model"):
         class_code("class Other: pass", TASK)
+
+
+def drawn(operator: str, parents: str = "abcde", k: int = 3) -> list[list[str]]:
+    search = SearchConfig(seed=7, operator=operator, examples_per_prompt=k)
+    return [draw_examples(parents, search, round, prompt) for round in range(20) for prompt in range(10)]
+
+
+def test_crossover_shows_different_parents_each_as_often_as_the_others():
+    prompts = drawn("crossover")
+    assert {len(set(shown)) for shown in prompts} == {len(shown) for shown in prompts} == {3}
+    counts = Counter(name for shown in prompts for name in shown)
+    assert all(90 < counts[name] < 150 for name in "abcde")  # 200 prompts, 3 of 5: mean 120, standard deviation 7
+
+
+def test_crossover_of_fewer_parents_than_examples_shows_them_all():
+    assert {tuple(sorted(shown)) for shown in drawn("crossover", "ab")} == {("a", "b")}
+
+
+def test_mutation_shows_one_parent_once():
+    prompts = drawn("mutation")
+    assert {len(shown) for shown in prompts} == {1}
+    assert {shown[0] for shown in prompts} == set("abcde")
+
+
+def test_mixed_is_either_of_the_two_with_equal_chances():
+    sizes = Counter(len(shown) for shown in drawn("mixed"))
+    assert set(sizes) == {1, 3}
+    assert 70 < sizes[1] < 130  # of 200: mean 100, standard deviation 7
+
+
+def test_the_paper_s_operator_may_show_a_parent_twice():
+    assert any(len(set(shown)) < 3 for shown in drawn("paper"))

@@ -2,10 +2,12 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.killing import declare_dead
 
 from evohpc.config.search import Config, load_config
 from evohpc.config.site import Site, load_site
@@ -52,7 +54,7 @@ def prepared(monkeypatch) -> None:
     """The task's data takes torch, and has tests of its own."""
 
     def prepare(run: RunDir, task_file: str) -> None:
-        assert load_config(run.config).task == f"{run.task_file}:Mine"
+        assert str(load_config(run.config).task) == f"{run.task_file}:Mine"
         write_atomic(run.task_interface, "{}")
 
     monkeypatch.setattr(creation, "prepare", prepare)
@@ -85,7 +87,7 @@ def test_its_config_names_the_copies_and_is_else_the_same(run, configure):
     config = configure()
     create(run, config)
     own = load_config(run.config)
-    assert (own.seeds, own.task) == (run.seeds, f"{run.task_file}:Mine")
+    assert (own.seeds, str(own.task)) == (run.seeds, f"{run.task_file}:Mine")
     assert own.lm.deepspeed == run.deepspeed
     for section in ("search", "evaluation", "prompt", "tuning", "screening", "task_options"):
         assert getattr(own, section) == getattr(config, section)
@@ -100,7 +102,7 @@ def test_a_run_can_be_moved_and_its_sources_deleted(run, configure, tmp_path):
     reconfigure(moved, config)
     shutil.rmtree(tmp_path / "home")
     own = load_config(moved.config)
-    assert (own.seeds, own.task, own.lm.deepspeed) == (moved.seeds, f"{moved.task_file}:Mine", moved.deepspeed)
+    assert (own.seeds, str(own.task), own.lm.deepspeed) == (moved.seeds, f"{moved.task_file}:Mine", moved.deepspeed)
     reconfigure(moved, own)
 
 
@@ -298,6 +300,35 @@ def test_a_living_driver_keeps_the_config_and_the_site_that_it_goes_by(run, conf
     reconfigure(run, configure(), Site())
     assert content(run.path) == before
     driver.release()
+
+
+def test_whoever_prepares_data_for_long_shows_that_it_lives(run, configure, monkeypatch):
+    beats = []
+
+    def prepare(run: RunDir, task_file: str) -> None:
+        for _ in range(20):
+            time.sleep(0.02)
+            beats.append(lease.holder(run).beat)
+        write_atomic(run.task_interface, "{}")
+
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.04)
+    monkeypatch.setattr(creation, "prepare", prepare)
+    create(run, configure())
+    assert beats[-1] >= 3
+    assert lease.holder(run) is None
+
+
+def test_whoever_was_replaced_while_it_prepared_makes_no_run(run, configure, monkeypatch):
+    def prepare(run: RunDir, task_file: str) -> None:
+        declare_dead(run)
+        monkeypatch.setattr(creation, "prepare", lambda run, task_file: None)
+        create(run, configure("search.rounds=7"))  # the same command on a second login node
+
+    monkeypatch.setattr(creation, "prepare", prepare)
+    with pytest.raises(RunFolderError, match="was made by another process just now"):
+        create(run, configure())
+    assert load_config(run.config).search.rounds == 7
+    assert exists(run)
 
 
 CHANGES = ["search.rounds=4", "evaluation.workers=5", "evaluation.retries=9", "evaluation.minimum_isolation=none"]

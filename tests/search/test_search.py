@@ -3,18 +3,27 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from support.evaluating import HONEST
+from support.killing import declare_dead
 from support.searching import finish, make_config, measure
 
 from evohpc.config.site import Site
-from evohpc.driver.driver import Stopped
+from evohpc.driver import lease
+from evohpc.driver.driver import Progress, Stopped
 from evohpc.errors import ConfigError, LeaseError, RunFolderError
+from evohpc.files import write_atomic
 from evohpc.messages import SEED_ROUND, Status
 from evohpc.run_folder import RunDir
 from evohpc.search.search import Search
+from evohpc.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
 
@@ -60,6 +69,21 @@ def test_a_machine_fault_is_asked_again_until_the_retries_are_used_up(tmp_path: 
         ({"attempt": 2}, "attempt 2 was told, attempt 1 is due"),
         ({"status": Status.DUPLICATE}, "duplicate is no outcome of an evaluation"),
         ({"fitness": None, "metrics": {}}, r"needs fitness, metrics\['val_accuracy'\]"),
+        ({"num_params": 0}, "num_params is 0; it must be finite, and 1 or more"),
+        ({"num_params": -3}, "num_params is -3; it must be finite, and 1 or more"),
+        ({"num_params": 1.5}, r"num_params: Input should be a valid integer"),
+        ({"num_params": 2**63}, "num_params is 9223372036854775808"),
+        ({"num_params": "many"}, "not supported between"),
+        ({"error": float("nan")}, r"error is nan; it must be in \[0, 1\]"),
+        ({"error": 2.0}, r"error is 2\.0; it must be in \[0, 1\]"),
+        ({"error": -0.1}, r"error is -0\.1; it must be in \[0, 1\]"),
+        ({"fitness": float("-inf")}, "fitness is -inf; it must be finite"),
+        ({"metrics": {"val_accuracy": float("nan")}}, r"metrics\['val_accuracy'\] is nan; it must be finite"),
+        ({"seconds": {"train": -1.0}}, r"seconds\['train'\] is -1\.0; it must be finite, and 0 or more"),
+        ({"status": Status.TIMEOUT}, "timeout has no fitness, and this has"),
+        ({"status": "fine"}, "status: Input should be"),
+        ({"detail": "\ud800"}, "surrogates not allowed"),
+        ({"source_sha256": "00"}, "measured on another source"),
     ],
 )
 def test_what_is_told_must_fit(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -67,9 +91,19 @@ def test_what_is_told_must_fit(tmp_path: Path, change: dict[str, object], messag
         result = measure(search.ask()[0])
         with pytest.raises(ConfigError, match=message):
             search.tell(replace(result, **change))  # type: ignore[arg-type]
+        assert not search.folder.round(SEED_ROUND).results.exists(), "what was refused leaves no file"
         search.tell(result)
         with pytest.raises(ConfigError, match="no such candidate waits"):
             search.tell(result)
+
+
+def test_numbers_of_numpy_can_be_told(tmp_path: Path) -> None:
+    with create(tmp_path) as search:
+        result = measure(search.ask()[0])
+        search.tell(replace(result, error=np.float32(0.25), num_params=np.int64(7), fitness=np.float64(-2)))  # type: ignore[arg-type]
+        entry = search.best(1)[0]
+    assert entry.result is not None
+    assert (entry.result.error, entry.result.num_params, entry.result.fitness) == (0.25, 7, -2)
 
 
 def test_another_process_may_not_drive_it_meanwhile_and_may_afterwards(tmp_path: Path) -> None:
@@ -149,6 +183,64 @@ def test_a_stop_before_the_first_result_leaves_a_search_that_goes_on(tmp_path: P
     with Search.open(tmp_path / "run") as search:
         finish(search)
         assert search.best(1)
+
+
+QUICK = ("search.rounds=0", "task_options={steps: 20, eval_every: 10}", "evaluation.workers=2")
+
+
+def stop_when(stop: threading.Event, is_time: Callable[[Progress], bool]) -> Callable[[Progress], None]:
+    return lambda progress: stop.set() if is_time(progress) else None
+
+
+def test_the_same_object_goes_on_after_a_stop_and_no_candidate_loses_an_attempt(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    for width in (4, 8, 12):
+        write_atomic(
+            programs / f"w{width}.py", HONEST.replace("nn.Lazy", f"nn.Linear(40, {width})\n        self.then = nn.Lazy")
+        )
+    with create(tmp_path, *QUICK, f"seeds={programs}") as search:
+        for _ in range(2):
+            stop = threading.Event()
+            with pytest.raises(Stopped):
+                search.run(stop=stop, observe=stop_when(stop, lambda progress: progress.step == "evaluate"))
+            assert lease.holder(search.folder) is None, "whoever stopped holds nothing"
+        search.run()
+        store = Store.snapshot_reader(search.folder.snapshot)
+        with closing(store):
+            attempts = {e.candidate.id: [r.attempt for r in store.results(e.candidate.id)] for e in store.every()}
+    assert attempts == {"seed-w4": [1], "seed-w8": [1], "seed-w12": [1]}
+
+
+def test_after_a_stop_readers_see_where_it_stopped(tmp_path: Path) -> None:
+    stop = threading.Event()
+    with create(tmp_path, *QUICK) as search:
+        with pytest.raises(Stopped):
+            search.run(stop=stop, observe=stop_when(stop, lambda progress: progress.step == "evaluate"))
+        with closing(Store.snapshot_reader(search.folder.snapshot)) as reader:
+            assert reader.counts(SEED_ROUND) == {Status.PENDING: 4}
+
+
+def test_the_lease_is_beaten_while_a_candidate_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.02)
+    with create(tmp_path) as search:
+        search.ask()
+        before = lease.holder(search.folder)
+        time.sleep(0.3)
+        after = lease.holder(search.folder)
+    assert before is not None
+    assert after is not None
+    assert after.beat > before.beat + 2
+
+
+def test_who_was_replaced_begins_anew_at_the_next_call(tmp_path: Path) -> None:
+    with create(tmp_path) as search:
+        first = search.ask()
+        declare_dead(search.folder)
+        with Search.open(tmp_path / "run") as other:
+            other.tell(measure(first[0]))
+        with pytest.raises(LeaseError, match="another driver has taken over"):
+            search.tell(measure(first[1]))
+        assert search.ask() == first[1:]
 
 
 def test_the_site_is_kept_with_the_run_and_may_be_replaced(tmp_path: Path) -> None:

@@ -133,6 +133,8 @@ class Driving:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.lm.close()
+        self.runner.close()
         self.store.close()
         self.lease.release()
 

@@ -43,16 +43,16 @@ evaluation: {time_limit_s: 300, memory_mb: 1500, disk_mb: 32, log_kb: 16, max_pa
 _MADE: dict[str, list[bytes]] = {}
 
 
-def prepare_once(run: RunDir, task_file: str = "") -> TaskInterface:
+def prepare_once(run: RunDir, task_file: Path | None = None) -> TaskInterface:
     """Prepare a run, with the data that the same options made before in this session: making it takes torch, and has
     tests of its own."""
     config = load_config(run.config)
     files = (run.train, run.inputs, run.labels, run.task_interface)
-    options = json.dumps([config.task, config.task_options, config.search.seed])
+    options = json.dumps([str(config.task), config.task_options, config.search.seed])
     for path, data in zip(files, _MADE.get(options, ()), strict=False):
         write_atomic(path, data)
     interface = prepare(run, task_file)
-    if ".py:" not in config.task:
+    if config.task.file is None:
         _MADE[options] = [path.read_bytes() for path in files]
     return interface
 
@@ -87,7 +87,6 @@ def planted_environment() -> Iterator[dict[str, str]]:
 def evaluator(small_run: RunDir, planted_environment: dict[str, str]) -> Iterator[Evaluator]:
     """An evaluator with its fork server, kept for the whole session: candidates must not affect each other."""
     with worker.evaluator(small_run) as ready:
-        assert isinstance(ready, Evaluator)
         yield ready
 
 

@@ -19,7 +19,7 @@ class Order:
 
     stage: Literal["train", "predict"]
     task: str
-    """A built-in task, or 'task.py:ClassName' for the file in IN."""
+    """A `TaskName`; its file is the one in IN."""
     task_options: Mapping[str, Any]
     seed: int
     threads: int

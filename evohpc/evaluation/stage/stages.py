@@ -26,6 +26,7 @@ from safetensors.torch import save_file as save_tensors
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from evohpc.config.task_name import TaskName
 from evohpc.evaluation.stage import protocol
 from evohpc.evaluation.stage.protocol import Order
 from evohpc.messages import Status
@@ -92,10 +93,7 @@ def _prepare(order: Order, inputs: Path) -> tuple[Task, Mapping[str, np.ndarray[
     torch.set_num_threads(order.threads)
     if torch.cuda.is_available():
         torch.use_deterministic_algorithms(True, warn_only=True)
-    name = order.task
-    if name.startswith(protocol.TASK_FILE):
-        name = str(inputs / name)
-    task = load_task(name, order.task_options)
+    task = load_task(TaskName.parse(order.task).moved(inputs / protocol.TASK_FILE), order.task_options)
     data = load_file(inputs / protocol.DATA)
     _seed_all(order.seed)
     return task, data

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from evohpc.evolution import population
 from evohpc.messages import TaskInterface
 from evohpc.tasks.base import Score, Splits
 from evohpc.tasks.clrs import metrics, sampling
@@ -162,7 +163,7 @@ class Clrs30:
 
     def fitness(self, num_params: int, error: float) -> float:
         """The paper's: minus the product of the size of the whole network and the validation error."""
-        return -num_params * error
+        return population.fitness(num_params, error)
 
     @property
     def _features(self) -> tuple[Feature, ...]:

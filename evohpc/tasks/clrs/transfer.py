@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from evohpc.evolution import population
 from evohpc.messages import TaskInterface
 from evohpc.tasks.base import Score, Splits
 from evohpc.tasks.clrs.features import algorithms as all_algorithms
@@ -105,7 +106,7 @@ class Transfer:
 
     def fitness(self, num_params: int, error: float) -> float:
         """As in a search."""
-        return -num_params * error
+        return population.fitness(num_params, error)
 
 
 def _assigned(model: nn.Module) -> Assignment:

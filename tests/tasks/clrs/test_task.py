@@ -11,6 +11,7 @@ from support.paths import ROOT
 from torch import nn
 
 from evohpc.config.search import ScreeningConfig, load_config
+from evohpc.config.task_name import TaskName
 from evohpc.errors import TaskError
 from evohpc.evolution.screening import screen
 from evohpc.messages import Status
@@ -210,7 +211,7 @@ def test_predictions_that_are_not_finite_are_refused():
 )
 def test_wrong_options_are_named(options, said):
     with pytest.raises(TaskError, match=said):
-        load_task("clrs", options)
+        load_task(TaskName("clrs"), options)
 
 
 def network(algorithm, triplets):
