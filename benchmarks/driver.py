@@ -24,7 +24,7 @@ from evohpc.driver.driver import Driver
 from evohpc.files import write_once
 from evohpc.lm_job.scripted import ScriptedLMJob
 from evohpc.messages import Candidate, EvaluationJob, Result, Status, TaskReport, TaskState
-from evohpc.run_folder import RunDir
+from evohpc.run_folder import RoundDir, RunDir
 from evohpc.search.search import Search
 from evohpc.store.store import Store
 
@@ -53,9 +53,9 @@ class InstantLM(ScriptedLMJob):
         super().__init__()
         self._meter = meter
 
-    def start(self, request: Path) -> None:
+    def start(self, round: RoundDir) -> None:
         with self._meter:
-            super().start(request)
+            super().start(round)
 
 
 class InstantRunner:
