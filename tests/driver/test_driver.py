@@ -68,10 +68,9 @@ class ShufflingRunner(InstantRunner):
         self._rng, self._running = random.Random(seed), []
         self.polls = 0
 
-    def submit(self, spec: Path, name: str, size: int) -> None:
-        job = envelopes.unseal(spec.read_bytes(), RUN_ID, EvaluationJob)
+    def submit(self, job: EvaluationJob) -> None:
         self.submitted.append(job)
-        self._running += [(name, index) for index in range(size)]
+        self._running += [(job.name, index) for index in range(len(job.tasks))]
 
     def poll(self, sizes):
         self.polls += 1
@@ -119,7 +118,7 @@ def test_a_round_that_is_packed_waits_for_nothing_more(run):
 
 def test_a_candidates_file_that_was_removed_or_altered_is_written_again(run, tmp_path):
     class Careless(InstantRunner):
-        def submit(self, spec, name, size):
+        def submit(self, job):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -257,8 +256,8 @@ class SlowLM(ScriptedLMJob):
 class SlowRunner(InstantRunner):
     """Its tasks run for ever."""
 
-    def submit(self, spec, name, size) -> None:
-        self.submitted.append(name)
+    def submit(self, job) -> None:
+        self.submitted.append(job.name)
 
     def poll(self, sizes):
         return {name: [TaskReport(TaskState.RUNNING)] * size for name, size in sizes.items()}
