@@ -30,8 +30,10 @@ from evohpc.evolution.population import Budget
 from evohpc.evolution.request import request
 from evohpc.files import write_atomic
 from evohpc.jobs.base import JobRunner
+from evohpc.lm import completions_file
 from evohpc.lm_job import base as lm_job
 from evohpc.messages import SEED_ROUND, Candidate, LMRequest, Status
+from evohpc.run_folder import read_request
 from evohpc.store.rows import Entry
 
 log = logging.getLogger(__name__)
@@ -149,7 +151,7 @@ class Driver:
         self._generate(asked)
         self._tell(round, "screen", 0, 1)
         path = self.ledger.run.round(round).completions
-        self.ledger.admit_children(asked, lm_job.read_completions(path, asked))
+        self.ledger.admit_children(asked, completions_file.read_complete(path, asked))
 
     def close_round(self, round: int) -> None:
         """Pack the round's files and select the survivors.
@@ -183,8 +185,8 @@ class Driver:
     def _propose(self, round: int) -> LMRequest:
         self._tell(round, "propose", 0, 1)
         ledger = self.ledger
-        path = ledger.run.round(round).request
-        if not path.exists():
+        folder = ledger.run.round(round)
+        if not folder.request.exists():
             asked = request(
                 ledger.config,
                 ledger.task,
@@ -195,18 +197,20 @@ class Driver:
                 adapter=ledger.last_adapter(round),
                 deepspeed_config=read_deepspeed_config(ledger.config.lm.deepspeed),
             )
-            write_atomic(path, envelopes.encode(asked))
-        asked = lm_job.load_request(path)
+            write_atomic(folder.request, envelopes.encode(asked))
+        asked = read_request(folder)
         if asked.run_id != ledger.run_id:
-            raise RunFolderError(f"{path} belongs to run {asked.run_id!r}, not {ledger.run_id!r}; remove its folder")
+            raise RunFolderError(
+                f"{folder.request} belongs to run {asked.run_id!r}, not {ledger.run_id!r}; remove its folder"
+            )
         return asked
 
     def _generate(self, asked: LMRequest) -> None:
-        path = self.ledger.run.round(asked.round).request
-        self.lm.start(path)
+        folder = self.ledger.run.round(asked.round)
+        self.lm.start(folder)
         while not self.lm.poll():
             held = (self.lm.held,) if self.lm.held else ()
-            self._tell(asked.round, "generate", *lm_job.progress(path), held)
+            self._tell(asked.round, "generate", *lm_job.progress(folder), held)
             self._pause(SLOWEST_POLL_S)
 
     def _waits(self, round: int) -> bool:
@@ -237,8 +241,8 @@ class Driver:
             dispatch.hand_out(next_attempts(pending, ledger.store.attempts(round)))
             dispatch.poll()
             arrived = ledger.collect(round)
-            dispatch.settle(arrived)
-            dispatch.bury()
+            dispatch.record(arrived)
+            dispatch.mark_lost()
             self._tell_evaluation(round, len(pending), tuple(dispatch.held))
             delay = FASTEST_POLL_S if arrived else min(1.5 * delay, SLOWEST_POLL_S)
             self._pause(delay)
