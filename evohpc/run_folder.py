@@ -11,7 +11,8 @@ RUN/
   seeds/*.py, task.py, deepspeed.json
                          frozen copies: the run does not depend on files outside it, but for the LM
   data/                  task.json, train.safetensors, inputs.safetensors; given to candidates
-  labels/                labels.safetensors; never given to a candidate
+  labels/                labels.safetensors, and secret, from which validation samples are drawn; never given to a
+                         candidate
   slurm/<name>/<k>/      the LM jobs of the whole run, where the site has them wait for requests: script, job id, log
   rounds/seeds/, rounds/000/, ...
     request.json         what the LM job is asked
@@ -193,6 +194,11 @@ class RunDir:
     @property
     def labels(self) -> Path:
         return self.path / "labels" / "labels.safetensors"
+
+    @property
+    def secret(self) -> Path:
+        """The seed of the validation samples, as hexadecimal digits; not there in runs made by evohpc 0.1.0."""
+        return self.path / "labels" / "secret"
 
     @property
     def slurm(self) -> Path:
