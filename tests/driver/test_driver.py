@@ -1,3 +1,4 @@
+import itertools
 import json
 import random
 import time
@@ -12,6 +13,7 @@ from support.killing import Killed, declare_dead, mortal
 
 from evohpc import envelopes
 from evohpc.driver.driver import Progress, Stopped
+from evohpc.driver.intake import Ledger
 from evohpc.errors import ConfigError, LeaseError, RunFolderError, StorageError, TaskError
 from evohpc.files import write_atomic
 from evohpc.lm_job.scripted import ScriptedLMJob
@@ -486,6 +488,7 @@ def clock(monkeypatch):
 
     waits: list[float] = []
     wait.waits = waits
+    wait.advance = lambda seconds: now.append(now.pop() + seconds)
     return wait
 
 
@@ -510,6 +513,34 @@ def test_patience_ends(run, clock, monkeypatch, error):
     with Driving(run, patience_s=100, wait=clock) as driving, pytest.raises(type(error)):
         driving.driver.drive()
     assert clock.waits.count(30.0) == 4
+
+
+@pytest.mark.parametrize("seconds", [10, 31, 60, 1000])
+def test_patience_ends_however_long_each_refusal_takes(run, clock, monkeypatch, seconds):
+    def refuse(*args: object) -> None:
+        assert len(clock.waits) < 50, "it goes on for ever"
+        clock.advance(seconds)  # as SQLite waits for a lock
+        raise StorageError("locked")
+
+    monkeypatch.setattr(Store, "add_results", refuse)
+    with Driving(run, patience_s=300, wait=clock) as driving, pytest.raises(StorageError):
+        driving.driver.drive()
+    assert len(clock.waits) == max(0, -(-(300 - seconds) // (seconds + 30)))
+
+
+def test_two_short_refusals_with_a_long_training_between_them_are_no_long_one(run, clock, monkeypatch):
+    collect, times = Ledger.collect, itertools.count()
+
+    def refuse(ledger: Ledger, round: int) -> list[Result]:
+        time = next(times)
+        if time < 3 or 400 <= time < 403:
+            raise StorageError("full")
+        return [] if time < 400 else collect(ledger, round)
+
+    monkeypatch.setattr(Ledger, "collect", refuse)
+    with Driving(run, patience_s=200, wait=clock) as driving:
+        driving.driver.drive()
+    assert clock.waits.count(30.0) == 6
 
 
 def test_patience_is_for_the_file_system_only(run, clock):
