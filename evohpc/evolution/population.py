@@ -60,18 +60,3 @@ def random_ranks(config: SearchConfig, round: int, pool_size: int) -> list[int]:
 def tuning_seed(config: SearchConfig, round: int) -> int:
     """Return the seed of a round's prompt-tuning: initialisation and order of the examples."""
     return int(generator(config.seed, round, Draw.TUNING).integers(2**63))
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the indices of the points that no other beats in both coordinates; lower is better; by the first.
-
-    Of equal points the first counts.
-    """
-    order = sorted(range(len(points)), key=lambda i: (*points[i], i))
-    front: list[int] = []
-    best = float("inf")
-    for i in order:
-        if points[i][1] < best:
-            front.append(i)
-            best = points[i][1]
-    return front

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evohpc.config.search import SearchConfig
-from evohpc.evolution.population import Draw, examples, generator, pareto_front, random_ranks, samples, tuning_seed
+from evohpc.evolution.population import Draw, examples, generator, random_ranks, samples, tuning_seed
 from evohpc.messages import SEED_ROUND, Sample
 
 SEARCH = SearchConfig(seed=7)
@@ -93,24 +93,3 @@ def test_random_parents_are_drawn_uniformly():
     # 500 rounds, 10 of 20: mean 250, standard deviation 11.
     assert len(counts) == 20
     assert all(200 < count < 300 for count in counts.values())
-
-
-@pytest.mark.parametrize(
-    ("points", "front"),
-    [
-        ([], []),
-        ([(1, 1)], [0]),
-        ([(2, 1), (1, 2), (2, 2), (3, 0.5)], [1, 0, 3]),
-        ([(1, 1), (1, 1), (1, 2), (2, 1)], [0]),
-        ([(3, 1), (2, 1), (1, 1)], [2]),
-    ],
-)
-def test_the_front_by_example(points, front):
-    assert pareto_front(points) == front
-
-
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6))))
-def test_the_front_is_what_nothing_beats(points):
-    front = [points[i] for i in pareto_front(points)]
-    undominated = {p for p in points if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)}
-    assert front == sorted(undominated)
