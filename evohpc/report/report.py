@@ -92,7 +92,7 @@ def _share(table: Columns) -> Iterator[tuple[str, str, str]]:
     if settled:
         trained = settled.count("trained")
         low, high = wilson(trained, len(settled))
-        yield "valid novel children", f"{trained / len(settled):.1%}", f"95 % interval {low:.1%} to {high:.1%}"
+        yield "valid novel children", f"{100 * trained / len(settled):.1f} %", f"95 % interval {100 * low:.1f} to {100 * high:.1f} %"
 
 
 def _people(value: float) -> str:

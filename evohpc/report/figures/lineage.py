@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from bokeh.models import ColumnDataSource, FixedTicker, Range1d
+from bokeh.models import ColumnDataSource, FixedTicker, NumeralTickFormatter, Range1d
 
 from evohpc.messages import SEED_ROUND
 from evohpc.report.columns import Columns
@@ -40,6 +40,8 @@ def lineage(table: Columns) -> Figure | None:
         *(made, ("chosen", [chosen]), ("path of fittest parents", [path]), ("other descent", [lines])),
         *(("ancestor or descendant", [kin]), ("other candidate", [dots])),
     )
+    made.yaxis.ticker.mantissas = [1, 2, 5]
+    made.yaxis.formatter = NumeralTickFormatter(format="0,0")
     _label_rounds(made, max(rounds))
     return made
 

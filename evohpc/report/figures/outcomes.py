@@ -56,7 +56,7 @@ def failures(table: Columns) -> Figure | None:
     )
     source = ColumnDataSource(data, name="failures_source")
     bars = made.hbar(
-        y="name", right="count", height=0.7, source=source, color="colour", legend_group="outcome", line_alpha=0
+        y="name", right="count", height=0.7, source=source, color="colour", line_alpha=0
     )
     _finish(made, bars, ("class", "@name"), ("children", "@count{0,0}"))
     style.whole_numbers(made.xaxis)
@@ -80,7 +80,6 @@ def _stacks(
         width=0.8,
         source=source,
         color="colour",
-        legend_group="outcome",
         line_alpha=0,
         nonselection_alpha=0.25,
     )
@@ -112,6 +111,4 @@ def _pieces(found: Counter[tuple[str, str]], factors: Sequence[str], is_share: b
 def _finish(made: Figure, bars: Any, *lines: tuple[str, str]) -> None:
     style.hover(made, [bars], *lines)
     made.grid.grid_line_color = None
-    legend = style.plain(made.legend[0])
-    legend.orientation = "horizontal"
-    made.add_layout(legend, "above")
+    style.outcome_legend(made, bars, list(bars.data_source.data["outcome"]))

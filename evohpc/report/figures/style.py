@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
+from evohpc.report.tables import OUTCOMES
 from evohpc.report.text import visible
 
 BLUE, ORANGE, CYAN, MAGENTA, GREY = "#0077bb", "#ee7733", "#33bbee", "#ee3377", "#9a9a9a"
@@ -80,13 +82,21 @@ def legend(made: Figure, *items: tuple[str, Sequence[Any]]) -> None:
     made.add_layout(plain(Legend(items=entries, orientation="horizontal")), "above")
 
 
+def outcome_legend(made: Figure, bars: Any, outcomes: Sequence[str]) -> None:
+    """Name the colours of bars, whose source has these outcomes row by row, in the order of `OUTCOMES`."""
+    items = [
+        LegendItem(label=name, renderers=[bars], index=outcomes.index(name)) for name in OUTCOMES if name in outcomes
+    ]
+    made.add_layout(plain(Legend(items=items, orientation="horizontal")), "above")
+
+
 def plain(box: Legend) -> Legend:
     """Give a legend neither frame nor ground."""
     box.background_fill_alpha = 0
     box.border_line_color = None
     box.label_text_font, box.label_text_font_size = FONT, "12px"
     box.padding, box.margin, box.spacing = 0, 4, 14
-    box.ncols = "auto"
+    box.location = "left"
     return box
 
 
@@ -94,7 +104,7 @@ def line_across(made: Figure, value: float, colour: str, dash: str, *, width: fl
     """Draw a horizontal line over the whole width."""
     span = Span(location=value, dimension="width", line_color=colour, line_dash=dash, line_width=width)
     made.add_layout(span)
-    return made.line([], [], color=colour, line_dash=dash, line_width=width)  # what a legend can name
+    return made.line([math.nan] * 2, [math.nan] * 2, color=colour, line_dash=dash, line_width=width)  # what a legend can name
 
 
 def points(**data: Sequence[Any]) -> ColumnDataSource:

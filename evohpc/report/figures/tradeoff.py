@@ -139,7 +139,7 @@ def _curves(made: Figure) -> Any:
     curves = made.multi_line(xs, ys, color=style.GREY, line_dash=[2, 3], line_width=1, alpha=0.8)
     made.text(
         [high for _, high in ends],
-        [c / high for c, (_, high) in zip(levels, ends, strict=True)],
+        [max(c / high, bottom * 1.01) for c, (_, high) in zip(levels, ends, strict=True)],
         text=[f"−{c:,g}" for c in levels],
         text_color=style.GREY,
         text_font=value(style.FONT),

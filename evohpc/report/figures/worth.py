@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bokeh.models import ColumnDataSource, FactorRange, NumeralTickFormatter, TeeHead, Whisker
+from bokeh.models import ColumnDataSource, FactorRange, NumeralTickFormatter, Range1d, TeeHead, Whisker
 
 from evohpc.messages import SEED_ROUND
 from evohpc.report.columns import Columns
@@ -45,19 +45,30 @@ def _progress(
     """Draw candidates and the best so far. Where all fitness is negative, it is on a log axis that points up."""
     if not any(table.counts[place] for place in places):
         return None
-    known = [table.fitness[place] for place in table.scored] + ([] if target is None else [target])
+    known = [table.fitness[p] for p in table.scored if table.counts[p]] + ([] if target is None else [target])
     is_log = max(known) < 0
     sign = -1 if is_log else 1
     what = "−fitness (log scale, up is better)" if is_log else "fitness (up is better)"
     made = style.chart(
         name, label, what, y_axis_type="log" if is_log else "linear", tools="pan,box_zoom,tap,lasso_select,reset,save"
     )
-    made.y_range.flipped = is_log
+    made.y_range = _range(known, is_log)
+    if is_log:
+        made.yaxis.formatter = NumeralTickFormatter(format="0,0.[000]")
     pairs = [(x, p) for x, p in zip(cost, places, strict=True) if table.counts[p]]
-    legend = [("candidate", [_dots(made, table, pairs, sign)]), ("best so far", [_steps(made, table, pairs, cost, sign)])]
-    legend += _lines(made, table, target, sign)
-    style.legend(made, *legend)
+    dots, best = _dots(made, table, pairs, sign), _steps(made, table, pairs, cost, sign)
+    style.legend(made, ("candidate", [dots]), ("best so far", [best]), *_lines(made, table, target, sign))
     return made
+
+
+def _range(fitness: list[float], is_log: bool) -> Range1d:
+    """Return what holds all of it, the fittest on top, with a margin."""
+    low, high = min(fitness), max(fitness)
+    if is_log:
+        margin = max((low / high) ** 0.05, 1.05)
+        return Range1d(-low * margin, -high / margin)
+    margin = 0.05 * (high - low) or 1.0
+    return Range1d(low - margin, high + margin)
 
 
 def _dots(made: Figure, table: Columns, pairs: list[tuple[float, int]], sign: int) -> object:

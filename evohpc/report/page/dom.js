@@ -23,6 +23,9 @@ function number(value, digits = 4) {
   if (Math.abs(value) >= 1000) return signed(value.toLocaleString("en", { maximumFractionDigits: 0 }));
   return signed(value.toLocaleString("en", { maximumSignificantDigits: digits }));
 }
+const fixed = (value) => // with as many digits in each line of a table
+  value === null || value === undefined || Math.abs(value) >= 1000 ? number(value)
+    : signed(value.toLocaleString("en", { minimumSignificantDigits: 4, maximumSignificantDigits: 4 }));
 const percent = (value) => (value === null || value === undefined ? "" : `${(100 * value).toFixed(1)} %`);
 function duration(hours) {
   if (hours >= 1) return `${number(hours, 3)} h`;

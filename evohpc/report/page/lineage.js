@@ -32,8 +32,8 @@ function lightLineage(row) {
     ["id", "", link],
     ["round", "number", (one) => roundName(all.round[one])],
     ["size", "number", (one) => whole(all.params[one])],
-    ["error", "number", (one) => number(all.error[one])],
-    ["fitness", "number", (one) => number(all.fitness[one])],
+    ["error", "number", (one) => fixed(all.error[one])],
+    ["fitness", "number", (one) => fixed(all.fitness[one])],
   ], path);
 }
 

@@ -7,11 +7,11 @@ const tableColumns = () => [
   ["id", "id", "", (row) => make("button", { class: "link", type: "button", onclick: () => showCandidate(row, true) }, report.candidates.id[row])],
   ["round", "round", "number", (row) => roundName(report.candidates.round[row])],
   ["outcome", "status", "", (row) => report.candidates.status[row].replaceAll("_", " ")],
-  ["fitness", "fitness", "number", (row) => number(report.candidates.fitness[row])],
-  [report.metric.replaceAll("_", " ") || "metric", "metric", "number", (row) => number(report.candidates.metric[row])],
+  ["fitness", "fitness", "number", (row) => fixed(report.candidates.fitness[row])],
+  [report.metric.replaceAll("_", " ") || "metric", "metric", "number", (row) => fixed(report.candidates.metric[row])],
   ["size", "params", "number", (row) => whole(report.candidates.params[row])],
   ["temperature", "temperature", "number", (row) => (report.candidates.round[row] < 0 ? "" : number(report.candidates.temperature[row]))],
-  ["seconds", "seconds", "number", (row) => number(report.candidates.seconds[row], 3)],
+  ["seconds", "seconds", "number", (row) => fixed(report.candidates.seconds[row])],
   ["detail", "detail", "text", (row) => report.candidates.detail[row].slice(0, 300)],
 ];
 
