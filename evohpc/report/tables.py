@@ -27,7 +27,7 @@ def outcomes(counts: Mapping[Status, int]) -> dict[str, int]:
     """Return the number of candidates by outcome: the classes of `OUTCOMES`, in that order."""
     found = dict.fromkeys(OUTCOMES, 0)
     for status, count in counts.items():
-        found[_outcome(status)] += count
+        found[outcome(status)] += count
     return found
 
 
@@ -121,7 +121,8 @@ def document(entry: Entry, **more: Any) -> str:
     return json.dumps({**more, "candidate": asdict(entry.candidate), "result": result}, ensure_ascii=False)
 
 
-def _outcome(status: Status) -> str:
+def outcome(status: Status) -> str:
+    """Return the class of `OUTCOMES` that a status belongs to."""
     if status in (Status.TRAINED, Status.DUPLICATE, Status.PENDING):
         return str(status)
     if status.is_refused:
