@@ -201,7 +201,7 @@ class Store:
     def every_result(self) -> Iterator[Result]:
         """Yield all attempts at all candidates, in order of candidate and attempt."""
         rows = self._db.execute("SELECT * FROM results ORDER BY candidate_id, attempt")
-        return (_result(dict(row)) for row in rows)
+        return (as_result(dict(row)) for row in rows)
 
     def counts(self, round: int | None = None) -> Mapping[Status, int]:
         """Return how many candidates have each status, of one round or of all children (seeds left out)."""
