@@ -93,6 +93,16 @@ def test_the_commands_of_the_own_task_page(checkout: Path) -> None:
     assert "seed-polar" in out
 
 
+def test_every_config_names_a_model_that_something_makes() -> None:
+    makefile = re.findall(r"^MODEL := (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    texts = [path.read_text() for path in [*PAGES, *(ROOT / "evohpc/config").glob("*.py")]]
+    fetched = [model for text in texts for model in re.findall(r"evohpc fetch-lm (models/[\w.-]+)", text)]
+    assert set(fetched) == set(makefile)
+    for path in ROOT.glob("configs/*.yaml"):
+        lm = yaml.safe_load(path.read_text())["lm"]
+        assert lm.get("engine") == "scripted" or lm["path"] in {f"../{model}" for model in makefile}, path.name
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text()):

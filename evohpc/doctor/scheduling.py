@@ -15,6 +15,7 @@ from evohpc.errors import EvaluationError
 from evohpc.jobs import array_script
 from evohpc.jobs.array_script import ArrayShape
 from evohpc.lm_job import script as lm_script
+from evohpc.run_folder import RunDir
 from evohpc.search import driver_job
 from evohpc.slurm import commands
 from evohpc.slurm.commands import Silence
@@ -39,8 +40,7 @@ def examine_slurm(config: Config, site: Site) -> Iterator[Finding]:
         yield _test("evaluation jobs", array_script.text(Path(folder), shape, site, config.evaluation))
         yield _test("driver job", driver_job.script(Path(folder), "doctor", site))
         if site.lm is not None and config.lm.needs_a_model:
-            request = Path(folder, "rounds", "000", "request.json")
-            work = lm_script.work_of(request, "doctor", 0, Path("model"), hold=site.lm.hold)
+            work = lm_script.work_of(RunDir(Path(folder)).round(0), "doctor", 0, Path("model"), hold=site.lm.hold)
             yield _test("LM jobs", lm_script.text(work, site), _holding(site.lm))
             yield from _idling(site.lm, config.evaluation.time_limit_s / 60)
     yield _accounting(site, settings)

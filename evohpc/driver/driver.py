@@ -25,13 +25,16 @@ from evohpc.driver import results
 from evohpc.driver.dispatch import Dispatch, next_attempts
 from evohpc.driver.intake import Ledger
 from evohpc.driver.lease import Lease
+from evohpc.driver.patience import Patience
 from evohpc.errors import RunFolderError, StorageError, TaskError
 from evohpc.evolution.population import Budget
 from evohpc.evolution.request import request
 from evohpc.files import write_atomic
 from evohpc.jobs.base import JobRunner
+from evohpc.lm import completions_file
 from evohpc.lm_job import base as lm_job
-from evohpc.messages import SEED_ROUND, Candidate, LMRequest, Status
+from evohpc.messages import SEED_ROUND, Candidate, LMRequest, Result, Status
+from evohpc.run_folder import read_request
 from evohpc.store.rows import Entry
 
 log = logging.getLogger(__name__)
@@ -79,11 +82,15 @@ class Driver:
     runner: JobRunner
     grace_s: float = 0.0
     patience_s: float = 0.0
-    """How long a file system may refuse before that ends the driver. Worth an hour where nobody looks on."""
+    """Seconds that a file system may cost by refusing, without the search moving on, before that ends the driver. Worth
+    an hour where nobody looks on."""
     observe: Callable[[Progress], None] = lambda progress: None
     wait: Callable[[float], bool] = Event().wait
     """Waits that many seconds, or less if the driver is asked to stop; returns whether it is."""
     _next_snapshot: float = field(default=0.0, init=False)
+    _patience: Patience = field(default_factory=lambda: Patience(0.0), init=False)
+    _drawn: tuple[int, int] = field(default=(SEED_ROUND, 0), init=False)
+    """The last round that was generated, and how many of its completions were seen."""
 
     @property
     def budget(self) -> Budget:
@@ -97,20 +104,18 @@ class Driver:
             Stopped: `wait` returned True.
             EvohpcError: the site or the config is at fault; nothing is lost.
         """
-        refused_at: float | None = None
+        patience = self._patience = Patience(self.patience_s)
         while True:
-            started = time.monotonic()
             try:
                 self._go_through_rounds()
                 return
             except (StorageError, OSError) as error:  # each step can be done again: nothing but time is lost
-                now = time.monotonic()
-                if refused_at is None or now - started > RETRY_EVERY_S:  # it went well for a while
-                    refused_at = now
-                if now - refused_at >= self.patience_s:
+                patience.note_lost()
+                if patience.is_over:
                     raise
                 log.warning("%s; trying again in %.0f s", error, RETRY_EVERY_S)
                 self._wait(RETRY_EVERY_S)
+                patience.note_lost()
 
     def _go_through_rounds(self) -> None:
         for round in range(SEED_ROUND, self.budget.rounds):
@@ -138,6 +143,7 @@ class Driver:
         """Propose, generate and screen: after this the candidates of the round are in the store."""
         if not self.ledger.store.counts(round):  # all of them: they are entered in one transaction
             self._admit(round)
+            self._patience.note_progress()
         if round == self.budget.rounds - 1:
             self.lm.release()
 
@@ -149,7 +155,7 @@ class Driver:
         self._generate(asked)
         self._tell(round, "screen", 0, 1)
         path = self.ledger.run.round(round).completions
-        self.ledger.admit_children(asked, lm_job.read_completions(path, asked))
+        self.ledger.admit_children(asked, completions_file.read_complete(path, asked))
 
     def close_round(self, round: int) -> None:
         """Pack the round's files and select the survivors.
@@ -163,6 +169,7 @@ class Driver:
         # In this order: what was not packed when a driver was killed is packed by the next one.
         results.pack(self.ledger.run.round(round))
         self.ledger.close(round)
+        self._patience.note_progress()
         self.snapshot_if_due()
 
     def snapshot_if_due(self) -> None:
@@ -183,8 +190,8 @@ class Driver:
     def _propose(self, round: int) -> LMRequest:
         self._tell(round, "propose", 0, 1)
         ledger = self.ledger
-        path = ledger.run.round(round).request
-        if not path.exists():
+        folder = ledger.run.round(round)
+        if not folder.request.exists():
             asked = request(
                 ledger.config,
                 ledger.task,
@@ -195,27 +202,39 @@ class Driver:
                 adapter=ledger.last_adapter(round),
                 deepspeed_config=read_deepspeed_config(ledger.config.lm.deepspeed),
             )
-            write_atomic(path, envelopes.encode(asked))
-        asked = lm_job.load_request(path)
+            write_atomic(folder.request, envelopes.encode(asked))
+        asked = read_request(folder)
         if asked.run_id != ledger.run_id:
-            raise RunFolderError(f"{path} belongs to run {asked.run_id!r}, not {ledger.run_id!r}; remove its folder")
+            raise RunFolderError(
+                f"{folder.request} belongs to run {asked.run_id!r}, not {ledger.run_id!r}; remove its folder"
+            )
         return asked
 
     def _generate(self, asked: LMRequest) -> None:
-        path = self.ledger.run.round(asked.round).request
-        self.lm.start(path)
+        folder = self.ledger.run.round(asked.round)
+        self.lm.start(folder)
         while not self.lm.poll():
             held = (self.lm.held,) if self.lm.held else ()
-            self._tell(asked.round, "generate", *lm_job.progress(path), held)
+            drawn, total = lm_job.progress(folder)
+            if (asked.round, drawn) > self._drawn:
+                self._drawn = asked.round, drawn
+                self._patience.note_progress()
+            self._tell(asked.round, "generate", drawn, total, held)
             self._pause(SLOWEST_POLL_S)
 
     def _waits(self, round: int) -> bool:
         """Enter the results that have arrived; say whether candidates still wait for theirs."""
-        self.ledger.collect(round)
+        self._collect(round)
         if not self.ledger.run.round(round).archive.exists():
             return bool(self.ledger.store.pending(round))
         self.ledger.give_up(round, 0)  # the database was lost, not the round: what its archive lacks will not come
         return False
+
+    def _collect(self, round: int) -> list[Result]:
+        arrived = self.ledger.collect(round)
+        if arrived:
+            self._patience.note_progress()
+        return arrived
 
     def _evaluate(self, round: int) -> None:
         if not self._waits(round):
@@ -236,9 +255,9 @@ class Driver:
         while pending := ledger.store.pending(round):
             dispatch.hand_out(next_attempts(pending, ledger.store.attempts(round)))
             dispatch.poll()
-            arrived = ledger.collect(round)
-            dispatch.settle(arrived)
-            dispatch.bury()
+            arrived = self._collect(round)
+            dispatch.record(arrived)
+            dispatch.mark_lost()
             self._tell_evaluation(round, len(pending), tuple(dispatch.held))
             delay = FASTEST_POLL_S if arrived else min(1.5 * delay, SLOWEST_POLL_S)
             self._pause(delay)
@@ -246,6 +265,7 @@ class Driver:
     def _pause(self, seconds: float) -> None:
         self.lease.beat()
         self.snapshot_if_due()
+        self._patience.note_well()
         self._wait(seconds)
 
     def _wait(self, seconds: float) -> None:

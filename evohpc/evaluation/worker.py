@@ -32,7 +32,7 @@ from evohpc.sandbox.answers import Answers
 from evohpc.sandbox.apptainer_runtime import ApptainerRuntime
 from evohpc.sandbox.probe import probe, require
 from evohpc.sandbox.process_runtime import ProcessRuntime
-from evohpc.tasks.data import prepare
+from evohpc.tasks.data import draw_secret, prepare
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,7 @@ def evaluate_file(file: Path, config: Config) -> Result:
         if config.task.file is not None:
             write_atomic(run.task_file, config.task.file.read_bytes())
         write_atomic(run.config, config.dump())
+        draw_secret(run)
         verdict = screen(source.decode(errors="replace"), prepare(run, config.task.file), config.screening)
         if verdict.status.is_refused:
             return Result(file.stem, 1, verdict.status, verdict.detail, **provenance(source, {}))

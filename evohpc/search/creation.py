@@ -34,7 +34,7 @@ from evohpc.files import write_atomic, write_once
 from evohpc.lm_job.model_folder import check_model_folder
 from evohpc.run_folder import RunDir
 from evohpc.store.store import Store
-from evohpc.tasks.data import prepare
+from evohpc.tasks.data import draw_secret, prepare, secret_digest
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ def create(run: RunDir, config: Config, site: Site | None = None) -> None:
         save_config(run, config)
         if site is not None:
             write_atomic(run.site, site.dump())
+        draw_secret(run)
         prepare(run, config.task.file)
         held.beat()
         if not write_once(run.provenance, json.dumps(_provenance(run, config), indent=1) + "\n"):
@@ -229,6 +230,7 @@ def _provenance(run: RunDir, config: Config) -> dict[str, Any]:
         "evohpc": metadata.version("evohpc"),
         "git_commit": _git_commit(),
         "python": platform.python_version(),
+        "secret_sha256": secret_digest(run),
         "seeds_from": str(config.seeds),
         "task_from": str(config.task),
     }

@@ -125,8 +125,8 @@ def preview(run: Path, run_id: str, site: Site, config: Config) -> str:
         array: array_script.text(folder, shape, site, evaluation),
     }
     if site.lm is not None and config.lm.needs_a_model:
-        request, model = run / "rounds" / "000" / "request.json", config.lm.path or Path("MODEL")
-        work = lm_script.work_of(request, run_id, 0, model, hold=site.lm.hold)
+        model = config.lm.path or Path("MODEL")
+        work = lm_script.work_of(RunDir(run).round(0), run_id, 0, model, hold=site.lm.hold)
         parts[f"sbatch {work.folder / lm_script.SCRIPT}"] = lm_script.text(work, site)
     if evaluation.runtime == "apptainer":
         parts["for the first stage of a candidate"] = shlex.join(_container(run, site, evaluation)) + "\n"

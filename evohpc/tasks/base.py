@@ -71,8 +71,14 @@ class Task(Protocol):
 
     interface: TaskInterface
 
-    def prepare(self, seed: int) -> Splits:
-        """Make the data, the same for the same seed; called once per run."""
+    def prepare(self, seed: int, secret: int | None = None) -> Splits:
+        """Make the data, the same for the same seeds; called once per run.
+
+        Args:
+            seed: `search.seed`, which candidates may know.
+            secret: 128 bits that only the run knows, for samples to validate on that cannot be made again; None in a
+                run made by evohpc 0.1.0. A task that always has data of its own may leave out this argument.
+        """
 
     def build(self, module: ModuleType) -> nn.Module:
         """Construct the model of a candidate from its imported module."""

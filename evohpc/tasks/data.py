@@ -1,21 +1,61 @@
-"""Has a run's task make its data, in a process of its own: the driver never imports torch."""
+"""Has a run's task make its data, in a process of its own: the driver never imports torch.
+
+What a benchmark's public code and a small seed tell can be made again by a candidate, labels and all. So each run has a
+secret seed, from which its task draws samples that nobody has seen; it lies with the labels, whose digest is in the
+run's provenance, and makes the same data whenever that is made anew.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import secrets
 import signal
 import subprocess
 from pathlib import Path
 
 from evohpc import envelopes
 from evohpc.errors import EnvelopeError, RunFolderError, TaskError
+from evohpc.files import make_folder, write_atomic
 from evohpc.linux import python
 from evohpc.messages import TaskInterface
 from evohpc.run_folder import RunDir
 
 log = logging.getLogger(__name__)
+
+
+def draw_secret(run: RunDir) -> None:
+    """Give a new run its secret seed.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    write_private(run.secret, f"{secrets.token_hex(16)}\n".encode())
+
+
+def secret_digest(run: RunDir) -> str:
+    """Return what a run's provenance keeps of its secret: the SHA-256 of the file; '' without one."""
+    try:
+        return hashlib.sha256(run.secret.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file, in a folder of its own, that other users cannot read.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    make_folder(path.parent)
+    path.parent.chmod(0o700)
+    before = os.umask(0o077)
+    try:
+        write_atomic(path, data)
+    finally:
+        os.umask(before)
 
 
 def prepare(run: RunDir, task_file: Path | None = None) -> TaskInterface:

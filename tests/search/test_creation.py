@@ -73,6 +73,7 @@ def test_a_run_has_copies_of_all_it_depends_on(run, configure):
         "config.yaml",
         "data/task.json",
         "deepspeed.json",
+        "labels/secret",
         "provenance.json",
         "seeds/a.py",
         "seeds/b.py",
@@ -180,6 +181,7 @@ def test_an_unfinished_creation_is_made_anew_and_leaves_nothing_of_its_config(ru
     assert {name for name in content(run.path) if not name.startswith("lease/")} == {
         "config.yaml",
         "data/task.json",
+        "labels/secret",
         "provenance.json",
         "seeds/c.py",
         "task.py",

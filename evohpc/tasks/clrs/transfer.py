@@ -62,13 +62,13 @@ class Transfer:
         """What the driver must know."""
         return replace(next(iter(self._tasks.values())).interface, name="clrs_transfer")
 
-    def prepare(self, seed: int) -> Splits:
+    def prepare(self, seed: int, secret: int | None = None) -> Splits:
         """Draw the published test set of each algorithm; names of arrays begin with the algorithm's."""
         inputs: dict[str, np.ndarray[Any, Any]] = {}
         labels: dict[str, np.ndarray[Any, Any]] = {}
         train: Arrays = {}
         for name, task in self._tasks.items():
-            splits = task.prepare(seed)
+            splits = task.prepare(seed, secret)
             train = splits.train
             inputs |= _under(name, splits.inputs)
             labels |= _under(name, splits.labels)

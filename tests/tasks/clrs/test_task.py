@@ -69,6 +69,18 @@ def test_inputs_hold_neither_outputs_nor_later_hints():
     assert set(splits.labels) == {"pi"}
 
 
+def test_validation_set_depends_on_the_secret_where_there_is_one():
+    one, again, other = (small().prepare(seed, secret).inputs["input.A"] for seed, secret in ((0, 1), (1, 1), (0, 2)))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+    assert not np.array_equal(one, small().prepare(0).inputs["input.A"])
+
+
+def test_the_published_test_set_has_no_secret():
+    one, other = (small(evaluate_on="test").prepare(0, secret).inputs["input.A"] for secret in (1, 2))
+    assert np.array_equal(one, other)
+
+
 def test_validation_set_depends_on_the_seed_alone():
     one, again, other = (small().prepare(seed).inputs["input.A"] for seed in (0, 0, 1))
     assert np.array_equal(one, again)
