@@ -12,11 +12,9 @@ from evohpc.config.search import Config
 from evohpc.config.site import LMJobs, Site
 from evohpc.doctor.base import Finding, fault, ok, warning
 from evohpc.errors import EvaluationError
-from evohpc.jobs import array_script
-from evohpc.jobs.array_script import ArrayShape
 from evohpc.lm_job import script as lm_script
 from evohpc.run_folder import RunDir
-from evohpc.search import driver_job
+from evohpc.search import driver_job, preview
 from evohpc.slurm import commands
 from evohpc.slurm.commands import Silence
 
@@ -34,13 +32,14 @@ def examine_slurm(config: Config, site: Site) -> Iterator[Finding]:
     except (EvaluationError, Silence) as error:
         yield fault("Slurm", str(error), "load the site's Slurm module, or set SLURM_CONF")
         return
-    yield ok("Slurm", f"answers; arrays of up to {settings.get('MaxArraySize', '1001')} tasks")
+    largest = commands.max_array_size(settings)
+    yield ok("Slurm", f"answers; arrays of up to {largest} tasks")
     with tempfile.TemporaryDirectory(prefix="evohpc-doctor-") as folder:
-        shape = ArrayShape("evohpc-doctor", 1, config.evaluation.candidates_per_task)
-        yield _test("evaluation jobs", array_script.text(Path(folder), shape, site, config.evaluation))
-        yield _test("driver job", driver_job.script(Path(folder), "doctor", site))
-        if site.lm is not None and config.lm.needs_a_model:
-            work = lm_script.work_of(RunDir(Path(folder)).round(0), "doctor", 0, Path("model"), hold=site.lm.hold)
+        run = RunDir(Path(folder))
+        job = preview.children_job(run, "doctor", config) or preview.seeds_job(run, "doctor", config)
+        yield _test("evaluation jobs", preview.first_array(run, job, site, config, largest)[1])
+        yield _test("driver job", driver_job.script(run.path, "doctor", site))
+        if site.lm is not None and (work := preview.lm_work(run, "doctor", site, config)):
             yield _test("LM jobs", lm_script.text(work, site), _holding(site.lm))
             yield from _idling(site.lm, config.evaluation.time_limit_s / 60)
     yield _accounting(site, settings)

@@ -17,7 +17,7 @@ from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
 from evohpc.files import write_once
 from evohpc.jobs.base import JobRunner
 from evohpc.messages import Attempt, EvaluationJob, Result, TaskReport, TaskState
-from evohpc.run_folder import RunDir
+from evohpc.run_folder import RoundDir, RunDir
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Dispatch:
         fresh = [attempt for attempt in attempts if attempt not in self._open]
         if not fresh:
             return
-        job = EvaluationJob(self._next_name(), self.round, tuple(self._tasks(fresh)))
+        job = EvaluationJob(self._next_name(), self.round, pack(fresh, self.candidates_per_task))
         path = self.run.round(self.round).job(job.name)
         if not write_once(path, envelopes.seal(self.run_id, self.epoch, job)):
             raise LeaseError(f"{path}: another driver has taken over this run; this one stops")
@@ -102,17 +102,9 @@ class Dispatch:
             if attempt in self._open and now - since >= self.grace_s:
                 self._write(attempt, report)
 
-    def _tasks(self, attempts: Sequence[Attempt]) -> Iterator[tuple[Attempt, ...]]:
-        """Yield the attempts of each array task. An attempt after the first has a task of its own: another candidate of
-        its task may have ended the first."""
-        first = [attempt for attempt in attempts if attempt.attempt == 1]
-        for i in range(0, len(first), self.candidates_per_task):
-            yield tuple(first[i : i + self.candidates_per_task])
-        yield from ((attempt,) for attempt in attempts if attempt.attempt > 1)
-
     def _next_name(self) -> str:
         last = max((int(name.rpartition("-")[2]) for name in self._jobs), default=-1)
-        return f"{self.run_id}-{self.run.round(self.round).path.name}-{last + 1:02d}"
+        return job_name(self.run_id, self.run.round(self.round), last + 1)
 
     def _read(self, path: Path) -> EvaluationJob:
         try:
@@ -141,6 +133,21 @@ class Dispatch:
             for task, report in zip(job.tasks, reports.get(name, ()), strict=False):
                 if report.state is TaskState.ENDED:
                     yield from ((attempt, report) for attempt in task if attempt in self._open)
+
+
+def job_name(run_id: str, round: RoundDir, number: int) -> str:
+    """Return the name of a round's EvaluationJob of that number, from 0."""
+    return f"{run_id}-{round.name}-{number:02d}"
+
+
+def pack(attempts: Sequence[Attempt], candidates_per_task: int) -> tuple[tuple[Attempt, ...], ...]:
+    """Return the attempts of each array task.
+
+    An attempt after the first has a task of its own: another candidate of its task may have ended the first.
+    """
+    first = [attempt for attempt in attempts if attempt.attempt == 1]
+    packed = [tuple(first[i : i + candidates_per_task]) for i in range(0, len(first), candidates_per_task)]
+    return (*packed, *((attempt,) for attempt in attempts if attempt.attempt > 1))
 
 
 def next_attempts(pending: Collection[str], attempted: Mapping[str, Sequence[Result]]) -> list[Attempt]:

@@ -89,7 +89,7 @@ class SlurmRunner:
         if not new:
             return
         try:
-            self._largest = self._largest or commands.max_array_size()
+            self._largest = self._largest or commands.max_array_size(commands.settings())
         except Silence as silence:
             log.warning("Slurm does not answer (%s); trying again", silence)
             return
@@ -131,6 +131,5 @@ class SlurmRunner:
             return
         job = self._jobs[name]
         call = DelayedSubmission(array_task.run, self._work, str(self._run), job.round, name, array.first)
-        shape = ArrayShape(array.name, array.size, max(map(len, job.tasks)))
-        script = array_script.write(array.folder, shape, call, self._site, self._evaluation)
+        script = array_script.write(array.folder, ArrayShape.of(array, job), call, self._site, self._evaluation)
         self._client.submit(array, script, will_have_room=self._queued() > 0)

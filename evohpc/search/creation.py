@@ -144,12 +144,7 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
 
 def _copies(run: RunDir, config: Config) -> Iterator[tuple[Path, bytes | str]]:
     """Yield what a run keeps a copy of: its place in the run, and its content."""
-    if not config.seeds.is_dir():
-        raise ConfigError(f"seeds: {config.seeds}: no such folder; it is the folder of the seed programs, *.py")
-    seeds = _seeds(config.seeds)
-    if not seeds:
-        raise ConfigError(f"seeds: {config.seeds} has no *.py file; it is the folder of the seed programs")
-    for name, source in seeds.items():
+    for name, source in read_seeds(config.seeds).items():
         yield run.seeds / name, source
     if (file := config.task.file) is not None:
         if not file.is_file():
@@ -176,14 +171,22 @@ def _deepspeed_settings(config: Config) -> dict[str, object]:
     return settings
 
 
-def _seeds(folder: Path) -> dict[str, str]:
-    """Return the sources of the seed programs in a folder, by file name."""
+def read_seeds(folder: Path) -> dict[str, str]:
+    """Return the sources of the seed programs in a folder, by file name.
+
+    Raises:
+        ConfigError: there are none, or one is not text.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"seeds: {folder}: no such folder; it is the folder of the seed programs, *.py")
     sources = {}
     for path in sorted(folder.glob("[!.]*.py")):
         try:
             sources[path.name] = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             raise ConfigError(f"seeds: {path} is not UTF-8 text") from None
+    if not sources:
+        raise ConfigError(f"seeds: {folder} has no *.py file; it is the folder of the seed programs")
     return sources
 
 
@@ -254,7 +257,7 @@ def _git_commit() -> str:
 def _comparable(run: RunDir, config: Config) -> dict[str, Any]:
     """Return a config as the run's own would look: with the run's copies in place of files of the same content."""
     document = config.model_dump(mode="json")
-    if config.seeds.is_dir() and _seeds(config.seeds) == _seeds(run.seeds):
+    if config.seeds.is_dir() and read_seeds(config.seeds) == read_seeds(run.seeds):
         document["seeds"] = str(run.seeds.resolve())
     if config.task.file is not None and _same(config.task.file, run.task_file):
         document["task"] = str(config.task.moved(run.task_file.resolve()))

@@ -11,22 +11,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evohpc.config.search import Config, EvaluationConfig
 from evohpc.config.site import Site
 from evohpc.errors import EvaluationError
-from evohpc.evaluation.attempt import WORKER, limits
-from evohpc.evaluation.stage import protocol
 from evohpc.files import write_atomic
-from evohpc.jobs import array_script
-from evohpc.jobs.array_script import ArrayShape
 from evohpc.linux import python
-from evohpc.lm_job import script as lm_script
 from evohpc.messages import TaskState
 from evohpc.run_folder import RunDir
-from evohpc.sandbox import apptainer_runtime
-from evohpc.sandbox.apptainer_command import Container
-from evohpc.sandbox.base import Stage
-from evohpc.slurm import arrays, commands
+from evohpc.slurm import commands
 from evohpc.slurm.commands import Answer, Silence
 from evohpc.slurm.script import directives
 
@@ -110,36 +101,6 @@ def cancel(run_id: str) -> list[str]:
     except Silence as silence:
         raise EvaluationError(f"Slurm does not answer ({silence}); cancel again when it does") from None
     return ids
-
-
-def preview(run: Path, run_id: str, site: Site, config: Config) -> str:
-    """Return every script that Slurm would get and the Apptainer command in them, for `evohpc submit --dry-run`."""
-    evaluation = config.evaluation
-    folder = run / "rounds" / "000" / "slurm" / f"{run_id}-000-00" / "0"
-    children = config.search.prompts_per_round * config.search.samples_per_prompt
-    tasks = -(-children // evaluation.candidates_per_task)
-    shape = ArrayShape(f"{run_id}-000-00", tasks, evaluation.candidates_per_task)
-    array = f"sbatch {folder / arrays.SCRIPT}   (in several parts if the site's MaxArraySize is below {tasks})"
-    parts = {
-        f"sbatch {run / 'driver.sbatch'}": script(run, run_id, site),
-        array: array_script.text(folder, shape, site, evaluation),
-    }
-    if site.lm is not None and config.lm.needs_a_model:
-        model = config.lm.path or Path("MODEL")
-        work = lm_script.work_of(RunDir(run).round(0), run_id, 0, model, hold=site.lm.hold)
-        parts[f"sbatch {work.folder / lm_script.SCRIPT}"] = lm_script.text(work, site)
-    if evaluation.runtime == "apptainer":
-        parts["for the first stage of a candidate"] = shlex.join(_container(run, site, evaluation)) + "\n"
-    return "\n".join(f"# {title}\n{text}" for title, text in parts.items())
-
-
-def _container(run: Path, site: Site, config: EvaluationConfig) -> list[str]:
-    """Return the command of a candidate's first stage, with folders such as a compute node makes for it."""
-    section, scratch = site.container, Path("/tmp/evohpc-SCRATCH")
-    host = Container(section.apptainer, section.image or Path("(container.image is not set)"), section.gpu)
-    inputs = {protocol.CANDIDATE: scratch / protocol.CANDIDATE, protocol.DATA: RunDir(run).train}
-    stage = Stage(WORKER, b"", inputs, scratch / "train", limits(config, config.time_limit_s), config.threads)
-    return apptainer_runtime.arguments(host, section.binds, stage, scratch / "in")
 
 
 def _options(run: Path, run_id: str, site: Site) -> Mapping[str, str | int | bool]:

@@ -133,13 +133,9 @@ def cancel(job_ids: Collection[str]) -> None:
         _ask(["scancel", "--quiet", *sorted(job_ids)])
 
 
-def max_array_size() -> int:
-    """Return MaxArraySize: the largest index of an array, plus one.
-
-    Raises:
-        Silence: Slurm does not answer.
-    """
-    return int(settings().get("MaxArraySize", _DEFAULT_MAX_ARRAY_SIZE))
+def max_array_size(settings: Mapping[str, str]) -> int:
+    """Return MaxArraySize of Slurm's settings: the largest index of an array, plus one."""
+    return int(settings.get("MaxArraySize", _DEFAULT_MAX_ARRAY_SIZE))
 
 
 def settings() -> dict[str, str]:

@@ -104,7 +104,7 @@ def site(scheduler: SchedulerSection = QUICK, **evaluation: object) -> Site:
 
 @pytest.fixture(autouse=True)
 def _work_is_importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
 
 
 @pytest.fixture

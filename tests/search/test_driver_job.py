@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from support.cluster.daemons import wait_until
 from support.cluster.slurm import Cluster
 from support.paths import ROOT
 
-from evohpc.config.search import Config, EvaluationConfig, LMConfig
-from evohpc.config.site import ContainerSection, DriverJob, LMJobs, Site, load_site
+from evohpc.config.site import DriverJob, Site, load_site
 from evohpc.errors import EvaluationError
 from evohpc.run_folder import RunDir
 from evohpc.search import driver_job
@@ -28,31 +24,6 @@ def test_the_example_script_is_what_submit_writes() -> None:
     site = load_site(ROOT / "slurm" / "local.yaml").model_copy(update={"python": "python3"})
     written = driver_job.script(Path("/scratch/runs/mnist1d"), "mnist1d-3f2a", site)
     assert written == (ROOT / "slurm" / "driver.sbatch").read_text()
-
-
-def test_a_preview_shows_every_script_and_the_apptainer_command(tmp_path: Path) -> None:
-    site = Site(python="python3", container=ContainerSection(image=Path("/images/eval.sif"), gpu="nv"))
-    config = Config(seeds=tmp_path, lm=LMConfig(engine="scripted"), evaluation=EvaluationConfig(runtime="apptainer"))
-    shown = driver_job.preview(Path("/runs/a"), "a-1", site, config)
-    assert shown.count("#!/bin/bash") == 2
-    assert "#SBATCH --array=0-159%64" in shown
-    command = shlex.split(shown.rpartition("# for the first stage of a candidate\n")[2])
-    assert {"--containall", "--nv", "/runs/a/data/train.safetensors:/in/data.safetensors:ro"} <= set(command)
-    assert json.loads(command[-1])["limits"]["wall_s"] == config.evaluation.time_limit_s
-
-
-@pytest.mark.parametrize("engine", ["deepspeed", "vllm"])
-@pytest.mark.parametrize(
-    ("hold", "sbatch"),
-    [(False, "/runs/a/rounds/000/slurm/a-1-000-lm/0/lm.sbatch"), (True, "/runs/a/slurm/a-1-lm/0/lm.sbatch")],
-)
-def test_a_preview_shows_the_language_models_job(
-    tmp_path: Path, hold: bool, sbatch: str, engine: Literal["deepspeed", "vllm"]
-) -> None:
-    config = Config(seeds=tmp_path, lm=LMConfig(path=tmp_path, engine=engine))
-    shown = driver_job.preview(Path("/runs/a"), "a-1", Site(lm=LMJobs(hold=hold)), config)
-    assert f"# sbatch {sbatch}\n#!/bin/bash" in shown
-    assert ("evohpc.lm.serve" in shown) is hold
 
 
 LIMITED = """
