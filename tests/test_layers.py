@@ -53,6 +53,19 @@ def test_the_driver_side_starts_without_torch():
     assert not set(HEAVY) & set(loaded)
 
 
+def test_an_evaluation_image_has_what_a_stage_imports():
+    """Of Python's packages an image has those of containers/eval-*.in, and no reader of configs."""
+    script = (
+        "import sys\nfor name in ('yaml', 'click', 'rich', 'sqlite_utils', 'submitit'): sys.modules[name] = None\n"
+        "from evohpc.config.task_name import TaskName\nfrom evohpc.evaluation.stage import main\n"
+        "from evohpc.tasks.base import load_task\n"
+        "for name, options in {'mnist1d': {}, 'clrs': {'algorithm': 'bfs'}, 'clrs_transfer': {}}.items():\n"
+        "    load_task(TaskName(name), options)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("path", MODULES, ids=ids)
 def test_modules_and_functions_stay_small(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) < 300

@@ -81,12 +81,14 @@ class PromptConfig(Section):
     preamble: str = ""
     """Put before the first example. The paper shows none; instruction-tuned models may want one."""
     size_factor: Positive = 0.9
-    """Target size: this times the size of the smallest parent, rounded to the nearest `size_rounding` parameters."""
-    size_rounding: Count = 100
-    """Sizes in prompts are rounded to this many parameters (paper: 100)."""
+    """Target size: this times the size of the smallest parent, rounded as `size_rounding` says."""
+    size_rounding: Count | None = None
+    """Sizes in prompts are rounded to this many parameters (paper: 100). null: to 100 from 1,000 parameters on, to 10
+    from 100 on, and not at all below, so that a target is smaller than its parents for networks of any size."""
     metric_factor: Positive = 1.02
     """Target metric: this times the best parent's, rounded to the nearest tenth of a percent. The paper mentions
-    no cap at 1; see `metric_cap`."""
+    no cap at 1; see `metric_cap`. A metric below 0 is to rise by the same share: 1.02 asks for -0.49 after -0.5. Below
+    1, lower is better: 0.98 is for a metric that is an error."""
     metric_cap: Positive | None = None
     """Largest target metric; null: no limit, as in the paper."""
     targets_from: Literal["prompt_parents", "all_parents"] = "prompt_parents"

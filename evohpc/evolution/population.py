@@ -21,11 +21,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from evohpc.config.search import SearchConfig
 from evohpc.evolution.randomness import Draw, generator
 from evohpc.messages import SEED_ROUND
+
+if TYPE_CHECKING:  # evaluation images, in which tasks ask for `fitness`, have nothing that reads YAML
+    from evohpc.config.search import SearchConfig
 
 
 class HasError(Protocol):

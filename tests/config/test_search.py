@@ -30,7 +30,7 @@ def test_the_defaults_are_the_papers(tmp_path):
     assert (search.examples_per_prompt, search.survivors, search.error_threshold) == (2, 10, 0.5)
     assert search.temperatures == (0.2, 0.6, 0.8, 1.0)
     assert (tuning.virtual_tokens, tuning.epochs, tuning.batch_size, tuning.learning_rate) == (16, 5, 16, 0.1)
-    assert (config.prompt.size_factor, config.prompt.size_rounding, config.prompt.metric_factor) == (0.9, 100, 1.02)
+    assert (config.prompt.size_factor, config.prompt.metric_factor) == (0.9, 1.02)
     assert (search.variant, search.pool, search.retire_parents) == ("evoprompting", "all_rounds", True)
 
 
