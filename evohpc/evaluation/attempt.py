@@ -145,7 +145,9 @@ class _Trial:
     def _train_and_score(self) -> dict[str, Any]:
         trained = self._stage("train", {protocol.DATA: self._benchmark.train})
         report = verdict.check_report("train", trained)
-        num_params, checkpoints = verdict.count_parameters(trained / protocol.WEIGHTS, self._config)
+        num_params, checkpoints = verdict.take_checkpoints(
+            trained / protocol.WEIGHTS, self._folder / protocol.WEIGHTS, self._config
+        )
         predictions = self._predict("predict", checkpoints)
         started = time.perf_counter()
         score = self._score(predictions)

@@ -170,6 +170,14 @@ def test_a_layer_that_is_never_called_costs_nothing(evaluator: Evaluator) -> Non
     assert (result.status, result.num_params) == (Status.TRAINED, 410), result.detail
 
 
+def test_a_layer_that_only_training_has_counts(evaluator: Evaluator) -> None:
+    source = HONEST.replace("nn.LazyLinear(10)\n", "nn.LazyLinear(10); self.also = nn.LazyLinear(10)\n").replace(
+        "return self.out(x)", "return self.out(x) + self.also(x) if self.training else self.out(x)"
+    )
+    result, _ = run_source(evaluator, source)
+    assert (result.status, result.num_params) == (Status.TRAINED, 820), result.detail
+
+
 class Hurried:
     """A runtime that notes what time each stage has, and how long it took, and gives the second one next to nothing."""
 
