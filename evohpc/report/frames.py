@@ -16,6 +16,7 @@ from evohpc.report.runs import Run, read
 if TYPE_CHECKING:
     import pandas
 
+
 @dataclass(frozen=True)
 class Tables:
     """All that several runs found, as pandas tables; a row belongs to the run that its column `run` names."""

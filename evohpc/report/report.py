@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import yaml
 
@@ -19,6 +18,7 @@ from evohpc.report.intervals import wilson
 from evohpc.report.rounds import evaluation_hours, round_rows
 from evohpc.report.runs import Run
 from evohpc.report.tables import OUTCOMES, number
+from evohpc.report.text import MINUS
 from evohpc.run_folder import RunDir
 
 SCRIPTS = ("dom.js", "filters.js", "table.js", "candidate.js", "charts.js", "lineage.js", "main.js")
@@ -88,26 +88,36 @@ def _tiles(table: Columns) -> Iterator[tuple[str, str, str]]:
 
 
 def _share(table: Columns) -> Iterator[tuple[str, str, str]]:
-    settled = [o for o, r in zip(table.outcome, table.round, strict=True) if r >= 0 and o not in ("pending", "machine fault")]
+    settled = [
+        o for o, r in zip(table.outcome, table.round, strict=True) if r >= 0 and o not in ("pending", "machine fault")
+    ]
     if settled:
         trained = settled.count("trained")
         low, high = wilson(trained, len(settled))
-        yield "valid novel children", f"{100 * trained / len(settled):.1f} %", f"95 % interval {100 * low:.1f} to {100 * high:.1f} %"
+        yield (
+            "valid novel children",
+            f"{100 * trained / len(settled):.1f} %",
+            f"95 % interval {100 * low:.1f} to {100 * high:.1f} %",
+        )
 
 
 def _people(value: float) -> str:
-    return number(value).replace("-", "−")
+    return number(value).replace("-", MINUS)
 
 
 def _gain(seed: float, best: float | None) -> str:
     if best is None or best <= seed:
         return "no child is fitter"
-    return f"the best is {seed / best:.3g} times as fit" if seed < 0 and best < 0 else f"the best is {best - seed:.4g} fitter"
+    return (
+        f"the best is {seed / best:.3g} times as fit"
+        if seed < 0 and best < 0
+        else f"the best is {best - seed:.4g} fitter"
+    )
 
 
 def _last_improvement(table: Columns) -> tuple[str, str]:
     if table.best is None:
-        return "none", "nothing was trained with an error below α"
+        return "none", "nothing was trained with an error below alpha"
     round, last = table.round[table.best], max(table.round)
     if round < 0:
         return "none", "the best seed is still the fittest"

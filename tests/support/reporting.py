@@ -16,7 +16,7 @@ from support.searching import make_config
 
 START = datetime(2026, 11, 26, 8, tzinfo=UTC)
 
-SOURCE = '''import torch
+SOURCE = """import torch
 import torch.nn as nn
 
 
@@ -29,7 +29,7 @@ class Model(nn.Module):
     def forward(self, x):
         # {note}
         return self.out(torch.relu(self.conv(x.unsqueeze(1))).flatten(1))
-'''
+"""
 
 FAILURES = {
     Status.SHAPE_ERROR: "RuntimeError: mat1 and mat2 shapes cannot be multiplied (32x10 and 12x10)",
@@ -130,5 +130,7 @@ def _child(
     detail = FAILURES[status]
     if status.is_refused:
         return candidate(name, source, **place, **born, status=status, detail=detail), None
-    failed = Result(name, 1, status, detail, seconds={"total": 2.0, "start": 0.4}, host="n1", finished_at=clock.isoformat())
+    failed = Result(
+        name, 1, status, detail, seconds={"total": 2.0, "start": 0.4}, host="n1", finished_at=clock.isoformat()
+    )
     return candidate(name, source, **place, **born), failed

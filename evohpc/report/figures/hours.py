@@ -51,12 +51,23 @@ def at_work(table: Columns) -> Figure | None:
     every = max(1, len(steps) // MOST_STEPS)
     steps = [step for number, step in enumerate(steps) if number % every == 0 or number == len(steps) - 1]
     made = style.chart(
-        "at_work", "time (UTC)", "evaluations at work", x_axis_type="datetime", height=240, tools="xpan,xbox_zoom,reset,save"
+        "at_work",
+        "time (UTC)",
+        "evaluations at work",
+        x_axis_type="datetime",
+        height=240,
+        tools="xpan,xbox_zoom,reset,save",
     )
     times, counts = zip(*steps, strict=True)
     made.step(times, counts, mode="after", color=style.BLUE, line_width=1.5)
     made.xaxis.formatter = DatetimeTickFormatter(
-        seconds="%H:%M:%S", minsec="%H:%M:%S", minutes="%H:%M", hourmin="%H:%M", hours="%H:%M", days="%d %b", months="%b %Y"
+        seconds="%H:%M:%S",
+        minsec="%H:%M:%S",
+        minutes="%H:%M",
+        hourmin="%H:%M",
+        hours="%H:%M",
+        days="%d %b",
+        months="%b %Y",
     )
     style.whole_numbers(made.yaxis)
     made.y_range.start = 0

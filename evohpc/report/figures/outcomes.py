@@ -55,9 +55,7 @@ def failures(table: Columns) -> Figure | None:
         "failures", "children", "", y_range=FactorRange(*data["name"]), height=80 + 34 * len(ranked), tools="tap,save"
     )
     source = ColumnDataSource(data, name="failures_source")
-    bars = made.hbar(
-        y="name", right="count", height=0.7, source=source, color="colour", line_alpha=0
-    )
+    bars = made.hbar(y="name", right="count", height=0.7, source=source, color="colour", line_alpha=0)
     _finish(made, bars, ("class", "@name"), ("children", "@count{0,0}"))
     style.whole_numbers(made.xaxis)
     made.x_range.start = 0
