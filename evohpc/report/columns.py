@@ -90,7 +90,7 @@ def columns(run: Run) -> Columns:
 
 
 def payload(table: Columns) -> dict[str, Any]:
-    """Return what report.js has of the candidates: columns by name."""
+    """Return what the page's scripts has of the candidates: columns by name."""
     entries = table.run.entries
     candidates = [entry.candidate for entry in entries]
     names = ("id", "round", "status", "outcome", "params", "error", "fitness", "metric", "parents", "counts")

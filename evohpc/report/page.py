@@ -1,8 +1,8 @@
 """One HTML file that needs no other: charts, data and scripts within it, and a policy that forbids all else.
 
-What candidates wrote is hostile. It is in the file only within compressed, base64-encoded data, which no browser takes for
-markup, and report.js makes text nodes of it. Only scripts with the digests that the policy names may run, and nothing
-may be loaded or sent.
+What candidates wrote is hostile. It is in the file only within compressed, base64-encoded data, which no browser takes
+for markup, and the scripts make text nodes of it. Only scripts with the digests that the policy names may run, and
+nothing may be loaded or sent.
 """
 
 from __future__ import annotations

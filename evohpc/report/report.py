@@ -18,6 +18,7 @@ from evohpc.report.intervals import wilson
 from evohpc.report.rounds import evaluation_hours, round_rows
 from evohpc.report.runs import Run
 from evohpc.report.tables import OUTCOMES, number
+from evohpc.report.text import MINUS
 from evohpc.run_folder import RunDir
 
 SCRIPTS = ("dom.js", "filters.js", "table.js", "candidate.js", "charts.js", "lineage.js", "main.js")
@@ -101,7 +102,7 @@ def _share(table: Columns) -> Iterator[tuple[str, str, str]]:
 
 
 def _people(value: float) -> str:
-    return number(value).replace("-", "−")
+    return number(value).replace("-", MINUS)
 
 
 def _gain(seed: float, best: float | None) -> str:
@@ -116,7 +117,7 @@ def _gain(seed: float, best: float | None) -> str:
 
 def _last_improvement(table: Columns) -> tuple[str, str]:
     if table.best is None:
-        return "none", "nothing was trained with an error below α"
+        return "none", "nothing was trained with an error below alpha"
     round, last = table.round[table.best], max(table.round)
     if round < 0:
         return "none", "the best seed is still the fittest"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+MINUS = "\N{MINUS SIGN}"
+ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
+
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 

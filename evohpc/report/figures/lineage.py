@@ -1,4 +1,4 @@
-"""Lineage: who descends from whom. The lines are drawn by report.js, for the candidate that is chosen."""
+"""Lineage: who descends from whom. The lines are drawn by the page's scripts, for the candidate that is chosen."""
 
 from __future__ import annotations
 

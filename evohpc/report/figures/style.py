@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from bokeh.models import (
     ColumnDataSource,
@@ -19,8 +19,8 @@ from bokeh.plotting import figure
 from evohpc.report.tables import OUTCOMES
 from evohpc.report.text import visible
 
-BLUE, ORANGE, CYAN, MAGENTA, GREY = "#0077bb", "#ee7733", "#33bbee", "#ee3377", "#9a9a9a"
-"""Of Paul Tol's scheme "vibrant", the grey darkened so that it shows on white and on black."""
+BLUE, ORANGE, CYAN, MAGENTA, GREY = "#2080c4", "#ee7733", "#33bbee", "#ee3377", "#9a9a9a"
+"""Of Paul Tol's scheme "vibrant", blue and grey changed so that they show on white and on black."""
 
 OUTCOME_COLOURS = {
     "trained": BLUE,
@@ -34,14 +34,15 @@ STAGE_COLOURS = (CYAN, BLUE, "#009988", ORANGE, MAGENTA, "#aa4499", GREY)
 
 FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 
-Figure = figure
+Figure: TypeAlias = Any
+"""A chart of Bokeh, whose own annotations are wrong for half of what it takes (ranges, tickers)."""
 
 
 def chart(name: str, x: str, y: str, *, tools: str = "pan,box_zoom,reset,save", **more: Any) -> Figure:
     """Return an empty chart.
 
     Args:
-        name: by which report.js finds it.
+        name: by which the page's scripts finds it.
         x, y: what the axes show, with its unit.
     """
     made = figure(
@@ -95,7 +96,7 @@ def plain(box: Legend) -> Legend:
     box.background_fill_alpha = 0
     box.border_line_color = None
     box.label_text_font, box.label_text_font_size = FONT, "12px"
-    box.padding, box.margin, box.spacing = 0, 4, 14
+    box.padding, box.margin, box.spacing, box.label_standoff = 0, 4, 12, 4
     box.location = "left"
     return box
 

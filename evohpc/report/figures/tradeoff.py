@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from bokeh.core.properties import value
-from bokeh.models import BasicTicker, ColorBar, NumeralTickFormatter, Range1d
+from bokeh.models import BasicTicker, ColorBar, LassoSelectTool, NumeralTickFormatter, Range1d
 from bokeh.palettes import Cividis256
 from bokeh.transform import linear_cmap
 
@@ -14,8 +14,9 @@ from evohpc.messages import SEED_ROUND
 from evohpc.report.columns import Columns
 from evohpc.report.figures import style
 from evohpc.report.figures.style import Figure
+from evohpc.report.text import ALPHA, MINUS
 
-_SHADES = Cividis256[40:236]
+_SHADES = Cividis256[64:240]
 """Without its ends, one of which is lost on white and one on black."""
 
 
@@ -32,6 +33,7 @@ def tradeoff(table: Columns) -> Figure | None:
         height=520,
         tools="lasso_select,box_select,tap,pan,box_zoom,reset,save",
     )
+    made.toolbar.active_drag = made.select_one(LassoSelectTool)
     floor = _floor(table)
     made.x_range, made.y_range = _range(table.take("params", table.scored)), _range(_errors(table, table.scored, floor))
     for axis in made.axis:
@@ -42,7 +44,7 @@ def tradeoff(table: Columns) -> Figure | None:
     threshold = style.line_across(made, alpha, style.MAGENTA, "dashed") if alpha < 1 else None
     front = _front(made, table, floor)
     children, seeds = _children(made, table, floor), _seeds(made, table, floor)
-    shown = [("child", children), ("seed", seeds), ("Pareto front", front), (f"α = {alpha:g}", threshold)]
+    shown = [("child", children), ("seed", seeds), ("Pareto front", front), (f"{ALPHA} = {alpha:g}", threshold)]
     shown.append(("equal fitness", isolines))
     style.legend(made, *((label, [renderer]) for label, renderer in shown if renderer is not None))
     return made
@@ -140,7 +142,7 @@ def _curves(made: Figure) -> Any:
     made.text(
         [high for _, high in ends],
         [max(c / high, bottom * 1.01) for c, (_, high) in zip(levels, ends, strict=True)],
-        text=[f"−{c:,g}" for c in levels],
+        text=[f"{MINUS}{c:,g}" for c in levels],
         text_color=style.GREY,
         text_font=value(style.FONT),
         text_font_size=value("11px"),

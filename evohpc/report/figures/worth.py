@@ -10,6 +10,7 @@ from evohpc.report.figures import style
 from evohpc.report.figures.style import Figure
 from evohpc.report.rounds import round_rows
 from evohpc.report.runs import Run
+from evohpc.report.text import MINUS
 
 FEW_SEEDS = 8
 """Up to so many seeds have a line each; of more, only the best."""
@@ -48,13 +49,14 @@ def _progress(
     known = [table.fitness[p] for p in table.scored if table.counts[p]] + ([] if target is None else [target])
     is_log = max(known) < 0
     sign = -1 if is_log else 1
-    what = "−fitness (log scale, up is better)" if is_log else "fitness (up is better)"
+    what = f"{MINUS}fitness (log scale, up is better)" if is_log else "fitness (up is better)"
     made = style.chart(
         name, label, what, y_axis_type="log" if is_log else "linear", tools="pan,box_zoom,tap,lasso_select,reset,save"
     )
     made.y_range = _range(known, is_log)
     if is_log:
         made.yaxis.formatter = NumeralTickFormatter(format="0,0.[000]")
+        made.yaxis.ticker.mantissas = [1, 2, 5]
     pairs = [(x, p) for x, p in zip(cost, places, strict=True) if table.counts[p]]
     dots, best = _dots(made, table, pairs, sign), _steps(made, table, pairs, cost, sign)
     style.legend(made, ("candidate", [dots]), ("best so far", [best]), *_lines(made, table, target, sign))
@@ -100,13 +102,13 @@ def _lines(made: Figure, table: Columns, target: float | None, sign: int) -> lis
     if seeds:
         best, *others = seeds
         line = style.line_across(made, sign * table.fitness[best], style.ORANGE, "dashed")
-        drawn.append((f"best seed ({table.id[best]})", [line]))
+        drawn.append(("best seed", [line]))
         others = others if len(seeds) <= FEW_SEEDS else []
         thin = [style.line_across(made, sign * table.fitness[p], style.ORANGE, "dotted", width=1) for p in others]
         drawn.append(("other seeds", thin[:1]))
     if target is not None:
         line = style.line_across(made, sign * target, style.MAGENTA, "dashdot", width=2)
-        drawn.append((f"target ({target:g})", [line]))
+        drawn.append((f"target {target:g}".replace("-", MINUS), [line]))
     return drawn
 
 

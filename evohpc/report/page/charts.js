@@ -3,6 +3,25 @@ const charts = new Map(); // name of the chart -> its model
 const linked = []; // { source, rows, chart }
 let isSyncing = false;
 
+// A chart out of sight is painted when it comes into sight: only what is seen has to be quick.
+const inSight = new Set(), postponed = new Map();
+const sight = new IntersectionObserver((changes) => {
+  for (const { target, isIntersecting } of changes) {
+    if (!isIntersecting) inSight.delete(target.id);
+    else {
+      inSight.add(target.id);
+      for (const paint of postponed.get(target.id)?.values() ?? []) paint();
+      postponed.delete(target.id);
+    }
+  }
+});
+
+function whenSeen(chart, kind, paint) {
+  if (inSight.has(chart)) return paint();
+  if (!postponed.has(chart)) postponed.set(chart, new Map());
+  postponed.get(chart).set(kind, paint); // of two of a kind the last counts
+}
+
 async function embedCharts() {
   for (const figure of document.querySelectorAll("figure")) {
     const item = report.figures[figure.id];
@@ -13,7 +32,8 @@ async function embedCharts() {
     const views = await Bokeh.embed.embed_item(item, figure.id);
     const view = [...views][0];
     charts.set(figure.id, view.model);
-    link_sources(figure.id, view.model);
+    linkSources(figure.id, view.model);
+    sight.observe(figure);
   }
   linkBars("outcomes", (data, i) => ({ round: data.x[i], outcomes: new Set([data.outcome[i]]) }));
   linkBars("temperatures", (data, i) => ({ temperature: data.x[i], outcomes: new Set([data.outcome[i]]) }));
@@ -27,7 +47,7 @@ async function embedCharts() {
 
 const sourceNamed = (chart, name) => charts.get(chart)?.document.get_model_by_name(name);
 
-function link_sources(name, chart) {
+function linkSources(name, chart) {
   for (const renderer of chart.renderers) {
     const source = renderer.data_source;
     if (!source?.tags.includes("candidates")) continue;
@@ -55,12 +75,15 @@ function chosenIn(chart) {
 
 function sync(rows) { // null: nothing is dimmed
   const wanted = rows && new Set(rows);
+  for (const one of linked) whenSeen(one.chart, `selection of ${one.source.id}`, () => dim(one, wanted));
+}
+
+function dim({ source, rows }, wanted) {
+  const indices = [];
+  if (wanted) rows.forEach((row, i) => wanted.has(row) && indices.push(i));
+  if (!indices.length && !source.selected.indices.length) return;
   isSyncing = true;
-  for (const { source, rows: own } of linked) {
-    const indices = [];
-    if (wanted) own.forEach((row, i) => wanted.has(row) && indices.push(i));
-    if (indices.length || source.selected.indices.length) source.selected.indices = indices;
-  }
+  source.selected.indices = indices;
   isSyncing = false;
 }
 
@@ -86,9 +109,13 @@ function recount() {
     for (const key of [`outcomes/${all.round[row]}/${all.outcome[row]}`, `temperatures/${all.temperature[row]}/${all.outcome[row]}`, `failures/${all.status[row]}`])
       counts.set(key, (counts.get(key) ?? 0) + 1);
   }
-  for (const chart of ["outcomes", "temperatures"]) restack(chart, (x, outcome) => counts.get(`${chart}/${x}/${outcome}`) ?? 0);
-  const failures = sourceNamed("failures", "failures_source");
-  if (failures) failures.data = { ...failures.data, count: Array.from(failures.data.status, (status) => counts.get(`failures/${status}`) ?? 0) };
+  const count = (...key) => counts.get(key.join("/")) ?? 0;
+  for (const chart of ["outcomes", "temperatures"])
+    whenSeen(chart, "count", () => restack(chart, (x, outcome) => count(chart, x, outcome)));
+  whenSeen("failures", "count", () => {
+    const source = sourceNamed("failures", "failures_source");
+    if (source) source.data = { ...source.data, count: Array.from(source.data.status, (status) => count("failures", status)) };
+  });
 }
 
 function restack(chart, count) {
