@@ -13,6 +13,8 @@ RUN/
   data/                  task.json, train.safetensors, inputs.safetensors; given to candidates
   labels/                labels.safetensors, and secret, from which validation samples are drawn; never given to a
                          candidate
+  driver.sbatch, driver.log, driver.over
+                         of the Slurm job that drives the search; the last says that no other is to follow
   slurm/<name>/<k>/      the LM jobs of the whole run, where the site has them wait for requests: script, job id, log
   rounds/seeds/, rounds/000/, ...
     request.json         what the LM job is asked

@@ -16,7 +16,7 @@ from evohpc.lm_job import script as lm_script
 from evohpc.run_folder import RunDir
 from evohpc.search import driver_job, preview
 from evohpc.slurm import commands
-from evohpc.slurm.commands import Silence
+from evohpc.slurm.commands import NoAnswer
 
 _SHORTEN = {
     "evaluation jobs": "lower evaluation.time_limit_s or candidates_per_task, or choose another partition",
@@ -29,7 +29,7 @@ def examine_slurm(config: Config, site: Site) -> Iterator[Finding]:
     """Look at a site as the login node sees it."""
     try:
         settings = commands.settings()
-    except (EvaluationError, Silence) as error:
+    except (EvaluationError, NoAnswer) as error:
         yield fault("Slurm", str(error), "load the site's Slurm module, or set SLURM_CONF")
         return
     largest = commands.max_array_size(settings)
@@ -64,9 +64,13 @@ def _idling(jobs: LMJobs, candidate_minutes: float) -> Iterator[Finding]:
 
 def _test(check: str, script: str, remark: str = "") -> Finding:
     """Ask whether Slurm would take a script: account, partition, qos, time limit, nodes and GPUs."""
-    done = subprocess.run(
-        ["sbatch", "--test-only"], input=script, env=commands.environment(), capture_output=True, text=True, timeout=60
-    )
+    try:
+        return _judge(check, script, remark, commands.test(script))
+    except (EvaluationError, NoAnswer) as error:
+        return fault(check, str(error), "try again when Slurm answers")
+
+
+def _judge(check: str, script: str, remark: str, done: subprocess.CompletedProcess[str]) -> Finding:
     said = " ".join((done.stderr or done.stdout).replace("sbatch: error: ", "").replace("sbatch: ", "").split())
     if done.returncode:
         return fault(check, said, commands.advice(said))

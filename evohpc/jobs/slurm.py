@@ -25,7 +25,7 @@ from evohpc.run_folder import RunDir
 from evohpc.slurm import arrays, client, commands
 from evohpc.slurm.arrays import Array
 from evohpc.slurm.client import SlurmClient
-from evohpc.slurm.commands import Silence
+from evohpc.slurm.commands import NoAnswer
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +90,8 @@ class SlurmRunner:
             return
         try:
             self._largest = self._largest or commands.max_array_size(commands.settings())
-        except Silence as silence:
-            log.warning("Slurm does not answer (%s); trying again", silence)
+        except NoAnswer as error:
+            log.warning("Slurm does not answer (%s); trying again", error)
             return
         largest = min(self._largest, self._site.scheduler.max_queued or self._largest)
         for name, job in new.items():

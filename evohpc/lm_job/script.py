@@ -90,7 +90,8 @@ def text(work: LMWork, site: Site, program: Sequence[str] = ()) -> str:
     """Return the script; see `write`."""
     jobs = _section(site)
     contained = jobs.image is not None and not program
-    step = ["srun", "--nodes=1", "--ntasks=1", f"--cpus-per-task={jobs.cpus}", "--kill-on-bad-exit=1"]
+    # The environment of this script, also where sbatch was told --export=NONE: srun would inherit that (srun(1)).
+    step = ["srun", "--export=ALL", "--nodes=1", "--ntasks=1", f"--cpus-per-task={jobs.cpus}", "--kill-on-bad-exit=1"]
     return _TEMPLATE.format(
         work=work.round.request if work.round else f"the requests of {work.run}",
         options=directives(_options(work, jobs)),

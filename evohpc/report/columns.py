@@ -11,7 +11,7 @@ from evohpc.messages import SEED_ROUND
 from evohpc.report import tables
 from evohpc.report.pareto import pareto_front
 from evohpc.report.runs import Run
-from evohpc.store.store import Entry
+from evohpc.store.rows import Entry
 
 Column = list[Any]
 

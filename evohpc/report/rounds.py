@@ -8,7 +8,7 @@ from typing import Any
 from evohpc.report import tables
 from evohpc.report.intervals import wilson
 from evohpc.report.runs import Run
-from evohpc.store.store import Entry
+from evohpc.store.rows import Entry
 
 
 def evaluation_hours(entries: Iterable[Entry]) -> float:

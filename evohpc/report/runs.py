@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from evohpc.errors import EvohpcError, RunFolderError
-from evohpc.evolution.request import Budget
+from evohpc.evolution.population import Budget
 from evohpc.messages import SEED_ROUND, Result
 from evohpc.report.reader import Reading
 from evohpc.run_folder import RunDir
-from evohpc.store.store import Entry, Store
+from evohpc.store.rows import Entry
+from evohpc.store.store import Store
 
 
 @dataclass(frozen=True)

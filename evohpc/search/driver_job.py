@@ -18,11 +18,15 @@ from evohpc.linux import python
 from evohpc.messages import TaskState
 from evohpc.run_folder import RunDir
 from evohpc.slurm import commands
-from evohpc.slurm.commands import Answer, Silence
+from evohpc.slurm.commands import Answer, NoAnswer
 from evohpc.slurm.script import directives
 
 STOPPED = 85
 """Exit code of a driver that was asked to stop and has more to do; no shell or Slurm gives it a meaning."""
+
+OVER = "driver.over"
+"""In the run folder: written when a driver has ended and is not to go on. A successor that starts all the same, because
+it could not be cancelled, ends at once, and submits no other."""
 
 _TEMPLATE = """\
 #!/bin/bash
@@ -42,6 +46,17 @@ if [ "$stop" = yes ] && [ "$status" = {stopped} ]; then
 fi
 {end}exit "$status"
 """
+_SUCCESSOR = """\
+[ ! -e {over} ] || exit 0  # no driver is to follow the one that wrote it
+successor=$(sbatch --parsable {script} | grep -E '^[0-9]+(;[^ ]+)?$' | tail -n 1)
+"""
+_NO_SUCCESSOR = """\
+: > {over}
+case "$successor" in
+  *\\;*) scancel --clusters="${{successor#*;}}" "${{successor%%;*}}" ;;  # sbatch named the cluster, too
+  *) scancel "$successor" ;;
+esac
+"""
 
 
 def job_name(run_id: str) -> str:
@@ -55,17 +70,17 @@ def script(run: Path, run_id: str, site: Site, program: Sequence[str] = ()) -> s
     Args:
         program: what to run instead of `evohpc run RUN`.
     """
-    own = run / "driver.sbatch"
+    own, over = run / "driver.sbatch", shlex.quote(str(run / OVER))
     chain = site.driver.go_on_by == "successor"
     return _TEMPLATE.format(
         run=run,
         options=directives(_options(run, run_id, site)),
-        successor=f"successor=$(sbatch --parsable {shlex.quote(str(own))})\n" if chain else "",
+        successor=_SUCCESSOR.format(script=shlex.quote(str(own)), over=over) if chain else "",
         setup="".join(f"{line}\n" for line in site.driver.setup),
         program=shlex.join(program or [*python(site.python), "-m", "evohpc", "run", str(run)]),
         stopped=STOPPED,
         go_on="exit 0" if chain else 'scontrol requeue "$SLURM_JOB_ID"; exit 0',
-        end='scancel "$successor"\n' if chain else "",
+        end=_NO_SUCCESSOR.format(over=over) if chain else "",
     )
 
 
@@ -76,6 +91,7 @@ def submit(run: RunDir, run_id: str, site: Site) -> str:
         EvaluationError: Slurm refuses, or does not answer.
     """
     name, path = job_name(run_id), run.path.resolve()
+    (path / OVER).unlink(missing_ok=True)
     if job_id := _find(name):
         return job_id
     write_atomic(path / "driver.sbatch", script(path, run_id, site))
@@ -98,8 +114,8 @@ def cancel(run_id: str) -> list[str]:
     try:
         ids = _alive(job_name(run_id))
         commands.cancel(ids)
-    except Silence as silence:
-        raise EvaluationError(f"Slurm does not answer ({silence}); cancel again when it does") from None
+    except NoAnswer as error:
+        raise EvaluationError(f"Slurm does not answer ({error}); cancel again when it does") from None
     return ids
 
 
@@ -125,8 +141,8 @@ def _find(name: str) -> str:
     """Return the job of that name that runs or waits, '' if there is none."""
     try:
         return min(_alive(name), key=int, default="")
-    except Silence as silence:
-        raise EvaluationError(f"Slurm does not answer ({silence}); nothing was submitted: try again") from None
+    except NoAnswer as error:
+        raise EvaluationError(f"Slurm does not answer ({error}); nothing was submitted: try again") from None
 
 
 def _alive(name: str) -> list[str]:

@@ -11,7 +11,7 @@ from evohpc.config.site import Site
 from evohpc.driver import dispatch
 from evohpc.evaluation.attempt import WORKER, limits
 from evohpc.evaluation.stage import protocol
-from evohpc.evolution.request import Budget
+from evohpc.evolution.population import Budget
 from evohpc.jobs import array_script
 from evohpc.jobs.array_script import ArrayShape
 from evohpc.lm_job import script as lm_script
@@ -47,7 +47,7 @@ def seeds_job(run: RunDir, run_id: str, config: Config) -> EvaluationJob:
 
 def children_job(run: RunDir, run_id: str, config: Config) -> EvaluationJob | None:
     """Return the job that evaluates the children of round 0, if screening refuses none; None if there is no round."""
-    budget = Budget.of(config)
+    budget = Budget.of(config.search)
     if not budget.per_round or not budget.rounds:
         return None
     names = [candidate_id(0, p, s) for p in range(budget.prompts) for s in range(budget.samples)]
@@ -56,7 +56,7 @@ def children_job(run: RunDir, run_id: str, config: Config) -> EvaluationJob | No
 
 def lm_work(run: RunDir, run_id: str, site: Site, config: Config) -> LMWork | None:
     """Return the LM job of round 0; None if the search submits no LM job."""
-    if site.lm is None or not config.lm.needs_a_model or not Budget.of(config).rounds:
+    if site.lm is None or not config.lm.needs_a_model or not Budget.of(config.search).rounds:
         return None
     return lm_script.work_of(run.round(0), run_id, 0, config.lm.path or Path("MODEL"), hold=site.lm.hold)
 

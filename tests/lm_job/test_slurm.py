@@ -199,6 +199,15 @@ class TestAJob:
         round.finish()
         assert len(round.started) == 1
 
+    def test_has_its_environment_where_the_site_has_sbatch_export_none(self, slurm: Cluster, tmp_path: Path) -> None:
+        setup = [f"export SEEN=yes PYTHONPATH={ROOT}"]
+        round = Round(tmp_path, site(retries=0, options={"export": "NONE"}, setup=setup))
+        seen = '[ "$SEEN $HF_HUB_OFFLINE" = "yes 1" ] || { echo "error: not set up"; exit 1; }; exec "$@"'
+        round.program = ["bash", "-c", seen, "bash", *round.program]
+        round.restart()
+        round.start()
+        round.finish()
+
     def test_that_is_held_says_so(self, slurm: Cluster, tmp_path: Path) -> None:
         round = Round(tmp_path, site(options={"hold": True}))
         round.start()

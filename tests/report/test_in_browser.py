@@ -52,7 +52,9 @@ def click_on(browser, element):  # noqa: F811
 
 
 def count(browser):  # noqa: F811
-    return int(browser.execute_script("return document.getElementById('count').textContent").split()[0].replace(",", ""))
+    return int(
+        browser.execute_script("return document.getElementById('count').textContent").split()[0].replace(",", "")
+    )
 
 
 def test_every_chart_is_drawn_without_a_word_and_without_a_request(shown):
@@ -180,7 +182,9 @@ def test_hostile_text_stays_text(tmp_path, browser):  # noqa: F811
 def test_the_policy_stops_what_is_injected(shown):
     """Were a text node ever forgotten: neither scripts nor handlers run, and nothing can be sent."""
     shown.execute_script("document.body.insertAdjacentHTML('beforeend', arguments[0])", '<img src=x onerror="owned=1">')
-    shown.execute_script("const s = document.createElement('script'); s.textContent = 'owned=2'; document.body.append(s)")
+    shown.execute_script(
+        "const s = document.createElement('script'); s.textContent = 'owned=2'; document.body.append(s)"
+    )
     sent = "fetch('https://example.org/').then(() => arguments[0]('sent'), () => arguments[0]('refused'))"
     assert shown.execute_async_script(sent) == "refused"
     assert shown.execute_script("try { return eval('1') } catch { return 'refused' }") == "refused"

@@ -58,6 +58,56 @@ def test_its_shell_is_told_to_stop(tmp_path: Path, setup: str) -> None:
     assert (shell.returncode, (tmp_path / "asked").read_text()) == (0, "requeue 7\n")
 
 
+@pytest.fixture
+def slurm_commands(tmp_path: Path) -> Path:
+    """Have sbatch answer what is in a file, and it and scancel note how they were called; return the notes."""
+    for command, answer in (("sbatch", f"cat {tmp_path}/answer"), ("scancel", "exit 1")):
+        program = tmp_path / "bin" / command
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\necho {command} "$@" >> {tmp_path}/called\n{answer}\n')
+        program.chmod(0o755)
+    return tmp_path / "called"
+
+
+@pytest.mark.parametrize(
+    ("answer", "scancel"),
+    [
+        ("13", "13"),
+        ("13;evohpc", "--clusters=evohpc 13"),
+        ("Welcome to the cluster!\nIt has 12 nodes\n13;c1", "--clusters=c1 13"),
+        ("13\nYour quota: 80 %", "13"),
+    ],
+)
+def test_the_end_of_a_search_ends_its_chain_of_jobs(
+    tmp_path: Path, slurm_commands: Path, answer: str, scancel: str
+) -> None:
+    (tmp_path / "answer").write_text(f"{answer}\n")
+    script = driver_job.script(tmp_path, "r1", Site(driver=DriverJob(go_on_by="successor")), ["touch", "driven"])
+    environment = {**os.environ, "PATH": f"{slurm_commands.parent}/bin:{os.environ['PATH']}"}
+    own = tmp_path / "driver.sbatch"
+    assert subprocess.run(["bash", "-c", script], env=environment, cwd=tmp_path).returncode == 0
+    called = f"sbatch --parsable {own}\nscancel {scancel}\n"
+    assert slurm_commands.read_text() == called
+    (tmp_path / "driven").unlink()
+    # Here scancel failed, so the successor starts: it does nothing, above all it submits none.
+    assert subprocess.run(["bash", "-c", script], env=environment, cwd=tmp_path).returncode == 0
+    assert slurm_commands.read_text() == called
+    assert not (tmp_path / "driven").exists()
+
+
+def test_a_search_that_is_submitted_again_goes_on(
+    tmp_path: Path, slurm_commands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    (tmp_path / "answer").write_text("14;c1\n")
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.write_text("#!/bin/sh\n")
+    squeue.chmod(0o755)
+    (tmp_path / driver_job.OVER).touch()
+    assert driver_job.submit(RunDir(tmp_path), "r1", Site(driver=DriverJob(go_on_by="successor"))) == "14"
+    assert not (tmp_path / driver_job.OVER).exists()
+
+
 @pytest.mark.slurm
 @pytest.mark.parametrize("go_on_by", ["requeue", "successor"])
 def test_it_hits_its_limit_three_times_and_finishes(slurm: Cluster, tmp_path: Path, go_on_by: str) -> None:

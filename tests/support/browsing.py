@@ -56,7 +56,9 @@ def requested(browser: Any) -> list[str]:
 
     messages = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
     urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [url for url in urls if not url.startswith(("data:", "blob:")) and url != browser.current_url.partition("#")[0]]
+    return [
+        url for url in urls if not url.startswith(("data:", "blob:")) and url != browser.current_url.partition("#")[0]
+    ]
 
 
 def painted(browser: Any) -> dict[str, int]:
