@@ -106,7 +106,7 @@ def _read_folder(path: Path) -> Run:
             config=reading.config.model_dump(mode="json"),
             provenance=json.loads(RunDir(path).provenance.read_text()),
             metric=reading.metric,
-            rounds=Budget.of(reading.config).rounds,
+            rounds=Budget.of(reading.config.search).rounds,
             **_rows(reading.store),
         )
 

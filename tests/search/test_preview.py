@@ -14,7 +14,7 @@ from support.paths import MNIST1D_SEEDS
 from evohpc.config.search import Config, EvaluationConfig, LMConfig, SearchConfig
 from evohpc.config.site import ContainerSection, LMJobs, SchedulerSection, Site
 from evohpc.errors import ConfigError
-from evohpc.evolution.request import Budget
+from evohpc.evolution.population import Budget
 from evohpc.lm_job.slurm import SlurmLMJob
 from evohpc.run_folder import RunDir
 from evohpc.search import preview
@@ -58,7 +58,7 @@ def test_the_array_of_a_round_has_as_many_tasks_as_the_budget_has_children(
     search: dict[str, Any], children: int
 ) -> None:
     given = config(**search)
-    assert Budget.of(given).per_round == children
+    assert Budget.of(given.search).per_round == children
     assert arrays(preview.text(RUN, "a-1", Site(), given)) == {"seeds": SEEDS, "000": children}
 
 
