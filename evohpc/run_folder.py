@@ -17,9 +17,9 @@ RUN/
                          of the Slurm job that drives the search; the last says that no other is to follow
   slurm/<name>/<k>/      the LM jobs of the whole run, where the site has them wait for requests: script, job id, log
   rounds/seeds/, rounds/000/, ...
-    request.json         what the LM job is asked
+    request.json         the request to the LM job
     adapter/             the soft prompt tuned in this round, or the LoRA (a peft folder)
-    completions.jsonl    what it answered
+    completions.jsonl    its answer
     jobs/<name>.json     what was handed out for evaluation, before it was
     candidates/<id>.py
     results/<id>.<attempt>.json
@@ -157,7 +157,7 @@ class RunDir:
 
     @property
     def progress(self) -> Path:
-        """What the driver last told its observer; for people only, nothing depends on it."""
+        """The last progress of the driver; for people only, nothing depends on it."""
         return self.path / "progress.json"
 
     @property
@@ -218,7 +218,7 @@ class RunDir:
 
 
 def read_request(round: RoundDir) -> LMRequest:
-    """Return what the language model is asked in a round.
+    """Return the request to the language model of a round.
 
     Raises:
         RunFolderError: `request.json` is missing, torn or altered.

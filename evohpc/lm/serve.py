@@ -156,7 +156,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _identity(path: Path) -> tuple[Path, int, int]:
-    """Return what tells a file from another that was put in its place."""
+    """Return a key that changes when another file replaces this one."""
     status = path.stat()
     return path, status.st_ino, status.st_mtime_ns
 

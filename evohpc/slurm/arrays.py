@@ -1,4 +1,4 @@
-"""The Slurm job arrays that one EvaluationJob is split into, as they lie on disk and as Slurm tells of them.
+"""The Slurm job arrays that one EvaluationJob is split into: their files, and their states in Slurm's answers.
 
 RUN/rounds/NNN/slurm/<name>/plan.json      how the job is split; written once, before the first sbatch
 RUN/rounds/NNN/slurm/<name>/<k>/array.sh   what sbatch gets; exists only if sbatch was, or is about to be, called
@@ -40,7 +40,7 @@ class Array:
     job_id: str = field(default="", init=False)
     """Of the array that does the work, '' if none is known."""
     doubtful_since: float | None = None
-    """Since when it is in doubt whether sbatch, which was called, was heard."""
+    """Since when it is not known whether Slurm accepted it: sbatch was called and its answer lost."""
     reports: list[TaskReport] = field(init=False)
     _missing_since: dict[int, float] = field(default_factory=dict, init=False)
 
@@ -60,11 +60,11 @@ class Array:
 
     @property
     def is_missing_tasks(self) -> bool:
-        """Whether Slurm did not mention some of its tasks when it was last asked."""
+        """Whether some of its tasks were not in Slurm's last answer."""
         return bool(self._missing_since)
 
     def refresh(self) -> None:
-        """Look which job does the work: whose task made the claim, else whom sbatch or squeue named."""
+        """Find the job that does the work: the one with the claim, else the one that sbatch or squeue named."""
         claim, answer = self.folder / CLAIM, self.folder / "job_id"
         if claim.is_symlink():
             self.job_id = os.readlink(claim)
@@ -79,39 +79,43 @@ class Array:
         write_atomic(self.folder / "job_id", job_id)
 
     def forget(self) -> None:
-        """Take note that sbatch was called and refused it."""
+        """Record that sbatch was called and refused it."""
         (self.folder / self.script).unlink(missing_ok=True)
 
     def end(self, reason: str) -> None:
-        """Call all its tasks over."""
+        """Mark all its tasks as ended."""
         ended = TaskReport(TaskState.ENDED, Status.LOST, reason)
         self.reports = [report if report.state is TaskState.ENDED else ended for report in self.reports]
 
-    def note_queue(self, rows: Sequence[Row], now: float, settle_s: float) -> None:
-        """Take in what slurmctld says of the array that does the work; it forgets tasks some time after their end."""
-        told = dict(self._told(rows))
-        self.reports = [told.get(index, report) for index, report in enumerate(self.reports)]
-        missing = [i for i, report in enumerate(self.reports) if i not in told and report.state is not TaskState.ENDED]
+    def record_queue(self, rows: Sequence[Row], now: float, settle_s: float) -> None:
+        """Record what slurmctld answers about the array; it forgets tasks some time after their end.
+
+        Args:
+            settle_s: a task that is missing from the answers for so long has ended.
+        """
+        seen = dict(self._reports_of(rows))
+        self.reports = [seen.get(index, report) for index, report in enumerate(self.reports)]
+        missing = [i for i, report in enumerate(self.reports) if i not in seen and report.state is not TaskState.ENDED]
         self._missing_since = {index: self._missing_since.get(index, now) for index in missing}
         for index, since in self._missing_since.items():
             if now - since >= settle_s:
                 self.reports[index] = _UNKNOWN
 
-    def note_history(self, rows: Sequence[Row]) -> None:
-        """Take in how tasks that slurmctld forgot have ended."""
-        for index, report in self._told(rows):
+    def record_history(self, rows: Sequence[Row]) -> None:
+        """Record how tasks that slurmctld forgot have ended."""
+        for index, report in self._reports_of(rows):
             if index in self._missing_since:
                 self.reports[index] = report
                 del self._missing_since[index]
 
-    def _told(self, rows: Sequence[Row]) -> Iterator[tuple[int, TaskReport]]:
+    def _reports_of(self, rows: Sequence[Row]) -> Iterator[tuple[int, TaskReport]]:
         for row in rows:
             indices = range(self.size) if row.index < 0 else [row.index]
             yield from ((index, row.report) for index in indices if index < self.size)
 
 
 def split(folder: Path, name: str, size: int, largest: int) -> list[Array]:
-    """Return the arrays of an EvaluationJob; as an earlier driver split it, if one did.
+    """Return the arrays of an EvaluationJob. If an earlier driver has split it, the split stays.
 
     Args:
         folder: RUN/rounds/NNN/slurm/<name>.
@@ -138,7 +142,7 @@ def _arrays(folder: Path, name: str, chunks: Sequence[tuple[int, int]]) -> list[
 
 
 def fence_off(round: Path, name: str) -> None:
-    """Claim the arrays of an EvaluationJob that no task has claimed yet, so that a task that starts now ends at once.
+    """Claim the arrays of an EvaluationJob that no task has claimed yet: a task that starts now ends at once.
 
     Args:
         round: RUN/rounds/NNN.
@@ -156,5 +160,5 @@ def claim_for_nobody(folder: Path) -> None:
 
 
 def belongs(job_name: str, names: Collection[str]) -> bool:
-    """Say whether a Slurm job is an array of one of these EvaluationJobs."""
+    """Return whether a Slurm job is an array of one of these EvaluationJobs."""
     return job_name in names or job_name.rpartition(".")[0] in names

@@ -1,4 +1,4 @@
-"""One process's dealings with Slurm: it hands jobs to sbatch, and asks about all of them seldom enough."""
+"""Submits jobs to Slurm and asks for their states, all with one request, at intervals that a site can bear."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SLOWER = 1.5
 
 
 class SlurmClient:
-    """Hands arrays to sbatch, and asks Slurm about all of them with one question at a time."""
+    """Submits arrays by sbatch, and asks Slurm for the states of all of them with one request."""
 
     def __init__(self, schedule: SchedulerSection, clock: Callable[[], float] = time.monotonic) -> None:
         self._schedule, self._clock = schedule, clock
         self._has_accounting = True
-        self._ask_history = False
+        self._asks_accounting = False
         self._interval = schedule.poll_s
         self._next_question = self._next_submission = float("-inf")
 
@@ -37,16 +37,16 @@ class SlurmClient:
         return self._clock() >= self._next_submission
 
     def adopt(self, array: Array) -> None:
-        """Take over an array that an earlier process may have handed to sbatch: Slurm is asked for it next."""
+        """Adopt an array that an earlier process may have submitted: the next request asks Slurm for its name."""
         if array.was_handed_over and not array.job_id:
             array.doubtful_since = self._clock()
             self._next_question = float("-inf")
 
     def submit(self, array: Array, script: Path, will_have_room: bool) -> None:
-        """Hand an array to sbatch, and note in it what came of that.
+        """Call sbatch for an array, and record its answer in the array.
 
         Args:
-            will_have_room: jobs of this run are queued; once they are over, a queue that is full now takes more.
+            will_have_room: whether jobs of this run are queued: a queue that is full now takes more when they end.
 
         Raises:
             EvaluationError: Slurm refuses such a job, and will again.
@@ -56,25 +56,27 @@ class SlurmClient:
         except EvaluationError:
             array.forget()
             raise
-        self._take_answer(array, answer, will_have_room)
+        self._record_answer(array, answer, will_have_room)
 
     def ask(self, candidates: Sequence[Array]) -> None:
-        """If it is time, ask Slurm once about all arrays that are handed over and not over, and take in the answer."""
+        """If the interval is over, ask Slurm for the states of all arrays that are submitted and have not ended."""
         if self._clock() < self._next_question:
             return
-        asked = [a for a in candidates if (a.job_id or a.doubtful_since is not None) and not a.is_over]
-        if not asked:
+        open_arrays = [a for a in candidates if (a.job_id or a.doubtful_since is not None) and not a.is_over]
+        if not open_arrays:
             return
-        before = [list(array.reports) for array in asked]
-        self._ask_history &= any(array.is_missing_tasks for array in asked)
+        before = [list(array.reports) for array in open_arrays]
+        self._asks_accounting &= any(array.is_missing_tasks for array in open_arrays)
         try:
-            self._take_history(asked) if self._ask_history else self._take_queue(asked)
+            self._ask_accounting(open_arrays) if self._asks_accounting else self._ask_queue(open_arrays)
         except NoAnswer as error:
             log.warning("Slurm does not answer (%s); its jobs go on, asking again", error)
-        self._ask_history = self._has_accounting and not self._ask_history and any(a.is_missing_tasks for a in asked)
-        self._pause_questions(changed=before != [array.reports for array in asked])
+        self._asks_accounting = (
+            self._has_accounting and not self._asks_accounting and any(a.is_missing_tasks for a in open_arrays)
+        )
+        self._pause_questions(changed=before != [array.reports for array in open_arrays])
 
-    def _take_answer(self, array: Array, submission: commands.Submission, will_have_room: bool) -> None:
+    def _record_answer(self, array: Array, submission: commands.Submission, will_have_room: bool) -> None:
         now, schedule = self._clock(), self._schedule
         self._next_submission = now + schedule.submit_every_s
         if submission.answer is Answer.ACCEPTED:
@@ -93,36 +95,36 @@ class SlurmClient:
     def _pause_questions(self, changed: bool) -> None:
         schedule = self._schedule
         longer = min(self._interval * _SLOWER, max(schedule.poll_max_s, schedule.poll_s))
-        self._interval = schedule.poll_s if changed or self._ask_history else longer
+        self._interval = schedule.poll_s if changed or self._asks_accounting else longer
         self._next_question = self._clock() + self._interval
 
-    def _take_queue(self, asked: Sequence[Array]) -> None:
-        told: dict[str, list[Row]] = defaultdict(list)
-        for row in commands.queue([array.name for array in asked]):
-            told[row.name].append(row)
+    def _ask_queue(self, open_arrays: Sequence[Array]) -> None:
+        rows_of: dict[str, list[Row]] = defaultdict(list)
+        for row in commands.queue([array.name for array in open_arrays]):
+            rows_of[row.name].append(row)
         now, settle_s = self._clock(), self._schedule.settle_s
-        for array in asked:
-            rows = told[array.name]
+        for array in open_arrays:
+            rows = rows_of[array.name]
             array.refresh()
             if not array.job_id and rows:
                 array.accept(min((row.job_id for row in rows), key=int))
                 log.info("%s: adopted job %s", array.name, array.job_id)
             if array.job_id:
-                array.note_queue([row for row in rows if row.job_id == array.job_id], now, settle_s)
+                array.record_queue([row for row in rows if row.job_id == array.job_id], now, settle_s)
             elif array.doubtful_since is not None and now - array.doubtful_since >= settle_s:
                 array.doubtful_since = None
 
-    def _take_history(self, asked: Sequence[Array]) -> None:
-        rows = commands.history({array.job_id: array.name for array in asked if array.is_missing_tasks})
+    def _ask_accounting(self, open_arrays: Sequence[Array]) -> None:
+        rows = commands.history({array.job_id: array.name for array in open_arrays if array.is_missing_tasks})
         if rows is None:
             self._has_accounting = False
             return
-        for array in asked:
-            array.note_history([row for row in rows if row.job_id == array.job_id])
+        for array in open_arrays:
+            array.record_history([row for row in rows if row.job_id == array.job_id])
 
 
 def end_jobs(names: Collection[str]) -> None:
-    """End what runs or waits of the jobs with these names, whoever submitted them.
+    """End the jobs with these names that run or wait, whichever process submitted them.
 
     Raises:
         EvaluationError: Slurm does not answer.
