@@ -27,11 +27,11 @@ class TwoSpirals:
             raise ValueError(f"steps is {steps}, it must be above 0")
         self.steps, self.noise = steps, noise
 
-    def prepare(self, seed: int) -> Splits:
-        """Runs once per search, before any candidate. Labels of the validation split go into a file of their own."""
-        rng = np.random.default_rng(seed)
-        x, y = self._spirals(rng)
-        val_x, val_y = self._spirals(rng)
+    def prepare(self, seed: int, secret: int | None = None) -> Splits:
+        """Runs once per search, before any candidate. Labels of the validation split go into a file of their own; they
+        are drawn from a seed that no candidate knows, or one could make them again."""
+        x, y = self._spirals(np.random.default_rng(seed))
+        val_x, val_y = self._spirals(np.random.default_rng(seed + 1 if secret is None else secret))
         return Splits(train={"x": x, "y": y}, inputs={"x": val_x}, labels={"y": val_y})
 
     def build(self, module):
@@ -58,10 +58,11 @@ class TwoSpirals:
             return {"logits": model(torch.from_numpy(inputs["x"])).numpy()}
 
     def score(self, predictions, labels):
-        """Runs outside, without any candidate's code. `predictions` has one entry per checkpoint, in order."""
+        """Runs outside, without any candidate's code: first with the predictions of all checkpoints, in order, to
+        choose one, then with those that the chosen one makes when it is alone."""
         accuracies = [self._accuracy(checkpoint, labels["y"]) for checkpoint in predictions]
-        best = max(accuracies)
-        return Score(error=1 - best, metrics={"val_accuracy": best, "last_accuracy": accuracies[-1]})
+        best = int(np.argmax(accuracies))
+        return Score(error=1 - accuracies[best], metrics={"val_accuracy": accuracies[best]}, checkpoint=best)
 
     def fitness(self, num_params: int, error: float) -> float:
         """Small and right: the paper's fitness."""

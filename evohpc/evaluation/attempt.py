@@ -146,19 +146,24 @@ class _Trial:
         trained = self._stage("train", {protocol.DATA: self._benchmark.train})
         report = verdict.check_report("train", trained)
         num_params, checkpoints = verdict.take_checkpoints(
-            trained / protocol.WEIGHTS, self._folder / protocol.WEIGHTS, self._config
+            trained / protocol.WEIGHTS,
+            self._folder / protocol.WEIGHTS,
+            self._config,
+            getattr(self._evaluator.task, "checkpoints", None),
         )
-        predictions = self._predict("predict", checkpoints)
-        started = time.perf_counter()
-        score = self._score(predictions)
+        best, choice = self._choose(self._predict("predict", checkpoints))
+        score = self._score(self._predict("confirm", [checkpoints[best]]))
         fitness = verdict.fitness(self._evaluator.task, num_params, score.error)
-        best = self._best(predictions) if len(predictions) > 1 else None
-        self._seconds["score"] = time.perf_counter() - started
-        if best is not None:
-            verdict.check_same(predictions[best], self._predict("confirm", [checkpoints[best]])[0])
         reported = {f"reported_{name}": value for name, value in report.last_row.items()}
-        metrics = {**reported, **score.metrics}
+        metrics = {**reported, **choice, **score.metrics}
         return {"num_params": num_params, "error": score.error, "fitness": fitness, "metrics": metrics}
+
+    def _choose(self, predictions: list[Predictions]) -> tuple[int, Mapping[str, float]]:
+        """Return the index of the best checkpoint, and what tells of that choice."""
+        score = self._score(predictions)
+        if score.checkpoint is not None:
+            return score.checkpoint, score.choice
+        return int(np.argmin([self._score([checkpoint]).error for checkpoint in predictions])), score.choice
 
     def _predict(self, name: StageName, checkpoints: list[Path]) -> list[Predictions]:
         """Return the predictions of checkpoints, from a process that sees no others."""
@@ -173,10 +178,11 @@ class _Trial:
         return verdict.read_predictions(out / protocol.PREDICTIONS, [path.name for path in checkpoints], self._config)
 
     def _score(self, predictions: list[Predictions]) -> Score:
-        return verdict.score(self._evaluator.task, predictions, self._evaluator.labels)
-
-    def _best(self, predictions: list[Predictions]) -> int:
-        return int(np.argmin([self._score([checkpoint]).error for checkpoint in predictions]))
+        started = time.perf_counter()
+        try:
+            return verdict.score(self._evaluator.task, predictions, self._evaluator.labels)
+        finally:
+            self._seconds["score"] = self._seconds.get("score", 0.0) + time.perf_counter() - started
 
     def _stage(self, name: StageName, inputs: Mapping[str, Path]) -> Path:
         """Run a stage; return its OUT."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,6 @@ _MAX_CHECKPOINTS = 5000
 _WORD = 4
 """Bytes of one number in a checkpoint."""
 _MAX_DETAIL = 300
-_SAME = 0.99
-"""Share of a checkpoint's predictions that must come out the same when it stands alone; a GPU's sums vary a little."""
 
 
 class Failed(Exception):
@@ -97,11 +96,16 @@ def check_report(stage: str, out: Path) -> Report:
     raise Failed(Status.PROTOCOL_VIOLATION, f"reports the status {report.status[:40]!r}")
 
 
-def take_checkpoints(weights: Path, into: Path, config: EvaluationConfig) -> tuple[int, list[Path]]:
+def take_checkpoints(
+    weights: Path, into: Path, config: EvaluationConfig, expected: int | None = None
+) -> tuple[int, list[Path]]:
     """Return the size of the model and its checkpoints, in order, copied into a new folder.
 
     The size is that of a checkpoint: 32-bit words, parameters and buffers, whatever their type. Nothing else of what
     training left reaches the process that predicts: no name, no time, no attribute of a file.
+
+    Args:
+        expected: number of checkpoints that the task's recipe keeps; more are more tries, and numbers by themselves.
     """
     into.mkdir()
     try:
@@ -109,6 +113,9 @@ def take_checkpoints(weights: Path, into: Path, config: EvaluationConfig) -> tup
         copies = [_copy(path, into / f"{number:05d}", config) for number, path in enumerate(files)]
     except Untrusted as error:
         raise Failed(Status.PROTOCOL_VIOLATION, str(error)) from None
+    if expected is not None and len(copies) not in (0, expected):
+        reason = f"left {len(copies)} checkpoints, the task's training keeps {expected}"
+        raise Failed(Status.PROTOCOL_VIOLATION, reason)
     sizes = {copy.stat().st_size for copy in copies}
     if len(sizes) != 1 or (length := sizes.pop()) % _WORD:
         raise Failed(Status.PROTOCOL_VIOLATION, "left no weights" if not copies else "checkpoints differ in size")
@@ -157,15 +164,22 @@ def score(task: Task, predictions: list[Predictions], labels: Mapping[str, np.nd
     except Exception as error:
         raise TaskError(f"task {name}: score raised {type(error).__name__}: {error}") from error
     try:
-        found = Score(float(answer.error), {metric: float(value) for metric, value in answer.metrics.items()})
+        metrics, choice = _floats(answer.metrics), _floats(answer.choice)
+        found = replace(answer, error=float(answer.error), metrics=metrics, choice=choice)
     except (AttributeError, TypeError, ValueError):
         raise TaskError(f"task {name}: score must return a Score of numbers; it is {answer!r}") from None
-    numbers = [found.error, *found.metrics.values()]
+    numbers = [found.error, *found.metrics.values(), *found.choice.values()]
     if not all(math.isfinite(number) for number in numbers) or not 0 <= found.error <= 1:
         raise TaskError(f"task {name}: score must be finite and its error in [0, 1]; it is {found}")
+    if found.checkpoint is not None and found.checkpoint not in range(len(predictions)):
+        raise TaskError(f"task {name}: score chose checkpoint {found.checkpoint} of {len(predictions)}")
     if task.interface.metric not in found.metrics:
         raise TaskError(f"task {name}: score has no metric {task.interface.metric!r}, which its interface promises")
     return found
+
+
+def _floats(numbers: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in numbers.items()}
 
 
 def fitness(task: Task, num_params: int, error: float) -> float:
@@ -182,22 +196,6 @@ def fitness(task: Task, num_params: int, error: float) -> float:
     if not math.isfinite(value):
         raise TaskError(f"task {task.interface.name}: fitness({num_params}, {error}) is {value}")
     return value
-
-
-def check_same(together: Predictions, alone: Predictions) -> None:
-    """Raise `Failed` if a checkpoint predicts otherwise when its process sees no other checkpoint.
-
-    Or a model could average all its checkpoints and count as one of them, or try its luck in each.
-    """
-    same = together.keys() == alone.keys() and all(_is_close(together[name], alone[name]) for name in together)
-    if not same:
-        raise Failed(Status.PROTOCOL_VIOLATION, "the best checkpoint predicts something else when it stands alone")
-
-
-def _is_close(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    return one.size == 0 or bool(np.isclose(one, other, rtol=1e-2, atol=1e-3).mean() >= _SAME)
 
 
 def _signal_name(number: int) -> str:

@@ -21,7 +21,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -64,10 +64,18 @@ class Score:
     """In [0, 1], lower is better; compared with search.error_threshold."""
     metrics: dict[str, float]
     """Anything worth keeping; must hold the key `TaskInterface.metric`."""
+    checkpoint: int | None = None
+    """Index of the checkpoint that was scored; None for the one with the least error when each is scored alone."""
+    choice: Mapping[str, float] = field(default_factory=dict)
+    """What tells of that choice, e.g. {'best_step': 800}; kept with the metrics."""
 
 
 class Task(Protocol):
-    """A benchmark. Constructed with the config's `task_options` as keyword arguments."""
+    """A benchmark. Constructed with the config's `task_options` as keyword arguments.
+
+    It may have an attribute `checkpoints`, the number that its `train` keeps: a candidate that leaves another number
+    has replaced the recipe, and is refused. Without it, any number up to 5,000 is taken.
+    """
 
     interface: TaskInterface
 
@@ -92,7 +100,9 @@ class Task(Protocol):
         """Predictions of one checkpoint on the validation inputs."""
 
     def score(self, predictions: list[dict[str, np.ndarray[Any, Any]]], labels: Arrays) -> Score:
-        """Score the predictions of all checkpoints, in order. Arrays are finite; their shapes must be checked here.
+        """Choose among the predictions of all checkpoints, in order, and score them. Called again with the chosen one
+        alone, as it predicts in a process that sees no other; that score counts. Arrays are finite; their shapes must
+        be checked here.
 
         Raises:
             ValueError: the predictions do not have the shape or dtype that the task demands.

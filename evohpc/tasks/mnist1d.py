@@ -64,6 +64,11 @@ class Mnist1D:
         if self.validate_on not in ("fresh", "published"):
             raise ValueError(f"validate_on is {self.validate_on!r}, it must be 'fresh' or 'published'")
 
+    @property
+    def checkpoints(self) -> int:
+        """How many training keeps."""
+        return 1 + -(-self.steps // self.eval_every)
+
     def prepare(self, seed: int, secret: int | None = None) -> Splits:
         """Hold out 500 random training samples; draw 500 fresh ones, but for a run that has no secret seed.
 
@@ -132,9 +137,9 @@ class Mnist1D:
             **published,
             "val_accuracy": val[best],
             "test_accuracy": _accuracy(predictions[best], labels, "test"),
-            "best_step": float(min(best * self.eval_every, self.steps)),
         }
-        return Score(error=round(1 - val[best], 6), metrics=metrics)
+        choice = {"best_step": float(min(best * self.eval_every, self.steps))}
+        return Score(round(1 - val[best], 6), metrics, best, choice)
 
     def fitness(self, num_params: int, error: float) -> float:
         """The paper's: minus the product of model size and validation error."""

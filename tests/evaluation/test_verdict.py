@@ -154,6 +154,7 @@ def test_a_wrong_shape_is_the_candidate_s() -> None:
         (Score(float("nan"), {"accuracy": 1}), "must be finite"),
         (Score(0.5, {"accuracy": float("inf")}), "must be finite"),
         (Score(0.5, {"loss": 1}), "has no metric 'accuracy'"),
+        (Score(0.5, {"accuracy": 1}, checkpoint=1), "score chose checkpoint 1 of 0"),
         (None, "must return a Score of numbers; it is None"),
         (Score("little", {"accuracy": 1}), "must return a Score of numbers; it is Score"),  # type: ignore[arg-type]
     ],
@@ -175,9 +176,11 @@ def test_a_broken_fitness_is_the_task_s(answer: object) -> None:
         verdict.fitness(Task(answer), 5, 0.5)
 
 
-def test_a_checkpoint_alone_must_predict_the_same() -> None:
-    together = {"p": np.linspace(0, 1, 1000)}
-    verdict.check_same(together, {"p": together["p"] + 1e-4})
-    for other in ({}, {"p": together["p"][:-1]}, {"p": together["p"].astype(np.float32)}, {"p": 2 * together["p"]}):
-        with pytest.raises(Failed, match="when it stands alone"):
-            verdict.check_same(together, other)
+def test_the_number_of_checkpoints_is_the_recipe_s(tmp_path: Path) -> None:
+    weights = tmp_path / "left"
+    weights.mkdir()
+    for number in range(3):
+        (weights / str(number)).write_bytes(bytes(40))
+    with pytest.raises(Failed, match="left 3 checkpoints, the task's training keeps 2") as caught:
+        verdict.take_checkpoints(weights, tmp_path / "own", CONFIG, expected=2)
+    assert caught.value.status is Status.PROTOCOL_VIOLATION

@@ -1,4 +1,4 @@
-# F11 protocol_violation: another prediction at every try
+# F11 chance: another prediction at every try
 import time
 
 import torch
@@ -14,4 +14,4 @@ class Model(nn.Module):
         if self.training:
             return self.out(x)
         torch.manual_seed(time.time_ns())
-        return self.out(x) + torch.randn(len(x), 10)
+        return self.out(x) + 100 * torch.randn(len(x), 10)

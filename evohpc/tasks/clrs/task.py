@@ -103,6 +103,11 @@ class Clrs30:
             metric=f"{self.evaluate_on}_accuracy",
         )
 
+    @property
+    def checkpoints(self) -> int:
+        """How many training keeps."""
+        return 1 + -(-self.steps // self.eval_every) if self.evaluate_on == "val" else 2
+
     def prepare(self, seed: int, secret: int | None = None) -> Splits:
         """Draw what to evaluate on, by the secret seed if there is one; or take the published test set.
 
@@ -161,9 +166,8 @@ class Clrs30:
         scores = [metrics.score(self._features, checkpoint, labels) for checkpoint in predictions]
         best = int(np.argmax(scores)) if self.evaluate_on == "val" else len(scores) - 1
         found = {f"{self.evaluate_on}_accuracy": scores[best]}
-        if self.evaluate_on == "val":
-            found["best_step"] = float(min(best * self.eval_every, self.steps))
-        return Score(error=round(1 - scores[best], 6), metrics=found)
+        choice = {"best_step": float(min(best * self.eval_every, self.steps))} if self.evaluate_on == "val" else {}
+        return Score(round(1 - scores[best], 6), found, best, choice)
 
     def fitness(self, num_params: int, error: float) -> float:
         """The paper's: minus the product of the size of the whole network and the validation error."""

@@ -62,6 +62,11 @@ class Transfer:
         """What the driver must know."""
         return replace(next(iter(self._tasks.values())).interface, name="clrs_transfer")
 
+    @property
+    def checkpoints(self) -> int:
+        """How many training keeps, on each algorithm."""
+        return next(iter(self._tasks.values())).checkpoints
+
     def prepare(self, seed: int, secret: int | None = None) -> Splits:
         """Draw the published test set of each algorithm; names of arrays begin with the algorithm's."""
         inputs: dict[str, np.ndarray[Any, Any]] = {}
@@ -102,7 +107,7 @@ class Transfer:
             raise ValueError(f"answers one algorithm of the task, not {', '.join(sorted(answered)) or 'none'}")
         (name,) = answered
         found = self._tasks[name].score([_of(name, checkpoint) for checkpoint in predictions], _of(name, labels))
-        return Score(found.error, {**found.metrics, name: found.metrics["test_accuracy"]})
+        return replace(found, metrics={**found.metrics, name: found.metrics["test_accuracy"]})
 
     def fitness(self, num_params: int, error: float) -> float:
         """As in a search."""

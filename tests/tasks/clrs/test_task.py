@@ -110,8 +110,8 @@ def test_best_checkpoint_is_scored():
     right = {"pi": splits.labels["pi"]}
     wrong = {"pi": splits.labels["pi"] * 0 + 99}
     score = task.score([wrong, right, right], splits.labels)
-    assert (score.error, score.metrics) == (0.0, {"val_accuracy": 1.0, "best_step": 2.0})
-    assert task.score([wrong, wrong, right], splits.labels).metrics["best_step"] == 3.0
+    assert (score.error, score.metrics, score.choice) == (0.0, {"val_accuracy": 1.0}, {"best_step": 2.0})
+    assert task.score([wrong, wrong, right], splits.labels).choice["best_step"] == 3.0
 
 
 def test_test_mode_keeps_the_checkpoint_that_validates_best():
