@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,24 +24,7 @@ from evohpc.lm.model import LanguageModel
 from evohpc.lm.prompt_lookup import History
 from evohpc.lm.sampling import distribution, draw, uniforms
 from evohpc.lm.stopping import Transcript, heal, parses, repeating
-from evohpc.messages import Completion, LMRequest, Prompt, Sample
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How completions are drawn; the fields of `LMRequest` of these names."""
-
-    batch_size: int
-    max_new_tokens: int
-    top_k: int = 0
-    top_p: float = 1.0
-    retry_unparsable: bool = False
-    speculation: int = 0
-
-    @classmethod
-    def of(cls, request: LMRequest) -> Settings:
-        """Return what a request asks for."""
-        return cls(**{field.name: getattr(request, field.name) for field in fields(cls)})
+from evohpc.messages import Completion, Prompt, Sample, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +59,13 @@ class _Row:
 
 
 class Decoder:
-    """Draws completions with one model, soft prompt and `Settings`."""
+    """Draws completions with one model, soft prompt and `Sampling`."""
 
     def __init__(
         self,
         lm: LanguageModel,
         soft_prompt: Tensor | None,
-        settings: Settings,
+        sampling: Sampling,
         forward: Callable[..., Any] | None = None,
     ) -> None:
         """Take a model and how to draw from it.
@@ -94,8 +77,8 @@ class Decoder:
         self._lm = lm
         self._forward = forward or lm.model
         self._soft_prompt = soft_prompt
-        self._settings = settings
-        self._slots = Slots(settings.batch_size)
+        self._sampling = sampling
+        self._slots = Slots(sampling.batch_size)
         self._rows: list[_Row] = []
         self._again: deque[_Row] = deque()
 
@@ -114,7 +97,7 @@ class Decoder:
         waiting = self._first_attempts(prompts)
         while True:
             ended: list[Completion] = []
-            while len(self._rows) < self._settings.batch_size and (row := self._next(waiting)):
+            while len(self._rows) < self._sampling.batch_size and (row := self._next(waiting)):
                 ended += self._start(row)
             if self._rows:
                 tokens, more = self._step()
@@ -154,7 +137,7 @@ class Decoder:
 
     def _row(self, prefix: _Prefix, sample: Sample, spent: int = 0) -> _Row:
         transcript = Transcript(self._lm.tokenizer, prefix.prompt.text, prefix.healed)
-        noise = uniforms(sample.seed, self._settings.max_new_tokens, attempt=1 if spent else 0)
+        noise = uniforms(sample.seed, self._sampling.max_new_tokens, attempt=1 if spent else 0)
         return _Row(prefix, sample, transcript, noise, prefix.history.fork(), spent=spent)
 
     def _next(self, waiting: Iterator[_Row]) -> _Row | None:
@@ -192,9 +175,9 @@ class Decoder:
 
     def _guesses(self) -> list[list[int]]:
         """Return what each row may go on with; no more than fit into the empty places of the batch."""
-        room = self._settings.batch_size // len(self._rows) - 1
-        ahead = min(self._settings.speculation, room)
-        limit = self._settings.max_new_tokens - 1
+        room = self._sampling.batch_size // len(self._rows) - 1
+        ahead = min(self._sampling.speculation, room)
+        limit = self._sampling.max_new_tokens - 1
         return [row.history.guess(max(0, min(ahead, limit - len(row.tokens)))) for row in self._rows]
 
     def _keep(self, row: _Row, drawn: Sequence[int], guess: Sequence[int]) -> tuple[int, str]:
@@ -208,7 +191,7 @@ class Decoder:
     def _end(self, row: _Row, stop: str) -> list[Completion]:
         """Return a row's completion, unless it is to be drawn once more."""
         completion = row.completion(stop)
-        is_final = row.spent or not self._settings.retry_unparsable
+        is_final = row.spent or not self._sampling.retry_unparsable
         if is_final or parses(row.prefix.prompt.text, completion.text):
             return [completion]
         self._again.append(self._row(row.prefix, row.sample, completion.tokens))
@@ -220,11 +203,11 @@ class Decoder:
         Args:
             logits: [rows, places, vocabulary].
         """
-        settings, device, places = self._settings, logits.device, logits.shape[1]
+        sampling, device, places = self._sampling, logits.device, logits.shape[1]
         temperatures = torch.tensor([row.sample.temperature for row in rows], device=device).repeat_interleave(places)
         noise = [row.noise[len(row.tokens) :][:places] for row in rows]
         padded = [number for numbers in noise for number in numbers + [0.0] * (places - len(numbers))]
-        weights = distribution(logits.flatten(0, 1), temperatures, top_k=settings.top_k, top_p=settings.top_p)
+        weights = distribution(logits.flatten(0, 1), temperatures, top_k=sampling.top_k, top_p=sampling.top_p)
         tokens = self._lm.replica.agreed(draw(weights, torch.tensor(padded, dtype=torch.float64, device=device)))
         matrix: list[list[int]] = tokens.view(-1, places).tolist()
         return matrix
@@ -237,7 +220,7 @@ class Decoder:
             return "eos"
         if row.transcript.add(token):
             return "class_end"
-        return "length" if len(row.tokens) == self._settings.max_new_tokens else ""
+        return "length" if len(row.tokens) == self._sampling.max_new_tokens else ""
 
     def _mend(self, logits: Tensor, healed: str) -> Tensor:
         if not healed:
@@ -249,7 +232,7 @@ class Decoder:
 
     def _check_length(self, prompt: Prompt, length: int) -> None:
         limit = getattr(self._lm.model.config.get_text_config(), "max_position_embeddings", None)
-        needed = length + self._settings.max_new_tokens
+        needed = length + self._sampling.max_new_tokens
         if limit is not None and needed > limit:
             raise LMError(
                 f"prompt {prompt.index} needs {needed} tokens with its completion, the model takes {limit}: "

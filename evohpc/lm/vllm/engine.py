@@ -28,7 +28,7 @@ from evohpc.lm import completions, generate, soft_prompt, stopping
 from evohpc.lm.log import telling
 from evohpc.lm.stopping import Transcript
 from evohpc.lm.vllm.backend import VLLM, Ask, Backend, Drawn
-from evohpc.messages import Completion, LMRequest, Prompt, Sample
+from evohpc.messages import Completion, LMRequest, Prompt, Sample, Sampling
 from evohpc.run_folder import RoundDir
 
 
@@ -73,10 +73,10 @@ def start(request: LMRequest, virtual: Tensor | None, gpus: int) -> VLLMEngine:
     """
     reader = Reader.of(Path(request.model_path))
     longest = max(len(stopping.heal(reader.tokenizer, prompt.text)[0]) for prompt in request.prompts)
-    longest += request.max_new_tokens + (0 if virtual is None else len(virtual))
+    longest += request.sampling.max_new_tokens + (0 if virtual is None else len(virtual))
     with telling(f"starting vLLM with {request.model_path}"):
         backend = VLLM(request, reader.stop_ids, gpus=gpus, longest=longest, embeds=virtual is not None)
-    return VLLMEngine(backend, reader, virtual, request)
+    return VLLMEngine(backend, reader, virtual, request.sampling)
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,9 @@ class _Row:
 class VLLMEngine:
     """A `completing.Engine` that asks a `Backend`."""
 
-    def __init__(self, backend: Backend, reader: Reader, virtual: Tensor | None, request: LMRequest) -> None:
+    def __init__(self, backend: Backend, reader: Reader, virtual: Tensor | None, sampling: Sampling) -> None:
         """`virtual` is the soft prompt, [virtual tokens, hidden size]; None shows the prompt alone."""
-        self._backend, self._reader, self._virtual, self._request = backend, reader, virtual, request
+        self._backend, self._reader, self._virtual, self._sampling = backend, reader, virtual, sampling
         self._rows: dict[str, _Row] = {}
         self._allowed: dict[str, list[int]] = {}
 
@@ -156,7 +156,7 @@ class VLLMEngine:
         """See `completing.Engine.draw`."""
         waiting = self._first_attempts(prompts)
         while True:
-            while len(self._rows) < self._request.batch_size and (row := next(waiting, None)):
+            while len(self._rows) < self._sampling.batch_size and (row := next(waiting, None)):
                 self._submit(row)
             if not self._rows:
                 return
@@ -180,7 +180,7 @@ class VLLMEngine:
     def _submit(self, row: _Row) -> None:
         """Ask for a row's first token, if that is to repeat the end of its prompt, or for all that it still lacks."""
         is_mending = bool(row.healed) and not row.tokens
-        left = self._request.max_new_tokens - len(row.tokens)
+        left = self._sampling.max_new_tokens - len(row.tokens)
         ask = Ask(
             row.name,
             self._shown(row.shown + row.tokens),
@@ -231,12 +231,12 @@ class VLLMEngine:
             return "eos"
         if row.transcript.add(token):
             return "class_end"
-        return "length" if len(row.tokens) == self._request.max_new_tokens else ""
+        return "length" if len(row.tokens) == self._sampling.max_new_tokens else ""
 
     def _end(self, row: _Row, stop: str) -> list[Completion]:
         """Return a row's completion, unless it is to be drawn once more."""
         prompt, tokens = row.prompt, row.spent + len(row.tokens)
-        is_final = row.attempt or not self._request.retry_unparsable
+        is_final = row.attempt or not self._sampling.retry_unparsable
         if is_final or stopping.parses(prompt.text, row.transcript.text):
             return [Completion(prompt.index, row.sample.index, row.transcript.text, tokens, stop)]
         fresh = self._transcript(prompt, row.healed)

@@ -13,12 +13,12 @@ from transformers import LlamaConfig
 
 from evohpc.errors import LMError
 from evohpc.lm import completions, model, stopping
-from evohpc.lm.decoding import Decoder, Settings
+from evohpc.lm.decoding import Decoder
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.sampling import distribution
 from evohpc.lm.vllm.backend import Ask, Drawn
 from evohpc.lm.vllm.engine import Reader, VLLMEngine
-from evohpc.messages import Completion, LMRequest, Prompt, Sample
+from evohpc.messages import Completion, LMRequest, Prompt, Sample, Sampling
 
 INDENTED = "class A:\n    def f(self):\n        return 1\n\n\nclass A:\n"
 
@@ -26,7 +26,7 @@ INDENTED = "class A:\n    def f(self):\n        return 1\n\n\nclass A:\n"
 class Double:
     """A `Backend`. Knows the rules for one token; what to ask and when to stop is up to the engine."""
 
-    def __init__(self, lm: LanguageModel, asked: LMRequest) -> None:
+    def __init__(self, lm: LanguageModel, asked: Sampling) -> None:
         self._lm, self._asked = lm, asked
         self._active: dict[str, tuple[Ask, torch.Generator, list[int]]] = {}
         self.asks: list[Ask] = []
@@ -71,9 +71,9 @@ class Double:
 
 
 def engine(lm: LanguageModel, asked: LMRequest, virtual: torch.Tensor | None = None) -> tuple[VLLMEngine, Double]:
-    double = Double(lm, asked)
+    double = Double(lm, asked.sampling)
     reader = Reader(lm.tokenizer, lm.stop_ids, lm.model.config.vocab_size)
-    return VLLMEngine(double, reader, virtual, asked), double
+    return VLLMEngine(double, reader, virtual, asked.sampling), double
 
 
 def answers(
@@ -158,8 +158,8 @@ def test_the_first_token_after_a_shortened_prompt_repeats_its_end(merging):
 @pytest.mark.parametrize("virtual", [None, torch.full((3, 32), 0.5)], ids=["plain", "soft prompt"])
 def test_greedy_completions_of_a_shortened_prompt_are_those_of_our_own_engine(merging, virtual):
     asked = [Prompt(0, INDENTED, (), (Sample(0, 1, 0.0),))]
-    settings = Settings(2, 24)
-    ours = [c for ended in Decoder(merging, virtual, settings).draw(asked) for c in ended]
+    sampling = Sampling(2, 24)
+    ours = [c for ended in Decoder(merging, virtual, sampling).draw(asked) for c in ended]
     assert list(answers(merging, asked, virtual)[0].values()) == ours
 
 
