@@ -35,8 +35,8 @@ class EndlessDecoder(Decoder):
     """Draws on where a completion would have ended."""
 
     def _add(self, row, token: int) -> str:
-        row.tokens.append(token)
-        return "length" if len(row.tokens) == self._sampling.max_new_tokens else ""
+        row.drawing.tokens.append(token)
+        return "length" if len(row.drawing.tokens) == self._sampling.max_new_tokens else ""
 
 
 def same_temperature(asked: list[Prompt]) -> list[Prompt]:

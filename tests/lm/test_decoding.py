@@ -5,7 +5,7 @@ import torch
 from support.drawing import TEXTS, drawn, prompts
 
 from evohpc.errors import LMError
-from evohpc.lm import decoding
+from evohpc.lm import drawing
 from evohpc.lm.decoding import Decoder
 from evohpc.lm.model import pack
 from evohpc.messages import Prompt, Sample, Sampling
@@ -90,8 +90,8 @@ def test_completions_have_the_distribution_of_the_model(lm):
     class Recorder(Decoder):
         def _add(self, row, token):
             super()._add(row, token)
-            pairs.setdefault(row.sample.index, []).append(token)
-            return "length" if len(row.tokens) == 2 else ""
+            pairs.setdefault(row.drawing.sample.index, []).append(token)
+            return "length" if len(row.drawing.tokens) == 2 else ""
 
     count, temperature = 3000, 1.5
     asked = [Prompt(0, TEXTS[2], (), tuple(Sample(j, 7000 + j, temperature) for j in range(count)))]
@@ -123,7 +123,7 @@ def test_what_does_not_parse_is_drawn_once_more_and_both_are_paid_for(lm, monkey
         judged.append(text)
         return len(judged) % 2 == 0
 
-    monkeypatch.setattr(decoding, "parses", judge)
+    monkeypatch.setattr(drawing, "parses", judge)
     sampling = Sampling(5, 24, retry_unparsable=True)
     found = {(c.prompt, c.sample): c for ended in Decoder(lm, None, sampling).draw(prompts()) for c in ended}
     assert found.keys() == first.keys()
@@ -136,7 +136,7 @@ def test_what_does_not_parse_is_drawn_once_more_and_both_are_paid_for(lm, monkey
 
 def test_a_second_attempt_depends_on_its_batch_no_more_than_the_first(lm, monkeypatch):
     pack(lm.model)
-    monkeypatch.setattr(decoding, "parses", lambda prompt, text: "q" in text)
+    monkeypatch.setattr(drawing, "parses", lambda prompt, text: "q" in text)
     answers = []
     for rows in (1, 5):
         sampling = Sampling(rows, 24, retry_unparsable=True)

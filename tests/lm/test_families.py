@@ -117,9 +117,9 @@ class Recorder(Decoder):
         return super()._draw(logits, rows)
 
     def _add(self, row: Any, token: int) -> str:
-        self.tokens.setdefault(row.sample.index, []).append(token)
+        self.tokens.setdefault(row.drawing.sample.index, []).append(token)
         super()._add(row, token)
-        return "length" if len(row.tokens) == NEW else ""
+        return "length" if len(row.drawing.tokens) == NEW else ""
 
 
 def test_greedy_completions_are_those_of_transformers(folder: Path) -> None:

@@ -31,7 +31,7 @@ def test_greedy_completions_are_those_of_transformers(real):
     class Recorder(Decoder):
         def _add(self, row, token):
             stop = super()._add(row, token)
-            ended[row.prefix.prompt.index] = list(row.tokens)
+            ended[row.drawing.prompt.index] = list(row.drawing.tokens)
             return stop
 
     asked = [Prompt(i, text, (), (Sample(0, 1, 0.0),)) for i, text in enumerate([few_shot(), *map("".join, bodies())])]

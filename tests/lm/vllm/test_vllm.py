@@ -87,7 +87,7 @@ def ours(lm: LanguageModel, wanted: LMRequest, virtual: torch.Tensor | None = No
 
     class Recorder(Decoder):
         def _add(self, row, token):
-            found.setdefault((row.prefix.prompt.index, row.sample.index), []).append(token)
+            found.setdefault((row.drawing.prompt.index, row.drawing.sample.index), []).append(token)
             return super()._add(row, token)
 
     list(Recorder(lm, virtual, wanted.sampling).draw(wanted.prompts))
