@@ -22,9 +22,9 @@ import torch
 from lm_inputs import MODEL, prompts
 
 from evohpc.lm import model
-from evohpc.lm.decoding import Decoder, Settings
+from evohpc.lm.decoding import Decoder
 from evohpc.lm.model import LanguageModel, PackedLinear
-from evohpc.messages import Prompt
+from evohpc.messages import Prompt, Sampling
 
 TEMPERATURE = 0.8
 ROWS = 32
@@ -35,8 +35,8 @@ class EndlessDecoder(Decoder):
     """Draws on where a completion would have ended."""
 
     def _add(self, row, token: int) -> str:
-        row.tokens.append(token)
-        return "length" if len(row.tokens) == self._settings.max_new_tokens else ""
+        row.drawing.tokens.append(token)
+        return "length" if len(row.drawing.tokens) == self._sampling.max_new_tokens else ""
 
 
 def same_temperature(asked: list[Prompt]) -> list[Prompt]:
@@ -47,7 +47,7 @@ def same_temperature(asked: list[Prompt]) -> list[Prompt]:
 def evohpc_seconds(lm: LanguageModel, asked: list[Prompt], tokens: int) -> float:
     """Draw with evohpc."""
     started = clock()
-    drawn = sum(c.tokens for cs in EndlessDecoder(lm, None, Settings(ROWS, tokens)).draw(asked) for c in cs)
+    drawn = sum(c.tokens for cs in EndlessDecoder(lm, None, Sampling(ROWS, tokens)).draw(asked) for c in cs)
     assert drawn == tokens * sum(len(prompt.samples) for prompt in asked)
     return clock() - started
 
@@ -117,7 +117,7 @@ def step_seconds(lm: LanguageModel, asked: list[Prompt], rows: int, tokens: int 
     times: list[float] = []
     samples = tuple(asked[0].samples[0] for _ in range(rows))
     prompt = Prompt(0, asked[0].text, (), samples)
-    for _ in EndlessDecoder(lm, None, Settings(rows, tokens)).draw([prompt], lambda _: times.append(clock())):
+    for _ in EndlessDecoder(lm, None, Sampling(rows, tokens)).draw([prompt], lambda _: times.append(clock())):
         pass
     return (times[-1] - times[1]) / (len(times) - 2)
 
@@ -125,7 +125,7 @@ def step_seconds(lm: LanguageModel, asked: list[Prompt], rows: int, tokens: int 
 def round_seconds(lm: LanguageModel, asked: list[Prompt], guesses: int) -> float:
     """Return what completions take that end where they do in a search."""
     started = clock()
-    list(Decoder(lm, None, Settings(ROWS, 400, speculation=guesses)).draw(asked))
+    list(Decoder(lm, None, Sampling(ROWS, 400, speculation=guesses)).draw(asked))
     return clock() - started
 
 

@@ -157,6 +157,18 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How completions are drawn; the fields of `config.lm.LMConfig` of these names say more."""
+
+    batch_size: int
+    max_new_tokens: int
+    top_k: int = 0
+    top_p: float = 1.0
+    retry_unparsable: bool = False
+    speculation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class LMRequest:
     """`rounds/NNN/request.json`: everything the LM job of one round needs; no other input."""
 
@@ -168,23 +180,13 @@ class LMRequest:
     """'float32', 'bfloat16' or 'float16'."""
     threads: int
     """Torch threads on a CPU; 0 leaves torch's own choice."""
-    batch_size: int
-    """Rows decoded together."""
-    max_new_tokens: int
-    top_k: int
-    """0 switches the filter off."""
-    top_p: float
-    """1.0 switches the filter off."""
+    sampling: Sampling
     adapter: str | None
     """Folder of what an earlier tuning left, to generate with when `tuning` is None; relative to the run folder."""
     deepspeed_config: dict[str, object]
     """Passed to `deepspeed.initialize` for prompt-tuning."""
     tuning: Tuning | None
     prompts: tuple[Prompt, ...]
-    retry_unparsable: bool = False
-    """Whether a completion that is no Python is drawn once more."""
-    speculation: int = 0
-    """At most so many tokens of a completion are guessed ahead."""
     tensor_parallel: bool = False
     """Whether all processes of the job hold one model together."""
     engine: str = "deepspeed"

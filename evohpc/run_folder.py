@@ -32,12 +32,13 @@ RUN/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from evohpc.envelopes import decode
 from evohpc.errors import EnvelopeError, RunFolderError
-from evohpc.messages import SEED_ROUND, LMRequest
+from evohpc.messages import SEED_ROUND, LMRequest, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +225,21 @@ def read_request(round: RoundDir) -> LMRequest:
         RunFolderError: `request.json` is missing, torn or altered.
     """
     try:
-        return decode(round.request.read_bytes(), LMRequest)
+        return decode(_upgraded(round.request.read_bytes()), LMRequest)
     except OSError as error:
         problem = str(error.strerror)
     except EnvelopeError as error:
         problem = str(error)
     raise RunFolderError(f"cannot read {round.request}: {problem}; try again, or delete it to have it written anew")
+
+
+def _upgraded(text: bytes) -> bytes:
+    """Return the text of a request as it is written today; 0.1.0 had the fields of `sampling` beside the others."""
+    try:
+        document = json.loads(text)
+        names = [field.name for field in fields(Sampling) if field.name in document]
+        if "sampling" in document or not names:
+            return text
+        return json.dumps({**document, "sampling": {name: document.pop(name) for name in names}}).encode()
+    except (ValueError, TypeError, RecursionError):
+        return text  # whoever decodes it says what is wrong with it

@@ -1,11 +1,14 @@
 import errno
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.requests import request
 
 from evohpc import files
+from evohpc.envelopes import encode
 from evohpc.errors import RunFolderError, StorageError
 from evohpc.files import make_folder, write_atomic, write_once
 from evohpc.messages import SEED_ROUND, Prompt, Sample
@@ -192,3 +195,21 @@ def test_a_request_that_cannot_be_read_is_one_sentence(tmp_path, content, proble
     advice = "try again, or delete it to have it written anew"
     with pytest.raises(RunFolderError, match=rf"^cannot read {round.request}: {problem}; {advice}$"):
         read_request(round)
+
+
+def test_a_request_of_0_1_0_is_read_as_one_of_today(tmp_path):
+    """Then the fields of `sampling` stood beside the others, and some of them were not written."""
+    round, asked = RoundDir(tmp_path), request("m", batch_size=7, max_new_tokens=99, top_k=5)
+    document = json.loads(encode(asked))
+    flat = {name: document.pop("sampling")[name] for name in ("batch_size",)} | {"max_new_tokens": 99, "top_k": 5}
+    round.request.write_text(json.dumps({**document, **flat, "top_p": 1.0}))
+    assert read_request(round) == asked
+    round.request.write_text(encode(asked))
+    assert read_request(round) == asked
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"top_k": 1}', '{"sampling": {"top_k": 1}}', "[" * 100_000])
+def test_a_request_that_is_none_is_one_sentence(tmp_path, text):
+    RoundDir(tmp_path).request.write_text(text)
+    with pytest.raises(RunFolderError, match=r"cannot read .*request.json: .*; try again"):
+        read_request(RoundDir(tmp_path))

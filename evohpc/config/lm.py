@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field, model_validator
 
 from evohpc.config.strict_yaml import Count, CountOrZero, Positive, Section
 from evohpc.errors import ConfigError
+from evohpc.messages import Sampling
 
 _LARGEST_LORA_RATE = 0.01
 
@@ -68,6 +70,11 @@ class LMConfig(Section):
     """DeepSpeed JSON for prompt-tuning; null uses ZeRO-0 with the optimizer of `tuning`."""
     vllm: dict[str, Any] = {}
     """Further arguments of vLLM's engine, e.g. {gpu_memory_utilization: 0.8}."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """How completions are drawn, as a request says it."""
+        return Sampling(**{field.name: getattr(self, field.name) for field in fields(Sampling)})
 
     @property
     def needs_a_model(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,36 +19,19 @@ from transformers import DynamicCache
 
 from evohpc.errors import LMError
 from evohpc.lm import zero3
+from evohpc.lm.drawing import Drawing, Rules
 from evohpc.lm.kv_cache import Slots
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.prompt_lookup import History
 from evohpc.lm.sampling import distribution, draw, uniforms
-from evohpc.lm.stopping import Transcript, heal, parses, repeating
-from evohpc.messages import Completion, LMRequest, Prompt, Sample
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How completions are drawn; the fields of `LMRequest` of these names."""
-
-    batch_size: int
-    max_new_tokens: int
-    top_k: int = 0
-    top_p: float = 1.0
-    retry_unparsable: bool = False
-    speculation: int = 0
-
-    @classmethod
-    def of(cls, request: LMRequest) -> Settings:
-        """Return what a request asks for."""
-        return cls(**{field.name: getattr(request, field.name) for field in fields(cls)})
+from evohpc.lm.stopping import heal, repeating
+from evohpc.messages import Completion, Prompt, Sampling
 
 
 @dataclass(frozen=True, slots=True)
 class _Prefix:
     """A prompt that has been computed."""
 
-    prompt: Prompt
     healed: str
     length: int
     history: History
@@ -59,30 +42,30 @@ class _Prefix:
 
 @dataclass
 class _Row:
-    """A completion that is being drawn."""
+    """A completion that is being drawn, in a row of the batch."""
 
     prefix: _Prefix
-    sample: Sample
-    transcript: Transcript
+    drawing: Drawing
     noise: list[float]
+    """One number in [0, 1) for each token."""
     history: History
-    tokens: list[int] = field(default_factory=list)
-    spent: int = 0
-    """Tokens of an earlier attempt, which did not parse."""
 
-    def completion(self, stop: str) -> Completion:
-        tokens = self.spent + len(self.tokens)
-        return Completion(self.prefix.prompt.index, self.sample.index, self.transcript.text, tokens, stop)
+    @classmethod
+    def of(cls, prefix: _Prefix, drawing: Drawing) -> _Row:
+        """Begin an attempt at a completion of a prompt."""
+        longest = drawing.rules.sampling.max_new_tokens
+        noise = uniforms(drawing.sample.seed, longest, attempt=drawing.attempt)
+        return cls(prefix, drawing, noise, prefix.history.fork())
 
 
 class Decoder:
-    """Draws completions with one model, soft prompt and `Settings`."""
+    """Draws completions with one model, soft prompt and `Sampling`."""
 
     def __init__(
         self,
         lm: LanguageModel,
         soft_prompt: Tensor | None,
-        settings: Settings,
+        sampling: Sampling,
         forward: Callable[..., Any] | None = None,
     ) -> None:
         """Take a model and how to draw from it.
@@ -94,8 +77,9 @@ class Decoder:
         self._lm = lm
         self._forward = forward or lm.model
         self._soft_prompt = soft_prompt
-        self._settings = settings
-        self._slots = Slots(settings.batch_size)
+        self._sampling = sampling
+        self._rules = Rules(lm.tokenizer, lm.stop_ids, sampling)
+        self._slots = Slots(sampling.batch_size)
         self._rows: list[_Row] = []
         self._again: deque[_Row] = deque()
 
@@ -114,7 +98,7 @@ class Decoder:
         waiting = self._first_attempts(prompts)
         while True:
             ended: list[Completion] = []
-            while len(self._rows) < self._settings.batch_size and (row := self._next(waiting)):
+            while len(self._rows) < self._sampling.batch_size and (row := self._next(waiting)):
                 ended += self._start(row)
             if self._rows:
                 tokens, more = self._step()
@@ -144,18 +128,14 @@ class Decoder:
         inputs = torch.tensor([[0] * virtual + ids], device=self._lm.device)
         with self._lm.beginning_with(self._soft_prompt):
             answer = self._forward(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return _Prefix(prompt, healed, length, History(ids), cache, self._mend(answer.logits[:, -1].float(), healed))
+        return _Prefix(healed, length, History(ids), cache, self._mend(answer.logits[:, -1].float(), healed))
 
     def _first_attempts(self, prompts: Sequence[Prompt]) -> Iterator[_Row]:
         for prompt in prompts:
             if prompt.samples:
                 prefix = self.prefill(prompt)
-                yield from (self._row(prefix, sample) for sample in prompt.samples)
-
-    def _row(self, prefix: _Prefix, sample: Sample, spent: int = 0) -> _Row:
-        transcript = Transcript(self._lm.tokenizer, prefix.prompt.text, prefix.healed)
-        noise = uniforms(sample.seed, self._settings.max_new_tokens, attempt=1 if spent else 0)
-        return _Row(prefix, sample, transcript, noise, prefix.history.fork(), spent=spent)
+                for sample in prompt.samples:
+                    yield _Row.of(prefix, Drawing(self._rules, prompt, sample, prefix.healed))
 
     def _next(self, waiting: Iterator[_Row]) -> _Row | None:
         return self._again.popleft() if self._again else next(waiting, None)
@@ -177,7 +157,7 @@ class Decoder:
         """
         guesses = self._guesses()
         width = 1 + max(map(len, guesses))
-        shown = [[row.tokens[-1], *guess] for row, guess in zip(self._rows, guesses, strict=True)]
+        shown = [[row.drawing.tokens[-1], *guess] for row, guess in zip(self._rows, guesses, strict=True)]
         padded = torch.tensor([known + [0] * (width - len(known)) for known in shown], device=self._lm.device)
         drawn = self._draw(self._slots.step(self._forward, padded, self._lm.model.dtype), self._rows)
         kept = [self._keep(*each) for each in zip(self._rows, drawn, guesses, strict=True)]
@@ -186,16 +166,17 @@ class Decoder:
         for place in reversed(range(len(kept))):
             if stop := kept[place][1]:
                 ended += self._end(self._rows[place], stop)
+                # Row i of the batch is in slot i: where a slot is released, the last row moves, here as there.
                 self._rows[place] = self._rows[self._slots.release(place)]
                 self._rows.pop()
         return sum(count for count, _ in kept), ended
 
     def _guesses(self) -> list[list[int]]:
         """Return what each row may go on with; no more than fit into the empty places of the batch."""
-        room = self._settings.batch_size // len(self._rows) - 1
-        ahead = min(self._settings.speculation, room)
-        limit = self._settings.max_new_tokens - 1
-        return [row.history.guess(max(0, min(ahead, limit - len(row.tokens)))) for row in self._rows]
+        room = self._sampling.batch_size // len(self._rows) - 1
+        ahead = min(self._sampling.speculation, room)
+        limit = self._sampling.max_new_tokens - 1
+        return [row.history.guess(max(0, min(ahead, limit - len(row.drawing.tokens)))) for row in self._rows]
 
     def _keep(self, row: _Row, drawn: Sequence[int], guess: Sequence[int]) -> tuple[int, str]:
         """Append what was drawn as far as it was drawn after the right tokens; return how many, and why it ends."""
@@ -207,11 +188,10 @@ class Decoder:
 
     def _end(self, row: _Row, stop: str) -> list[Completion]:
         """Return a row's completion, unless it is to be drawn once more."""
-        completion = row.completion(stop)
-        is_final = row.spent or not self._settings.retry_unparsable
-        if is_final or parses(row.prefix.prompt.text, completion.text):
-            return [completion]
-        self._again.append(self._row(row.prefix, row.sample, completion.tokens))
+        ended = row.drawing.end(stop)
+        if isinstance(ended, Completion):
+            return [ended]
+        self._again.append(_Row.of(row.prefix, ended))
         return []
 
     def _draw(self, logits: Tensor, rows: Sequence[_Row]) -> list[list[int]]:
@@ -220,24 +200,22 @@ class Decoder:
         Args:
             logits: [rows, places, vocabulary].
         """
-        settings, device, places = self._settings, logits.device, logits.shape[1]
-        temperatures = torch.tensor([row.sample.temperature for row in rows], device=device).repeat_interleave(places)
-        noise = [row.noise[len(row.tokens) :][:places] for row in rows]
+        sampling, device, places = self._sampling, logits.device, logits.shape[1]
+        temperatures = torch.tensor([row.drawing.sample.temperature for row in rows], device=device).repeat_interleave(
+            places
+        )
+        noise = [row.noise[len(row.drawing.tokens) :][:places] for row in rows]
         padded = [number for numbers in noise for number in numbers + [0.0] * (places - len(numbers))]
-        weights = distribution(logits.flatten(0, 1), temperatures, top_k=settings.top_k, top_p=settings.top_p)
+        each = temperatures.repeat_interleave(places)
+        weights = distribution(logits.flatten(0, 1), each, top_k=sampling.top_k, top_p=sampling.top_p)
         tokens = self._lm.replica.agreed(draw(weights, torch.tensor(padded, dtype=torch.float64, device=device)))
         matrix: list[list[int]] = tokens.view(-1, places).tolist()
         return matrix
 
     def _add(self, row: _Row, token: int) -> str:
         """Append a token to a row; return why it ends there, or ''."""
-        row.tokens.append(token)
         row.history.append(token)
-        if token in self._lm.stop_ids:
-            return "eos"
-        if row.transcript.add(token):
-            return "class_end"
-        return "length" if len(row.tokens) == self._settings.max_new_tokens else ""
+        return row.drawing.add(token)
 
     def _mend(self, logits: Tensor, healed: str) -> Tensor:
         if not healed:
@@ -249,7 +227,7 @@ class Decoder:
 
     def _check_length(self, prompt: Prompt, length: int) -> None:
         limit = getattr(self._lm.model.config.get_text_config(), "max_position_embeddings", None)
-        needed = length + self._settings.max_new_tokens
+        needed = length + self._sampling.max_new_tokens
         if limit is not None and needed > limit:
             raise LMError(
                 f"prompt {prompt.index} needs {needed} tokens with its completion, the model takes {limit}: "

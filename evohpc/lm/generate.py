@@ -123,7 +123,7 @@ def _last_adapter(request: LMRequest, round: RoundDir) -> Path | None:
 def _engine(request: LMRequest, round: RoundDir) -> Engine:
     """Return what draws the completions: the model with its adapter, tuned first if the request asks for it."""
     from evohpc.lm import lora, model, zero3
-    from evohpc.lm.decoding import Decoder, Settings
+    from evohpc.lm.decoding import Decoder
 
     lm = _loaded(request)
     adapter = _adapter(lm, request, round)
@@ -132,9 +132,9 @@ def _engine(request: LMRequest, round: RoundDir) -> Engine:
     if lm.is_partitioned:
         zero3.attach(lm.model, request.deepspeed_config)
     else:
-        model.pack(lm.model, request.batch_size)
+        model.pack(lm.model, request.sampling.batch_size)
     soft_prompt = None if isinstance(adapter, lora.Update) else adapter
-    return Decoder(lm, soft_prompt, Settings.of(request), zero3.Lockstep(lm.model) if lm.is_partitioned else None)
+    return Decoder(lm, soft_prompt, request.sampling, zero3.Lockstep(lm.model) if lm.is_partitioned else None)
 
 
 def _loaded(request: LMRequest) -> LanguageModel:

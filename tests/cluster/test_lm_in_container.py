@@ -13,7 +13,7 @@ from evohpc.envelopes import encode
 from evohpc.files import write_atomic
 from evohpc.lm_job.local import LocalLMJob
 from evohpc.lm_job.slurm import SlurmLMJob
-from evohpc.messages import LMRequest, Prompt, Sample, Tuning, TuningExample
+from evohpc.messages import LMRequest, Prompt, Sample, Sampling, Tuning, TuningExample
 from evohpc.run_folder import RoundDir, RunDir
 
 pytestmark = pytest.mark.slurm
@@ -27,7 +27,7 @@ def ask(run: Path, model: Path) -> RoundDir:
     tuning = Tuning((example, example), 4, epochs=2, batch_size=2, learning_rate=0.1, seed=7, start_from=None)
     prompts = tuple(Prompt(i, PROMPT, (), tuple(Sample(j, 10 * i + j, 0.8) for j in range(3))) for i in range(2))
     round = RunDir(run).round(1)
-    request = LMRequest(1, "r", 1, str(model), "float32", 1, 4, 12, 0, 1.0, None, {}, tuning, prompts)
+    request = LMRequest(1, "r", 1, str(model), "float32", 1, Sampling(4, 12), None, {}, tuning, prompts)
     write_atomic(round.request, encode(request))
     return round
 

@@ -10,7 +10,7 @@ from evohpc.driver.intake import Ledger
 from evohpc.envelopes import seal
 from evohpc.errors import RunFolderError
 from evohpc.files import write_atomic
-from evohpc.messages import SEED_ROUND, Completion, LMRequest, Prompt, Result, Sample, Status
+from evohpc.messages import SEED_ROUND, Completion, LMRequest, Prompt, Result, Sample, Sampling, Status
 from evohpc.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("unsynced")
@@ -47,7 +47,7 @@ def admit(ledger: Ledger, round: int, widths: list[int]) -> list[str]:
     """Enter children of these widths; return their ids."""
     samples = tuple(Sample(i, i, 1.0) for i in range(len(widths)))
     request = LMRequest(
-        1, RUN_ID, round, "", "float32", 1, 1, 9, 0, 1.0, None, {}, None, (Prompt(0, "p", (), samples),)
+        1, RUN_ID, round, "", "float32", 1, Sampling(1, 9), None, {}, None, (Prompt(0, "p", (), samples),)
     )
     bodies = [program(width).partition("nn.Module):\n")[2] for width in widths]
     ledger.admit_children(request, [Completion(0, i, body, 9, "eos") for i, body in enumerate(bodies)])

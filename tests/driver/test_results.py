@@ -16,7 +16,7 @@ from evohpc.errors import RunFolderError, StorageError
 from evohpc.evolution import screening
 from evohpc.evolution.screening import children
 from evohpc.files import write_atomic
-from evohpc.messages import SEED_ROUND, Completion, LMRequest, Prompt, Result, Sample, Status, TaskInterface
+from evohpc.messages import SEED_ROUND, Completion, LMRequest, Prompt, Result, Sample, Sampling, Status, TaskInterface
 from evohpc.run_folder import RoundDir
 
 RUN = "run-1"
@@ -304,7 +304,7 @@ def test_what_cannot_be_trusted_in_an_archive_is_left_out(busy_round):
 
 
 def request(*prompts: Prompt) -> LMRequest:
-    return LMRequest(1, RUN, 3, "", "float32", 1, 1, 9, 0, 1.0, None, {}, None, prompts)
+    return LMRequest(1, RUN, 3, "", "float32", 1, Sampling(1, 9), None, {}, None, prompts)
 
 
 ASKED = request(

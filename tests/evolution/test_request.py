@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from evohpc.config.search import Config, LMConfig, SearchConfig, TuningConfig
 from evohpc.envelopes import decode, encode
 from evohpc.evolution.prompts import Example, completion_target, few_shot_prompt
 from evohpc.evolution.request import request, samples
-from evohpc.messages import LMRequest, LowRank, TaskInterface
+from evohpc.messages import LMRequest, LowRank, Sampling, TaskInterface
 
 TASK = TaskInterface("t", "Model", "class Model(nn.Module):", "import torch.nn as nn\n", ("torch",), "acc")
 
@@ -55,7 +56,7 @@ def test_the_prompts_show_drawn_parents_and_name_them():
 def test_the_lms_settings_are_passed_on():
     asked = ask(config())
     assert (asked.run_id, asked.round, asked.model_path, asked.dtype, asked.threads) == ("r", 2, "/lm", "bfloat16", 3)
-    assert (asked.batch_size, asked.max_new_tokens, asked.top_k, asked.top_p) == (5, 99, 7, 0.5)
+    assert asked.sampling == Sampling(5, 99, top_k=7, top_p=0.5)
     assert asked.deepspeed_config == {"zero_optimization": {"stage": 2}}
 
 
@@ -80,7 +81,7 @@ def test_only_the_fittest_examples_are_taken():
 def test_what_the_config_says_of_attempts_and_guesses_is_asked_for(changes):
     lm = config().lm.model_copy(update=changes)
     asked = ask(config().model_copy(update={"lm": lm}))
-    assert (asked.retry_unparsable, asked.speculation) == ((True, 3) if changes else (False, 0))
+    assert asked.sampling == replace(ask(config()).sampling, **changes)
 
 
 def test_the_fitter_weigh_more_if_that_is_asked_for():

@@ -5,10 +5,10 @@ import torch
 from support.drawing import TEXTS, drawn, prompts
 
 from evohpc.errors import LMError
-from evohpc.lm import decoding
-from evohpc.lm.decoding import Decoder, Settings
+from evohpc.lm import drawing
+from evohpc.lm.decoding import Decoder
 from evohpc.lm.model import pack
-from evohpc.messages import Prompt, Sample
+from evohpc.messages import Prompt, Sample, Sampling
 
 
 def test_no_completion_depends_on_its_batch(lm):
@@ -39,7 +39,7 @@ def test_greedy_completions_are_those_of_transformers(lm):
             return "length" if super()._add(row, token) == "length" else ""
 
     asked = [Prompt(0, TEXTS[1], (), (Sample(0, 1, 0.0),))]
-    list(Recorder(lm, None, Settings(2, 24)).draw(asked))
+    list(Recorder(lm, None, Sampling(2, 24)).draw(asked))
     assert tokens == theirs.tolist()
 
 
@@ -56,7 +56,7 @@ def test_logits_of_every_step_are_those_of_a_plain_forward_pass(lm):
             tokens.append(token)
             return super()._add(row, token)
 
-    next(Recorder(lm, None, Settings(3, 16)).draw([Prompt(0, TEXTS[0], (), (Sample(0, 1, 1.0),))]))
+    next(Recorder(lm, None, Sampling(3, 16)).draw([Prompt(0, TEXTS[0], (), (Sample(0, 1, 1.0),))]))
     shown = lm.tokenizer(TEXTS[0]).input_ids
     with torch.inference_mode():
         plain = lm.model(input_ids=torch.tensor([shown + tokens])).logits[0, len(shown) - 1 :]
@@ -67,7 +67,7 @@ def test_logits_of_every_step_are_those_of_a_plain_forward_pass(lm):
 
 def test_the_soft_prompt_changes_what_is_generated(lm):
     soft = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
-    plain, tuned = (Decoder(lm, s, Settings(2, 8)).prefill(prompts()[0]) for s in (None, soft))
+    plain, tuned = (Decoder(lm, s, Sampling(2, 8)).prefill(prompts()[0]) for s in (None, soft))
     assert tuned.length == plain.length + 4
     assert (tuned.logits - plain.logits).abs().max() > 0.01
     assert drawn(lm, prompts(), soft=soft) != drawn(lm, prompts())
@@ -75,7 +75,7 @@ def test_the_soft_prompt_changes_what_is_generated(lm):
 
 def test_a_prompt_that_is_too_long_is_named(lm):
     with pytest.raises(LMError, match=r"prompt 0 needs 6.* tokens .* takes 512"):
-        list(Decoder(lm, None, Settings(2, 24)).draw([Prompt(0, "x" * 600, (), (Sample(0, 0, 1.0),))]))
+        list(Decoder(lm, None, Sampling(2, 24)).draw([Prompt(0, "x" * 600, (), (Sample(0, 0, 1.0),))]))
 
 
 def test_length_and_end_tokens_are_told_apart(lm):
@@ -90,12 +90,12 @@ def test_completions_have_the_distribution_of_the_model(lm):
     class Recorder(Decoder):
         def _add(self, row, token):
             super()._add(row, token)
-            pairs.setdefault(row.sample.index, []).append(token)
-            return "length" if len(row.tokens) == 2 else ""
+            pairs.setdefault(row.drawing.sample.index, []).append(token)
+            return "length" if len(row.drawing.tokens) == 2 else ""
 
     count, temperature = 3000, 1.5
     asked = [Prompt(0, TEXTS[2], (), tuple(Sample(j, 7000 + j, temperature) for j in range(count)))]
-    list(Recorder(lm, None, Settings(100, 2, top_k=3)).draw(asked))
+    list(Recorder(lm, None, Sampling(100, 2, top_k=3)).draw(asked))
 
     def likely(ids: list[int]) -> dict[int, float]:
         with torch.inference_mode():
@@ -123,9 +123,9 @@ def test_what_does_not_parse_is_drawn_once_more_and_both_are_paid_for(lm, monkey
         judged.append(text)
         return len(judged) % 2 == 0
 
-    monkeypatch.setattr(decoding, "parses", judge)
-    settings = Settings(5, 24, retry_unparsable=True)
-    found = {(c.prompt, c.sample): c for ended in Decoder(lm, None, settings).draw(prompts()) for c in ended}
+    monkeypatch.setattr(drawing, "parses", judge)
+    sampling = Sampling(5, 24, retry_unparsable=True)
+    found = {(c.prompt, c.sample): c for ended in Decoder(lm, None, sampling).draw(prompts()) for c in ended}
     assert found.keys() == first.keys()
     assert len(judged) == len(first)
     again = [place for place in found if found[place] != first[place]]
@@ -136,11 +136,11 @@ def test_what_does_not_parse_is_drawn_once_more_and_both_are_paid_for(lm, monkey
 
 def test_a_second_attempt_depends_on_its_batch_no_more_than_the_first(lm, monkeypatch):
     pack(lm.model)
-    monkeypatch.setattr(decoding, "parses", lambda prompt, text: "q" in text)
+    monkeypatch.setattr(drawing, "parses", lambda prompt, text: "q" in text)
     answers = []
     for rows in (1, 5):
-        settings = Settings(rows, 24, retry_unparsable=True)
-        completions = [c for ended in Decoder(lm, None, settings).draw(prompts()) for c in ended]
+        sampling = Sampling(rows, 24, retry_unparsable=True)
+        completions = [c for ended in Decoder(lm, None, sampling).draw(prompts()) for c in ended]
         answers.append(sorted(completions, key=lambda c: (c.prompt, c.sample)))
     assert answers[0] == answers[1]
 
@@ -150,10 +150,10 @@ def test_guesses_change_no_completion_and_save_steps(lm):
     pack(lm.model)
     answers, steps = [], []
     for guesses in (0, 1, 7):
-        settings, counted = Settings(32, 50, speculation=guesses), []
+        sampling, counted = Sampling(32, 50, speculation=guesses), []
         completions = []
         for prompt in (*prompts(0.0, 1), *prompts(0.2, 2), *prompts(1.0, 3)):
-            completions += [c for ended in Decoder(lm, None, settings).draw([prompt], counted.append) for c in ended]
+            completions += [c for ended in Decoder(lm, None, sampling).draw([prompt], counted.append) for c in ended]
         answers.append(sorted(completions, key=lambda c: (c.prompt, c.sample, c.text)))
         steps.append(len(counted))
         assert sum(counted) == sum(c.tokens - 1 for c in completions)
@@ -169,5 +169,5 @@ def test_guesses_keep_to_the_empty_places_of_the_batch(lm):
             shapes.append(logits.shape[:2].numel())
             return super()._draw(logits, rows)
 
-    list(Recorder(lm, None, Settings(9, 40, speculation=7)).draw(prompts(temperature=0.0)))
+    list(Recorder(lm, None, Sampling(9, 40, speculation=7)).draw(prompts(temperature=0.0)))
     assert 1 < max(shapes) <= 9

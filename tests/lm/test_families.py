@@ -37,9 +37,9 @@ from transformers import (
 
 from evohpc.errors import LMError
 from evohpc.lm import model, soft_prompt
-from evohpc.lm.decoding import Decoder, Settings
+from evohpc.lm.decoding import Decoder
 from evohpc.lm.model import LanguageModel
-from evohpc.messages import Prompt, Sample, TuningExample
+from evohpc.messages import Prompt, Sample, Sampling, TuningExample
 
 GEMMA = {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 16}
 FAMILIES: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {
@@ -104,8 +104,8 @@ def theirs(folder: Path) -> Any:
 class Recorder(Decoder):
     """Keeps what each greedy completion is made of; nothing but its length ends one."""
 
-    def __init__(self, lm: LanguageModel, settings: Settings) -> None:
-        super().__init__(lm, None, settings)
+    def __init__(self, lm: LanguageModel, sampling: Sampling) -> None:
+        super().__init__(lm, None, sampling)
         self.tokens: dict[int, list[int]] = {}
         self.logits: list[torch.Tensor] = []
 
@@ -117,9 +117,9 @@ class Recorder(Decoder):
         return super()._draw(logits, rows)
 
     def _add(self, row: Any, token: int) -> str:
-        self.tokens.setdefault(row.sample.index, []).append(token)
+        self.tokens.setdefault(row.drawing.sample.index, []).append(token)
         super()._add(row, token)
-        return "length" if len(row.tokens) == NEW else ""
+        return "length" if len(row.drawing.tokens) == NEW else ""
 
 
 def test_greedy_completions_are_those_of_transformers(folder: Path) -> None:
@@ -129,7 +129,7 @@ def test_greedy_completions_are_those_of_transformers(folder: Path) -> None:
     plain = theirs(folder).generate(ids, **exactly, output_logits=True, return_dict_in_generate=True)
     expected = plain.sequences[0, ids.shape[1] :].tolist()
     model.pack(lm.model)
-    one, many = Recorder(lm, Settings(2, NEW)), Recorder(lm, Settings(16, NEW, speculation=7))
+    one, many = Recorder(lm, Sampling(2, NEW)), Recorder(lm, Sampling(16, NEW, speculation=7))
     one.record(samples=1)
     many.record(samples=3)
     assert one.tokens == {0: expected}

@@ -10,8 +10,8 @@ from support.tunings import EXAMPLES, tuned
 from evohpc.errors import LMError
 from evohpc.lm import adapters, lora, model, soft_prompt
 from evohpc.lm import tuning as module
-from evohpc.lm.decoding import Decoder, Settings
-from evohpc.messages import LowRank, Prompt, Tuning
+from evohpc.lm.decoding import Decoder
+from evohpc.messages import LowRank, Prompt, Sampling, Tuning
 
 SHAPE = LowRank(4, 8.0)
 
@@ -22,7 +22,7 @@ def tuning(**changes) -> Tuning:
 
 def logits(lm, text: str = "class A:") -> torch.Tensor:
     with torch.inference_mode():
-        return Decoder(lm, None, Settings(1, 4)).prefill(Prompt(0, text, (), ())).logits
+        return Decoder(lm, None, Sampling(1, 4)).prefill(Prompt(0, text, (), ())).logits
 
 
 def test_the_loss_falls_and_the_model_is_left_as_it_was(lm):

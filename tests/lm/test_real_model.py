@@ -9,9 +9,9 @@ from support.tunings import tuning
 
 from evohpc.lm import model, soft_prompt
 from evohpc.lm import tuning as module
-from evohpc.lm.decoding import Decoder, Settings
+from evohpc.lm.decoding import Decoder
 from evohpc.lm.model import LanguageModel
-from evohpc.messages import Prompt, Sample, TuningExample
+from evohpc.messages import Prompt, Sample, Sampling, TuningExample
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,7 +31,7 @@ def test_greedy_completions_are_those_of_transformers(real):
     class Recorder(Decoder):
         def _add(self, row, token):
             stop = super()._add(row, token)
-            ended[row.prefix.prompt.index] = list(row.tokens)
+            ended[row.drawing.prompt.index] = list(row.drawing.tokens)
             return stop
 
     asked = [Prompt(i, text, (), (Sample(0, 1, 0.0),)) for i, text in enumerate([few_shot(), *map("".join, bodies())])]
@@ -42,7 +42,7 @@ def test_greedy_completions_are_those_of_transformers(real):
         answer = real.model.generate(ids, max_new_tokens=40, do_sample=False, repetition_penalty=1.0)
         theirs.append(answer[0, ids.shape[1] :].tolist())
     model.pack(real.model)
-    list(Recorder(real, None, Settings(4, 40)).draw(asked))
+    list(Recorder(real, None, Sampling(4, 40)).draw(asked))
     assert len(ended) == len(asked)
     assert all(theirs[place][: len(tokens)] == tokens for place, tokens in ended.items())
     assert max(map(len, ended.values())) == 40
@@ -66,7 +66,7 @@ def test_logits_in_bfloat16_are_those_of_a_plain_forward_pass(real):
     ids = real.tokenizer(text).input_ids
     plain = model.load(FOLDER, "float32")
     model.pack(real.model)
-    list(Recorder(real, None, Settings(2, 30)).draw([Prompt(0, text, (), (Sample(0, 3, 1.0),))]))
+    list(Recorder(real, None, Sampling(2, 30)).draw([Prompt(0, text, (), (Sample(0, 3, 1.0),))]))
     with torch.inference_mode():
         logits = plain.model(torch.tensor([ids + tokens])).logits[0, len(ids) - 1 : -1].log_softmax(-1)
     ours = torch.cat(seen)
@@ -85,7 +85,7 @@ def test_tuning_lowers_the_loss_and_moves_what_is_generated(real):
     before = soft_prompt.initial(real, asked, None)
     prompt = Prompt(0, few_shot(), (), ())
     plain, moved = (
-        Decoder(real, virtual, Settings(1, 8)).prefill(prompt).logits.log_softmax(-1) for virtual in (before, tuned)
+        Decoder(real, virtual, Sampling(1, 8)).prefill(prompt).logits.log_softmax(-1) for virtual in (before, tuned)
     )
     assert (plain - moved).abs().max() > 0.1
 
@@ -98,7 +98,7 @@ def test_guesses_change_no_completion_and_halve_the_steps_of_a_few_rows(real):
     answers, steps = [], []
     for guesses in (0, 7):
         counted: list[int] = []
-        decoder = Decoder(real, None, Settings(32, 60, speculation=guesses))
+        decoder = Decoder(real, None, Sampling(32, 60, speculation=guesses))
         answers.append(sorted((c.sample, c.text) for ended in decoder.draw(asked, counted.append) for c in ended))
         steps.append(len(counted))
     assert answers[0] == answers[1]

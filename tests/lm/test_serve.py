@@ -19,7 +19,7 @@ from evohpc.envelopes import encode
 from evohpc.files import write_atomic
 from evohpc.lm import completions_file
 from evohpc.lm.serve import END
-from evohpc.messages import Completion, LMRequest, Prompt, Sample
+from evohpc.messages import Completion, LMRequest, Prompt, Sample, Sampling
 from evohpc.run_folder import RunDir
 
 ANSWERING = """
@@ -77,7 +77,7 @@ class Served:
     def ask(self, round: int) -> LMRequest:
         """Write a request for one completion."""
         prompts = (Prompt(0, "x", (), (Sample(0, 1, 0.8),)),)
-        asked = LMRequest(1, "r", round, "/m", "float32", 1, 4, 9, 0, 1.0, None, {}, None, prompts)
+        asked = LMRequest(1, "r", round, "/m", "float32", 1, Sampling(4, 9), None, {}, None, prompts)
         write_atomic(self.run.round(round).request, encode(asked))
         return asked
 

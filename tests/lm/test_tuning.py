@@ -9,8 +9,8 @@ from support.tunings import EXAMPLES, tuned, tuning
 from evohpc.errors import LMError
 from evohpc.lm import soft_prompt
 from evohpc.lm import tuning as module
-from evohpc.lm.decoding import Decoder, Settings
-from evohpc.messages import Prompt
+from evohpc.lm.decoding import Decoder
+from evohpc.messages import Prompt, Sampling
 
 
 def test_the_loss_falls_and_only_the_prompt_moves(lm):
@@ -62,7 +62,7 @@ def test_a_saved_prompt_is_what_generates(lm, tmp_path):
     ids = lm.tokenizer("class A:").input_ids
     with torch.inference_mode():
         theirs = model(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids))).logits[:, -1]
-        ours = Decoder(lm, loaded, Settings(1, 4)).prefill(Prompt(0, "class A:", (), ())).logits
+        ours = Decoder(lm, loaded, Sampling(1, 4)).prefill(Prompt(0, "class A:", (), ())).logits
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 

@@ -17,7 +17,7 @@ from evohpc.lm_job.local import LocalLMJob
 from evohpc.lm_job.model_folder import check_model_folder
 from evohpc.lm_job.scripted import ScriptedLMJob, mutate
 from evohpc.lm_job.slurm import SlurmLMJob
-from evohpc.messages import LMRequest, Prompt, Sample
+from evohpc.messages import LMRequest, Prompt, Sample, Sampling
 from evohpc.run_folder import RoundDir, RunDir, read_request
 
 PROGRAM = "class Model(nn.Module):\n    def __init__(self):\n        self.out = nn.LazyLinear(10)\n"
@@ -29,7 +29,7 @@ def ask(run: Path, model: Path, *, samples: int = 3, new: int = 12) -> RoundDir:
     prompts = tuple(
         Prompt(i, PROMPT.rstrip("\n"), (), tuple(Sample(j, 10 * i + j, 0.8) for j in range(samples))) for i in range(2)
     )
-    request = LMRequest(1, "r", 0, str(model), "float32", 1, 4, new, 0, 1.0, None, {}, None, prompts)
+    request = LMRequest(1, "r", 0, str(model), "float32", 1, Sampling(4, new), None, {}, None, prompts)
     round = RunDir(run).round(0)
     round.path.mkdir(parents=True)
     round.request.write_text(encode(request))

@@ -15,7 +15,7 @@ from evohpc.files import write_atomic
 from evohpc.lm import completions_file
 from evohpc.lm_job.base import progress
 from evohpc.lm_job.scripted import ScriptedLMJob, mutate
-from evohpc.messages import LMRequest, Prompt, Sample, Status, TaskInterface
+from evohpc.messages import LMRequest, Prompt, Sample, Sampling, Status, TaskInterface
 from evohpc.run_folder import RoundDir, RunDir, read_request
 
 SEEDS = sorted(MNIST1D_SEEDS.glob("*.py"))
@@ -68,7 +68,7 @@ def folder(tmp_path) -> RoundDir:
         Prompt(i, prompt(PARENTS[i], PARENTS[i + 1]), (), tuple(Sample(j, 10 * i + j, 1.0) for j in range(4)))
         for i in range(2)
     )
-    asked = LMRequest(1, "r", 0, "", "float32", 1, 1, 9, 0, 1.0, None, {}, None, prompts)
+    asked = LMRequest(1, "r", 0, "", "float32", 1, Sampling(1, 9), None, {}, None, prompts)
     folder = RunDir(tmp_path).round(0)
     write_atomic(folder.request, encode(asked))
     return folder

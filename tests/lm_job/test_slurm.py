@@ -28,7 +28,7 @@ from evohpc.lm.serve import END
 from evohpc.lm_job import base as lm_job
 from evohpc.lm_job import script as lm_script
 from evohpc.lm_job.slurm import SlurmLMJob
-from evohpc.messages import LMRequest, Prompt, Sample
+from evohpc.messages import LMRequest, Prompt, Sample, Sampling
 from evohpc.run_folder import RoundDir, RunDir, read_request
 
 QUICK = SchedulerSection(poll_s=0.3, poll_max_s=1, submit_every_s=0, settle_s=600, grace_s=0.3)
@@ -61,7 +61,7 @@ class Round:
         prompts = (
             Prompt(i, "x", (), tuple(Sample(j, 10 * i + j, 0.8) for j in range(SAMPLES))) for i in range(PROMPTS)
         )
-        asked = LMRequest(1, self.run_id, number, "/m", "float32", 1, 4, 9, 0, 1.0, None, {}, None, tuple(prompts))
+        asked = LMRequest(1, self.run_id, number, "/m", "float32", 1, Sampling(4, 9), None, {}, None, tuple(prompts))
         write_atomic(self.folder.request, encode(asked))
 
     def restart(self) -> None:

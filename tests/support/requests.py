@@ -1,7 +1,9 @@
 """Requests to the language model, and their files."""
 
+from dataclasses import fields
+
 from evohpc.envelopes import encode
-from evohpc.messages import LMRequest, Prompt, Sample
+from evohpc.messages import LMRequest, Prompt, Sample, Sampling
 from evohpc.run_folder import RoundDir, RunDir
 
 
@@ -16,16 +18,13 @@ def request(model_folder, **changes) -> LMRequest:
         "model_path": str(model_folder),
         "dtype": "float32",
         "threads": 1,
-        "batch_size": 4,
-        "max_new_tokens": 12,
-        "top_k": 0,
-        "top_p": 1.0,
         "adapter": None,
         "deepspeed_config": {},
         "tuning": None,
         "prompts": prompts,
     }
-    return LMRequest(**{**values, **changes})
+    sampling = {field.name: changes.pop(field.name) for field in fields(Sampling) if field.name in changes}
+    return LMRequest(sampling=Sampling(**{"batch_size": 4, "max_new_tokens": 12, **sampling}), **{**values, **changes})
 
 
 def write(run, asked: LMRequest) -> RoundDir:

@@ -21,7 +21,7 @@ def main() -> None:
     add = VLLMEngine._add
 
     def note(engine, row, token):
-        tokens.setdefault(f"{row.prompt.index}.{row.sample.index}", []).append(token)
+        tokens.setdefault(f"{row.drawing.prompt.index}.{row.drawing.sample.index}", []).append(token)
         return add(engine, row, token)
 
     VLLMEngine._add = note

@@ -87,7 +87,11 @@ class VLLM:
             raise LMError(f"vLLM cannot run {request.model_path} here: {_reason(error)}") from error
         # It refuses those that the model has no embedding for, and so never draws.
         drawable = [token for token in sorted(stop_ids) if token < self._engine.model_config.get_vocab_size()]
-        self._settings = {"top_k": request.top_k, "top_p": request.top_p, "stop_token_ids": drawable}
+        self._settings = {
+            "top_k": request.sampling.top_k,
+            "top_p": request.sampling.top_p,
+            "stop_token_ids": drawable,
+        }
 
     def embed(self, ids: list[int]) -> Tensor:
         """See `Backend.embed`."""
@@ -128,7 +132,7 @@ def arguments(request: LMRequest, *, gpus: int, longest: int, embeds: bool) -> d
         "model": request.model_path,
         "dtype": request.dtype,
         "max_model_len": longest,
-        "max_num_seqs": request.batch_size,
+        "max_num_seqs": request.sampling.batch_size,
         "tensor_parallel_size": gpus,
         "enable_prompt_embeds": embeds,
         "skip_tokenizer_init": True,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ from torch import Tensor
 from evohpc import linux
 from evohpc.errors import LMError
 from evohpc.lm import completions, generate, soft_prompt, stopping
+from evohpc.lm.drawing import Drawing, Rules
 from evohpc.lm.log import telling
-from evohpc.lm.stopping import Transcript
 from evohpc.lm.vllm.backend import VLLM, Ask, Backend, Drawn
-from evohpc.messages import Completion, LMRequest, Prompt, Sample
+from evohpc.messages import Completion, LMRequest, Prompt, Sampling
 from evohpc.run_folder import RoundDir
 
 
@@ -73,10 +73,10 @@ def start(request: LMRequest, virtual: Tensor | None, gpus: int) -> VLLMEngine:
     """
     reader = Reader.of(Path(request.model_path))
     longest = max(len(stopping.heal(reader.tokenizer, prompt.text)[0]) for prompt in request.prompts)
-    longest += request.max_new_tokens + (0 if virtual is None else len(virtual))
+    longest += request.sampling.max_new_tokens + (0 if virtual is None else len(virtual))
     with telling(f"starting vLLM with {request.model_path}"):
         backend = VLLM(request, reader.stop_ids, gpus=gpus, longest=longest, embeds=virtual is not None)
-    return VLLMEngine(backend, reader, virtual, request)
+    return VLLMEngine(backend, reader, virtual, request.sampling)
 
 
 @dataclass(frozen=True)
@@ -118,37 +118,36 @@ class Reader:
 
 @dataclass
 class _Row:
-    """A completion that is being drawn."""
+    """A completion that is being drawn, by one request to vLLM or two."""
 
-    prompt: Prompt
-    sample: Sample
+    drawing: Drawing
     shown: list[int]
-    healed: str
-    transcript: Transcript
-    attempt: int = 0
-    spent: int = 0
-    """Tokens of an earlier attempt, which did not parse."""
-    tokens: list[int] = field(default_factory=list)
+    """What the model is shown of the prompt."""
 
     @property
     def name(self) -> str:
         """What vLLM calls the request that draws its next token."""
-        part = 1 if self.tokens else 0
-        return f"{self.prompt.index}.{self.sample.index}.{self.attempt}.{part}"
+        drawing = self.drawing
+        return f"{drawing.prompt.index}.{drawing.sample.index}.{drawing.attempt}.{self._part}"
 
     @property
     def seed(self) -> int:
-        """Of that request."""
-        key = (self.attempt, 1 if self.tokens else 0)
-        return int(SeedSequence(self.sample.seed, spawn_key=key).generate_state(1, "uint64")[0] >> 1)
+        """Seed of that request."""
+        key = (self.drawing.attempt, self._part)
+        return int(SeedSequence(self.drawing.sample.seed, spawn_key=key).generate_state(1, "uint64")[0] >> 1)
+
+    @property
+    def _part(self) -> int:
+        return 1 if self.drawing.tokens else 0
 
 
 class VLLMEngine:
     """A `completing.Engine` that asks a `Backend`."""
 
-    def __init__(self, backend: Backend, reader: Reader, virtual: Tensor | None, request: LMRequest) -> None:
+    def __init__(self, backend: Backend, reader: Reader, virtual: Tensor | None, sampling: Sampling) -> None:
         """`virtual` is the soft prompt, [virtual tokens, hidden size]; None shows the prompt alone."""
-        self._backend, self._reader, self._virtual, self._request = backend, reader, virtual, request
+        self._backend, self._reader, self._virtual, self._sampling = backend, reader, virtual, sampling
+        self._rules = Rules(reader.tokenizer, reader.stop_ids, sampling)
         self._rows: dict[str, _Row] = {}
         self._allowed: dict[str, list[int]] = {}
 
@@ -156,7 +155,7 @@ class VLLMEngine:
         """See `completing.Engine.draw`."""
         waiting = self._first_attempts(prompts)
         while True:
-            while len(self._rows) < self._request.batch_size and (row := next(waiting, None)):
+            while len(self._rows) < self._sampling.batch_size and (row := next(waiting, None)):
                 self._submit(row)
             if not self._rows:
                 return
@@ -172,22 +171,19 @@ class VLLMEngine:
         for prompt in prompts:
             shown, healed = stopping.heal(self._reader.tokenizer, prompt.text)
             for sample in prompt.samples:
-                yield _Row(prompt, sample, shown, healed, self._transcript(prompt, healed))
-
-    def _transcript(self, prompt: Prompt, healed: str) -> Transcript:
-        return Transcript(self._reader.tokenizer, prompt.text, healed)
+                yield _Row(Drawing(self._rules, prompt, sample, healed), shown)
 
     def _submit(self, row: _Row) -> None:
         """Ask for a row's first token, if that is to repeat the end of its prompt, or for all that it still lacks."""
-        is_mending = bool(row.healed) and not row.tokens
-        left = self._request.max_new_tokens - len(row.tokens)
+        is_mending = bool(row.drawing.healed) and not row.drawing.tokens
+        left = self._sampling.max_new_tokens - len(row.drawing.tokens)
         ask = Ask(
             row.name,
-            self._shown(row.shown + row.tokens),
+            self._shown(row.shown + row.drawing.tokens),
             row.seed,
-            row.sample.temperature,
+            row.drawing.sample.temperature,
             1 if is_mending else left,
-            self._repeating(row.healed) if is_mending else None,
+            self._repeating(row.drawing.healed) if is_mending else None,
         )
         self._rows[ask.name] = row
         self._backend.submit(ask)
@@ -219,28 +215,21 @@ class VLLMEngine:
 
     def _go_on(self, row: _Row) -> None:
         """Ask for what follows a row's first token."""
-        if not row.healed or len(row.tokens) != 1:
-            where = f"sample {row.sample.index} of prompt {row.prompt.index}"
-            raise LMError(f"vLLM gave up {where} after {len(row.tokens)} tokens; the log above may say why")
+        if not row.drawing.healed or len(row.drawing.tokens) != 1:
+            where = f"sample {row.drawing.sample.index} of prompt {row.drawing.prompt.index}"
+            raise LMError(f"vLLM gave up {where} after {len(row.drawing.tokens)} tokens; the log above may say why")
         self._submit(row)
 
     def _add(self, row: _Row, token: int) -> str:
         """Append a token to a row; return why it ends there, or ''."""
-        row.tokens.append(token)
-        if token in self._reader.stop_ids:
-            return "eos"
-        if row.transcript.add(token):
-            return "class_end"
-        return "length" if len(row.tokens) == self._request.max_new_tokens else ""
+        return row.drawing.add(token)
 
     def _end(self, row: _Row, stop: str) -> list[Completion]:
         """Return a row's completion, unless it is to be drawn once more."""
-        prompt, tokens = row.prompt, row.spent + len(row.tokens)
-        is_final = row.attempt or not self._request.retry_unparsable
-        if is_final or stopping.parses(prompt.text, row.transcript.text):
-            return [Completion(prompt.index, row.sample.index, row.transcript.text, tokens, stop)]
-        fresh = self._transcript(prompt, row.healed)
-        self._submit(_Row(prompt, row.sample, row.shown, row.healed, fresh, attempt=1, spent=tokens))
+        ended = row.drawing.end(stop)
+        if isinstance(ended, Completion):
+            return [ended]
+        self._submit(_Row(ended, row.shown))
         return []
 
 

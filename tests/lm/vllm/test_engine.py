@@ -12,13 +12,13 @@ from support.tiny_lm import MERGES, write_tiny_lm
 from transformers import LlamaConfig
 
 from evohpc.errors import LMError
-from evohpc.lm import completions, model, stopping
-from evohpc.lm.decoding import Decoder, Settings
+from evohpc.lm import completions, drawing, model, stopping
+from evohpc.lm.decoding import Decoder
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.sampling import distribution
 from evohpc.lm.vllm.backend import Ask, Drawn
 from evohpc.lm.vllm.engine import Reader, VLLMEngine
-from evohpc.messages import Completion, LMRequest, Prompt, Sample
+from evohpc.messages import Completion, LMRequest, Prompt, Sample, Sampling
 
 INDENTED = "class A:\n    def f(self):\n        return 1\n\n\nclass A:\n"
 
@@ -26,7 +26,7 @@ INDENTED = "class A:\n    def f(self):\n        return 1\n\n\nclass A:\n"
 class Double:
     """A `Backend`. Knows the rules for one token; what to ask and when to stop is up to the engine."""
 
-    def __init__(self, lm: LanguageModel, asked: LMRequest) -> None:
+    def __init__(self, lm: LanguageModel, asked: Sampling) -> None:
         self._lm, self._asked = lm, asked
         self._active: dict[str, tuple[Ask, torch.Generator, list[int]]] = {}
         self.asks: list[Ask] = []
@@ -71,16 +71,16 @@ class Double:
 
 
 def engine(lm: LanguageModel, asked: LMRequest, virtual: torch.Tensor | None = None) -> tuple[VLLMEngine, Double]:
-    double = Double(lm, asked)
+    double = Double(lm, asked.sampling)
     reader = Reader(lm.tokenizer, lm.stop_ids, lm.model.config.vocab_size)
-    return VLLMEngine(double, reader, virtual, asked), double
+    return VLLMEngine(double, reader, virtual, asked.sampling), double
 
 
 def answers(
     lm: LanguageModel, asked: Sequence[Prompt], virtual: torch.Tensor | None = None, **changes: object
 ) -> tuple[dict[tuple[int, int], Completion], Double]:
-    drawing, double = engine(lm, request("", **{"max_new_tokens": 24, **changes}), virtual)
-    completions = [c for ended in drawing.draw(asked, lambda tokens: None) for c in ended]
+    drawn_by, double = engine(lm, request("", **{"max_new_tokens": 24, **changes}), virtual)
+    completions = [c for ended in drawn_by.draw(asked, lambda tokens: None) for c in ended]
     found = {(c.prompt, c.sample): c for c in completions}
     assert len(found) == len(completions) == sum(len(prompt.samples) for prompt in asked)
     return found, double
@@ -158,8 +158,8 @@ def test_the_first_token_after_a_shortened_prompt_repeats_its_end(merging):
 @pytest.mark.parametrize("virtual", [None, torch.full((3, 32), 0.5)], ids=["plain", "soft prompt"])
 def test_greedy_completions_of_a_shortened_prompt_are_those_of_our_own_engine(merging, virtual):
     asked = [Prompt(0, INDENTED, (), (Sample(0, 1, 0.0),))]
-    settings = Settings(2, 24)
-    ours = [c for ended in Decoder(merging, virtual, settings).draw(asked) for c in ended]
+    sampling = Sampling(2, 24)
+    ours = [c for ended in Decoder(merging, virtual, sampling).draw(asked) for c in ended]
     assert list(answers(merging, asked, virtual)[0].values()) == ours
 
 
@@ -172,7 +172,7 @@ def test_a_single_token_may_be_all_that_is_asked_for(merging):
 
 def test_what_does_not_parse_is_drawn_once_more_and_both_are_paid_for(lm, monkeypatch):
     first = answers(lm, prompts())[0]
-    monkeypatch.setattr(stopping, "parses", lambda prompt, text: False)
+    monkeypatch.setattr(drawing, "parses", lambda prompt, text: False)
     found, double = answers(lm, prompts(), retry_unparsable=True)
     assert len(double.asks) == 2 * len(first)
     assert all(found[place].tokens > first[place].tokens for place in first)
@@ -181,10 +181,10 @@ def test_what_does_not_parse_is_drawn_once_more_and_both_are_paid_for(lm, monkey
 
 
 def test_a_request_that_vllm_gives_up_is_named(lm):
-    drawing, double = engine(lm, request("", max_new_tokens=24))
+    drawn_by, double = engine(lm, request("", max_new_tokens=24))
     double._next = lambda ask, noise, tokens: Drawn(ask.name, [97], True)
     with pytest.raises(LMError, match="vLLM gave up sample 0 of prompt 0 after 1 tokens"):
-        list(drawing.draw(prompts(), lambda tokens: None))
+        list(drawn_by.draw(prompts(), lambda tokens: None))
 
 
 def test_a_restart_draws_only_what_is_missing(tmp_path: Path, lm, model_folder):
@@ -192,8 +192,8 @@ def test_a_restart_draws_only_what_is_missing(tmp_path: Path, lm, model_folder):
     whole = answered(tmp_path / "a", lm, asked)
     round = write(tmp_path / "b", asked)
     round.completions.write_bytes(b"".join(whole.splitlines(keepends=True)[:4]))
-    drawing, double = engine(lm, asked)
-    completions.complete(drawing, asked, round, completions.missing(asked, round))
+    drawn_by, double = engine(lm, asked)
+    completions.complete(drawn_by, asked, round, completions.missing(asked, round))
     assert {ask.name for ask in double.asks} == {"1.1.0.0", "1.2.0.0"}
     assert round.completions.read_bytes() == whole
 

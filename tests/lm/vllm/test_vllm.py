@@ -22,7 +22,7 @@ from support.tunings import tuning
 from transformers import LlamaConfig
 
 from evohpc.lm import completions_file, generate, model, soft_prompt, stopping
-from evohpc.lm.decoding import Decoder, Settings
+from evohpc.lm.decoding import Decoder
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.vllm import job as vllm_job
 from evohpc.messages import Completion, LMRequest, Prompt, Sample
@@ -87,10 +87,10 @@ def ours(lm: LanguageModel, wanted: LMRequest, virtual: torch.Tensor | None = No
 
     class Recorder(Decoder):
         def _add(self, row, token):
-            found.setdefault((row.prefix.prompt.index, row.sample.index), []).append(token)
+            found.setdefault((row.drawing.prompt.index, row.drawing.sample.index), []).append(token)
             return super()._add(row, token)
 
-    list(Recorder(lm, virtual, Settings.of(wanted)).draw(wanted.prompts))
+    list(Recorder(lm, virtual, wanted.sampling).draw(wanted.prompts))
     return found
 
 
