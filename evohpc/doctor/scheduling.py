@@ -10,7 +10,7 @@ from pathlib import Path
 
 from evohpc.config.search import Config
 from evohpc.config.site import LMJobs, Site
-from evohpc.doctor.base import Finding, fault, ok, warning
+from evohpc.doctor.base import Finding, attempt, fault, ok, warning
 from evohpc.errors import EvaluationError
 from evohpc.jobs import array_script
 from evohpc.jobs.array_script import ArrayShape
@@ -19,6 +19,8 @@ from evohpc.search import driver_job
 from evohpc.slurm import commands
 from evohpc.slurm.commands import Silence
 
+_TIMEOUT_S = 60.0
+_DEFAULT_MIN_JOB_AGE_S = 300
 _SHORTEN = {
     "evaluation jobs": "lower evaluation.time_limit_s or candidates_per_task, or choose another partition",
     "driver job": "lower driver.minutes; the search goes on in the next job",
@@ -34,17 +36,21 @@ def examine_slurm(config: Config, site: Site) -> Iterator[Finding]:
         yield fault("Slurm", str(error), "load the site's Slurm module, or set SLURM_CONF")
         return
     yield ok("Slurm", f"answers; arrays of up to {settings.get('MaxArraySize', '1001')} tasks")
+    yield from attempt("jobs", "making job scripts in a temporary folder", lambda: _jobs(config, site))
+    yield from attempt("accounting", "reading Slurm's settings", lambda: _accounting(site, settings))
+    yield from attempt("requeue", "reading Slurm's settings", lambda: _going_on(site, settings))
+
+
+def _jobs(config: Config, site: Site) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory(prefix="evohpc-doctor-") as folder:
         shape = ArrayShape("evohpc-doctor", 1, config.evaluation.candidates_per_task)
-        yield _test("evaluation jobs", array_script.text(Path(folder), shape, site, config.evaluation))
-        yield _test("driver job", driver_job.script(Path(folder), "doctor", site))
+        yield from _test("evaluation jobs", array_script.text(Path(folder), shape, site, config.evaluation))
+        yield from _test("driver job", driver_job.script(Path(folder), "doctor", site))
         if site.lm is not None and config.lm.needs_a_model:
             request = Path(folder, "rounds", "000", "request.json")
             work = lm_script.work_of(request, "doctor", 0, Path("model"), hold=site.lm.hold)
-            yield _test("LM jobs", lm_script.text(work, site), _holding(site.lm))
+            yield from _test("LM jobs", lm_script.text(work, site), _holding(site.lm))
             yield from _idling(site.lm, config.evaluation.time_limit_s / 60)
-    yield _accounting(site, settings)
-    yield _going_on(site, settings)
 
 
 def _holding(jobs: LMJobs) -> str:
@@ -63,10 +69,20 @@ def _idling(jobs: LMJobs, candidate_minutes: float) -> Iterator[Finding]:
         )
 
 
-def _test(check: str, script: str, remark: str = "") -> Finding:
+def _test(check: str, script: str, remark: str = "") -> Iterator[Finding]:
     """Ask whether Slurm would take a script: account, partition, qos, time limit, nodes and GPUs."""
+    return attempt(check, "asking `sbatch --test-only`", lambda: _would_run(check, script, remark))
+
+
+def _would_run(check: str, script: str, remark: str) -> Finding:
     done = subprocess.run(
-        ["sbatch", "--test-only"], input=script, env=commands.environment(), capture_output=True, text=True, timeout=60
+        ["sbatch", "--test-only"],
+        input=script,
+        env=commands.environment(),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_TIMEOUT_S,
     )
     said = " ".join((done.stderr or done.stdout).replace("sbatch: error: ", "").replace("sbatch: ", "").split())
     if done.returncode:
@@ -89,7 +105,8 @@ def _within_limit(check: str, partition: str, minutes: int, remark: str) -> Find
 def _accounting(site: Site, settings: dict[str, str]) -> Finding:
     if not settings.get("AccountingStorageType", "").endswith("none"):
         return ok("accounting", "sacct remembers jobs that are over")
-    remembered = int(settings.get("MinJobAge", "300 sec").split()[0])
+    said = re.match(r"[0-9]{1,9}", settings.get("MinJobAge", ""))
+    remembered = int(said[0]) if said else _DEFAULT_MIN_JOB_AGE_S
     if remembered < 3 * site.scheduler.poll_s:
         return warning(
             "accounting",
