@@ -16,7 +16,17 @@ import yaml
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from evohpc.config.lm import LMConfig, TuningConfig
-from evohpc.config.strict_yaml import Count, CountOrZero, Fraction, Positive, Section, read_mapping, validate
+from evohpc.config.strict_yaml import (
+    Count,
+    CountOrZero,
+    Fraction,
+    Positive,
+    Section,
+    dump,
+    parse,
+    read_mapping,
+    validate,
+)
 from evohpc.config.task_name import TaskName
 from evohpc.errors import ConfigError
 from evohpc.messages import Isolation
@@ -188,7 +198,7 @@ class Config(Section):
 
     def dump(self) -> str:
         """Return the resolved config as YAML; `load_config` reads it back to an equal value."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return dump(self.model_dump(mode="json"))
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
@@ -216,7 +226,7 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
         if not isinstance(target, dict):
             raise ConfigError(f"--set {override}: {section} is a value, not a section")
     try:
-        target[name] = yaml.safe_load(text)
+        target[name] = parse(text)
     except yaml.YAMLError:
         raise ConfigError(f"--set {override}: the value is not valid YAML") from None
 

@@ -9,31 +9,41 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt
 
-from evohpc.config.strict_yaml import Section, read_mapping, validate
+from evohpc.config.strict_yaml import Section, dump, read_mapping, validate
 
 Seconds = Annotated[float, Field(ge=0)]
+
+
+def _text(value: object) -> object:
+    """Take a number for its digits: `gpus_per_node: 1`."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _lines(value: object) -> object:
+    """Take text for the lines it has: `setup: module load cuda`."""
+    return tuple(value.splitlines()) if isinstance(value, str) else value
 
 
 class JobSection(Section):
     """What a kind of job asks of Slurm (man sbatch). An empty value leaves the option out."""
 
     partition: str = ""
-    account: str = ""
+    account: Annotated[str, BeforeValidator(_text)] = ""
     qos: str = ""
     constraint: str = ""
     gres: str = ""
     """e.g. 'gpu:a100:1'. Sites want this or `gpus_per_node`, seldom both."""
-    gpus_per_node: str = ""
-    """e.g. '1' or 'a100:4'."""
+    gpus_per_node: Annotated[str, BeforeValidator(_text)] = ""
+    """e.g. 1 or a100:4."""
     ask_memory: bool = True
     """false: never say --mem; some sites refuse it on their GPU partitions."""
     options: dict[str, str | int | bool] = {}
-    """Any other option by its long name, e.g. {mail-type: FAIL, exclude: n13}; true for one without a value."""
-    setup: tuple[str, ...] = ()
-    """Shell lines that run before the work, e.g. ['module load apptainer']."""
+    """Any other option by its long name, e.g. {mail-type: FAIL, exclude: n13}; true for one without a value, false for
+    none."""
+    setup: Annotated[tuple[str, ...], BeforeValidator(_lines)] = ()
+    """Shell lines that run before the work, e.g. [module load apptainer]; one line, or a block of them, may be text."""
 
     def sbatch_options(self) -> dict[str, str | int | bool]:
         """Return the options that all jobs of this section carry, by their long names."""
@@ -45,7 +55,8 @@ class JobSection(Section):
             "gres": self.gres,
             "gpus-per-node": self.gpus_per_node,
         }
-        return {**{name: value for name, value in named.items() if value}, **self.options}
+        given = {name: value for name, value in self.options.items() if value is not False}
+        return {**{name: value for name, value in named.items() if value}, **given}
 
 
 class EvaluationJobs(JobSection):
@@ -148,7 +159,7 @@ class Site(Section):
 
     def dump(self) -> str:
         """Return the profile as YAML; `load_site` reads it back to an equal value."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return dump(self.model_dump(mode="json"))
 
 
 def load_site(path: Path | str) -> Site:

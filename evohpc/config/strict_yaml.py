@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -28,7 +29,11 @@ class Section(BaseModel):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as its standard has it: no key twice in a mapping, of which PyYAML keeps the last."""
+    """YAML as people type it, by the core schema of YAML 1.2: `1e-4` is a number, and `12:30:00`, `012345`, `no` and
+    `on` are text, which PyYAML's 1.1 reads as 45000, 5349, false and true; a key that is true or false takes all of
+    these words. No key may be twice in a mapping, of which PyYAML keeps the last."""
+
+    yaml_implicit_resolvers = {}  # none of YAML 1.1; filled below
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -41,6 +46,51 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what either version of YAML reads as something else than text."""
+
+
+def _resolve(tag: str, pattern: str, first: Sequence[str]) -> None:
+    for kind in (_Loader, _Dumper):
+        kind.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(rf"(?:{pattern})\Z"), list(first))
+
+
+_resolve("null", r"~|null|Null|NULL|", ["~", "n", "N", ""])
+_resolve("bool", r"true|True|TRUE|false|False|FALSE", "tTfF")
+_resolve("int", r"[-+]?(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F]+|0o[0-7]+", "-+0123456789")
+_resolve(
+    "float",
+    r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[1-9][0-9]*[eE][-+]?[0-9]+"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+    "-+.0123456789",
+)
+
+
+def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node)).replace("_", "")
+    return int(text, 8 if text.startswith("0o") else 16 if text.startswith("0x") else 10)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+
+
+def parse(text: str) -> Any:
+    """Return what a YAML document says, by the rules of evohpc's config files.
+
+    Raises:
+        yaml.YAMLError: it is not YAML.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except (ValueError, RecursionError) as error:  # a number of more digits than Python reads, or nested too deeply
+        raise yaml.YAMLError(str(error)) from None
+
+
+def dump(document: Mapping[str, Any]) -> str:
+    """Return a mapping as YAML; `parse` reads it back to an equal value."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
 def read_mapping(path: Path, what: str) -> dict[str, Any]:
     """Return the mapping that a YAML file holds; a section that says nothing is left out.
 
@@ -51,7 +101,7 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
         ConfigError: the file cannot be read, is not YAML, or is no mapping.
     """
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        document = parse(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"{path}: cannot read {what}: {reason}") from None

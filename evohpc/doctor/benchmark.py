@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evohpc.config.lm import LMConfig
 from evohpc.config.search import Config
-from evohpc.doctor.base import Finding, fault, ok, warning
+from evohpc.doctor.base import Finding, attempt, fault, ok, warning
 from evohpc.errors import EvohpcError
 from evohpc.evolution import screening
 from evohpc.messages import Candidate
@@ -19,6 +19,10 @@ from evohpc.tasks import data
 
 def examine_benchmark(config: Config) -> Iterator[Finding]:
     """Make the task's data and screen the seeds, as a search does before its first job. Takes as long."""
+    return attempt("task and seeds", "making a run in a temporary folder", lambda: _examined(config))
+
+
+def _examined(config: Config) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory(prefix="evohpc-doctor-") as folder:
         run = RunDir(Path(folder) / "run")
         try:

@@ -6,13 +6,14 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from evohpc.doctor import mounts
-from evohpc.doctor.base import Finding, fault, ok, warning
+from evohpc.doctor.base import Finding, attempt, fault, ok, warning
 from evohpc.errors import StorageError
 from evohpc.files import write_atomic, write_once
 from evohpc.linux import python
@@ -23,6 +24,7 @@ _NEEDED_INODES = 10_000
 _MAX_SKEW_S = 5.0
 _SLOW_FSYNC_S = 0.2
 _TRIES = 20
+_TIMEOUT_S = 120.0
 _LOCKER = "import fcntl, sys\nwith open(sys.argv[1], 'r+') as f: fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)"
 
 
@@ -35,21 +37,28 @@ def examine_files(
         on_cluster: jobs on other nodes must see it.
         mountinfo: instead of this host's /proc/self/mountinfo.
     """
+    return attempt("run folder", f"looking at {folder}", lambda: _examined(folder, on_cluster, clock, mountinfo))
+
+
+def _examined(folder: Path, on_cluster: bool, clock: Callable[[], float], mountinfo: str | None) -> Iterator[Finding]:
     asked, folder = folder, _existing(folder.resolve())
     yield from _elsewhere(asked, folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         yield fault("run folder", f"{folder} is not writable", "choose a folder of yours")
         return
-    text = mountinfo if mountinfo is not None else Path("/proc/self/mountinfo").read_text()
-    yield mounts.judge(mounts.mount_of(folder, text), on_cluster)
-    yield _space(folder)
-    yield _skew(folder, clock)
+    yield from attempt("file system", "reading the mounts", lambda: _file_system(folder, on_cluster, mountinfo))
+    yield from attempt("space", f"writing {NEEDED_MB} MB to {folder}", lambda: _space(folder))
+    yield from attempt("clock", f"making a file in {folder}", lambda: _skew(folder, clock))
     if "scratch" in str(folder).lower():
         yield warning("purge", f"{folder} looks like scratch", "many sites delete old files there: copy results away")
 
 
 def probe_files(folder: Path) -> Iterator[Finding]:
     """Try what a search asks of a file system, for `evohpc doctor fs PATH`. Leaves nothing behind."""
+    return attempt("run folder", f"trying {folder}", lambda: _probed(folder))
+
+
+def _probed(folder: Path) -> Iterator[Finding]:
     asked, folder = folder, _existing(folder.resolve())
     yield from _elsewhere(asked, folder)
     place = folder / f".evohpc-doctor-{secrets.token_hex(4)}"
@@ -59,14 +68,19 @@ def probe_files(folder: Path) -> Iterator[Finding]:
         yield fault("writing", str(error), "choose a folder of yours")
         return
     try:
-        yield _locks(place / "file")
-        yield _single_winner(place / "once")
-        yield _visibility(place)
-        yield _fsync(place)
+        yield from attempt("locks", "locking a file from two processes", lambda: _locks(place / "file"))
+        yield from attempt("links", "linking a file twice", lambda: _single_winner(place / "once"))
+        yield from attempt("visibility", "renaming a file in another process", lambda: _visibility(place))
+        yield from attempt("fsync", "writing small files", lambda: _fsync(place))
     finally:
-        for path in place.iterdir():
-            path.unlink()
-        place.rmdir()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _file_system(folder: Path, on_cluster: bool, mountinfo: str | None) -> Finding:
+    text = mountinfo
+    if text is None:
+        text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    return mounts.judge(mounts.mount_of(folder, text), on_cluster)
 
 
 def _existing(folder: Path) -> Path:
@@ -113,7 +127,7 @@ def _locks(file: Path) -> Finding:
             return fault(
                 "locks", f"fcntl locks do not work: {error.strerror}", "choose another file system for the run"
             )
-        other = subprocess.run([*python(), "-c", _LOCKER, str(file)], capture_output=True)
+        other = subprocess.run([*python(), "-c", _LOCKER, str(file)], capture_output=True, timeout=_TIMEOUT_S)
     if other.returncode == 0:
         return fault("locks", "two processes got the same lock", "choose another file system for the run")
     return ok("locks", "exclude other processes of this host")
@@ -128,7 +142,7 @@ def _single_winner(path: Path) -> Finding:
 def _visibility(folder: Path) -> Finding:
     """Have another process rename a file into place, and see how long a listing does without it."""
     code = "import os, sys; open(sys.argv[1], 'w').close(); os.rename(sys.argv[1], sys.argv[2])"
-    subprocess.run([*python(), "-c", code, folder / "aside", folder / "seen"], check=True)
+    subprocess.run([*python(), "-c", code, folder / "aside", folder / "seen"], check=True, timeout=_TIMEOUT_S)
     started = time.monotonic()
     while "seen" not in os.listdir(folder):
         if time.monotonic() - started > 60:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from evohpc.config.search import Config
 from evohpc.config.site import Site
-from evohpc.doctor.base import Finding, fault, ok, warning
+from evohpc.doctor.base import Finding, attempt, fault, ok, warning
 from evohpc.doctor.language_model import examine_language_model, packages
 from evohpc.errors import EvaluationError, StorageError
 from evohpc.messages import Isolation
@@ -27,9 +27,9 @@ def examine_host(config: Config, site: Site) -> Iterator[Finding]:
     yield from examine_language_model(config, site)
     if config.evaluation.runtime == "process":
         yield packages("evaluation", ("torch", "numpy", "safetensors"), extra="train")
-        yield _process(config)
+        yield from attempt("isolation", "confining a process of its own", lambda: _process(config))
     else:
-        yield from _containers(config, site)
+        yield from attempt("containers", "starting a container", lambda: _containers(config, site))
     if site.driver.go_on_by == "requeue" and shutil.which("scontrol") is None and shutil.which("sbatch") is None:
         yield warning("requeue", f"no scontrol on {socket.gethostname()}", "on nodes: set driver.go_on_by to successor")
 
@@ -60,7 +60,7 @@ def _containers(config: Config, site: Site) -> Iterator[Finding]:
             "a seccomp filter keeps candidates off the network instead; nothing to do",
         )
     if site.container.gpu != "none":
-        yield _gpu(site)
+        yield from attempt("GPU in containers", "asking torch in a container", lambda: _gpu(site))
 
 
 def _gpu(site: Site) -> Finding:
@@ -68,9 +68,11 @@ def _gpu(site: Site) -> Finding:
     assert section.image is not None
     host = Container(section.apptainer, image.local_copy(section.image, section.local_folder), section.gpu)
     command = apptainer_command.command(host, (), {}, ["python3", "-c", _COUNT_GPUS], working_folder="/")
-    done = subprocess.run(command, env=apptainer_command.own_environment(), capture_output=True, text=True, timeout=300)
-    count = done.stdout.strip()
-    if done.returncode or count in ("", "0"):
+    done = subprocess.run(
+        command, env=apptainer_command.own_environment(), capture_output=True, text=True, errors="replace", timeout=300
+    )
+    count = (done.stdout.split() or [""])[-1]  # a site's banner may come before it
+    if done.returncode or not count.isdecimal() or int(count) == 0:
         why = done.stderr.strip().rpartition("\n")[2] or "torch sees none"
         advice = "ask for one (gres or gpus_per_node), build the image for this GPU, and compare with `nvidia-smi`"
         return fault("GPU in containers", why, advice)

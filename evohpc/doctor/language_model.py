@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evohpc.config.search import Config
 from evohpc.config.site import Site
-from evohpc.doctor.base import Finding, fault, ok
+from evohpc.doctor.base import Finding, attempt, fault, ok
 from evohpc.errors import LMError
 from evohpc.lm.vllm import job as vllm_job
 from evohpc.lm_job.model_folder import check_model_folder
@@ -26,17 +26,22 @@ def examine_language_model(config: Config, site: Site) -> Iterator[Finding]:
         return
     if site.lm is not None and site.lm.image is not None:
         names = (*_PACKAGES, "vllm") if config.lm.engine == "vllm" else _PACKAGES
-        yield _image(site, site.lm.image, site.lm.processes, names)
+        image, processes = site.lm.image, site.lm.processes
+        yield from attempt("LM image", f"starting {image}", lambda: _image(site, image, processes, names))
     else:
         yield packages("language model", _PACKAGES, extra="lm")
         if config.lm.engine == "vllm":
-            yield _vllm()
-    assert config.lm.path is not None
+            yield from attempt("vLLM", "asking a Python for it", _vllm)
+    yield from attempt("model folder", f"reading {config.lm.path}", lambda: _model(config.lm.path))
+
+
+def _model(path: Path | None) -> Finding:
+    assert path is not None
     try:
-        check_model_folder(config.lm.path)
-        yield ok("model folder", str(config.lm.path))
+        check_model_folder(path)
     except LMError as error:
-        yield fault("model folder", str(error), "set lm.path")
+        return fault("model folder", str(error), "set lm.path")
+    return ok("model folder", str(path))
 
 
 def packages(check: str, names: Sequence[str], extra: str) -> Finding:
@@ -68,13 +73,21 @@ def _image(site: Site, image: Path, processes: int, names: Sequence[str]) -> Fin
     )
     try:
         done = subprocess.run(
-            command, env=apptainer_command.own_environment(), capture_output=True, text=True, timeout=600
+            command,
+            env=apptainer_command.own_environment(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=600,
         )
     except FileNotFoundError:
         return fault("LM image", f"there is no `{command[0]}` here", "set container.apptainer, or load its module")
     if done.returncode:
         return fault("LM image", done.stderr.strip().rpartition("\n")[2], "build it anew: containers/build.sh")
-    gpus = int(done.stdout.split()[-1])
+    counted = (done.stdout.split() or [""])[-1]
+    if not counted.isdecimal():
+        return fault("LM image", f"its Python printed {counted[:80]!r} for a number of GPUs", "build it anew")
+    gpus = int(counted)
     if site.container.gpu != "none" and gpus < processes:
         advice = "ask for one GPU for each of lm.processes (lm.gres or lm.gpus_per_node)"
         return fault("LM image", f"torch sees {gpus} GPUs for {processes} processes", advice)

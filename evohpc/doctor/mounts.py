@@ -25,11 +25,12 @@ class Mount:
 
 
 def mount_of(path: Path, mountinfo: str) -> Mount:
-    """Return the mount that holds a path, from the text of /proc/self/mountinfo (proc(5))."""
-    mounts = [_parse(line) for line in mountinfo.splitlines()]
+    """Return the mount that holds a path, from the text of /proc/self/mountinfo (proc(5)); one of kind 'unknown' if no
+    line tells of it. Lines of another form are passed over."""
+    mounts = [mount for line in mountinfo.split("\n") if (mount := _parse(line)) is not None]
     holding = [mount for mount in mounts if path.is_relative_to(mount.point)]
     # The last of equals: it was mounted over the others.
-    return max(reversed(holding), key=lambda mount: len(mount.point))
+    return max(reversed(holding), key=lambda mount: len(mount.point), default=Mount("/", "unknown", frozenset()))
 
 
 def judge(mount: Mount, on_cluster: bool) -> Finding:
@@ -65,10 +66,13 @@ def _one_host(found: str) -> Finding:
     return warning(_CHECK, f"{found}, a disk of one machine", "the cluster's nodes must see the run folder, too")
 
 
-def _parse(line: str) -> Mount:
+def _parse(line: str) -> Mount | None:
     before, _, after = line.partition(" - ")
-    fields, (kind, _, options) = before.split(), after.split()[:3]
-    every = {*fields[5].split(","), *options.split(",")} - {"rw"}
+    fields, last = before.split(" "), after.split(" ")  # at each space: a mount without a source has two in a row
+    if len(fields) < 6 or len(last) < 2 or not fields[4].startswith("/") or not last[0]:
+        return None
+    kind, options = last[0], last[2] if len(last) > 2 else ""
+    every = {*fields[5].split(","), *options.split(",")} - {"rw", ""}
     return Mount(_unescape(fields[4]), kind, frozenset(every))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from evohpc.config.search import Config
 from evohpc.config.site import LMJobs, Site
-from evohpc.doctor.base import Finding, fault, ok, warning
+from evohpc.doctor.base import Finding, attempt, fault, ok, warning
 from evohpc.errors import EvaluationError
 from evohpc.lm_job import script as lm_script
 from evohpc.run_folder import RunDir
@@ -18,6 +18,7 @@ from evohpc.search import driver_job, preview
 from evohpc.slurm import commands
 from evohpc.slurm.commands import NoAnswer
 
+_DEFAULT_MIN_JOB_AGE_S = 300
 _SHORTEN = {
     "evaluation jobs": "lower evaluation.time_limit_s or candidates_per_task, or choose another partition",
     "driver job": "lower driver.minutes; the search goes on in the next job",
@@ -34,16 +35,20 @@ def examine_slurm(config: Config, site: Site) -> Iterator[Finding]:
         return
     largest = commands.max_array_size(settings)
     yield ok("Slurm", f"answers; arrays of up to {largest} tasks")
+    yield from attempt("jobs", "making job scripts in a temporary folder", lambda: _jobs(config, site, largest))
+    yield from attempt("accounting", "reading Slurm's settings", lambda: _accounting(site, settings))
+    yield from attempt("requeue", "reading Slurm's settings", lambda: _going_on(site, settings))
+
+
+def _jobs(config: Config, site: Site, largest: int) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory(prefix="evohpc-doctor-") as folder:
         run = RunDir(Path(folder))
         job = preview.children_job(run, "doctor", config) or preview.seeds_job(run, "doctor", config)
-        yield _test("evaluation jobs", preview.first_array(run, job, site, config, largest)[1])
-        yield _test("driver job", driver_job.script(run.path, "doctor", site))
+        yield from _test("evaluation jobs", preview.first_array(run, job, site, config, largest)[1])
+        yield from _test("driver job", driver_job.script(run.path, "doctor", site))
         if site.lm is not None and (work := preview.lm_work(run, "doctor", site, config)):
-            yield _test("LM jobs", lm_script.text(work, site), _holding(site.lm))
+            yield from _test("LM jobs", lm_script.text(work, site), _holding(site.lm))
             yield from _idling(site.lm, config.evaluation.time_limit_s / 60)
-    yield _accounting(site, settings)
-    yield _going_on(site, settings)
 
 
 def _holding(jobs: LMJobs) -> str:
@@ -62,12 +67,9 @@ def _idling(jobs: LMJobs, candidate_minutes: float) -> Iterator[Finding]:
         )
 
 
-def _test(check: str, script: str, remark: str = "") -> Finding:
+def _test(check: str, script: str, remark: str = "") -> Iterator[Finding]:
     """Ask whether Slurm would take a script: account, partition, qos, time limit, nodes and GPUs."""
-    try:
-        return _judge(check, script, remark, commands.test(script))
-    except (EvaluationError, NoAnswer) as error:
-        return fault(check, str(error), "try again when Slurm answers")
+    return attempt(check, "asking `sbatch --test-only`", lambda: _judge(check, script, remark, commands.test(script)))
 
 
 def _judge(check: str, script: str, remark: str, done: subprocess.CompletedProcess[str]) -> Finding:
@@ -92,7 +94,8 @@ def _within_limit(check: str, partition: str, minutes: int, remark: str) -> Find
 def _accounting(site: Site, settings: dict[str, str]) -> Finding:
     if not settings.get("AccountingStorageType", "").endswith("none"):
         return ok("accounting", "sacct remembers jobs that are over")
-    remembered = int(settings.get("MinJobAge", "300 sec").split()[0])
+    said = re.match(r"[0-9]{1,9}", settings.get("MinJobAge", ""))
+    remembered = int(said[0]) if said else _DEFAULT_MIN_JOB_AGE_S
     if remembered < 3 * site.scheduler.poll_s:
         return warning(
             "accounting",

@@ -129,7 +129,7 @@ def test_a_wrong_override_is_named(tmp_path, override, message):
         ("seeds: s\nsearch: {variant: best}", "search.variant: input should be 'evoprompting', 'no_tuning'"),
         ("seeds: s\nsearch: {rounds: -1}", "search.rounds: input should be greater than or equal to 0; it is -1"),
         ("seeds: s\nsearch: {rounds: 2.5}", "search.rounds: input should be a valid integer; it is 2.5"),
-        ("seeds: s\nsearch: {rounds: yes}", "search.rounds: input should be a valid integer; it is True"),
+        ("seeds: s\nsearch: {rounds: yes}", "search.rounds: input should be a valid integer; it is 'yes'"),
         ("seeds: s\nsearch: {error_threshold: 1.5}", "search.error_threshold: input should be less than or equal to 1"),
         ("seeds: s\nsearch: {temperatures: []}", "search.temperatures: the list is too short; it is []"),
         (

@@ -7,16 +7,19 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.cluster.slurm import Cluster
 from support.evaluating import HONEST
 
 from evohpc import doctor
 from evohpc.config.search import Config, EvaluationConfig, LMConfig
 from evohpc.config.site import ContainerSection, DriverJob, EvaluationJobs, LMJobs, SchedulerSection, Site
-from evohpc.doctor import Finding, Verdict, mounts
+from evohpc.doctor import Finding, Verdict, mounts, scheduling
 from evohpc.doctor.host import examine_host
 
 
@@ -276,3 +279,97 @@ class TestTheBenchmark:
     @pytest.mark.parametrize(("good", "verdict"), [({"linear": HONEST}, Verdict.WARNING), ({}, Verdict.FAULT)])
     def test_with_seeds_that_screening_refuses(self, tmp_path: Path, good: dict[str, str], verdict: Verdict) -> None:
         assert self.examined(tmp_path, {"broken": "class", **good})[-1] == ("seeds", verdict)
+
+
+SILENT = "echo 'slurm_load_ctl_conf error: Unable to contact slurm controller' >&2; exit 1"
+SCONTROL_ONCE = f"""[ "$2" = config ] || {{ {SILENT}; }}
+echo 'JobRequeue = 1'; echo 'AccountingStorageType = accounting_storage/none'; echo 'MinJobAge = {{age}}'"""
+WOULD_RUN = "echo 'sbatch: Job 1 to start at 2026-01-01T00:00:00 using 1 processors on nodes n1 in partition cpu' >&2"
+
+
+class TestACheckThatFails:
+    def test_slurm_that_falls_silent_half_way_is_a_finding(self, fake_slurm: Path) -> None:
+        _command(fake_slurm, "scontrol", SCONTROL_ONCE.replace("{age}", "300 sec"))
+        _command(fake_slurm, "sbatch", WOULD_RUN)
+        findings = list(doctor.examine_slurm(config(), Site()))
+        finding = find(findings, "driver job")
+        assert (finding.verdict, "Slurm does not answer" in finding.found) == (Verdict.FAULT, True)
+        assert "sbatch --test-only" in finding.found
+        assert find(findings, "requeue").verdict is Verdict.OK
+
+    def test_sbatch_that_never_answers_is_a_finding(self, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("evohpc.doctor.scheduling._TIMEOUT_S", 0.2)
+        _command(fake_slurm, "sbatch", "exec /bin/sleep 60")
+        finding = find(doctor.examine_slurm(config(), Site()), "evaluation jobs")
+        assert (finding.verdict, finding.found) == (
+            Verdict.FAULT,
+            "asking `sbatch --test-only`: no answer within 0.2 s",
+        )
+
+    def test_a_missing_sbatch_is_a_finding(self, fake_slurm: Path) -> None:
+        finding = find(doctor.examine_slurm(config(), Site()), "driver job")
+        assert (finding.verdict, "there is no `sbatch` here" in finding.found) == (Verdict.FAULT, True)
+
+    @pytest.mark.parametrize("age", ["", "(null)", "INFINITE", "9" * 5000, "300 sec"])
+    def test_any_age_of_jobs_is_read(self, age: str, fake_slurm: Path) -> None:
+        _command(fake_slurm, "scontrol", SCONTROL_ONCE.replace("{age}", age))
+        _command(fake_slurm, "sbatch", "printf 'caf\\351' >&2; exit 1")
+        findings = list(doctor.examine_slurm(config(), Site()))
+        assert find(findings, "accounting").verdict is Verdict.OK
+        assert "caf\ufffd" in find(findings, "driver job").found
+
+    @pytest.mark.parametrize("said", ["", "banner", "\u00b2", "Welcome\nno gpu"])
+    def test_any_answer_of_an_image_is_read(self, said: str, tmp_path: Path) -> None:
+        _command(tmp_path, "apptainer", f"printf '{said}'")
+        (tmp_path / "lm.sif").touch()
+        container = ContainerSection(apptainer=str(tmp_path / "apptainer"))
+        site = Site(lm=LMJobs(image=tmp_path / "lm.sif"), container=container)
+        assert find(examine_host(with_model(tmp_path), site), "LM image").verdict is Verdict.FAULT
+
+    @pytest.mark.parametrize(
+        "error", [TimeoutExpired("x", 3), OSError(errno.EIO, "Input/output error"), ValueError("odd"), RecursionError()]
+    )
+    def test_no_check_ends_the_doctor(self, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*arguments: object, **options: object) -> None:
+            raise error
+
+        for name in ("os.statvfs", "os.fsync", "subprocess.run", "tempfile.TemporaryDirectory", "tempfile.mkdtemp"):
+            monkeypatch.setattr(name, fail)
+        examined = [
+            *doctor.examine_files(tmp_path, False, mountinfo=MOUNTINFO),
+            *doctor.examine_host(config(), Site()),
+            *doctor.examine_benchmark(config()),
+        ]
+        faults = {finding.check for finding in examined if finding.verdict is Verdict.FAULT}
+        assert {"space", "task and seeds"} <= faults
+        assert all(finding.advice for finding in examined if finding.verdict is Verdict.FAULT)
+
+    def test_a_folder_that_leads_to_itself_is_a_finding(self, tmp_path: Path) -> None:
+        (tmp_path / "loop").symlink_to("loop")
+        for findings in (doctor.examine_files(tmp_path / "loop" / "x", False), doctor.probe_files(tmp_path / "loop")):
+            assert list(findings)
+
+
+class TestMounts:
+    def test_one_without_a_source_is_read(self) -> None:
+        line = "40 20 0:40 / /data rw - xfs  rw,noquota"
+        mount = mounts.mount_of(Path("/data/run"), f"{MOUNTINFO}{line}\n")
+        assert (mount.point, mount.kind, "noquota" in mount.options) == ("/data", "xfs", True)
+
+    def test_a_host_that_tells_of_none_is_warned_of(self) -> None:
+        assert mounts.judge(mounts.mount_of(Path("/x"), ""), on_cluster=True).verdict is Verdict.WARNING
+
+    @given(st.text())
+    def test_any_text_is_read(self, text: str) -> None:
+        assert mounts.judge(mounts.mount_of(Path("/data/run"), text), on_cluster=True).found
+
+    @given(st.lists(st.sampled_from([*" -/,\\0479", "rw", "ext4", " - ", "/data", "nfs", "\u2028", "\x0c"])))
+    def test_any_line_is_read(self, parts: list[str]) -> None:
+        text = f"{MOUNTINFO}{''.join(parts)}\n"
+        assert mounts.judge(mounts.mount_of(Path("/home/me"), text), on_cluster=True).found
+
+
+@given(st.dictionaries(st.sampled_from(["AccountingStorageType", "MinJobAge", "JobRequeue"]), st.text()))
+def test_any_settings_of_slurm_are_read(settings: dict[str, str]) -> None:
+    assert scheduling._accounting(Site(), settings).found
+    assert scheduling._going_on(Site(), settings).found
