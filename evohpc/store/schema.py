@@ -126,6 +126,8 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
         raise  # ours, not the file's
+    except UnicodeDecodeError as error:  # Python cannot even read what SQLite says of a damaged name
+        raise integrity.damaged(path, "a text in it is not UTF-8") from error
     except sqlite3.DatabaseError as error:
         raise _explained(path, error) from error
 

@@ -62,7 +62,7 @@ class Store:
         try:
             with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
                 return int(connection.execute("SELECT coalesce(max(epoch), 0) FROM fence").fetchone()[0])
-        except sqlite3.Error:  # opening it to write will say what is wrong
+        except (sqlite3.Error, UnicodeDecodeError):  # opening it to write will say what is wrong
             return 0
 
     @classmethod
