@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,8 +101,11 @@ def retry(run: Path) -> None:
 
 @click.command()
 @run_argument
-def rebuild(run: Path) -> None:
-    """Make RUN/search.db anew from its files."""
+@click.option("--accept-loss", is_flag=True, help="Go on where the files hold less than RUN/search.db, which is kept.")
+def rebuild(run: Path, accept_loss: bool) -> None:
+    """Make RUN/search.db anew from its files.
+
+    What the old one said, and the files do not say, is never lost: a copy of it is kept beside the new one."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -112,8 +115,15 @@ def rebuild(run: Path) -> None:
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("replaying rounds")
-        rebuild_database(RunDir(run), observe=lambda done, total: bar.update(task, completed=done, total=total))
-    click.echo(f"rebuilt {run}; look: {command('status', run)}", err=True)
+        done = rebuild_database(
+            RunDir(run),
+            accept_loss=accept_loss,
+            observe=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    click.echo(f"rebuilt {run}: {_rows(done.after)}; before: {_rows(done.before)}", err=True)
+    for path in done.kept:
+        click.echo(f"kept what was there as {path}", err=True)
+    click.echo(f"look: {command('status', run)}", err=True)
 
 
 COMMANDS = (run, submit, cancel, retry, rebuild)
@@ -192,6 +202,12 @@ def _preview(run: Path, config: Path | None, overrides: tuple[str, ...], site: P
     profile = load_site(site or folder.site)
     run_id = creation.run_id(folder) if creation.exists(folder) else f"{folder.path.name}-XXXXXXXX"
     return preview.text(folder, run_id, profile, loaded)
+
+
+def _rows(counts: Mapping[str, int] | None) -> str:
+    from evohpc.search.backups import in_words
+
+    return "none that can be read" if counts is None else in_words(counts)
 
 
 def _print_end(reading: Reading) -> None:

@@ -9,13 +9,9 @@ Only `run`, `ask` and `tell` make this process the driver of the run; reading ne
 
 from __future__ import annotations
 
-import json
-import os
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -25,50 +21,16 @@ from typing import Self
 from evohpc import envelopes
 from evohpc.config.search import Config, load_config
 from evohpc.config.site import Site, load_site
-from evohpc.driver import lease
-from evohpc.driver.driver import Driver, Progress, Stopped
-from evohpc.driver.intake import Ledger
+from evohpc.driver.driver import Driver, Progress
 from evohpc.driver.results import check_numbers, unseal_result
-from evohpc.errors import ConfigError, EnvelopeError, EvohpcError, LeaseError, RunFolderError
+from evohpc.errors import ConfigError, EnvelopeError, LeaseError
 from evohpc.evolution import population
-from evohpc.files import write_atomic, write_once
-from evohpc.jobs.base import JobRunner
-from evohpc.jobs.local import LocalRunner
-from evohpc.lm_job.base import LMJob
-from evohpc.lm_job.local import LocalLMJob
-from evohpc.lm_job.scripted import ScriptedLMJob
+from evohpc.files import write_once
 from evohpc.messages import Candidate, Result, Status
 from evohpc.run_folder import RunDir
-from evohpc.search import creation
+from evohpc.search import creation, driving
 from evohpc.store.rows import Entry
 from evohpc.store.store import Store
-from evohpc.tasks.data import prepare
-
-UNATTENDED_PATIENCE_S = 3600.0
-"""How long a driver in a Slurm job, which nobody watches, lets a file system refuse."""
-
-NOTE_EVERY_S = 15.0
-"""Seconds between two writings of progress.json within a step."""
-
-_LOOK_EVERY_S = 0.1
-"""Seconds between two looks at whether a search is to stop."""
-
-
-class _Noted:
-    """Tells an observer, and leaves a note of it in progress.json now and then."""
-
-    def __init__(self, path: Path, observe: Callable[[Progress], None]) -> None:
-        self._path, self._observe = path, observe
-        self._last: tuple[object, ...] = ()
-        self._next = float("-inf")
-
-    def __call__(self, progress: Progress) -> None:
-        self._observe(progress)
-        place = (progress.round, progress.step, progress.held)
-        if place != self._last or time.monotonic() >= self._next:
-            self._last, self._next = place, time.monotonic() + NOTE_EVERY_S
-            note = {name: getattr(progress, name) for name in ("round", "rounds", "step", "done", "total", "held")}
-            write_atomic(self._path, json.dumps({**note, "at": datetime.now(UTC).isoformat(timespec="seconds")}))
 
 
 @dataclass(frozen=True)
@@ -139,8 +101,8 @@ class Search:
         """
         stop = stop or Event()
         driver = self._drive(waiting, stop)
-        driver.observe = _Noted(self.folder.progress, observe)
-        driver.wait = partial(_wait_for, stop)
+        driver.observe = driving.Noted(self.folder.progress, observe)
+        driver.wait = partial(driving.wait_for, stop)
         try:
             driver.drive()
         except BaseException:
@@ -216,15 +178,15 @@ class Search:
         Raises:
             EvaluationError: the scheduler does not answer.
         """
-        runner = _runner(self.folder, self.config, self.site)
-        _lm_job(self.folder, self.config, self.site).cancel()
+        runner = driving.job_runner(self.folder, self.config, self.site)
+        driving.lm_job(self.folder, self.config, self.site).cancel()
         runner.cancel([path.stem for path in sorted(self.folder.path.glob("rounds/*/jobs/*.json"))])
 
     def close(self) -> None:
         """Stop driving, if this process does. Local evaluations end; a scheduler's jobs go on."""
-        driving, self._driving = self._driving, None
-        if driving is not None:
-            driving.resources.close()
+        held, self._driving = self._driving, None
+        if held is not None:
+            held.resources.close()
 
     def __enter__(self) -> Self:
         return self
@@ -237,7 +199,15 @@ class Search:
     def _drive(self, waiting: Callable[[str], None] = lambda message: None, stop: Event | None = None) -> Driver:
         if self._driving is None:
             with ExitStack() as resources:
-                driver = self._become_driver(resources, waiting, stop or Event())
+                driver = driving.become_driver(
+                    self.folder,
+                    self.run_id,
+                    resources,
+                    config=self.config,
+                    site=self.site,
+                    waiting=waiting,
+                    stop=stop or Event(),
+                )
                 self._driving = _Driving(driver, resources.pop_all())
         return self._driving.driver
 
@@ -265,65 +235,3 @@ class Search:
         with driver.ledger.store.write():  # of a driver that was replaced nothing is entered
             write_once(path, data)
             driver.ledger.collect(candidate.round)
-
-    def _check_task_file(self) -> None:
-        own = self.folder.task_file
-        if self.config.task.file is not None and not own.is_file():
-            raise RunFolderError(f"{own} is missing, the run's copy of its task file; copy that file there again")
-
-    def _become_driver(self, resources: ExitStack, waiting: Callable[[str], None], stop: Event) -> Driver:
-        def sleep(seconds: float) -> None:
-            if _wait_for(stop, seconds):
-                raise Stopped
-
-        forgotten = partial(Store.last_epoch, self.folder.database)
-        held = lease.acquire(self.folder, forgotten=forgotten, waiting=waiting, sleep=sleep)
-        resources.enter_context(held)
-        self._check_task_file()
-        task = prepare(self.folder)
-        store = resources.enter_context(closing(Store(self.folder.database, epoch=held.epoch)))
-        ledger = Ledger(self.folder, self.run_id, self.config, task, store)
-        runner, lm = _runner(self.folder, self.config, self.site), _lm_job(self.folder, self.config, self.site)
-        grace_s = 0.0 if self.site is None else self.site.scheduler.grace_s
-        patience_s = UNATTENDED_PATIENCE_S if "SLURM_JOB_ID" in os.environ else 0.0
-        driver = Driver(ledger, held, lm, runner, grace_s=grace_s, patience_s=patience_s)
-        resources.callback(_last_snapshot, driver)
-        resources.enter_context(closing(runner))
-        resources.enter_context(closing(lm))
-        return driver
-
-
-def _last_snapshot(driver: Driver) -> None:
-    """Leave readers the end; neither a full disk nor a successor keeps anyone from stopping."""
-    with suppress(EvohpcError):
-        driver.snapshot()
-
-
-def _wait_for(stop: Event, seconds: float) -> bool:
-    """Wait that long, or until `stop` is set; say whether it is.
-
-    Not by `stop.wait`, whose lock `stop.set` needs too: a signal handler that interrupts the one would wait for ever in
-    the other.
-    """
-    until = time.monotonic() + seconds
-    while not stop.is_set() and (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, _LOOK_EVERY_S))
-    return stop.is_set()
-
-
-def _runner(run: RunDir, config: Config, site: Site | None) -> JobRunner:
-    if site is None:
-        return LocalRunner(run.path, config.evaluation.workers)
-    from evohpc.jobs.slurm import SlurmRunner  # submitit takes a while to import
-
-    return SlurmRunner(run.path, site, config.evaluation)
-
-
-def _lm_job(run: RunDir, config: Config, site: Site | None) -> LMJob:
-    if config.lm.engine == "scripted":
-        return ScriptedLMJob()
-    if site is None or site.lm is None:
-        return LocalLMJob()
-    from evohpc.lm_job.slurm import SlurmLMJob
-
-    return SlurmLMJob(run.path, site)

@@ -10,10 +10,12 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from evohpc.errors import RunFolderError, StorageError, storage_error
+from evohpc.store import integrity
 
 # sqlite-utils imports pandas where that is installed, half a second that nothing here needs.
 _has_no_pandas = sys.modules.setdefault("pandas", None) is None  # type: ignore[arg-type]
@@ -73,9 +75,15 @@ def open_writer(path: Path) -> sqlite_utils.Database:
     with translated(path):
         db = _wrapped(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S))
         try:
+            if is_new := db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+                # Before it has tables: a kill in between must not make a stranger of it.
+                db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            _check_owner(db, path)
             for pragma in ("journal_mode=DELETE", "synchronous=EXTRA", "foreign_keys=ON"):
                 db.execute(f"PRAGMA {pragma}")
-            _claim(db, path)
+            if not is_new:
+                _check_content(db, path)
+                db.execute("PRAGMA user_version=0")  # a copy that was put in its place has a checksum, and now changes
             migrations.apply(db)
         except BaseException:
             db.conn.close()
@@ -94,11 +102,27 @@ def open_reader(path: Path) -> sqlite_utils.Database:
     with translated(path):
         db = _wrapped(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True))
         try:
-            _check(db, path)
+            _check_owner(db, path)
+            _check_content(db, path)
         except BaseException:
             db.conn.close()
             raise
     return db
+
+
+def check_owner(path: Path) -> None:
+    """Check that a database, if there is one that can be read, is a search's and of no newer evohpc.
+
+    Raises:
+        RunFolderError: it is not.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with (
+        suppress(sqlite3.DatabaseError),
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as c,
+    ):
+        _check_owner(_wrapped(c), path)
 
 
 @contextmanager
@@ -108,6 +132,8 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
         raise  # ours, not the file's
+    except UnicodeDecodeError as error:  # Python cannot even read what SQLite says of a damaged name
+        raise integrity.damaged(path, "a text in it is not UTF-8") from error
     except sqlite3.DatabaseError as error:
         raise _explained(path, error) from error
 
@@ -133,17 +159,27 @@ def _wrapped(connection: sqlite3.Connection) -> sqlite_utils.Database:
     return sqlite_utils.Database(connection, execute_plugins=False)
 
 
-def _claim(db: sqlite_utils.Database, path: Path) -> None:
-    """Mark an empty database as ours, before it has tables: a kill in between must not make a stranger of it."""
-    is_empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-    if is_empty:
-        db.execute(f"PRAGMA application_id={APPLICATION_ID}")
-    _check(db, path)
-
-
-def _check(db: sqlite_utils.Database, path: Path) -> None:
+def _check_owner(db: sqlite_utils.Database, path: Path) -> None:
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise RunFolderError(f"{path} is the database of another program; move it away, then run `evohpc rebuild`")
     unknown = {applied.name for applied in migrations.applied(db)} - {m.name for m in migrations._migrations}
     if unknown:
         raise RunFolderError(f"{path} was written by a newer evohpc ({', '.join(sorted(unknown))}); use that one")
+
+
+def _check_content(db: sqlite_utils.Database, path: Path) -> None:
+    """Check what was written earlier: by its checksum, or where it has none, by all other means."""
+    if integrity.check_seal(path):
+        return
+    integrity.check_pages(db.conn, path)
+    if not migrations.pending(db):
+        integrity.check_schema(db.conn, _tables(), path)
+        integrity.check_cells(db.conn, path)
+
+
+@cache
+def _tables() -> list[integrity.Row]:
+    """Return the tables and indexes that a database has once all migrations are applied."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        migrations.apply(_wrapped(connection))
+        return integrity.schema_of(connection)

@@ -7,7 +7,6 @@ rebuilt from the run folder. Every write is one IMMEDIATE transaction that first
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -15,14 +14,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evohpc.errors import LeaseError, RunFolderError, storage_error
+from evohpc.errors import LeaseError, storage_error
 from evohpc.files import make_folder, sync_folder
 from evohpc.messages import Candidate, Result, Status
-from evohpc.store import schema
+from evohpc.store import integrity, schema
 from evohpc.store.rows import JSON_COLUMNS, SELECT_ENTRIES, Entry, Score, as_entry, as_result
 
 TABLES = ("candidates", "results", "pool", "survivors", "closed_rounds")
 """What `evohpc rebuild` re-creates row for row."""
+
+KEY_COLUMNS = {"candidates": 1, "results": 2, "pool": 1, "survivors": 2, "closed_rounds": 1}
+"""How many columns make the key of each table; they come first."""
 
 
 class Store:
@@ -53,7 +55,7 @@ class Store:
         try:
             with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
                 return int(connection.execute("SELECT coalesce(max(epoch), 0) FROM fence").fetchone()[0])
-        except sqlite3.Error:  # opening it to write will say what is wrong
+        except (sqlite3.Error, UnicodeDecodeError):  # opening it to write will say what is wrong
             return 0
 
     @classmethod
@@ -67,6 +69,11 @@ class Store:
         store._path, store._epoch = path, -1
         store._db = schema.open_reader(path)
         return store
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
 
     def close(self) -> None:
         """Close the file."""
@@ -217,6 +224,12 @@ class Store:
         """Return a table of `TABLES` as it is, in key order."""
         return sorted((tuple(row) for row in self._db.execute(f"SELECT * FROM {table}")), key=lambda row: row[:2])
 
+    def iterate(self, table: str) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a table of `TABLES` as they are, in key order, one at a time."""
+        order = ", ".join(map(str, range(1, KEY_COLUMNS[table] + 1)))
+        with schema.translated(self._path):
+            yield from map(tuple, self._db.execute(f"SELECT * FROM {table} ORDER BY {order}"))
+
     def snapshot(self, target: Path) -> None:
         """Write a verified copy that readers can open while this database is written to.
 
@@ -229,19 +242,13 @@ class Store:
             aside.unlink(missing_ok=True)
             with schema.translated(target):
                 self._db.execute("VACUUM INTO ?", [str(aside)])
-            self._check_copy(aside)
+            with schema.translated(aside), closing(sqlite3.connect(aside)) as connection:
+                integrity.check_pages(connection, self._path)
+            integrity.seal(aside)
             aside.replace(target)
             sync_folder(target.parent)
         except OSError as error:
             raise storage_error(target, error) from error
-
-    def _check_copy(self, copy: Path) -> None:
-        with schema.translated(copy), closing(sqlite3.connect(copy)) as connection:
-            verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
-        if verdict != "ok":
-            raise RunFolderError(f"{self._path}: its copy fails SQLite's check: {verdict}; run `evohpc rebuild`")
-        with open(copy, "rb") as file:
-            os.fsync(file.fileno())
 
     def _add(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         # Not by sqlite-utils' insert_all(), which looks up what it ignored by rowid; these tables have none.

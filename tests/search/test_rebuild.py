@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +38,7 @@ def finished(finished_run: Path, tmp_path: Path) -> RunDir:
 def test_a_finished_search_is_rebuilt_row_for_row(finished: RunDir) -> None:
     before = tables(finished)
     finished.database.unlink()
-    assert rebuild(finished) == 2
+    assert rebuild(finished).rounds == 2
     assert tables(finished) == before
     assert all(before.values())
 
@@ -136,4 +139,118 @@ def test_a_round_whose_lm_job_has_not_ended_is_left_to_it(finished: RunDir, is_i
     if is_in_part:
         completions_file.part(round.completions, 1).write_bytes(b"".join(lines[1:]))
     round.survivors.unlink()
-    assert rebuild(finished) == 1
+    assert rebuild(finished, accept_loss=True).rounds == 1
+
+
+def held(run: RunDir) -> dict[str, int]:
+    return {table: len(rows) for table, rows in tables(run).items() if table != "pool"}
+
+
+def a_round_is_gone(run: RunDir) -> None:
+    shutil.rmtree(run.round(1).path)
+
+
+def an_archive_is_gone(run: RunDir) -> None:
+    run.round(0).archive.unlink()
+
+
+def the_run_id_was_changed(run: RunDir) -> None:
+    run.provenance.write_text(run.provenance.read_text().replace('"run_id": "', '"run_id": "other-'))
+
+
+def the_rounds_are_gone(run: RunDir) -> None:
+    shutil.rmtree(run.rounds)
+
+
+LOSSES = [a_round_is_gone, an_archive_is_gone, the_run_id_was_changed, the_rounds_are_gone]
+
+
+@pytest.mark.parametrize("change", [rebuild, retry])
+@pytest.mark.parametrize("lose", LOSSES)
+def test_a_loss_is_refused_and_changes_nothing(finished: RunDir, lose: Callable[[RunDir], None], change: Any) -> None:
+    before, snapshot = tables(finished), finished.snapshot.read_bytes()
+    lose(finished)
+    with pytest.raises(RunFolderError, match=r"--accept-loss|belongs to run"):
+        change(finished)
+    assert tables(finished) == before
+    assert finished.snapshot.read_bytes() == snapshot
+    assert not list(finished.path.glob("**/*search.db*-*")), "nothing is left over"
+
+
+@pytest.mark.parametrize("lose", [a_round_is_gone, an_archive_is_gone])
+def test_a_loss_that_is_accepted_keeps_what_was_there_each_time(finished: RunDir, lose: Any) -> None:
+    before = tables(finished)
+    lose(finished)
+    done = rebuild(finished, accept_loss=True)
+    assert done.before == {table: len(rows) for table, rows in before.items() if table != "pool"}
+    assert done.after == held(finished)
+    assert sum(done.after.values()) < sum(done.before.values())
+    assert [path.name for path in done.kept] == ["search.db.kept-1"]
+    kept = RunDir(done.kept[0].parent)
+    with closing(Store.snapshot_reader(done.kept[0])) as store:
+        assert {table: store.rows(table) for table in TABLES} == before
+    shutil.rmtree(finished.round(0).path)
+    again = rebuild(finished, accept_loss=True)
+    assert [path.name for path in again.kept] == ["search.db.kept-2"]
+    assert kept.path == finished.path
+
+
+def test_what_only_the_snapshot_holds_is_no_less_safe(finished: RunDir) -> None:
+    before = tables(finished)
+    finished.database.unlink()
+    a_round_is_gone(finished)
+    with pytest.raises(RunFolderError, match=r"snapshots/search\.db holds .* from .*/001 on; nothing was changed"):
+        rebuild(finished)
+    done = rebuild(finished, accept_loss=True)
+    assert done.before is None
+    with closing(Store.snapshot_reader(done.kept[0])) as store:
+        assert {table: store.rows(table) for table in TABLES} == before
+
+
+def test_a_driver_that_begins_anew_keeps_the_snapshot_of_what_it_lacks(finished: RunDir, caplog: Any) -> None:
+    snapshot = finished.snapshot.read_bytes()
+    finished.database.unlink()
+    shutil.rmtree(finished.rounds)
+    for _ in range(2):
+        with Search.open(finished.path) as search:
+            assert search.ask()
+    assert "is kept as" in caplog.text
+    kept = list(finished.snapshot.parent.glob("*.kept-*"))
+    assert [path.read_bytes() for path in kept] == [snapshot]
+
+
+def test_a_rebuilt_database_that_says_the_same_leaves_no_copy(finished: RunDir) -> None:
+    assert rebuild(finished).kept == ()
+    assert rebuild(finished).before == held(finished)
+
+
+def test_a_damaged_database_is_kept(finished: RunDir) -> None:
+    finished.database.write_bytes(content := finished.database.read_bytes()[:5000])
+    done = rebuild(finished)
+    assert done.before is None
+    assert [path.read_bytes() for path in done.kept] == [content]
+
+
+def test_the_database_of_another_program_is_not_replaced_unasked(finished: RunDir) -> None:
+    finished.database.unlink()
+    with closing(sqlite3.connect(finished.database)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE theirs (x)")
+        connection.execute("INSERT INTO theirs VALUES (42)")
+        connection.commit()
+        wal = finished.database.with_name("search.db-wal")
+        content, log = finished.database.read_bytes(), wal.read_bytes()
+        with pytest.raises(RunFolderError, match="is the database of another program; move it away"):
+            rebuild(finished)
+        assert (finished.database.read_bytes(), wal.read_bytes()) == (content, log)
+        done = rebuild(finished, accept_loss=True)
+        kept = done.kept
+        assert held(finished) == done.after
+    with closing(sqlite3.connect(kept[0])) as connection:
+        assert connection.execute("SELECT x FROM theirs").fetchall() == [(42,)]
+
+
+def test_a_request_of_another_run_is_no_child_of_this_one(finished: RunDir) -> None:
+    the_run_id_was_changed(finished)
+    with pytest.raises(RunFolderError, match="--accept-loss"):
+        rebuild(finished)

@@ -1,0 +1,147 @@
+"""Makes this process the driver of a run: the lease, the store, the runner and the LM job, and what closes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from threading import Event
+
+from evohpc.config.search import Config
+from evohpc.config.site import Site
+from evohpc.driver import lease
+from evohpc.driver.driver import Driver, Progress, Stopped
+from evohpc.driver.intake import Ledger
+from evohpc.errors import EvohpcError, RunFolderError
+from evohpc.files import write_atomic
+from evohpc.jobs.base import JobRunner
+from evohpc.jobs.local import LocalRunner
+from evohpc.lm_job.base import LMJob
+from evohpc.lm_job.local import LocalLMJob
+from evohpc.lm_job.scripted import ScriptedLMJob
+from evohpc.messages import TaskInterface
+from evohpc.run_folder import RunDir
+from evohpc.search import backups
+from evohpc.store.store import Store
+from evohpc.tasks.data import prepare
+
+UNATTENDED_PATIENCE_S = 3600.0
+"""How long a driver in a Slurm job, which nobody watches, lets a file system refuse."""
+
+NOTE_EVERY_S = 15.0
+"""Seconds between two writings of progress.json within a step."""
+
+_LOOK_EVERY_S = 0.1
+"""Seconds between two looks at whether a search is to stop."""
+
+
+class Noted:
+    """Tells an observer, and leaves a note of it in progress.json now and then."""
+
+    def __init__(self, path: Path, observe: Callable[[Progress], None]) -> None:
+        self._path, self._observe = path, observe
+        self._last: tuple[object, ...] = ()
+        self._next = float("-inf")
+
+    def __call__(self, progress: Progress) -> None:
+        self._observe(progress)
+        place = (progress.round, progress.step, progress.held)
+        if place != self._last or time.monotonic() >= self._next:
+            self._last, self._next = place, time.monotonic() + NOTE_EVERY_S
+            note = {name: getattr(progress, name) for name in ("round", "rounds", "step", "done", "total", "held")}
+            write_atomic(self._path, json.dumps({**note, "at": datetime.now(UTC).isoformat(timespec="seconds")}))
+
+
+def become_driver(
+    run: RunDir,
+    run_id: str,
+    resources: ExitStack,
+    *,
+    config: Config,
+    site: Site | None,
+    waiting: Callable[[str], None],
+    stop: Event,
+) -> Driver:
+    """Take the lease of a run and put together all that drives it.
+
+    Args:
+        resources: closes it all again, in the order that lets nothing get lost.
+        waiting: told when another driver may still hold the run.
+        stop: ends that wait.
+
+    Raises:
+        Stopped: `stop` was set.
+        LeaseError: a living driver holds the run.
+        RunFolderError: the database is damaged, or the task file is missing.
+    """
+
+    def sleep(seconds: float) -> None:
+        if wait_for(stop, seconds):
+            raise Stopped
+
+    forgotten = partial(Store.last_epoch, run.database)
+    held = resources.enter_context(lease.acquire(run, forgotten=forgotten, waiting=waiting, sleep=sleep))
+    ledger = Ledger(run, run_id, config, _task(run, config), _store(run, held.epoch, resources))
+    runner, lm = job_runner(run, config, site), lm_job(run, config, site)
+    driver = Driver(ledger, held, lm, runner)
+    driver.grace_s = 0.0 if site is None else site.scheduler.grace_s
+    driver.patience_s = UNATTENDED_PATIENCE_S if "SLURM_JOB_ID" in os.environ else 0.0
+    resources.callback(_last_snapshot, driver)
+    resources.enter_context(closing(runner))
+    resources.enter_context(closing(lm))
+    return driver
+
+
+def _task(run: RunDir, config: Config) -> TaskInterface:
+    if config.task.file is not None and not run.task_file.is_file():
+        raise RunFolderError(f"{run.task_file} is missing, the run's copy of its task file; copy that file there again")
+    return prepare(run)
+
+
+def _store(run: RunDir, epoch: int, resources: ExitStack) -> Store:
+    store = resources.enter_context(closing(Store(run.database, epoch=epoch)))
+    backups.check_against_snapshot(store, run.snapshot)
+    return store
+
+
+def _last_snapshot(driver: Driver) -> None:
+    """Leave readers the end; neither a full disk nor a successor keeps anyone from stopping."""
+    with suppress(EvohpcError):
+        driver.snapshot()
+
+
+def wait_for(stop: Event, seconds: float) -> bool:
+    """Wait that long, or until `stop` is set; say whether it is.
+
+    Not by `stop.wait`, whose lock `stop.set` needs too: a signal handler that interrupts the one would wait for ever in
+    the other.
+    """
+    until = time.monotonic() + seconds
+    while not stop.is_set() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, _LOOK_EVERY_S))
+    return stop.is_set()
+
+
+def job_runner(run: RunDir, config: Config, site: Site | None) -> JobRunner:
+    """Return what evaluates the candidates of a run: this machine, or its site's Slurm."""
+    if site is None:
+        return LocalRunner(run.path, config.evaluation.workers)
+    from evohpc.jobs.slurm import SlurmRunner  # submitit takes a while to import
+
+    return SlurmRunner(run.path, site, config.evaluation)
+
+
+def lm_job(run: RunDir, config: Config, site: Site | None) -> LMJob:
+    """Return what draws the completions of a run."""
+    if config.lm.engine == "scripted":
+        return ScriptedLMJob()
+    if site is None or site.lm is None:
+        return LocalLMJob()
+    from evohpc.lm_job.slurm import SlurmLMJob
+
+    return SlurmLMJob(run.path, site)
