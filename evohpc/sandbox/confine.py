@@ -25,6 +25,9 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 _GPU_DEVICES = ("/dev/nvidia*", "/dev/kfd", "/dev/dri", "/proc/driver/nvidia*")
 _GPU_FACTS = ("/sys/class/kfd", "/sys/bus/pci", "/sys/module")
 _OPEN_FILES = 256
+_PACKAGE = Path(__file__).resolve().parent.parent
+_HIDDEN = _PACKAGE / "tasks/mnist1d_data.py"
+"""What makes a benchmark's data again, labels and all; no candidate's process needs it."""
 
 
 def environment(home: Path | str, threads: int) -> dict[str, str]:
@@ -91,7 +94,8 @@ def confine(readable: Sequence[Path], writable: Path) -> None:
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     linux.drop_capabilities()
     if landlock.abi():
-        rules = [(path, landlock.READ) for path in (*libraries(), *readable)]
+        rules = [rule for root in libraries() for rule in _without_hidden(root)]
+        rules += [(path, landlock.READ) for path in readable]
         devices = [(path, landlock.DEVICE) for path in _devices()]
         landlock.restrict([*rules, *devices, (writable, landlock.WRITE)])
     if seccomp.is_supported():
@@ -105,9 +109,20 @@ def libraries() -> list[Path]:
     linked = [entry for entry in os.environ.get("LD_LIBRARY_PATH", "").split(":") if entry.startswith("/")]
     packages = [*site.getsitepackages(), *(entry for entry in sys.path if entry.endswith("-packages"))]
     gpu = _GPU_FACTS if any(_glob(pattern) for pattern in _GPU_DEVICES) else ()
-    own = [str(Path(__file__).parent.parent)]
-    names = dict.fromkeys([*_SYSTEM, *_FACTS, *installed, *conda, *linked, *packages, *gpu, *own])
+    names = dict.fromkeys([*_SYSTEM, *_FACTS, *installed, *conda, *linked, *packages, *gpu, str(_PACKAGE)])
     return [Path(name) for name in names]
+
+
+def _without_hidden(root: Path) -> Iterator[tuple[Path, int]]:
+    """Yield rules by which all at or beneath a path can be read, but for what is hidden, and its compiled form."""
+    if root.resolve() not in _HIDDEN.parents:
+        yield root, landlock.READ
+        return
+    yield root, landlock.LIST
+    for child in root.iterdir():
+        is_compiled = child.name == "__pycache__" and root.resolve() == _HIDDEN.parent
+        if child.resolve() != _HIDDEN and not is_compiled:
+            yield from _without_hidden(child)
 
 
 def _devices() -> Iterator[Path]:

@@ -18,6 +18,7 @@ _REMOVE_DIR, _REMOVE_FILE, _REFER, _TRUNCATE, _IOCTL_DEV = (1 << bit for bit in 
 _OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 """Rights that a rule on a file, not a folder, may hold; the kernel refuses others with EINVAL."""
 
+LIST = _READ_DIR
 READ = _READ_FILE | _READ_DIR
 WRITE = READ | _WRITE_FILE | _MAKE_DIR | _MAKE_REG | _REMOVE_DIR | _REMOVE_FILE | _REFER | _TRUNCATE
 """No links, FIFOs, sockets or devices can be made, so none can be left for the evaluator to trip over."""
@@ -55,7 +56,7 @@ def restrict(rules: Iterable[tuple[Path, int]]) -> None:
     """Deny this thread, and all that it starts, every file but those at or beneath the given paths, for ever.
 
     Args:
-        rules: path and rights (READ, WRITE, DEVICE); a path that does not exist is left out.
+        rules: path and rights (LIST, READ, WRITE, DEVICE); a path that does not exist is left out.
 
     Raises:
         OSError: the kernel has no Landlock, or refused.

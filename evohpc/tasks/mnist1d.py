@@ -11,7 +11,6 @@ import numpy as np
 
 from evohpc.evolution import population
 from evohpc.messages import TaskInterface
-from evohpc.tasks import mnist1d_data
 from evohpc.tasks.base import Score, Splits
 
 # Whoever prepares or scores needs no torch, and its import takes longer than either.
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 VALIDATION = 500
 """Of the 4000 training samples, held out at random (section 4); and as many fresh ones."""
 _FRESH = "fresh"
+_CLASSES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,8 @@ class Mnist1D:
 
         The published test split is predicted along, but never selected on.
         """
+        from evohpc.tasks import mnist1d_data  # no candidate's process can: it makes labels again
+
         x, y = mnist1d_data.make()
         order = np.random.Generator(np.random.Philox(seed)).permutation(mnist1d_data.TRAIN)
         held_out, kept = np.sort(order[:VALIDATION]), np.sort(order[VALIDATION:])
@@ -165,8 +167,8 @@ class Mnist1D:
         from torch.nn import functional as F
 
         logits = model(x)
-        if logits.shape != (len(x), mnist1d_data.CLASSES):
-            raise ValueError(f"the output has shape {tuple(logits.shape)}, not {(len(x), mnist1d_data.CLASSES)}")
+        if logits.shape != (len(x), _CLASSES):
+            raise ValueError(f"the output has shape {tuple(logits.shape)}, not {(len(x), _CLASSES)}")
         return F.cross_entropy(logits, y)
 
 
@@ -174,9 +176,9 @@ def _accuracy(checkpoint: dict[str, np.ndarray[Any, Any]], labels: Arrays, split
     """Return the share of samples whose label has the largest logit; ties count as wrong."""
     truth = labels[split]
     logits = checkpoint.get(split)
-    if logits is None or logits.shape != (len(truth), mnist1d_data.CLASSES) or logits.dtype != np.float32:
+    if logits is None or logits.shape != (len(truth), _CLASSES) or logits.dtype != np.float32:
         found = "nothing" if logits is None else f"{logits.dtype} {logits.shape}"
-        raise ValueError(f"'{split}' must be float32 ({len(truth)}, {mnist1d_data.CLASSES}), it is {found}")
+        raise ValueError(f"'{split}' must be float32 ({len(truth)}, {_CLASSES}), it is {found}")
     own = logits[np.arange(len(truth)), truth]
-    beaten = (logits < own[:, None]).sum(1) == mnist1d_data.CLASSES - 1
+    beaten = (logits < own[:, None]).sum(1) == _CLASSES - 1
     return float(beaten.mean())
