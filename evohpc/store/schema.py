@@ -12,10 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import sqlite_utils
-from sqlite_utils.migrations import Migrations
-
 from evohpc.errors import RunFolderError, StorageError, storage_error
+from evohpc.store.light import Migrations, sqlite_utils
 
 APPLICATION_ID = 0x45564F48  # "EVOH", shown by file(1)
 LOCK_TIMEOUT_S = 60.0
