@@ -25,7 +25,7 @@ def outcomes(counts: Mapping[Status, int]) -> dict[str, int]:
     """Return the number of candidates by outcome: the classes of `OUTCOMES`, in that order."""
     found = dict.fromkeys(OUTCOMES, 0)
     for status, count in counts.items():
-        found[_outcome(status)] += count
+        found[outcome(status)] += count
     return found
 
 
@@ -87,6 +87,15 @@ def text_table(lines: Sequence[Sequence[str]]) -> Table:
     return table
 
 
+def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
+    """Return groups of searches with the means of their best fitness."""
+    table = _table("group", "runs>", "best fitness>", "at equal evaluations>", "at equal hours>")
+    for row in groups:
+        names = ("best_fitness", "best_at_equal_evaluations", "best_at_equal_hours")
+        table.add_row(escape(row["group"]), str(row["runs"]), *(_mean(row, name) for name in names))
+    return table
+
+
 def details(entry: Entry, attempts: Sequence[Result]) -> Table:
     """Return all that is known of one candidate but its source."""
     measured = [] if entry.result is None else _measures(entry.result)
@@ -119,7 +128,8 @@ def document(entry: Entry, **more: Any) -> str:
     return json.dumps({**more, "candidate": asdict(entry.candidate), "result": result}, ensure_ascii=False)
 
 
-def _outcome(status: Status) -> str:
+def outcome(status: Status) -> str:
+    """Return the class of `OUTCOMES` that a status belongs to."""
     if status in (Status.TRAINED, Status.DUPLICATE, Status.PENDING):
         return str(status)
     if status.is_refused:
@@ -178,6 +188,14 @@ def _measured(entry: Entry | None, metric: str) -> tuple[str, str, str]:
         return "", "", ""
     quality = result.metrics.get(metric)
     return number(result.fitness), "" if quality is None else f"{quality:.4f}", f"{result.num_params:,}"
+
+
+def _mean(row: Mapping[str, Any], name: str) -> str:
+    """Return a mean with its interval, e.g. '-133 [-140, -121]'."""
+    if row[name] is None:
+        return ""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return number(row[name]) + ("" if low is None else escape(f" [{number(low)}, {number(high)}]"))
 
 
 def _id(entry: Entry | None) -> str:
