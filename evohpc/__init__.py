@@ -1,6 +1,6 @@
 """EvoPrompting on Slurm: a language model as the operator of an evolutionary search over neural-network code.
 
-The public names, at most ten. They are loaded when first used, so that `import evohpc` costs nothing.
+The public names, at most eleven. They are loaded when first used, so that `import evohpc` costs nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from evohpc.config.search import Config, load_config
     from evohpc.errors import EvohpcError
     from evohpc.messages import Candidate, Result, Status, TaskInterface
+    from evohpc.report.frames import load
     from evohpc.search.search import Search
     from evohpc.tasks.base import Score, Splits
 
@@ -25,6 +26,7 @@ __all__ = [
     "Splits",
     "Status",
     "TaskInterface",
+    "load",
     "load_config",
 ]
 
@@ -32,6 +34,7 @@ _HOMES = {
     "config.search": ("Config", "load_config"),
     "errors": ("EvohpcError",),
     "messages": ("Candidate", "Result", "Status", "TaskInterface"),
+    "report.frames": ("load",),
     "search.search": ("Search",),
     "tasks.base": ("Score", "Splits"),
 }

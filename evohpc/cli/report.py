@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from evohpc.cli.shared import run_argument
+from evohpc.cli.shared import run_argument, stdout_console
 from evohpc.errors import RunFolderError
 
 
@@ -27,16 +27,58 @@ def report(run: Path, output: Path | None, target: float | None) -> None:
     loads nothing. Works while the search runs, and of a snapshot (RUN/snapshots/search.db) alone.
     """
     from evohpc.report.missing import explain_missing
+    from evohpc.report.report import report as draw
     from evohpc.report.runs import read
 
     found = read(run)
     output = output or _default(run)
     with explain_missing():
-        from evohpc.report.report import report as draw
-    _write(output, draw(found, target=target))
+        text = draw(found, target=target)
+    _write(output, text)
 
 
-COMMANDS = (report,)
+@click.command(
+    epilog="""\b
+Examples:
+  evohpc aggregate runs/seed-*                            prints a table
+  evohpc aggregate runs/* --by search.variant -o compared.html -o compared.csv
+  evohpc aggregate runs/* --by search.variant --target -133 -o table.tex"""
+)
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--by", multiple=True, metavar="KEY", help="Group by a key of the config, e.g. search.variant.")
+@click.option("--target", type=float, help="A fitness; what it cost to reach it is compared.")
+@click.option(
+    "-o",
+    "--output",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="FILE.html: everything; .csv, .jsonl, .parquet: one row a run; .tex: one row a group. May be repeated.",
+)
+def aggregate(runs: tuple[Path, ...], by: tuple[str, ...], target: float | None, files: tuple[Path, ...]) -> None:
+    """Compare several searches.
+
+    RUNS are run folders or snapshots alone, finished or not, of any version. Their best fitness is compared at equal
+    evaluations and at equal time, with bootstrap intervals, by group and by pairs of the same seed. What cannot be
+    read is named and left out.
+    """
+    from evohpc.report import aggregate as aggregation
+    from evohpc.report.tables import groups_table
+
+    found = aggregation.aggregate(runs, by, target)
+    for path, reason in found.broken:
+        click.echo(f"left out: {path}: {reason}", err=True)
+    if (least := found.shortest) is not None:
+        text = f"{least.run.path} is not finished: all are compared at its {least.end:.0f} evaluations"
+        click.echo(f"{text}; leave it away to compare at more", err=True)
+    for file in files:
+        aggregation.write(found, file)
+        click.echo(file)
+    if not files:
+        stdout_console().print(groups_table(found.groups))
+
+
+COMMANDS = (report, aggregate)
 
 
 def _default(run: Path) -> Path:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from evohpc.errors import ConfigError
 
-PACKAGES = ("bokeh", "pandas")
+PACKAGES = ("bokeh", "jinja2", "pandas")
 
 
 @contextmanager
@@ -20,6 +20,9 @@ def explain_missing() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in (*PACKAGES, "pyarrow", "jinja2"):
+        package = (error.name or "").partition(".")[0]
+        if package == "pyarrow":
+            raise ConfigError("a .parquet file needs pyarrow, which is not installed: pip install pyarrow") from None
+        if package not in PACKAGES:
             raise
-        raise ConfigError(f"{error.name} is not installed: pip install 'evohpc[report]'") from None
+        raise ConfigError(f"{package} is not installed: pip install 'evohpc[report]'") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -12,14 +13,17 @@ from evohpc import envelopes
 from evohpc.errors import EnvelopeError
 from evohpc.messages import LMRequest
 from evohpc.report import page
+from evohpc.report.colours import OUTCOME_COLOURS
 from evohpc.report.columns import Columns, columns, payload
-from evohpc.report.figures import hours, lineage, outcomes, style, tradeoff, worth
 from evohpc.report.intervals import wilson
 from evohpc.report.rounds import evaluation_hours, round_rows
 from evohpc.report.runs import Run
 from evohpc.report.tables import OUTCOMES, number
-from evohpc.report.text import MINUS
+from evohpc.report.text import MINUS, unit_of_time
 from evohpc.run_folder import RunDir
+
+if TYPE_CHECKING:
+    from evohpc.report.figures.style import Figure
 
 SCRIPTS = ("dom.js", "filters.js", "table.js", "candidate.js", "charts.js", "lineage.js", "main.js")
 
@@ -37,7 +41,7 @@ def report(run: Run, *, target: float | None = None) -> str:
         "rounds": [{**row, "run": None} for row in round_rows(run)],
         "metric": run.metric,
         "outcomes": OUTCOMES,
-        "colours": style.OUTCOME_COLOURS,
+        "colours": OUTCOME_COLOURS,
         "prompts": dict(_prompts(run)),
         "subtitle": _subtitle(run),
         "tiles": list(_tiles(table)),
@@ -49,7 +53,9 @@ def report(run: Run, *, target: float | None = None) -> str:
     return page.render(f"evohpc report: {run.name}", "report.html", SCRIPTS, data, sources)
 
 
-def _figures(table: Columns, target: float | None) -> dict[str, style.Figure | None]:
+def _figures(table: Columns, target: float | None) -> dict[str, Figure | None]:
+    from evohpc.report.figures import hours, lineage, outcomes, tradeoff, worth
+
     return {
         "best_by_children": worth.by_children(table, target),
         "best_by_hours": worth.by_hours(table, target),
@@ -83,7 +89,7 @@ def _tiles(table: Columns) -> Iterator[tuple[str, str, str]]:
         yield from _share(table)
     yield "last improvement", *_last_improvement(table)
     cores = f"{run.threads} core{'s' * (run.threads > 1)} each"
-    unit, per_hour = style.unit_of_time(spent := evaluation_hours(run.entries))
+    unit, per_hour = unit_of_time(spent := evaluation_hours(run.entries))
     yield "evaluation time", f"{spent * per_hour:,.3g} {unit}", f"wall clock, summed; {cores}"
 
 

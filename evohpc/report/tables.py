@@ -89,6 +89,15 @@ def text_table(lines: Sequence[Sequence[str]]) -> Table:
     return table
 
 
+def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
+    """Return groups of searches with the means of their best fitness."""
+    table = _table("group", "runs>", "best fitness>", "at equal evaluations>", "at equal hours>")
+    for row in groups:
+        names = ("best_fitness", "best_at_equal_evaluations", "best_at_equal_hours")
+        table.add_row(escape(row["group"]), str(row["runs"]), *(_mean(row, name) for name in names))
+    return table
+
+
 def details(entry: Entry, attempts: Sequence[Result]) -> Table:
     """Return all that is known of one candidate, except its source."""
     measured = [] if entry.result is None else _measures(entry.result)
@@ -181,6 +190,14 @@ def _measured(entry: Entry | None, metric: str) -> tuple[str, str, str]:
         return "", "", ""
     quality = result.metrics.get(metric)
     return number(result.fitness), "" if quality is None else f"{quality:.4f}", f"{result.num_params:,}"
+
+
+def _mean(row: Mapping[str, Any], name: str) -> str:
+    """Return a mean with its interval, e.g. '-133 [-140, -121]'."""
+    if row[name] is None:
+        return ""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return number(row[name]) + ("" if low is None else escape(f" [{number(low)}, {number(high)}]"))
 
 
 def _id(entry: Entry | None) -> str:

@@ -298,7 +298,7 @@ class TestACheckThatFails:
         assert find(findings, "requeue").verdict is Verdict.OK
 
     def test_sbatch_that_never_answers_is_a_finding(self, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("evohpc.doctor.scheduling._TIMEOUT_S", 0.2)
+        monkeypatch.setattr("evohpc.slurm.commands._TIMEOUT_S", 0.2)
         _command(fake_slurm, "sbatch", "exec /bin/sleep 60")
         finding = find(doctor.examine_slurm(config(), Site()), "evaluation jobs")
         assert (finding.verdict, finding.found) == (

@@ -7,9 +7,8 @@ import time
 from datetime import timedelta
 
 import pytest
-from support.browsing import browser, complaints, painted, requested, show  # noqa: F401
+from support.browsing import complaints, painted, requested, show
 from support.reporting import START, candidate, make_run, trained, write
-from support.searching import made_once  # noqa: F401
 
 pytest.importorskip("bokeh", reason="pip install 'evohpc[report]'")
 
@@ -36,22 +35,22 @@ def draw(run, file, **more):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory, browser):  # noqa: F811
+def page(tmp_path_factory, browser):
     folder = tmp_path_factory.mktemp("drawn")
     return draw(make_run(folder, 300, rounds=5), folder / "report.html", target=-133)
 
 
 @pytest.fixture
-def shown(page, browser):  # noqa: F811
+def shown(page, browser):
     show(browser, page)
     return browser
 
 
-def click_on(browser, element):  # noqa: F811
+def click_on(browser, element):
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'}); arguments[0].click()", element)
 
 
-def count(browser):  # noqa: F811
+def count(browser):
     return int(
         browser.execute_script("return document.getElementById('count').textContent").split()[0].replace(",", "")
     )
@@ -157,10 +156,10 @@ def test_it_can_be_used_by_keys_alone(shown):
     assert shown.find_element("id", "candidate-id").text == wanted
 
 
-def test_hostile_text_stays_text(tmp_path, browser):  # noqa: F811
+def test_hostile_text_stays_text(tmp_path, browser):
     run = make_run(tmp_path, 0, rounds=1)
     seed = candidate(f"seed-{HOSTILE}", HOSTILE)
-    child = candidate("r000p00s000", HOSTILE * 6000, round=0, parents=(seed.id, seed.id))
+    child = candidate("r000p00s000", HOSTILE * 8000, round=0, parents=(seed.id, seed.id))
     failed = candidate(f"r000{HOSTILE}", "x", round=0, status=Status.SYNTAX, detail=HOSTILE, parents=(seed.id,))
     result = trained(child.id, 900, 0.1, host=HOSTILE, versions={HOSTILE: HOSTILE}, metrics={"val_accuracy": 0.9})
     write(run, [(seed, trained(seed.id, 1000, 0.2)), (child, result), (failed, None)])
@@ -187,13 +186,15 @@ def test_the_policy_stops_what_is_injected(shown):
     )
     sent = "fetch('https://example.org/').then(() => arguments[0]('sent'), () => arguments[0]('refused'))"
     assert shown.execute_async_script(sent) == "refused"
-    assert shown.execute_script("try { return eval('1') } catch { return 'refused' }") == "refused"
+    # Later, in the page's own time: what the driver itself runs may evaluate.
+    later = "const d = arguments[0]; setTimeout(() => { try { d(Function('return 1')()) } catch { d('refused') } })"
+    assert shown.execute_async_script(later) == "refused"
     assert shown.execute_script("return window.owned ?? null") is None
     assert any("Content Security Policy" in message for message in complaints(shown))
 
 
 @pytest.mark.parametrize("what", ["nothing", "seeds", "pending", "one", "zero error"])
-def test_a_search_that_has_hardly_begun_is_drawn_too(what, tmp_path, browser):  # noqa: F811
+def test_a_search_that_has_hardly_begun_is_drawn_too(what, tmp_path, browser):
     run = make_run(tmp_path, 0, rounds=2)
     seeds = [(candidate("seed-a"), trained("seed-a", 900, 0.5)), (candidate("seed-b"), trained("seed-b", 800, 0.9))]
     entries = {
@@ -209,7 +210,7 @@ def test_a_search_that_has_hardly_begun_is_drawn_too(what, tmp_path, browser):  
     assert count(browser) == len(entries[what])
 
 
-def test_ten_thousand_candidates_are_a_small_file(tmp_path, browser):  # noqa: F811
+def test_ten_thousand_candidates_are_a_small_file(tmp_path, browser):
     page = draw(make_run(tmp_path, 10_000), tmp_path / "large.html")
     assert page.stat().st_size < 5e6
     show(browser, page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -52,8 +53,6 @@ def complaints(browser: Any) -> list[str]:
 
 def requested(browser: Any) -> list[str]:
     """Return the addresses that the page asked for, itself left out."""
-    import json
-
     messages = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
     urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     return [

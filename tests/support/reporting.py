@@ -41,12 +41,18 @@ FAILURES = {
 }
 
 
-def make_run(folder: Path, children: int, *, rounds: int = 10, seed: int = 0, overrides: Iterable[str] = ()) -> Path:
-    """Return a run folder with so many children of which about a third was trained, fitter from round to round."""
+def make_run(
+    folder: Path, children: int, *, rounds: int = 10, seed: int = 0, luck: int = 0, overrides: Iterable[str] = ()
+) -> Path:
+    """Return a run folder with so many children of which about a third was trained, fitter from round to round.
+
+    Args:
+        luck: of two searches with one seed, which of them.
+    """
     config = make_config(folder, f"search.rounds={rounds}", f"search.seed={seed}", *overrides)
     run = folder / "run"
     Search.create(run, config).close()
-    entries = list(_entries(random.Random(seed), children, rounds))
+    entries = list(_entries(random.Random(1000 * luck + seed), children, rounds))
     write(run, entries)
     return run
 

@@ -12,6 +12,7 @@ from evohpc.messages import SEED_ROUND, Result
 from evohpc.report.columns import Columns
 from evohpc.report.figures import style
 from evohpc.report.figures.style import Figure
+from evohpc.report.text import unit_of_time
 
 STAGES = ("start", "check", "train", "predict", "confirm", "score")
 """As `Result.seconds` names them; what else an evaluation took is "other"."""
@@ -26,7 +27,7 @@ def by_stage(table: Columns) -> Figure | None:
     stages = [stage for stage in (*STAGES, "other") if any(stage in spent for spent in found.values())]
     if not stages:
         return None
-    unit, per_hour = style.unit_of_time(max(sum(spent.values()) for spent in found.values()) / 3600)
+    unit, per_hour = unit_of_time(max(sum(spent.values()) for spent in found.values()) / 3600)
     names = ["seeds" if round == SEED_ROUND else str(round) for round in found]
     data = {"x": names, **{s: [spent.get(s, 0) / 3600 * per_hour for spent in found.values()] for s in stages}}
     made = style.chart("stages", "round", f"evaluation time, {unit}", x_range=FactorRange(*names), tools="save")

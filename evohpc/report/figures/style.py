@@ -16,21 +16,11 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
+from evohpc.report.colours import BLUE, CYAN, GREY, MAGENTA, ORANGE, OUTCOME_COLOURS, STAGE_COLOURS
 from evohpc.report.tables import OUTCOMES
 from evohpc.report.text import visible
 
-BLUE, ORANGE, CYAN, MAGENTA, GREY = "#2080c4", "#ee7733", "#33bbee", "#ee3377", "#9a9a9a"
-"""Of Paul Tol's scheme "vibrant", blue and grey changed so that they show on white and on black."""
-
-OUTCOME_COLOURS = {
-    "trained": BLUE,
-    "failed": ORANGE,
-    "duplicate": GREY,
-    "refused": CYAN,
-    "machine fault": "#cc3311",
-    "pending": "#d8d8d8",
-}
-STAGE_COLOURS = (CYAN, BLUE, "#009988", ORANGE, MAGENTA, "#aa4499", GREY)
+__all__ = ["BLUE", "CYAN", "GREY", "MAGENTA", "ORANGE", "OUTCOME_COLOURS", "STAGE_COLOURS"]
 
 FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 
@@ -115,10 +105,3 @@ def points(**data: Sequence[Any]) -> ColumnDataSource:
     columns = {name: list(values) for name, values in data.items()}
     columns["id"] = [visible(id) for id in columns["id"]]
     return ColumnDataSource(columns, tags=["candidates"])
-
-
-def unit_of_time(hours: float) -> tuple[str, float]:
-    """Return the unit that suits a time, and how many of it are an hour: ('minutes', 60)."""
-    if hours >= 2:
-        return "hours", 1
-    return ("minutes", 60) if hours * 60 >= 2 else ("seconds", 3600)

@@ -10,7 +10,7 @@ from evohpc.report.figures import style
 from evohpc.report.figures.style import Figure
 from evohpc.report.rounds import round_rows
 from evohpc.report.runs import Run
-from evohpc.report.text import MINUS
+from evohpc.report.text import MINUS, unit_of_time
 
 FEW_SEEDS = 8
 """Up to so many seeds have a line each; of more, only the best."""
@@ -35,7 +35,7 @@ def by_hours(table: Columns, target: float | None) -> Figure | None:
         total += (result.seconds.get("total", 0.0) if result else 0.0) / 3600
         places.append(place)
         hours.append(total)
-    unit, per_hour = style.unit_of_time(total)
+    unit, per_hour = unit_of_time(total)
     label = f"evaluation time, {unit} (wall clock, summed over candidates)"
     return _progress(table, "best_by_hours", label, places, [h * per_hour for h in hours], target)
 

@@ -1,0 +1,113 @@
+"""Commands that draw runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from support.command_line import call
+from support.reporting import make_run, write
+
+pytest.importorskip("bokeh", reason="pip install 'evohpc[report]'")
+pytestmark = pytest.mark.usefixtures("made_once")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    made = []
+    for place, variant in enumerate(("evoprompting", "no_tuning", "evoprompting", "no_tuning")):
+        folder = tmp_path / f"{variant}{place}"
+        made.append(
+            make_run(folder, 60, rounds=3, seed=place // 2, luck=place, overrides=[f"search.variant={variant}"])
+        )
+    return made
+
+
+def test_a_report_lies_in_its_run_folder(runs, capsys):
+    code, out, err = call(capsys, "report", runs[0])
+    assert (code, out) == (0, f"{runs[0]}/report.html\n")
+    assert f"file://{runs[0]}/report.html" in err
+    page = (runs[0] / "report.html").read_text()
+    assert page.count("<script") == 4
+    assert "Content-Security-Policy" in page
+    assert "unsafe-eval" not in page.split("</head>")[0]
+    assert "http" not in page.split("</head>")[0].replace("http-equiv", "")
+
+
+def test_of_a_snapshot_alone_a_file_must_be_named(runs, capsys, tmp_path):
+    snapshot = tmp_path / "alone.db"
+    snapshot.write_bytes((runs[0] / "snapshots" / "search.db").read_bytes())
+    code, _, err = call(capsys, "report", snapshot)
+    assert code == 1
+    assert "-o FILE" in err
+    code, out, _ = call(capsys, "report", snapshot, "-o", tmp_path / "alone.html")
+    assert (code, out) == (0, f"{tmp_path}/alone.html\n")
+
+
+def test_what_is_no_run_is_one_sentence(capsys, tmp_path):
+    code, out, err = call(capsys, "report", tmp_path / "missing")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {tmp_path}/missing: no such run folder")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("package", ["bokeh", "pandas"])
+def test_a_missing_extra_is_named(package, runs, capsys, monkeypatch, tmp_path):
+    for name in [name for name in sys.modules if name.partition(".")[0] == package or "evohpc.report.figures" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    words = ("report", runs[0]) if package == "bokeh" else ("aggregate", *runs, "-o", tmp_path / "all.csv")
+    code, _, err = call(capsys, *words)
+    assert code == 1
+    assert err == f"error: {package} is not installed: pip install 'evohpc[report]'\n"
+
+
+def test_runs_are_compared_by_group(runs, capsys, tmp_path):
+    files = [tmp_path / f"all{suffix}" for suffix in (".html", ".csv", ".jsonl", ".tex")]
+    options = [word for file in files for word in ("-o", file)]
+    code, out, _ = call(capsys, "aggregate", *runs, "--by", "search.variant", "--target", -100, *options)
+    assert code == 0
+    assert out.split() == [str(file) for file in files]
+    rows = [json.loads(line) for line in files[2].read_text().splitlines()]
+    assert [row["group"] for row in rows] == ["evoprompting", "no_tuning"] * 2
+    assert len(files[1].read_text().splitlines()) == 5
+    assert r"no\_tuning & 2 &" in files[3].read_text()
+
+
+def test_parquet_is_what_pandas_reads(runs, capsys, tmp_path):
+    pytest.importorskip("pyarrow")
+    import pandas
+
+    call(capsys, "aggregate", *runs, "-o", tmp_path / "all.parquet")
+    assert len(pandas.read_parquet(tmp_path / "all.parquet")) == 4
+
+
+def test_broken_and_unfinished_runs_are_named_and_not_fatal(runs, capsys, tmp_path):
+    (runs[0] / "snapshots" / "search.db").write_bytes(b"torn")
+    write(runs[1], [])
+    (tmp_path / "empty").mkdir()
+    code, out, err = call(capsys, "aggregate", *runs, tmp_path / "empty")
+    assert code == 0
+    assert f"left out: {runs[0]}" in err
+    assert f"left out: {tmp_path}/empty" in err
+    assert f"{runs[1]} is not finished: all are compared at its 0 evaluations" in err
+    assert "all" in out
+
+
+def test_the_same_search_twice_is_refused(runs, capsys):
+    code, _, err = call(capsys, "aggregate", runs[0], runs[0] / "snapshots" / "search.db")
+    assert code == 1
+    assert "are the same search" in err
+
+
+def test_none_that_can_be_read_is_an_error(capsys, tmp_path):
+    code, _, err = call(capsys, "aggregate", tmp_path / "a", tmp_path / "b")
+    assert code == 1
+    assert "none of these runs can be read" in err
+
+
+def test_an_unknown_format_names_those_that_are(runs, capsys, tmp_path):
+    code, _, err = call(capsys, "aggregate", *runs, "-o", tmp_path / "all.xlsx")
+    assert code == 1
+    assert "take .html, .csv, .jsonl, .parquet, .tex" in err
