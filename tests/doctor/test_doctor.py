@@ -303,7 +303,7 @@ class TestACheckThatFails:
         finding = find(doctor.examine_slurm(config(), Site()), "evaluation jobs")
         assert (finding.verdict, finding.found) == (
             Verdict.FAULT,
-            "asking `sbatch --test-only`: no answer within 0.2 s",
+            "asking `sbatch --test-only`: Slurm does not answer (sbatch did not answer within 0.2 s)",
         )
 
     def test_a_missing_sbatch_is_a_finding(self, fake_slurm: Path) -> None:

@@ -104,7 +104,7 @@ def test_it_is_shown_if_a_search_has_one(
 ) -> None:
     given, site = config(lm=LMConfig(path=Path("/m"), engine=engine)), Site(lm=jobs)
     run = RunDir(tmp_path)
-    has_job = isinstance(driving._lm_job(run, given, site), SlurmLMJob)
+    has_job = isinstance(driving.lm_job(run, given, site), SlurmLMJob)
     assert (preview.lm_work(run, "a-1", site, given) is not None) is has_job
 
 

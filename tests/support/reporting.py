@@ -68,7 +68,7 @@ def write(run: Path, entries: Iterable[tuple[Candidate, Result | None]], closed:
         store.add_results(results)
         store.conclude(results)
         for round in closed or sorted({candidate.round for candidate, _ in entries}):
-            store.close_round(round, [], retire=False)
+            store.close_round(round, [], [])
     store.snapshot(RunDir(run).snapshot)
     store.close()
     aside.unlink()
