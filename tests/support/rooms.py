@@ -29,7 +29,7 @@ LAYERS = (
     "doctor report",
     "transfer",
     "cli",
-    "__init__ __main__ evaluate",
+    "__init__ __main__ evaluate records",
 )
 """From the bottom to the top. A module imports from layers below its own, and a package from itself. The topmost are no
 rooms, but names to import or start evohpc by."""
