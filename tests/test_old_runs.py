@@ -26,6 +26,7 @@ import pytest
 from support.paths import TESTS
 
 from evohpc import evaluate
+from evohpc.config.task_name import TaskName
 from evohpc.evaluation import worker
 from evohpc.jobs import array_task
 from evohpc.tasks.base import load_task
@@ -190,7 +191,7 @@ def test_a_task_file_that_imports_from_the_records_of_0_1_0_is_loaded(tmp_path: 
     assert new in source
     path = tmp_path / "counting_of_old.py"
     path.write_text(source.replace(new, f"from evohpc.tasks.base import Score, Splits\n{old}"))
-    assert load_task(f"{path}:Counting", {"factor": 3}).interface.name == "counting"
+    assert load_task(TaskName("Counting", path), {"factor": 3}).interface.name == "counting"
 
 
 def declare_killed(run: Path) -> None:
