@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from support.browsing import browser
 from support.cluster.fixtures import (
     accounting_cluster,
     bare_cluster,
