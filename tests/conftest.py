@@ -42,6 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 __all__ = [
+    "browser",
     "accounting_cluster",
     "bare_cluster",
     "built_containers",
