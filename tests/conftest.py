@@ -42,9 +42,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 __all__ = [
-    "browser",
     "accounting_cluster",
     "bare_cluster",
+    "browser",
     "built_containers",
     "built_lm",
     "containers",
