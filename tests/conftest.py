@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from support.browsing import browser
 from support.cluster.fixtures import (
     accounting_cluster,
     bare_cluster,
@@ -43,6 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 __all__ = [
     "accounting_cluster",
     "bare_cluster",
+    "browser",
     "built_containers",
     "built_lm",
     "containers",
