@@ -201,9 +201,7 @@ class Decoder:
             logits: [rows, places, vocabulary].
         """
         sampling, device, places = self._sampling, logits.device, logits.shape[1]
-        temperatures = torch.tensor([row.drawing.sample.temperature for row in rows], device=device).repeat_interleave(
-            places
-        )
+        temperatures = torch.tensor([row.drawing.sample.temperature for row in rows], device=device)
         noise = [row.noise[len(row.drawing.tokens) :][:places] for row in rows]
         padded = [number for numbers in noise for number in numbers + [0.0] * (places - len(numbers))]
         each = temperatures.repeat_interleave(places)
