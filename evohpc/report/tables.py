@@ -8,10 +8,11 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from rich import box
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from evohpc.messages import SEED_ROUND, Candidate, Result, Status
+from evohpc.report.terminal import printable
 from evohpc.store.store import Entry, Store
 
 _FOLDED = ("detail", "parents")
@@ -64,7 +65,8 @@ def best_table(entries: Sequence[Entry], metric: str) -> Table:
     """Return the fittest candidates, with what they descend from."""
     table = _table("", "id", "fitness>", f"{metric}>", "params>", "parents")
     for rank, entry in enumerate(entries, start=1):
-        table.add_row(str(rank), entry.candidate.id, *_measured(entry, metric), ", ".join(entry.candidate.parents))
+        parents = _text(", ".join(entry.candidate.parents))
+        table.add_row(str(rank), _id(entry), *_measured(entry, metric), parents)
     return table
 
 
@@ -72,9 +74,7 @@ def candidates_table(entries: Iterable[Entry], metric: str) -> Table:
     """Return candidates with their outcome and its reason."""
     table = _table("id", "outcome", "fitness>", f"{metric}>", "params>", "detail")
     for entry in entries:
-        table.add_row(
-            entry.candidate.id, entry.candidate.status, *_measured(entry, metric), escape(entry.candidate.detail)
-        )
+        table.add_row(_id(entry), entry.candidate.status, *_measured(entry, metric), _text(entry.candidate.detail))
     return table
 
 
@@ -83,7 +83,7 @@ def text_table(lines: Sequence[Sequence[str]]) -> Table:
     header, *rows = lines
     table = _table(header[0], *(f"{name}>" for name in header[1:]))
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(_text, row))
     return table
 
 
@@ -119,6 +119,11 @@ def document(entry: Entry, **more: Any) -> str:
     return json.dumps({**more, "candidate": asdict(entry.candidate), "result": result}, ensure_ascii=False)
 
 
+def _text(value: str) -> str:
+    """Return text for a cell, whoever wrote it: a candidate's own, or that of its exceptions."""
+    return escape_markup(printable(value))
+
+
 def _outcome(status: Status) -> str:
     if status in (Status.TRAINED, Status.DUPLICATE, Status.PENDING):
         return str(status)
@@ -142,7 +147,7 @@ def _table(*columns: str) -> Table:
 def _grid(facts: Iterable[tuple[str, str]]) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, value in facts:
-        table.add_row(name, escape(value))
+        table.add_row(name, _text(value))
     return table
 
 
@@ -181,7 +186,7 @@ def _measured(entry: Entry | None, metric: str) -> tuple[str, str, str]:
 
 
 def _id(entry: Entry | None) -> str:
-    return entry.candidate.id if entry else ""
+    return _text(entry.candidate.id) if entry else ""
 
 
 def _error(entry: Entry) -> float:
