@@ -45,7 +45,9 @@ def main() -> None:
     try:
         evohpc(prog_name="evohpc")
     except EvohpcError as error:
-        click.echo(f"error: {error}", err=True)
+        from evohpc.report.terminal import printable
+
+        click.echo(f"error: {printable(str(error))}", err=True)  # it may quote what a candidate wrote
         sys.exit(1)
     except OSError as error:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):

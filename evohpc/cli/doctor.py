@@ -64,11 +64,13 @@ def _examine(config: Path, overrides: tuple[str, ...], site: Path | None, node: 
 
 def _print(findings: Iterable[Finding]) -> int:
     """Print findings as they come; return the exit code."""
+    from evohpc.report.terminal import printable
+
     faults = 0
     for finding in findings:
-        click.echo(f"{_MARKS[finding.verdict]}  {finding.check}: {finding.found}")
+        click.echo(f"{_MARKS[finding.verdict]}  {finding.check}: {printable(finding.found)}")
         if finding.advice:
-            click.echo(f"         -> {finding.advice}")
+            click.echo(f"         -> {printable(finding.advice)}")
         faults += finding.verdict == "fault"
     click.echo(f"{faults} to mend first" if faults else "nothing to mend", err=True)
     return int(faults > 0)

@@ -77,12 +77,13 @@ def list_candidates(run: Path, round: int | None, statuses: tuple[str, ...], bes
 @click.command()
 @run_argument
 @click.argument("candidate_id")
-@click.option("--source", "only_source", is_flag=True, help="Print the program only, e.g. into a file.")
+@click.option("--source", "only_source", is_flag=True, help="Print the program only, as it is, e.g. into a file.")
 @json_option
 def show(run: Path, candidate_id: str, only_source: bool, as_json: bool) -> None:
     """Show one candidate: descent, results, program."""
     from evohpc.report import tables
     from evohpc.report.reader import Reading
+    from evohpc.report.terminal import printable
 
     with Reading(run) as reading:
         entry = reading.store.entry(candidate_id)
@@ -91,10 +92,13 @@ def show(run: Path, candidate_id: str, only_source: bool, as_json: bool) -> None
         if as_json:
             click.echo(tables.document(entry))
             return
+        source = entry.candidate.source
         if not only_source:
             stdout_console().print(tables.details(entry, reading.store.results(candidate_id)))
             click.echo()
-        click.echo(entry.candidate.source, nl=not entry.candidate.source.endswith("\n"))
+            source = printable(source)
+        # click takes escapes out of what goes to a pipe unless it is told that they are colours.
+        click.echo(source, nl=not source.endswith("\n"), color=True)
 
 
 @click.command(

@@ -8,11 +8,12 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from rich import box
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from evohpc.evolution.population import by_fitness
 from evohpc.messages import SEED_ROUND, Candidate, Result, Status
+from evohpc.report.terminal import printable
 from evohpc.store.rows import Entry
 from evohpc.store.store import Store
 
@@ -66,7 +67,8 @@ def best_table(entries: Sequence[Entry], metric: str) -> Table:
     """Return the fittest candidates with their parents."""
     table = _table("", "id", "fitness>", f"{metric}>", "params>", "parents")
     for rank, entry in enumerate(entries, start=1):
-        table.add_row(str(rank), entry.candidate.id, *_measured(entry, metric), ", ".join(entry.candidate.parents))
+        parents = _text(", ".join(entry.candidate.parents))
+        table.add_row(str(rank), _id(entry), *_measured(entry, metric), parents)
     return table
 
 
@@ -74,9 +76,7 @@ def candidates_table(entries: Iterable[Entry], metric: str) -> Table:
     """Return candidates with their outcome and its reason."""
     table = _table("id", "outcome", "fitness>", f"{metric}>", "params>", "detail")
     for entry in entries:
-        table.add_row(
-            entry.candidate.id, entry.candidate.status, *_measured(entry, metric), escape(entry.candidate.detail)
-        )
+        table.add_row(_id(entry), entry.candidate.status, *_measured(entry, metric), _text(entry.candidate.detail))
     return table
 
 
@@ -85,7 +85,7 @@ def text_table(lines: Sequence[Sequence[str]]) -> Table:
     header, *rows = lines
     table = _table(header[0], *(f"{name}>" for name in header[1:]))
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(_text, row))
     return table
 
 
@@ -130,6 +130,11 @@ def document(entry: Entry, **more: Any) -> str:
     return json.dumps({**more, "candidate": asdict(entry.candidate), "result": result}, ensure_ascii=False)
 
 
+def _text(value: str) -> str:
+    """Return text for a cell, whoever wrote it: a candidate's own, or that of its exceptions."""
+    return escape_markup(printable(value))
+
+
 def outcome(status: Status) -> str:
     """Return the class of `OUTCOMES` that a status belongs to."""
     if status in (Status.TRAINED, Status.DUPLICATE, Status.PENDING):
@@ -154,7 +159,7 @@ def _table(*columns: str) -> Table:
 def _grid(facts: Iterable[tuple[str, str]]) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, value in facts:
-        table.add_row(name, escape(value))
+        table.add_row(name, _text(value))
     return table
 
 
@@ -197,8 +202,8 @@ def _mean(row: Mapping[str, Any], name: str) -> str:
     if row[name] is None:
         return ""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return number(row[name]) + ("" if low is None else escape(f" [{number(low)}, {number(high)}]"))
+    return number(row[name]) + ("" if low is None else escape_markup(f" [{number(low)}, {number(high)}]"))
 
 
 def _id(entry: Entry | None) -> str:
-    return entry.candidate.id if entry else ""
+    return _text(entry.candidate.id) if entry else ""

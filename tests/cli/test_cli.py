@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from support.searching import finish, make_config
 from evohpc import cli
 from evohpc.cli.progress import Display
 from evohpc.linux import python
+from evohpc.run_folder import RunDir
 from evohpc.search.search import Search
 
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
@@ -387,3 +389,27 @@ def test_evaluate_measures_one_file(tmp_path: Path, training_config: Path, capsy
     code, out, _ = call(capsys, "evaluate", candidate, "--config", training_config)
     assert code == 1
     assert "outcome" in out
+
+
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\u202e"
+
+
+def test_what_a_candidate_wrote_cannot_steer_a_terminal(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    with sqlite3.connect(RunDir(run).snapshot) as database:
+        database.execute(
+            "UPDATE candidates SET source = source || ?, detail = ? WHERE id = 'seed-cnn'",
+            (f"# {ESCAPES}\n", ESCAPES),
+        )
+    for command in (["show", run, "seed-cnn"], ["list", run]):
+        code, shown, _ = call(capsys, *command)
+        assert code == 0
+        assert "\\x1b]0;owned\\x07\\x1b[2J\\u202e" in shown
+        assert not {"\x1b", "\u202e"} & set(shown)
+    _, source, _ = call(capsys, "show", run, "seed-cnn", "--source")
+    assert source.endswith(f"# {ESCAPES}\n")
+    _, document, _ = call(capsys, "show", run, "seed-cnn", "--json")
+    assert json.loads(document)["candidate"]["source"] == source
