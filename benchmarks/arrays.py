@@ -48,13 +48,12 @@ def through_runner(folder: Path, tasks: int) -> None:
     """SlurmRunner, asking every half second."""
     scheduler = SchedulerSection(poll_s=0.5, poll_max_s=0.5, submit_every_s=0)
     site = Site(scheduler=scheduler, evaluation=EvaluationJobs(extra_memory_mb=50))
-    spec = folder / "rounds" / "000" / "jobs" / "bench-000-00.json"
-    attempts = tuple((Attempt(f"c{index}", 1),) for index in range(tasks))
-    write_atomic(spec, envelopes.seal(RUN_ID, 1, EvaluationJob(spec.stem, 0, attempts)))
+    job = EvaluationJob("bench-000-00", 0, tuple((Attempt(f"c{index}", 1),) for index in range(tasks)))
+    write_atomic(RunDir(folder).round(0).job(job.name), envelopes.seal(RUN_ID, 1, job))
     runner = SlurmRunner(folder, site, EvaluationConfig(memory_mb=50), work=nothing)
-    runner.submit(spec, spec.stem, tasks)
-    sizes = {spec.stem: tasks}
-    wait_until(lambda: {r.state for r in runner.poll(sizes)[spec.stem]} == {TaskState.ENDED}, "all ended", 600)
+    runner.submit(job)
+    sizes = {job.name: tasks}
+    wait_until(lambda: {r.state for r in runner.poll(sizes)[job.name]} == {TaskState.ENDED}, "all ended", 600)
 
 
 def through_submitit(folder: Path, tasks: int) -> None:

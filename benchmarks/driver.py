@@ -21,10 +21,11 @@ from rich.table import Table
 from evohpc import envelopes
 from evohpc.config.search import load_config
 from evohpc.driver.driver import Driver
+from evohpc.evolution import population
 from evohpc.files import write_once
 from evohpc.lm_job.scripted import ScriptedLMJob
 from evohpc.messages import Candidate, EvaluationJob, Result, Status, TaskReport, TaskState
-from evohpc.run_folder import RunDir
+from evohpc.run_folder import RoundDir, RunDir
 from evohpc.search.search import Search
 from evohpc.store.store import Store
 
@@ -53,22 +54,21 @@ class InstantLM(ScriptedLMJob):
         super().__init__()
         self._meter = meter
 
-    def start(self, request: Path) -> None:
+    def start(self, round: RoundDir) -> None:
         with self._meter:
-            super().start(request)
+            super().start(round)
 
 
 class InstantRunner:
     """Writes a result for each attempt when it is handed out; its own work is metered."""
 
-    def __init__(self, run_id: str, meter: Meter) -> None:
-        self._run_id, self._meter = run_id, meter
+    def __init__(self, run: RunDir, run_id: str, meter: Meter) -> None:
+        self._run, self._run_id, self._meter = run, run_id, meter
 
-    def submit(self, spec: Path, name: str, size: int) -> None:
+    def submit(self, job: EvaluationJob) -> None:
         with self._meter:
-            job = envelopes.unseal(spec.read_bytes(), self._run_id, EvaluationJob)
             for attempt in (attempt for task in job.tasks for attempt in task):
-                path = spec.parent.parent / "results" / f"{attempt.candidate_id}.{attempt.attempt}.json"
+                path = self._run.round(job.round).result(attempt.candidate_id, attempt.attempt)
                 write_once(path, envelopes.seal(self._run_id, 1, _result(attempt.candidate_id)))
 
     def poll(self, sizes: Mapping[str, int]) -> Mapping[str, Sequence[TaskReport]]:
@@ -118,14 +118,15 @@ def filled(folder: Path, size: int, rounds: int) -> RunDir:
             store.add_results(results)
             store.conclude(results)
             store.add_to_pool(round, results)
-            store.close_round(round, store.pool_best(10), retire=True)
+            parents = population.get_top(store.pool(), 10)
+            store.close_round(round, parents, parents)
     store.close()
     return run
 
 
 def timed_open(run: RunDir) -> float:
     """Return the wall seconds from a new process's start to its first step, less those of an empty Python."""
-    code = "from evohpc.search import Search; import sys; s = Search.open(sys.argv[1]); s._drive(); s.close()"
+    code = "from evohpc.search.search import Search; import sys; s = Search.open(sys.argv[1]); s._drive(); s.close()"
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", code, run.path], check=True)
     return time.monotonic() - started
@@ -136,7 +137,7 @@ def timed_rounds(run: RunDir) -> tuple[float, float, float]:
     meter = Meter()
     with Search.open(run.path) as search:
         driver: Driver = search._drive()
-        driver.lm, driver.runner = InstantLM(meter), InstantRunner(search.run_id, meter)
+        driver.lm, driver.runner = InstantLM(meter), InstantRunner(search.folder, search.run_id, meter)
         before, cpu, wall = _count(driver), time.process_time(), time.monotonic()
         driver.drive()
         cpu, wall = time.process_time() - cpu - meter.outside, time.monotonic() - wall

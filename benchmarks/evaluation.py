@@ -125,10 +125,9 @@ def many(count: int) -> None:
             for id in ids:
                 write_atomic(run.round(0).candidate(id), SEED.read_bytes())
             job = EvaluationJob("bench-000-00", 0, tuple((Attempt(id, 1),) for id in ids))
-            spec = run.round(0).job(job.name)
-            write_atomic(spec, envelopes.seal("bench", 1, job))
+            write_atomic(run.round(0).job(job.name), envelopes.seal("bench", 1, job))
             runner, started, first = LocalRunner(run.path, 0), time.perf_counter(), 0.0
-            runner.submit(spec, job.name, count)
+            runner.submit(job)
             while ended(runner, job) < count:
                 first = first or (time.perf_counter() - started if ended(runner, job) else 0.0)
                 time.sleep(0.01)

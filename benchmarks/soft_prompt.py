@@ -29,10 +29,9 @@ from evohpc.evolution.prompts import Example, completion_target
 from evohpc.lm import model, soft_prompt
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.packing import encode
-from evohpc.lm_job.base import load_request
 from evohpc.messages import Status, TaskInterface, TuningExample
 from evohpc.report.reader import Reading
-from evohpc.run_folder import RunDir
+from evohpc.run_folder import RunDir, read_request
 
 ROUND = 1
 RESAMPLES = 10_000
@@ -112,7 +111,7 @@ def loss(lm: LanguageModel, example: TuningExample, virtual: Tensor) -> float:
 def losses(tuned: Path, examples: list[TuningExample]) -> dict[str, list[float]]:
     """Return each child's loss without a soft prompt, with what tuning started from, and with what it left."""
     round = RunDir(tuned).round(ROUND)
-    request = load_request(round.request)
+    request = read_request(round)
     assert request.tuning is not None
     model.configure_torch(request.threads)
     lm = model.load(Path(request.model_path), request.dtype)

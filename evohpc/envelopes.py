@@ -1,4 +1,4 @@
-"""Files that cross a job boundary: JSON with a schema version, the run they belong to and their own digest.
+"""Files that cross a job boundary: JSON with a schema version, the id of the run and a digest.
 
 A torn, foreign or altered file raises `EnvelopeError`; nothing of it is used.
 """
@@ -26,7 +26,7 @@ def encode(value: Any) -> str:
 
     Raises:
         ValueError: a number in it is NaN or infinite.
-        TypeError: something in it is neither plain nor a number of numpy or torch.
+        TypeError: a value in it is neither plain nor a number of numpy or torch.
     """
     plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
     return json.dumps(
@@ -72,7 +72,7 @@ def unseal(data: bytes, run_id: str, kind: type[T]) -> T:
 
 
 def _number(value: Any) -> Any:
-    """Return a number of numpy or torch, which users measure with, as Python's own."""
+    """Return a number of numpy or torch as a number of Python: users measure with them."""
     if not hasattr(value, "item"):
         raise TypeError(f"{value!r} is no number")
     return value.item()
@@ -82,7 +82,7 @@ def _load(data: bytes) -> dict[str, Any]:
     try:
         body = _parse(data)
         encode(body).encode()
-    except (ValueError, RecursionError):  # encoding refuses what JSON can say and we never do, e.g. lone surrogates
+    except (ValueError, RecursionError):  # encode() refuses JSON that evohpc never writes, e.g. lone surrogates
         raise EnvelopeError("not JSON: torn or altered") from None
     if not isinstance(body, dict):
         raise EnvelopeError("not a JSON object")

@@ -1,8 +1,8 @@
 """Every exception that evohpc raises on purpose.
 
 A candidate that fails is never an exception: it is a `Result` with a `Status`. An exception means that the
-configuration, the site or evohpc itself is at fault, and its text is one readable sentence for the user:
-the file, the wrong value, the right values, the next step.
+configuration, the site or evohpc itself is at fault. Its text is one sentence for the user: the file, the wrong
+value, the right values, the next step.
 
     EvohpcError
     ├── ConfigError        a key or value of a config, a site profile or --set
@@ -22,7 +22,7 @@ from pathlib import Path
 
 
 class EvohpcError(Exception):
-    """Base of every error a user can cause or mend."""
+    """Base of every error that a user can cause or mend."""
 
 
 class ConfigError(EvohpcError):

@@ -1,4 +1,4 @@
-"""The one way to write a file that a crash cannot tear, and that two writers cannot both win."""
+"""Writes files whole: a crash leaves the old file or the new one, and of two writers exactly one wins."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 def write_once(path: Path, data: bytes | str) -> bool:
     """Write a whole file unless one of that name exists; return whether this call wrote it.
 
-    Of two writers on two hosts exactly one wins (link(2) is atomic on NFS too), and what was once there never
-    changes: a requeued twin cannot alter a result.
+    Of two writers on two hosts exactly one wins (link(2) is atomic on NFS too), and a file that exists never changes:
+    the twin of a requeued task cannot alter a result.
 
     Raises:
         StorageError: the file system refused.
@@ -55,7 +55,7 @@ def write_once(path: Path, data: bytes | str) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing, so that a crash cannot take them away again.
+    """Make a folder, and those above it that are missing, so that they survive a crash.
 
     Raises:
         OSError: the file system refused.
@@ -68,7 +68,7 @@ def make_folder(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what was created, renamed or removed in a folder last through a crash (fsync(2), NOTES).
+    """Make the creations, renames and removals in a folder survive a crash (fsync(2), NOTES).
 
     Raises:
         OSError: the file system refused.
@@ -96,6 +96,6 @@ def _link(aside: Path, path: Path) -> bool:
     try:
         os.link(aside, path)
     except FileExistsError:
-        # On NFS the answer to a link that was made may be lost, and the repeated call says this (link(2), BUGS).
+        # On NFS the answer to a successful link may be lost; the client asks again and gets this error (link(2), BUGS).
         return aside.stat().st_nlink == 2
     return True

@@ -1,4 +1,4 @@
-"""The system calls that Python's standard library has no function for, and how evohpc starts a Python."""
+"""System calls that Python's standard library lacks, and how evohpc starts a Python process."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 ISOLATED = {"PYTHONSAFEPATH": "1"}
-"""What `-P` says, for programs that start Python by themselves."""
+"""Environment variable with the meaning of `-P`, for programs that start Python themselves."""
 
 
 def python(executable: str = "") -> list[str]:
-    """Return the beginning of a command, for the options of Python that come next.
+    """Return the first words of a command that starts Python; more options of Python may follow.
 
-    `-P` leaves out the folder in which a user happens to be: a queue.py there would be imported in place of Python's,
-    and a checkout of evohpc in place of the one that is running.
+    `-P` keeps the current folder out of the import path: a queue.py there would be imported instead of Python's own,
+    and a checkout of evohpc instead of the one that is running.
 
     Args:
-        executable: '' is the Python that runs this.
+        executable: '' stands for the Python that runs this.
     """
     return [executable or sys.executable, "-P"]
 
 
 def end_with(parent: int) -> None:
-    """Have the kernel kill this process when `parent`, its caller, ends in whatever way (prctl(2))."""
+    """Have the kernel kill this process when its parent, whose pid is `parent`, ends in any way (prctl(2))."""
     die_with_parent(parent, signal.SIGKILL)
 
 
@@ -60,14 +60,14 @@ def syscall(number: int, *arguments: int) -> int:
 
 
 def die_with_parent(parent: int, signal: int) -> None:
-    """Have the kernel send `signal` to this process when its parent dies, or leave at once if it already has."""
+    """Have the kernel send `signal` to this process when its parent ends; exit at once if it has ended already."""
     prctl(PR_SET_PDEATHSIG, signal)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def drop_capabilities() -> None:
-    """Give up every capability: root without them is a user like others, but for the files that it owns.
+    """Give up every capability: without them root is an ordinary user who owns some files.
 
     Raises:
         OSError: the kernel refused.

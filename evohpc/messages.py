@@ -97,7 +97,8 @@ class TaskInterface:
     allowed_imports: tuple[str, ...]
     """Packages and modules that a candidate may import, with all below them, e.g. 'torch' or 'package.module'."""
     metric: str
-    """Key in `Result.metrics` of the quality shown in prompts, e.g. 'val_accuracy'; higher is better."""
+    """Key in `Result.metrics` of the quality shown in prompts, e.g. 'val_accuracy'; higher is better, unless
+    `prompt.metric_factor` is below 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,10 @@ RUN/
   seeds/*.py, task.py, deepspeed.json
                          frozen copies: the run does not depend on files outside it, but for the LM
   data/                  task.json, train.safetensors, inputs.safetensors; given to candidates
-  labels/                labels.safetensors; never given to a candidate
+  labels/                labels.safetensors, and secret, from which validation samples are drawn; never given to a
+                         candidate
+  driver.sbatch, driver.log, driver.over
+                         of the Slurm job that drives the search; the last says that no other is to follow
   slurm/<name>/<k>/      the LM jobs of the whole run, where the site has them wait for requests: script, job id, log
   rounds/seeds/, rounds/000/, ...
     request.json         what the LM job is asked
@@ -32,7 +35,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from evohpc.messages import SEED_ROUND
+from evohpc.envelopes import decode
+from evohpc.errors import EnvelopeError, RunFolderError
+from evohpc.messages import SEED_ROUND, LMRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,21 @@ class RoundDir:
     """The files of one round."""
 
     path: Path
+
+    @classmethod
+    def of_request(cls, path: str | Path) -> RoundDir:
+        """Return the round whose request a command line names: RUN/rounds/NNN/request.json."""
+        return cls(Path(path).absolute().parent)
+
+    @property
+    def name(self) -> str:
+        """'seeds', '000', '001', ..."""
+        return self.path.name
+
+    @property
+    def run(self) -> RunDir:
+        """The run that it belongs to."""
+        return RunDir(self.path.parent.parent)
 
     @property
     def request(self) -> Path:
@@ -178,6 +198,11 @@ class RunDir:
         return self.path / "labels" / "labels.safetensors"
 
     @property
+    def secret(self) -> Path:
+        """The seed of the validation samples, as hexadecimal digits; not there in runs made by evohpc 0.1.0."""
+        return self.path / "labels" / "secret"
+
+    @property
     def slurm(self) -> Path:
         """What LM jobs of the whole run need and print; see lm_job/slurm.py."""
         return self.path / "slurm"
@@ -190,3 +215,18 @@ class RunDir:
         """Folder of a round; `SEED_ROUND` is the seeds' own."""
         name = "seeds" if number == SEED_ROUND else f"{number:03d}"
         return RoundDir(self.rounds / name)
+
+
+def read_request(round: RoundDir) -> LMRequest:
+    """Return what the language model is asked in a round.
+
+    Raises:
+        RunFolderError: `request.json` is missing, torn or altered.
+    """
+    try:
+        return decode(round.request.read_bytes(), LMRequest)
+    except OSError as error:
+        problem = str(error.strerror)
+    except EnvelopeError as error:
+        problem = str(error)
+    raise RunFolderError(f"cannot read {round.request}: {problem}; try again, or delete it to have it written anew")

@@ -1,8 +1,8 @@
 """The transfer of finished models to the algorithms of CLRS-30, and its table (EvoPrompting, Table 3).
 
-A transfer is a run without rounds: its seed programs are each model on each algorithm, once per seed, and its task
-(evohpc/tasks/clrs/transfer.py) trains each on what it names. So jobs, sandbox, retries and exactly-once results are a
-search's, and whatever reads or drives a run takes this one too.
+A transfer is a run without rounds. Its seed programs are the models, one copy for each algorithm and each seed; its
+task (evohpc/tasks/clrs/transfer.py) trains each copy on the algorithm that the copy names. So a transfer has the jobs,
+the sandbox, the retries and the exactly-once results of a search, and the commands for runs work on it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ import yaml
 
 from evohpc.config.search import Config, EvaluationConfig, load_config
 from evohpc.config.site import Site
+from evohpc.config.task_name import TaskName
 from evohpc.errors import ConfigError, RunFolderError
 from evohpc.messages import Status
 from evohpc.report.reader import Reading
 from evohpc.run_folder import RunDir
 from evohpc.search import creation
 from evohpc.search.search import Search
-from evohpc.store.store import Entry
+from evohpc.store.rows import Entry
 
-TASK = "clrs_transfer"
+TASK = TaskName("clrs_transfer")
 BASELINE = "baseline"
 """Name of the model that the others are compared with."""
 LIMITS = EvaluationConfig(time_limit_s=86_400, memory_mb=16_384)
@@ -49,7 +50,7 @@ class Row:
     trained: int
     seeds: int
     failure: str
-    """What became of the first training that failed, e.g. 'timeout: ...'."""
+    """Status and reason of the first training that failed, e.g. 'timeout: ...'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Models:
     sources: Mapping[str, str]
     """Whole modules by name."""
     evaluation: EvaluationConfig = LIMITS
-    """As the search had it that the models are of."""
+    """The limits of the search that the models come from."""
 
 
 def gather(files: Iterable[Path], *, baseline: Path | None = None, search: Path | None = None, best: int = 1) -> Models:
@@ -72,7 +73,7 @@ def gather(files: Iterable[Path], *, baseline: Path | None = None, search: Path 
 
     Raises:
         ConfigError: a file that cannot be read, or two models of one name.
-        RunFolderError: no such search, or it is on something else or has no candidate that counts.
+        RunFolderError: there is no such search, it is on another task, or none of its candidates is good enough.
     """
     models: dict[str, str] = {}
     for file in files:
@@ -111,7 +112,7 @@ def create(
 
     Args:
         trainings: as `programs` returns them.
-        overrides: of the config, e.g. 'task_options.steps=1000'.
+        overrides: changes of the config, e.g. 'task_options.steps=1000'.
 
     Raises:
         RunFolderError: the folder holds something else.
@@ -128,7 +129,7 @@ def open_transfer(out: Path) -> Search:
     """Open the run folder of a transfer.
 
     Raises:
-        RunFolderError: this is none.
+        RunFolderError: it is a search, not a transfer.
     """
     search = Search.open(out)
     if search.config.task != TASK:
@@ -137,7 +138,7 @@ def open_transfer(out: Path) -> Search:
 
 
 def read_table(out: Path) -> list[Row]:
-    """Return the table of what is trained so far.
+    """Return the table of the trainings that are over.
 
     Raises:
         RunFolderError: this is no transfer, or it has not begun.
@@ -148,7 +149,7 @@ def read_table(out: Path) -> list[Row]:
 
 
 def table(entries: Iterable[Entry]) -> list[Row]:
-    """Return a row for each algorithm and model, as far as they are trained, the baseline first."""
+    """Return a row for each algorithm and model, from the trainings that are over; the baseline comes first."""
     groups: dict[tuple[str, bool, str], list[Entry]] = {}
     for entry in entries:
         model, algorithm, _ = entry.candidate.id.removeprefix("seed-").rsplit("-", 2)
@@ -172,10 +173,10 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 
 def table_3(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Return the paper's table, its header first: the best model for each algorithm beside the baseline.
+    """Return the paper's table: a header, then the best model for each algorithm beside the baseline.
 
-    As in the paper, the best is chosen by the scores that are shown, so its score flatters it the more, the more models
-    there were. Without a baseline, its columns are missing.
+    As in the paper, the scores that are shown also choose the best model, so its score is biased upwards, and more so
+    with more models. Without a baseline, the columns of the baseline are missing.
     """
     baselines = {row.algorithm: row for row in rows if row.model == BASELINE}
     others = [row for row in rows if row.model != BASELINE] or list(rows)
@@ -199,7 +200,7 @@ def _source(file: Path) -> str:
 
 def _best_of_search(run: Path, count: int) -> Models:
     with Reading(run) as reading:
-        if reading.config.task != "clrs":
+        if reading.config.task != TaskName("clrs"):
             raise RunFolderError(f"{run} is a search on {reading.config.task}; models transfer from one on clrs")
         best = reading.best(count)
         if not best:
@@ -227,7 +228,7 @@ def _config(
         (seeds / f"{name}.py").write_text(source, encoding="utf-8")
     limits = {name: max(getattr(evaluation, name), getattr(LIMITS, name)) for name in ("time_limit_s", "memory_mb")}
     document = {
-        "task": TASK,
+        "task": str(TASK),
         "task_options": {"algorithms": sorted({name.rsplit("-", 2)[1] for name in trainings})},
         "seeds": seeds.name,
         "search": {"rounds": 0, "error_threshold": 1.0},
@@ -256,7 +257,7 @@ def _row(algorithm: str, model: str, entries: Sequence[Entry]) -> Row:
 
 
 def _scores(algorithm: str, entries: Iterable[Entry]) -> Iterator[float]:
-    """Yield the scores on this algorithm; a program that answered another one has none."""
+    """Yield the scores on this algorithm; a program that was trained on another one has none."""
     for entry in entries:
         if entry.result is not None and algorithm in entry.result.metrics:
             yield entry.result.metrics[algorithm]

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from support.paths import ROOT
 
+from evohpc.cli import evohpc as command_line
 from evohpc.config.search import (
     EvaluationConfig,
     PromptConfig,
@@ -42,7 +44,7 @@ def test_the_papers_search_is_what_the_defaults_are() -> None:
     assert config.task_options == {}
     assert config.search == SearchConfig()
     assert config.tuning == TuningConfig()
-    assert config.prompt == PromptConfig()
+    assert config.prompt == PromptConfig(size_rounding=100)
     assert config.screening == ScreeningConfig()
 
 
@@ -51,3 +53,40 @@ def test_the_papers_searches_state_only_what_differs_from_the_defaults() -> None
         stated = read_mapping(path, "a config").get("evaluation", {})
         defaults = EvaluationConfig().model_dump(mode="json")
         assert not [key for key, value in stated.items() if defaults[key] == value], path
+
+
+MAKEFILE = (ROOT / "Makefile").read_text()
+TEXTS = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "configs/*.yaml", "docs/**/*.yaml", "evohpc/**/*.py")
+    for path in ROOT.glob(pattern)
+    if path.name != "CHANGELOG.md"
+)
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_model_folder_that_a_text_names_is_made_by_a_documented_command(path: Path) -> None:
+    made = set(re.findall(r"^MODEL := (\S+)", MAKEFILE, re.MULTILINE))
+    documented = (ROOT / "README.md").read_text() + (ROOT / "docs" / "cluster.md").read_text() + MAKEFILE
+    made |= set(re.findall(r"fetch-lm (models/[\w.-]+)", documented))
+    for named in re.findall(r"\bmodels/[a-z0-9][\w.-]*", path.read_text()):
+        assert named.rstrip(".") in made, f"{path}: {named} is made by no command of README, docs or the Makefile"
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_of_the_repository_that_a_text_names_is_there(path: Path) -> None:
+    for named in re.findall(
+        r"(?<![\w/.-])(?:docs|configs|seeds|slurm|containers|benchmarks)/[\w/.-]*\w(?![\w*/.-]*\*)(?!\w)",
+        path.read_text(),
+    ):
+        if not re.search(r"mysite|/results|/mine|YOURS", named):
+            assert any((root / named).exists() for root in (ROOT, ROOT / "evohpc")), (
+                f"{path} names {named}, which is not there"
+            )
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_command_that_a_text_names_is_one(path: Path) -> None:
+    commands = set(command_line.commands)
+    for named in re.findall(r"(?:`|^ {0,4}|\$ |srun )evohpc ([a-z][a-z-]+)\b", path.read_text(), re.MULTILINE):
+        assert named in commands, f"{path} names `evohpc {named}`; the commands are {', '.join(sorted(commands))}"

@@ -9,11 +9,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 from support.paths import ROOT
+from support.rooms import LAYERS, direct
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
@@ -91,7 +93,61 @@ def test_the_commands_of_the_own_task_page(checkout: Path) -> None:
     assert "seed-polar" in out
 
 
+def test_every_config_names_a_model_that_something_makes() -> None:
+    makefile = re.findall(r"^MODEL := (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    texts = [path.read_text() for path in [*PAGES, *(ROOT / "evohpc/config").glob("*.py")]]
+    fetched = [model for text in texts for model in re.findall(r"evohpc fetch-lm (models/[\w.-]+)", text)]
+    assert set(fetched) == set(makefile)
+    for path in ROOT.glob("configs/*.yaml"):
+        lm = yaml.safe_load(path.read_text())["lm"]
+        assert lm.get("engine") == "scripted" or lm["path"] in {f"../{model}" for model in makefile}, path.name
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_picture_and_the_table_of_rooms_are_those_of_the_imports() -> None:
+    done = subprocess.run([sys.executable, "docs/draw_rooms.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_picture_shows_every_room_once() -> None:
+    shown = re.findall(r"<text x=.*>(\w+)</text>", (ROOT / "docs/rooms.svg").read_text())
+    assert sorted(shown) == sorted(" ".join(LAYERS[:-1]).split())
+
+
+def test_the_picture_leaves_out_what_a_longer_way_says() -> None:
+    graph = {"top": {"middle", "bottom", "side"}, "middle": {"bottom"}, "side": set(), "bottom": set()}
+    assert direct(graph) == {"top": {"middle", "side"}, "middle": {"bottom"}, "side": set(), "bottom": set()}
+
+
+def test_what_stands_for_the_papers_lines_exists() -> None:
+    page = (ROOT / "docs/architecture.md").read_text().partition("## From the paper")[2].partition("\n## ")[0]
+    _, _, *rows = re.findall(r"^\|.*\|$", page, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)\.(\w+)`", row)]
+    assert len(named) >= len(rows) > 12
+    for module, name in named:
+        assert callable(getattr(import_module(f"evohpc.evolution.{module}"), name))
+
+
+def test_the_glossary_is_short() -> None:
+    glossary = (ROOT / "docs/architecture.md").read_text().partition("## Glossary\n")[2].partition("\n## ")[0]
+    assert 10 < len(glossary.strip().splitlines()) <= 25
+
+
+def test_every_test_that_a_guarantee_names_exists() -> None:
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs/guarantees.md").read_text())
+    assert len(named) > 30
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"
+
+
+def test_every_promise_names_a_test() -> None:
+    page = (ROOT / "docs/guarantees.md").read_text()
+    promises = [table for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE) if table.startswith("| promise")]
+    rows = [row for table in promises for row in table.splitlines()[2:]]
+    assert len(rows) > 10
+    assert not [row for row in rows if "::test_" not in row]

@@ -6,58 +6,14 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
-from support.paths import ROOT
-
-PACKAGE = ROOT / "evohpc"
-MODULES = sorted(PACKAGE.rglob("*.py"))
-
-LAYERS = (
-    "errors linux",
-    "files messages envelopes",
-    "config run_folder",
-    "lm tasks evolution slurm store",
-    "sandbox",
-    "evaluation",
-    "jobs lm_job",
-    "driver",
-    "search",
-    "doctor report",
-    "transfer",
-    "cli",
-    "__init__ __main__ evaluate",
-)
-"""From the bottom to the top. A module imports from layers below its own, and a package from itself."""
+from support.rooms import LAYERS, MODULES, PACKAGE, imported, room, tree
 
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 
 HEAVY = ("torch", "transformers", "peft", "deepspeed", "accelerate", "pandas", "matplotlib", "jax", "tensorflow")
-
-
-@cache
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def unit(path: Path) -> str:
-    """Return the name of a top-level module, or of the package that a module lies in."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def imported(path: Path) -> Iterator[str]:
-    """Yield the units of evohpc that a module imports, anywhere in it."""
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.ImportFrom) and node.module == "evohpc":
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evohpc."):
-            yield str(node.module).split(".")[1]
-        elif isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("evohpc."))
-        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: a relative import"
 
 
 def ids(path: Path) -> str:
@@ -65,21 +21,21 @@ def ids(path: Path) -> str:
 
 
 def test_every_module_has_its_layer():
-    assert {unit(path) for path in MODULES} == set(RANK)
+    assert {room(path) for path in MODULES} == set(RANK)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=ids)
 def test_imports_go_down_only(path):
-    me = unit(path)
+    me = room(path)
     wrong = {name for name in imported(path) if name != me and RANK.get(name, len(LAYERS)) >= RANK[me]}
     assert not wrong, f"{ids(path)} imports {', '.join(sorted(wrong))}, which is not below it"
 
 
 def test_what_runs_in_containers_needs_little_of_evohpc():
-    allowed = {"errors", "linux", "messages", "envelopes", "config", "run_folder", "files"}
+    allowed = {"errors", "linux", "messages", "envelopes", "config", "run_folder", "files", "evolution"}
     for path in MODULES:
-        if unit(path) in ("lm", "tasks"):
-            assert set(imported(path)) <= allowed | {unit(path)}, ids(path)
+        if room(path) in ("lm", "tasks"):
+            assert set(imported(path)) <= allowed | {room(path)}, ids(path)
         if path.is_relative_to(PACKAGE / "evaluation/stage"):
             assert set(imported(path)) <= allowed | {"tasks", "evaluation"}, ids(path)
 
@@ -89,12 +45,25 @@ def test_the_driver_side_starts_without_torch():
     names = [
         ".".join(("evohpc", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
         for path in MODULES
-        if unit(path) not in ("lm", "tasks", "__main__") and not path.is_relative_to(PACKAGE / "evaluation/stage")
+        if room(path) not in ("lm", "tasks", "__main__") and not path.is_relative_to(PACKAGE / "evaluation/stage")
     ]
     script = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "evohpc.driver.driver" in loaded
     assert not set(HEAVY) & set(loaded)
+
+
+def test_an_evaluation_image_has_what_a_stage_imports():
+    """Of Python's packages an image has those of containers/eval-*.in, and no reader of configs."""
+    script = (
+        "import sys\nfor name in ('yaml', 'click', 'rich', 'sqlite_utils', 'submitit'): sys.modules[name] = None\n"
+        "from evohpc.config.task_name import TaskName\nfrom evohpc.evaluation.stage import main\n"
+        "from evohpc.tasks.base import load_task\n"
+        "for name, options in {'mnist1d': {}, 'clrs': {'algorithm': 'bfs'}, 'clrs_transfer': {}}.items():\n"
+        "    load_task(TaskName(name), options)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("path", MODULES, ids=ids)

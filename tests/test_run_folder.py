@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from evohpc import files
-from evohpc.errors import StorageError
+from evohpc.errors import RunFolderError, StorageError
 from evohpc.files import make_folder, write_atomic, write_once
-from evohpc.messages import SEED_ROUND
-from evohpc.run_folder import RoundDir, RunDir
+from evohpc.messages import SEED_ROUND, Prompt, Sample
+from evohpc.run_folder import RoundDir, RunDir, read_request
 
 RUN = RunDir(Path("/r"))
 
@@ -148,3 +148,47 @@ def test_a_folder_that_is_a_file_is_an_error_of_the_file_system(write, tmp_path)
     (tmp_path / "a").write_text("")
     with pytest.raises(StorageError, match="cannot write"):
         write(tmp_path / "a" / "f", "x")
+
+
+def test_a_round_knows_its_run_and_its_name():
+    for number, name in ((3, "003"), (SEED_ROUND, "seeds")):
+        assert (RUN.round(number).name, RUN.round(number).run) == (name, RUN)
+
+
+def test_a_command_line_may_name_a_request_from_any_folder(tmp_path, monkeypatch):
+    round = RunDir(tmp_path).round(3)
+    round.path.mkdir(parents=True)
+    monkeypatch.chdir(round.path)
+    assert RoundDir.of_request("request.json") == RoundDir.of_request(round.request) == round
+
+
+# As evohpc 0.1.0 wrote it for a search with the scripted LM, with fewer prompts and samples.
+REQUEST_OF_0_1_0 = (
+    '{"adapter":null,"batch_size":32,"deepspeed_config":{},"dtype":"float32","engine":"scripted",'
+    '"max_new_tokens":1024,"model_path":"","prompts":[{"index":0,"parents":["seed-a","seed-b"],'
+    '"samples":[{"index":0,"seed":6,"temperature":0.8}],"text":"class Model:"}],"retry_unparsable":true,"round":1,'
+    '"run_id":"r-1","schema":1,"speculation":8,"tensor_parallel":false,"threads":0,"top_k":50,"top_p":0.95,'
+    '"tuning":null,"vllm":{}}'
+)
+
+
+def test_a_request_that_0_1_0_wrote_is_read(tmp_path):
+    round = RunDir(tmp_path).round(1)
+    write_atomic(round.request, REQUEST_OF_0_1_0)
+    request = read_request(round)
+    assert (request.run_id, request.round) == ("r-1", 1)
+    assert request.prompts == (Prompt(0, "class Model:", ("seed-a", "seed-b"), (Sample(0, 6, 0.8),)),)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(None, "No such file or directory"), ("{", "not a valid LMRequest: .*"), ("{}", "not a valid LMRequest: .*")],
+)
+def test_a_request_that_cannot_be_read_is_one_sentence(tmp_path, content, problem):
+    round = RunDir(tmp_path).round(1)
+    round.path.mkdir(parents=True)
+    if content is not None:
+        round.request.write_text(content)
+    advice = "try again, or delete it to have it written anew"
+    with pytest.raises(RunFolderError, match=rf"^cannot read {round.request}: {problem}; {advice}$"):
+        read_request(round)

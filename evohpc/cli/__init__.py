@@ -12,7 +12,7 @@ import sys
 
 import click
 
-from evohpc.cli import doctor, evaluate, fetch_lm, inspect, run, transfer
+from evohpc.cli import doctor, evaluate, fetch_lm, inspect, report, run, transfer
 from evohpc.errors import EvohpcError
 
 _EPILOG = """\b
@@ -20,6 +20,7 @@ Examples:
   evohpc fetch-lm models/qwen2.5-coder-0.5b-instruct
   evohpc run runs/first configs/quickstart.yaml
   evohpc status runs/first
+  evohpc report runs/first
   evohpc submit runs/mnist1d configs/mnist1d.yaml --site slurm/mysite.yaml
 """
 
@@ -34,7 +35,7 @@ def evohpc() -> None:
     """
 
 
-for module in (run, inspect, evaluate, fetch_lm, doctor, transfer):
+for module in (run, inspect, report, evaluate, fetch_lm, doctor, transfer):
     for command in module.COMMANDS:
         evohpc.add_command(command)
 

@@ -1,4 +1,4 @@
-"""The doctor command: every requirement, and what to do."""
+"""The doctor command: checks every requirement of a search and says what to do."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def _examine(config: Path, overrides: tuple[str, ...], site: Path | None, node: 
     profile = Site() if site is None else load_site(site)
     if node:
         return examine_host(loaded, profile)
-    place = examine_host(loaded, profile) if site is None else examine_slurm(loaded, profile)
-    return chain(place, examine_files(runs, on_cluster=site is not None), examine_benchmark(loaded))
+    machine = examine_host(loaded, profile) if site is None else examine_slurm(loaded, profile)
+    return chain(machine, examine_files(runs, on_cluster=site is not None), examine_benchmark(loaded))
 
 
 def _print(findings: Iterable[Finding]) -> int:

@@ -1,17 +1,13 @@
-"""The evaluate command: one candidate, as a search would."""
+"""The evaluate command: evaluates one candidate as a search does."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from evohpc.cli.shared import json_option, overrides_option, stdout_console
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(
@@ -21,13 +17,14 @@ Examples:
   evohpc evaluate mine.py --config configs/mnist1d.yaml --set task_options.steps=500"""
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--config", required=True, type=click.Path(path_type=Path), help="Task and limits are this config's.")
+@click.option("--config", required=True, type=click.Path(path_type=Path), help="Config with the task and the limits.")
 @overrides_option
 @json_option
 def evaluate(file: Path, config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Evaluate one candidate FILE.
+    """Evaluate one candidate FILE as a search does.
 
-    As a search would. Exit code 1 if it could not be trained."""
+    Exit code 1 if it could not be trained.
+    """
     from rich.console import Console
 
     from evohpc import envelopes

@@ -1,4 +1,4 @@
-"""The fetch-lm command: a pretrained language model."""
+"""The fetch-lm command: gets a pretrained language model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def fetch_lm(folder: Path, model: str | None) -> None:
     known digest. Models: qwen2.5-coder-0.5b-instruct (default, 1 GB) and smollm2-135m-instruct (for trying out the
     machinery). A config may name any other Hugging Face causal LM folder.
     """
-    if not sys.stderr.isatty():  # in a log, a bar of transformers is hundreds of lines
+    if not sys.stderr.isatty():  # a progress bar fills a log with hundreds of lines
         os.environ.setdefault("TQDM_DISABLE", "1")
     from evohpc.lm.fetch.fetch import fetch
     from evohpc.lm.fetch.sources import DEFAULT_MODEL

@@ -18,18 +18,18 @@ from evohpc.errors import RunFolderError
 from evohpc.messages import Status
 
 if TYPE_CHECKING:
-    from evohpc.store.store import Entry
+    from evohpc.store.rows import Entry
 
 
 _FILE = click.File("w", encoding="utf-8", lazy=True)
-"""Opened at the first write, so a mistake in another argument leaves an older file as it is."""
+"""Opened at the first write, so that a mistake in another argument does not empty a file that exists."""
 
 
 @click.command()
 @run_argument
 @json_option
 def status(run: Path, as_json: bool) -> None:
-    """Say where a search is."""
+    """Show how far a search is."""
     from evohpc.report import tables
     from evohpc.report.reader import Reading
 
@@ -50,7 +50,7 @@ def status(run: Path, as_json: bool) -> None:
 
 @click.command("list")
 @run_argument
-@click.option("--round", "round", type=int, help="Only this round; -1 is the seeds'.")
+@click.option("--round", "round", type=int, help="Only this round; -1 is that of the seeds.")
 @click.option(
     "--status", "statuses", multiple=True, type=click.Choice(list(map(str, Status))), help="Only these outcomes."
 )
@@ -110,7 +110,7 @@ Examples:
 def export(runs: tuple[Path, ...], csv_file: IO[str] | None, jsonl_file: IO[str] | None) -> None:
     """Write all candidates to a CSV or JSONL file.
 
-    With their results, refused ones included; of one search or several.
+    Of one search or several; with their results, and with those that were refused.
     """
     from evohpc.report import tables
 
@@ -131,14 +131,14 @@ COMMANDS = (status, list_candidates, show, export)
 
 
 def _check_distinct(runs: tuple[Path, ...]) -> None:
-    """See that no search is there twice, be it as a copy of its folder: its candidates would count twice."""
+    """Refuse a search that is named twice, or a copy of its folder: its candidates would count twice."""
     from evohpc.report.reader import Reading
 
     seen: dict[str, Path] = {}
     for run in runs:
         with Reading(run) as reading:
             if reading.run_id in seen:
-                raise RunFolderError(f"{run} and {seen[reading.run_id]} are the same search; leave one of them away")
+                raise RunFolderError(f"{run} and {seen[reading.run_id]} are the same search; leave one of them out")
             seen[reading.run_id] = run
 
 

@@ -1,4 +1,4 @@
-"""Shows a search at work: a live line on a terminal, a line per change in a job's log."""
+"""Shows the progress of a search: a live line on a terminal, one line for each change in the log of a job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from evohpc.report import tables
 LOG_EVERY_S = 60.0
 """Seconds between two lines of a job's log while a step goes on."""
 
-_DOING = {
+_ACTIVITY = {
     "propose": "writing prompts",
     "generate": "language model: tuning and drawing children",
     "screen": "screening",
@@ -43,7 +43,7 @@ class Forecast:
         if progress.round != self._round:
             if self._whole:
                 self._took.append(now - self._since)
-            # The first round that is seen may have begun in an earlier process; the seeds' is no measure.
+            # The first round that this process sees may have begun in an earlier one; that of the seeds is no measure.
             self._whole = self._round is not None and progress.round != SEED_ROUND
             self._round, self._since = progress.round, now
         if not self._took:
@@ -53,14 +53,14 @@ class Forecast:
 
 
 class Display:
-    """Observes a search on stderr. A context manager."""
+    """Shows the progress of a search on stderr. A context manager."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
         self._forecast = Forecast()
         self._live = _bars(self._console) if self._console.is_terminal else None
         self._task = None if self._live is None else self._live.add_task("starting", total=None, summary="")
-        self._said: tuple[int, str] | None = None
+        self._last_line: tuple[int, str] | None = None
         self._next_line = 0.0
 
     def __enter__(self) -> Self:
@@ -81,24 +81,25 @@ class Display:
         self._console.print(message, markup=False, soft_wrap=True)
 
     def observe(self, progress: SearchProgress) -> None:
-        """Show where the search is."""
+        """Show how far the search is."""
         now = time.monotonic()
         left = self._forecast.left(progress, now)
         if self._live is not None and self._task is not None:
             total = None if progress.total <= 1 else progress.total
-            text = f"{_place(progress)}  {_DOING[progress.step]}"
+            text = f"{_round_name(progress)}  {_ACTIVITY[progress.step]}"
             self._live.update(
                 self._task, description=text, completed=progress.done, total=total, summary=_summary(progress, left)
             )
-        elif (progress.round, progress.step) != self._said or now >= self._next_line:
-            self._said, self._next_line = (progress.round, progress.step), now + LOG_EVERY_S
+        elif (progress.round, progress.step) != self._last_line or now >= self._next_line:
+            self._last_line, self._next_line = (progress.round, progress.step), now + LOG_EVERY_S
             self.note(line(progress, left))
 
 
 def line(progress: SearchProgress, left: float | None) -> str:
     """Return one line of a job's log."""
     count = f" {progress.done}/{progress.total}" if progress.total > 1 else ""
-    return f"{time.strftime('%H:%M:%S')} {_place(progress)}: {_DOING[progress.step]}{count}; {_summary(progress, left)}"
+    activity = f"{_round_name(progress)}: {_ACTIVITY[progress.step]}{count}"
+    return f"{time.strftime('%H:%M:%S')} {activity}; {_summary(progress, left)}"
 
 
 def duration(seconds: float) -> str:
@@ -121,15 +122,15 @@ def _bars(console: Console) -> Progress:
     )
 
 
-def _place(progress: SearchProgress) -> str:
+def _round_name(progress: SearchProgress) -> str:
     return "seeds" if progress.round == SEED_ROUND else f"round {progress.round} (of 0-{progress.rounds - 1})"
 
 
 def _summary(progress: SearchProgress, left: float | None) -> str:
     parts = [f"{n} {name}" for name, n in tables.outcomes(progress.counts).items() if n]
     best = progress.best
-    if best is not None and best.result is not None and best.result.fitness is not None:
-        parts.append(f"best {tables.number(best.result.fitness)} ({best.candidate.id})")
+    if best is not None and best.fitness is not None:
+        parts.append(f"best {tables.number(best.fitness)} ({best.candidate.id})")
     if progress.held:
         parts.append(f"held: {'; '.join(progress.held)}")
     if left is not None and progress.step != "done":

@@ -193,15 +193,15 @@ def _preview(run: Path, config: Path | None, overrides: tuple[str, ...], site: P
     from evohpc.config.search import load_config
     from evohpc.config.site import load_site
     from evohpc.run_folder import RunDir
-    from evohpc.search import creation, driver_job
+    from evohpc.search import creation, preview
 
-    folder = RunDir(run)
+    folder = RunDir(run.resolve())
     loaded = load_config(config or folder.config, overrides)
     if site is None and not folder.site.is_file():
         raise ConfigError("--site FILE is missing: the profile of the cluster, see slurm/*.yaml")
     profile = load_site(site or folder.site)
-    run_id = creation.run_id(folder) if creation.exists(folder) else f"{run.resolve().name}-XXXXXXXX"
-    return driver_job.preview(run.resolve(), run_id, profile, loaded)
+    run_id = creation.run_id(folder) if creation.exists(folder) else f"{folder.path.name}-XXXXXXXX"
+    return preview.text(folder, run_id, profile, loaded)
 
 
 def _rows(counts: Mapping[str, int] | None) -> str:

@@ -1,4 +1,4 @@
-"""The transfer command: finished models on the algorithms of CLRS-30."""
+"""The transfer command: trains finished models on the algorithms of CLRS-30."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Examples:
 @overrides_option
 @site_option
 @click.option("--submit", is_flag=True, help="Have a Slurm job drive it.")
-@click.option("--only-table", is_flag=True, help="Write the table of what is trained so far; train nothing.")
+@click.option("--only-table", is_flag=True, help="Write the table of the trainings that are over; train nothing.")
 def transfer(
     out: Path,
     models: tuple[Path, ...],
@@ -51,8 +51,8 @@ def transfer(
     """Train models on the algorithms of CLRS-30 and test them at 64 nodes.
 
     OUT is a run folder: status, list, export, submit and cancel work on it, and the same command goes on after any
-    interruption. MODELS are files of the class Triplets. Ends with the paper's Table 3, also as OUT/table3.md and, with
-    all models, OUT/table3.csv.
+    interruption. MODELS are files that define the class Triplets. At its end it prints the paper's Table 3, and writes
+    it to OUT/table3.md and, with all models, to OUT/table3.csv.
     """
     if only_table:
         _write_table(out)
@@ -84,7 +84,7 @@ def _gather(files: tuple[Path, ...], baseline: Path | None, search: Path | None,
 
 
 def _names(algorithms: str | None) -> tuple[str, ...]:
-    """Return the algorithms that a list separated by commas names, by default all."""
+    """Return the algorithms of a list separated by commas; all if there is no list."""
     from evohpc.tasks.clrs import features
 
     if algorithms is None:

@@ -1,4 +1,4 @@
-"""Strict YAML to frozen, documented sections.
+"""The config of a search: strict YAML to frozen, documented sections.
 
 An unknown key, a wrong type or a value out of range raises `ConfigError`, which names the file, the key, the
 value and the nearest right one. Paths in a config are relative to the config file. The defaults are the paper's
@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from evohpc.config.lm import LMConfig, TuningConfig
 from evohpc.config.strict_yaml import Count, CountOrZero, Fraction, Positive, Section, read_mapping, validate
+from evohpc.config.task_name import TaskName
 from evohpc.errors import ConfigError
 from evohpc.messages import Isolation
 
 _HOTTEST_IN_VLLM = 2.0
 
 
-def _task_name(name: str) -> str:
-    file, _, class_name = name.rpartition(":")
-    if ("/" in name or ".py" in name) and not (file.endswith(".py") and class_name.isidentifier()):
-        raise ValueError(f"task: a task file is named with its class, path/to/file.py:ClassName; it is {name!r}")
-    return name
+def _task_name(name: object) -> TaskName:
+    if not isinstance(name, str | TaskName):
+        raise ValueError(f"task: input should be a valid string; it is {name!r}")
+    return name if isinstance(name, TaskName) else TaskName.parse(name)
 
 
 class SearchConfig(Section):
@@ -44,7 +44,11 @@ class SearchConfig(Section):
     samples_per_prompt: Count = 16
     """n, completions per prompt. Refused and duplicate completions count (paper, section 4)."""
     examples_per_prompt: Count = 2
-    """k, in-context examples per prompt, drawn independently with replacement (Algorithm 2)."""
+    """k, in-context examples per prompt."""
+    operator: Literal["paper", "crossover", "mutation", "mixed"] = "paper"
+    """What a prompt shows. `paper`: k parents drawn independently with replacement (Algorithm 2), so that a prompt may
+    show one parent twice. The others are not in the paper. `crossover`: k different parents, or all if there are fewer.
+    `mutation`: one parent, once. `mixed`: either of the two, with equal chances for each prompt."""
     survivors: Count = 10
     """p, candidates selected as parents of the next round."""
     error_threshold: Fraction = 0.5
@@ -55,14 +59,14 @@ class SearchConfig(Section):
     """Drawn uniformly and independently for each completion. The paper says "selected uniformly" and not whether
     per sample or per prompt; independent re-implementations draw per sample."""
     seed: CountOrZero = 0
-    """Every random choice is a function of this number and of the place of the choice; no generator state exists."""
+    """Every random choice is a function of this number and of what is chosen; no generator state exists."""
     pool: Literal["all_rounds", "last_round"] = "all_rounds"
     """Where survivors are picked from. Algorithm 1 has `P <- GetTop(G, p)` with G over all rounds; the caption of
     Algorithm 2 says "the top examples from the previous round". Default: Algorithm 1."""
     retire_parents: bool = True
     """Section 3: selected models "are permanently removed from the population and cannot be used again as
     parents". Algorithm 1 itself returns GetTop(G, p) at the end, which would then miss all earlier winners; evohpc
-    keeps every candidate for reporting whatever this says. false: a parent may be selected again."""
+    reports on every candidate, whatever is set here. false: a parent may be selected again."""
     seeds_in_pool: bool = False
     """Algorithm 1 starts with G <- [] and the seeds in P only, so a seed is a parent of round 0 and never again.
     true: the seeds enter G as well."""
@@ -77,14 +81,16 @@ class PromptConfig(Section):
     preamble: str = ""
     """Put before the first example. The paper shows none; instruction-tuned models may want one."""
     size_factor: Positive = 0.9
-    """Target size: this times the smallest parent, rounded to the nearest `size_rounding` parameters."""
-    size_rounding: Count = 100
-    """Sizes in prompts are rounded to this many parameters (paper: 100)."""
+    """Target size: this times the size of the smallest parent, rounded as `size_rounding` says."""
+    size_rounding: Count | None = None
+    """Sizes in prompts are rounded to this many parameters (paper: 100). null: to 100 from 1,000 parameters on, to 10
+    from 100 on, and not at all below, so that a target is smaller than its parents for networks of any size."""
     metric_factor: Positive = 1.02
     """Target metric: this times the best parent's, rounded to the nearest tenth of a percent. The paper mentions
-    no cap at 1; see `metric_cap`."""
+    no cap at 1; see `metric_cap`. A metric below 0 is to rise by the same share: 1.02 asks for -0.49 after -0.5. Below
+    1, lower is better: 0.98 is for a metric that is an error."""
     metric_cap: Positive | None = None
-    """Largest target metric; null, as in the paper, sets none."""
+    """Largest target metric; null: no limit, as in the paper."""
     targets_from: Literal["prompt_parents", "all_parents"] = "prompt_parents"
     """Whose size and metric the targets are computed from. "The parent models" may be the k in the prompt (the
     natural reading, default) or all of P."""
@@ -110,7 +116,7 @@ class EvaluationConfig(Section):
     """`process`: a process tree of its own on this host, confined as far as the kernel allows. `apptainer`: each
     candidate in containers of the image that the site profile names (`container.image`)."""
     minimum_isolation: Isolation = Isolation.PROCESS
-    """Refuse to evaluate where the host reaches less: none < process < confined < container."""
+    """Refuse to evaluate on a host that reaches less: none < process < confined < container."""
     workers: CountOrZero = 0
     """Candidates evaluated at once on this machine; 0: one per core."""
     threads: Count = 1
@@ -118,15 +124,15 @@ class EvaluationConfig(Section):
     time_limit_s: Positive = 1800.0
     """Wall seconds for all that the candidate's code does, from its start; then the whole tree is killed."""
     memory_mb: Count = 4096
-    """Resident memory of the candidate's process tree."""
+    """Resident memory of the candidate's process tree, in MiB."""
     disk_mb: Count = 1024
-    """Bytes in the candidate's scratch folder."""
+    """What the candidate may have in its scratch folder, in MiB."""
     log_kb: Count = 64
-    """Kept from the end of a candidate's stdout and stderr."""
+    """How much is kept of the end of a candidate's stdout and stderr, in KiB."""
     max_params: Count = 50_000_000
-    """Largest model, in numbers it needs to predict."""
+    """Size of the largest model, in numbers in its weights file."""
     candidates_per_task: Count = 1
-    """Candidates that one array task evaluates one after the other, each in its own sandbox."""
+    """Candidates that one array task evaluates, one after the other, each in its own sandbox."""
     retries: CountOrZero = 3
     """New attempts after a machine fault; a candidate's own failure is final."""
 
@@ -134,7 +140,7 @@ class EvaluationConfig(Section):
 class Config(Section):
     """A whole search."""
 
-    task: Annotated[str, AfterValidator(_task_name)] = "mnist1d"
+    task: Annotated[TaskName, PlainValidator(_task_name), PlainSerializer(str)] = TaskName("mnist1d")
     """A built-in task, or 'path/to/file.py:ClassName'."""
     task_options: dict[str, Any] = {}
     """Keyword arguments of the task's class, e.g. {steps: 2000}."""
@@ -152,7 +158,7 @@ class Config(Section):
         if self.lm.needs_a_model and self.lm.path is None:
             raise ValueError(
                 "lm.path is missing: the folder of a Hugging Face causal LM; "
-                "`evohpc fetch-lm models/qwen2.5-coder-0.5b` makes one"
+                "`evohpc fetch-lm models/qwen2.5-coder-0.5b-instruct` makes one"
             )
         return self
 
@@ -218,10 +224,10 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
 def _resolve_paths(config: Config, base: Path) -> Config:
     """Make the config's relative paths absolute, seen from the config file's folder."""
 
-    def absolute(path: Path | str | None) -> Path | None:
-        return None if path is None else (base / os.path.expanduser(path)).resolve()
+    def absolute(path: Path) -> Path:
+        return (base / os.path.expanduser(path)).resolve()
 
-    lm = config.lm.model_copy(update={"path": absolute(config.lm.path), "deepspeed": absolute(config.lm.deepspeed)})
-    file, _, name = config.task.rpartition(":")
-    task = f"{absolute(file)}:{name}" if file.endswith(".py") else config.task
+    files = {"path": config.lm.path, "deepspeed": config.lm.deepspeed}
+    lm = config.lm.model_copy(update={key: path and absolute(path) for key, path in files.items()})
+    task = config.task if config.task.file is None else config.task.moved(absolute(config.task.file))
     return config.model_copy(update={"seeds": absolute(config.seeds), "lm": lm, "task": task})

@@ -12,12 +12,11 @@ from evohpc.config.search import Config
 from evohpc.config.site import LMJobs, Site
 from evohpc.doctor.base import Finding, fault, ok, warning
 from evohpc.errors import EvaluationError
-from evohpc.jobs import array_script
-from evohpc.jobs.array_script import ArrayShape
 from evohpc.lm_job import script as lm_script
-from evohpc.search import driver_job
+from evohpc.run_folder import RunDir
+from evohpc.search import driver_job, preview
 from evohpc.slurm import commands
-from evohpc.slurm.commands import Silence
+from evohpc.slurm.commands import NoAnswer
 
 _SHORTEN = {
     "evaluation jobs": "lower evaluation.time_limit_s or candidates_per_task, or choose another partition",
@@ -30,17 +29,17 @@ def examine_slurm(config: Config, site: Site) -> Iterator[Finding]:
     """Look at a site as the login node sees it."""
     try:
         settings = commands.settings()
-    except (EvaluationError, Silence) as error:
+    except (EvaluationError, NoAnswer) as error:
         yield fault("Slurm", str(error), "load the site's Slurm module, or set SLURM_CONF")
         return
-    yield ok("Slurm", f"answers; arrays of up to {settings.get('MaxArraySize', '1001')} tasks")
+    largest = commands.max_array_size(settings)
+    yield ok("Slurm", f"answers; arrays of up to {largest} tasks")
     with tempfile.TemporaryDirectory(prefix="evohpc-doctor-") as folder:
-        shape = ArrayShape("evohpc-doctor", 1, config.evaluation.candidates_per_task)
-        yield _test("evaluation jobs", array_script.text(Path(folder), shape, site, config.evaluation))
-        yield _test("driver job", driver_job.script(Path(folder), "doctor", site))
-        if site.lm is not None and config.lm.needs_a_model:
-            request = Path(folder, "rounds", "000", "request.json")
-            work = lm_script.work_of(request, "doctor", 0, Path("model"), hold=site.lm.hold)
+        run = RunDir(Path(folder))
+        job = preview.children_job(run, "doctor", config) or preview.seeds_job(run, "doctor", config)
+        yield _test("evaluation jobs", preview.first_array(run, job, site, config, largest)[1])
+        yield _test("driver job", driver_job.script(run.path, "doctor", site))
+        if site.lm is not None and (work := preview.lm_work(run, "doctor", site, config)):
             yield _test("LM jobs", lm_script.text(work, site), _holding(site.lm))
             yield from _idling(site.lm, config.evaluation.time_limit_s / 60)
     yield _accounting(site, settings)
@@ -65,9 +64,13 @@ def _idling(jobs: LMJobs, candidate_minutes: float) -> Iterator[Finding]:
 
 def _test(check: str, script: str, remark: str = "") -> Finding:
     """Ask whether Slurm would take a script: account, partition, qos, time limit, nodes and GPUs."""
-    done = subprocess.run(
-        ["sbatch", "--test-only"], input=script, env=commands.environment(), capture_output=True, text=True, timeout=60
-    )
+    try:
+        return _judge(check, script, remark, commands.test(script))
+    except (EvaluationError, NoAnswer) as error:
+        return fault(check, str(error), "try again when Slurm answers")
+
+
+def _judge(check: str, script: str, remark: str, done: subprocess.CompletedProcess[str]) -> Finding:
     said = " ".join((done.stderr or done.stdout).replace("sbatch: error: ", "").replace("sbatch: ", "").split())
     if done.returncode:
         return fault(check, said, commands.advice(said))

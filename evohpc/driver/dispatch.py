@@ -17,7 +17,7 @@ from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
 from evohpc.files import write_once
 from evohpc.jobs.base import JobRunner
 from evohpc.messages import Attempt, EvaluationJob, Result, TaskReport, TaskState
-from evohpc.run_folder import RunDir
+from evohpc.run_folder import RoundDir, RunDir
 
 
 @dataclass
@@ -43,6 +43,7 @@ class Dispatch:
 
         Raises:
             RunFolderError: a job's file was altered.
+            EvaluationError, StorageError: see `JobRunner.submit`.
         """
         done = {Attempt(id, result.attempt) for id, results in attempted.items() for result in results}
         for path in sorted(self.run.round(self.round).jobs.glob("[!.]*.json")):
@@ -51,58 +52,59 @@ class Dispatch:
             self._jobs[job.name] = job
             self._open |= waiting
             if waiting:
-                self.runner.submit(path, job.name, len(job.tasks))
+                self.runner.submit(job)
 
     def hand_out(self, attempts: Sequence[Attempt]) -> None:
         """Submit one job array for these attempts; those already handed out are left alone.
 
         Raises:
             LeaseError: another driver has handed out something meanwhile.
+            EvaluationError, StorageError: see `JobRunner.submit`.
         """
         fresh = [attempt for attempt in attempts if attempt not in self._open]
         if not fresh:
             return
-        job = EvaluationJob(self._next_name(), self.round, tuple(self._tasks(fresh)))
+        job = EvaluationJob(self._next_name(), self.round, pack(fresh, self.candidates_per_task))
         path = self.run.round(self.round).job(job.name)
         if not write_once(path, envelopes.seal(self.run_id, self.epoch, job)):
             raise LeaseError(f"{path}: another driver has taken over this run; this one stops")
         self._jobs[job.name] = job
         self._open.update(fresh)
-        self.runner.submit(path, job.name, len(job.tasks))
+        self.runner.submit(job)
 
-    def settle(self, results: Sequence[Result]) -> None:
-        """Take note of attempts that have a result."""
+    def record(self, results: Sequence[Result]) -> None:
+        """Stop waiting for the attempts that these results are of."""
         self._open.difference_update(Attempt(result.candidate_id, result.attempt) for result in results)
 
     def poll(self) -> None:
-        """Ask the runner what still runs; remember when tasks were first seen to have ended."""
+        """Ask the runner for the state of the tasks; remember when each was first seen to have ended.
+
+        Raises:
+            EvaluationError, StorageError: see `JobRunner.poll`.
+        """
         jobs = {name: job for name, job in self._jobs.items() if self._waits_for(job)}
         reports = self.runner.poll({name: len(job.tasks) for name, job in jobs.items()}) if jobs else {}
         self.held = sorted({r.reason for task in reports.values() for r in task if r.state is TaskState.HELD})
         now = time.monotonic()
         self._ended = {a: (self._ended.get(a, (now,))[0], report) for a, report in self._ends(jobs, reports)}
 
-    def bury(self) -> None:
-        """Write a machine fault as the result of each attempt that ended without one, its grace period over.
+    def mark_lost(self) -> None:
+        """Write a machine fault as the result of each attempt whose task ended `grace_s` ago without a result.
 
-        Call it after `collect`, which itself comes after `poll`: a result written before its task ended is then seen.
+        Call `poll`, then read the results (`Ledger.collect`), then call this: a result that was written before its task
+        ended is seen in this order.
+
+        Raises:
+            StorageError: the file system refused.
         """
         now = time.monotonic()
         for attempt, (since, report) in self._ended.items():
             if attempt in self._open and now - since >= self.grace_s:
                 self._write(attempt, report)
 
-    def _tasks(self, attempts: Sequence[Attempt]) -> Iterator[tuple[Attempt, ...]]:
-        """Yield what one array task evaluates each. Later attempts go alone: whatever ended the first one may have been
-        a neighbour in its task."""
-        first = [attempt for attempt in attempts if attempt.attempt == 1]
-        for i in range(0, len(first), self.candidates_per_task):
-            yield tuple(first[i : i + self.candidates_per_task])
-        yield from ((attempt,) for attempt in attempts if attempt.attempt > 1)
-
     def _next_name(self) -> str:
         last = max((int(name.rpartition("-")[2]) for name in self._jobs), default=-1)
-        return f"{self.run_id}-{self.run.round(self.round).path.name}-{last + 1:02d}"
+        return job_name(self.run_id, self.run.round(self.round), last + 1)
 
     def _read(self, path: Path) -> EvaluationJob:
         try:
@@ -131,6 +133,21 @@ class Dispatch:
             for task, report in zip(job.tasks, reports.get(name, ()), strict=False):
                 if report.state is TaskState.ENDED:
                     yield from ((attempt, report) for attempt in task if attempt in self._open)
+
+
+def job_name(run_id: str, round: RoundDir, number: int) -> str:
+    """Return the name of a round's EvaluationJob of that number, from 0."""
+    return f"{run_id}-{round.name}-{number:02d}"
+
+
+def pack(attempts: Sequence[Attempt], candidates_per_task: int) -> tuple[tuple[Attempt, ...], ...]:
+    """Return the attempts of each array task.
+
+    An attempt after the first has a task of its own: another candidate of its task may have ended the first.
+    """
+    first = [attempt for attempt in attempts if attempt.attempt == 1]
+    packed = [tuple(first[i : i + candidates_per_task]) for i in range(0, len(first), candidates_per_task)]
+    return (*packed, *((attempt,) for attempt in attempts if attempt.attempt > 1))
 
 
 def next_attempts(pending: Collection[str], attempted: Mapping[str, Sequence[Result]]) -> list[Attempt]:

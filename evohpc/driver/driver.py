@@ -27,12 +27,15 @@ from evohpc.driver.intake import Ledger
 from evohpc.driver.lease import Lease
 from evohpc.driver.patience import Patience
 from evohpc.errors import RunFolderError, StorageError, TaskError
-from evohpc.evolution.request import Budget, request
+from evohpc.evolution.population import Budget
+from evohpc.evolution.request import request
 from evohpc.files import write_atomic
 from evohpc.jobs.base import JobRunner
+from evohpc.lm import completions_file
 from evohpc.lm_job import base as lm_job
 from evohpc.messages import SEED_ROUND, Candidate, LMRequest, Result, Status
-from evohpc.store.store import Entry
+from evohpc.run_folder import read_request
+from evohpc.store.rows import Entry
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +95,7 @@ class Driver:
     @property
     def budget(self) -> Budget:
         """T, m and n of this search."""
-        return Budget.of(self.ledger.config)
+        return Budget.of(self.ledger.config.search)
 
     def drive(self) -> None:
         """Run all rounds.
@@ -152,7 +155,7 @@ class Driver:
         self._generate(asked)
         self._tell(round, "screen", 0, 1)
         path = self.ledger.run.round(round).completions
-        self.ledger.admit_children(asked, lm_job.read_completions(path, asked))
+        self.ledger.admit_children(asked, completions_file.read_complete(path, asked))
 
     def close_round(self, round: int) -> None:
         """Pack the round's files and select the survivors.
@@ -187,30 +190,32 @@ class Driver:
     def _propose(self, round: int) -> LMRequest:
         self._tell(round, "propose", 0, 1)
         ledger = self.ledger
-        path = ledger.run.round(round).request
-        if not path.exists():
+        folder = ledger.run.round(round)
+        if not folder.request.exists():
             asked = request(
                 ledger.config,
                 ledger.task,
                 run_id=ledger.run_id,
                 round=round,
                 parents=ledger.parents(round),
-                taught=ledger.taught(round),
-                adapter=self._last_adapter(round),
+                tuning_examples=ledger.tuning_examples(round),
+                adapter=ledger.last_adapter(round),
                 deepspeed_config=read_deepspeed_config(ledger.config.lm.deepspeed),
             )
-            write_atomic(path, envelopes.encode(asked))
-        asked = lm_job.load_request(path)
+            write_atomic(folder.request, envelopes.encode(asked))
+        asked = read_request(folder)
         if asked.run_id != ledger.run_id:
-            raise RunFolderError(f"{path} belongs to run {asked.run_id!r}, not {ledger.run_id!r}; remove its folder")
+            raise RunFolderError(
+                f"{folder.request} belongs to run {asked.run_id!r}, not {ledger.run_id!r}; remove its folder"
+            )
         return asked
 
     def _generate(self, asked: LMRequest) -> None:
-        path = self.ledger.run.round(asked.round).request
-        self.lm.start(path)
+        folder = self.ledger.run.round(asked.round)
+        self.lm.start(folder)
         while not self.lm.poll():
             held = (self.lm.held,) if self.lm.held else ()
-            drawn, total = lm_job.progress(path)
+            drawn, total = lm_job.progress(folder)
             if (asked.round, drawn) > self._drawn:
                 self._drawn = asked.round, drawn
                 self._patience.note_progress()
@@ -251,8 +256,8 @@ class Driver:
             dispatch.hand_out(next_attempts(pending, ledger.store.attempts(round)))
             dispatch.poll()
             arrived = self._collect(round)
-            dispatch.settle(arrived)
-            dispatch.bury()
+            dispatch.record(arrived)
+            dispatch.mark_lost()
             self._tell_evaluation(round, len(pending), tuple(dispatch.held))
             delay = FASTEST_POLL_S if arrived else min(1.5 * delay, SLOWEST_POLL_S)
             self._pause(delay)
@@ -266,12 +271,6 @@ class Driver:
     def _wait(self, seconds: float) -> None:
         if self.wait(seconds):
             raise Stopped
-
-    def _last_adapter(self, round: int) -> str | None:
-        """Return what the newest tuning left, relative to the run folder; a round whose tuning failed has none."""
-        run = self.ledger.run
-        folders = [run.round(earlier).adapter for earlier in reversed(range(round))]
-        return next((str(folder.relative_to(run.path)) for folder in folders if folder.is_dir()), None)
 
     def _check_seeds(self) -> None:
         seeds = self.ledger.store.entries(SEED_ROUND)
@@ -293,5 +292,5 @@ class Driver:
 
     def _tell(self, round: int, step: Step, done: int, total: int, held: tuple[str, ...] = ()) -> None:
         store = self.ledger.store
-        best = next(iter(store.best(1, self.ledger.config.search.error_threshold)), None)
+        best = next(iter(self.ledger.best()), None)
         self.observe(Progress(round, self.budget.rounds, step, done, total, store.counts(round), best, held))

@@ -19,7 +19,8 @@ from evohpc.evolution.prompts import Example
 from evohpc.files import write_atomic
 from evohpc.messages import SEED_ROUND, Candidate, Completion, LMRequest, Result, Status, TaskInterface
 from evohpc.run_folder import RunDir
-from evohpc.store.store import Entry, Store
+from evohpc.store.rows import Entry
+from evohpc.store.store import Store
 
 
 @dataclass
@@ -87,22 +88,28 @@ class Ledger:
                 raise EnvelopeError(f"no candidate is called {unknown[0]!r}")
         except EnvelopeError as error:
             raise RunFolderError(f"{path}: {error}; delete it to have the survivors selected again") from None
-        retire = self.config.search.retire_parents and round != SEED_ROUND
-        self.store.close_round(round, survivors, retire=retire)
+        self.store.close_round(round, survivors, population.leaving(round, survivors, self.config.search))
 
     def parents(self, round: int) -> list[Example]:
         """Return P of a round: the survivors of the one before."""
         return [self._example(entry) for entry in self.store.survivors(round - 1)]
 
-    def taught(self, round: int) -> list[Example]:
+    def tuning_examples(self, round: int) -> list[Example]:
         """Return what the soft prompt of a round is tuned on: C_EVALED \\ P of the round before, the fittest first."""
-        if round - 1 == SEED_ROUND:
-            return []
-        selected = {entry.candidate.id for entry in self.store.survivors(round - 1)}
-        everyone = self.config.search.tuning_data == "all_evaluated"
-        scored = [e for e in self.store.entries(round - 1, Status.TRAINED) if self._passes(e.result)]
-        scored.sort(key=lambda e: (-_fitness(e), e.candidate.id))
-        return [self._example(e) for e in scored if everyone or e.candidate.id not in selected]
+        children = self.store.entries(round - 1, Status.TRAINED)
+        parents = {entry.id for entry in self.store.survivors(round - 1)}
+        examples = population.tuning_examples(round - 1, children, parents, self.config.search)
+        return [self._example(entry) for entry in examples]
+
+    def last_adapter(self, round: int) -> str | None:
+        """Return the folder of the adapter that a round goes on from, relative to the run folder."""
+        tuned = [earlier for earlier in range(round) if self.run.round(earlier).adapter.is_dir()]
+        last = population.adapter_to_continue(round, tuned)
+        return None if last is None else str(self.run.round(last).adapter.relative_to(self.run.path))
+
+    def best(self, count: int = 1) -> list[Entry]:
+        """Return the fittest candidates of the whole search so far, seeds included."""
+        return self.store.with_ids(row.id for row in population.best(self.store.scores(), count, self.config.search))
 
     def _admit(self, round: int, candidates: Iterable[Candidate]) -> None:
         rows = self._mark_duplicates(list(candidates))
@@ -129,37 +136,21 @@ class Ledger:
         last = {r.candidate_id: r for r in sorted(results, key=lambda r: r.attempt)}
         final = [r for r in last.values() if self._is_final(r)]
         self.store.conclude(final)
-        if round == SEED_ROUND and not self.config.search.seeds_in_pool:
-            return
-        self.store.add_to_pool(round, [r for r in final if self._passes(r)])
+        self.store.add_to_pool(round, population.added_to_pool(round, final, self.config.search))
 
     def _is_final(self, result: Result) -> bool:
         return not result.status.is_machine_fault or result.attempt > self.config.evaluation.retries
 
-    def _passes(self, result: Result | None) -> bool:
-        """Algorithm 3: `if c.error < alpha`."""
-        return result is not None and result.error is not None and result.error < self.config.search.error_threshold
-
     def _select(self, round: int) -> list[str]:
+        """Return P after a round."""
         search, store = self.config.search, self.store
         if round == SEED_ROUND:
-            trained = store.entries(SEED_ROUND, Status.TRAINED)
-            return [e.candidate.id for e in sorted(trained, key=lambda e: (-_fitness(e), e.candidate.id))]
-        rounds = round if search.pool == "last_round" else None
-        if search.variant == "random_parents":
-            pool = store.pool(rounds)
-            selected = [pool[rank] for rank in population.random_ranks(search, round, len(pool))]
-        else:
-            selected = store.pool_best(search.survivors, rounds)
-        # The paper does not say what to do when nothing is left to select: evohpc goes on with the last parents.
-        return selected or [entry.candidate.id for entry in store.survivors(round - 1)]
+            return [entry.id for entry in population.initial_parents(store.entries(SEED_ROUND))]
+        pool = store.pool(round if search.pool == "last_round" else None)
+        return population.select(round, pool, [entry.id for entry in store.survivors(round - 1)], search)
 
     def _example(self, entry: Entry) -> Example:
         candidate, result = entry.candidate, entry.result
         assert result is not None, "only trained candidates are examples"
         assert result.num_params is not None, "ingest refuses a trained result without a size"
         return Example(candidate.id, candidate.source, result.num_params, result.metrics[self.task.metric])
-
-
-def _fitness(entry: Entry) -> float:
-    return entry.result.fitness if entry.result and entry.result.fitness is not None else float("-inf")

@@ -26,6 +26,7 @@ from safetensors.numpy import load_file
 
 from evohpc import envelopes
 from evohpc.config.search import EvaluationConfig
+from evohpc.config.task_name import TaskName
 from evohpc.errors import EvaluationError
 from evohpc.evaluation import verdict
 from evohpc.evaluation.stage import protocol
@@ -47,8 +48,7 @@ StageName = Literal["train", "predict", "confirm"]
 class Benchmark:
     """What candidates are evaluated on: files made by `Task.prepare`, and the task."""
 
-    task: str
-    """A built-in task, or 'path/to/file.py:ClassName'."""
+    task: TaskName
     task_options: Mapping[str, Any]
     seed: int
     train: Path
@@ -126,7 +126,8 @@ class _Trial:
         try:
             outcome = {"status": Status.TRAINED, **self._train_and_score()}
         except Failed as failure:
-            if _is_full(self._folder):  # a file cut short there may look like any failure
+            shutil.rmtree(self._folder, ignore_errors=True)  # what is full after that is so by others' doing
+            if _is_full(self._folder.parent):  # a file cut short there may look like any failure
                 raise EvaluationError(f"{tempfile.gettempdir()} on {socket.gethostname()} is full") from None
             if failure.status is Status.BUILD_ERROR:  # the task and its data are loaded before the candidate
                 self._evaluator.check_files()
@@ -144,7 +145,9 @@ class _Trial:
     def _train_and_score(self) -> dict[str, Any]:
         trained = self._stage("train", {protocol.DATA: self._benchmark.train})
         report = verdict.check_report("train", trained)
-        num_params, checkpoints = verdict.count_parameters(trained / protocol.WEIGHTS, self._config)
+        num_params, checkpoints = verdict.take_checkpoints(
+            trained / protocol.WEIGHTS, self._folder / protocol.WEIGHTS, self._config
+        )
         predictions = self._predict("predict", checkpoints)
         started = time.perf_counter()
         score = self._score(predictions)
@@ -181,10 +184,12 @@ class _Trial:
         out.mkdir()
         candidate = self._folder / protocol.CANDIDATE
         candidate.write_bytes(self._source)
-        task, own = self._task_in_sandbox()
+        task = self._benchmark.task
+        own = {} if task.file is None else {protocol.TASK_FILE: task.file}
         kind: Literal["train", "predict"] = "train" if name == "train" else "predict"
         options, seed = dict(self._benchmark.task_options), _seed(self._benchmark.seed, kind)
-        order = Order(kind, task, options, seed, self._config.threads, self._config.max_params)
+        named = str(task.moved(Path(protocol.TASK_FILE)))
+        order = Order(kind, named, options, seed, self._config.threads, self._config.max_params)
         outcome = self._evaluator.runtime.run(
             Stage(
                 entry=WORKER,
@@ -198,13 +203,6 @@ class _Trial:
         self._account(out, outcome)
         verdict.check_ending(name, outcome, self._config)
         return out
-
-    def _task_in_sandbox(self) -> tuple[str, dict[str, Path]]:
-        """Return the task's name as the worker sees it, and the file that it needs for that."""
-        file, _, class_name = self._benchmark.task.rpartition(":")
-        if not file.endswith(".py"):
-            return self._benchmark.task, {}
-        return f"{protocol.TASK_FILE}:{class_name}", {protocol.TASK_FILE: Path(file)}
 
     def _account(self, out: Path, outcome: Outcome) -> None:
         """Note what a stage printed and how long its steps took: their sum is measured, the shares are its word."""
@@ -259,8 +257,7 @@ def _seed(seed: int, kind: str) -> int:
 
 
 def _is_full(folder: Path) -> bool:
-    """Say whether the disk under a scratch folder is full by others' doing, which is no candidate's fault."""
-    shutil.rmtree(folder, ignore_errors=True)
-    left = os.statvfs(folder.parent)
+    """Say whether the disk under a folder is full."""
+    left = os.statvfs(folder)
     has_files_left = left.f_favail > 0 or left.f_files == 0  # the latter where their number has no limit
     return left.f_bavail * left.f_frsize < _ENOUGH_DISK or not has_files_left

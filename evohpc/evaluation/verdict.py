@@ -29,6 +29,8 @@ Predictions = dict[str, np.ndarray[Any, Any]]
 
 _MAX_REPORT_BYTES = 1 << 16
 _MAX_CHECKPOINTS = 5000
+_WORD = 4
+"""Bytes of one number in a checkpoint."""
 _MAX_DETAIL = 300
 _SAME = 0.99
 """Share of a checkpoint's predictions that must come out the same when it stands alone; a GPU's sums vary a little."""
@@ -95,24 +97,36 @@ def check_report(stage: str, out: Path) -> Report:
     raise Failed(Status.PROTOCOL_VIOLATION, f"reports the status {report.status[:40]!r}")
 
 
-def count_parameters(weights: Path, config: EvaluationConfig) -> tuple[int, list[Path]]:
-    """Return the size of the model and its checkpoints, in order.
+def take_checkpoints(weights: Path, into: Path, config: EvaluationConfig) -> tuple[int, list[Path]]:
+    """Return the size of the model and its checkpoints, in order, copied into a new folder.
 
-    The size is that of the largest checkpoint: all numbers in it, parameters and buffers, whatever their type, for
-    nothing else reaches the process that predicts.
+    The size is that of a checkpoint: 32-bit words, parameters and buffers, whatever their type. Nothing else of what
+    training left reaches the process that predicts: no name, no time, no attribute of a file.
     """
+    into.mkdir()
     try:
         files = outputs.list_files(weights, _MAX_CHECKPOINTS)
-        headers = [outputs.read_header(path, config.disk_mb << 20) for path in files]
+        copies = [_copy(path, into / f"{number:05d}", config) for number, path in enumerate(files)]
     except Untrusted as error:
         raise Failed(Status.PROTOCOL_VIOLATION, str(error)) from None
-    if not headers:
-        raise Failed(Status.PROTOCOL_VIOLATION, "left no weights")
-    size = max(sum(entry.numbers for entry in header.values()) for header in headers)
+    sizes = {copy.stat().st_size for copy in copies}
+    if len(sizes) != 1 or (length := sizes.pop()) % _WORD:
+        raise Failed(Status.PROTOCOL_VIOLATION, "left no weights" if not copies else "checkpoints differ in size")
+    size = length // _WORD
+    if size == 0:
+        raise Failed(
+            Status.PROTOCOL_VIOLATION, "the weights hold no number: a model has one parameter or buffer at least"
+        )
     if size > config.max_params:
         reason = f"the weights hold {size} numbers, evaluation.max_params is {config.max_params}"
         raise Failed(Status.PROTOCOL_VIOLATION, reason)
-    return size, files
+    return size, copies
+
+
+def _copy(path: Path, copy: Path, config: EvaluationConfig) -> Path:
+    copy.write_bytes(outputs.read_bytes(path, config.disk_mb << 20))
+    path.unlink()
+    return copy
 
 
 def read_predictions(folder: Path, names: Sequence[str], config: EvaluationConfig) -> list[Predictions]:

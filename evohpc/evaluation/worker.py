@@ -9,9 +9,10 @@ import argparse
 import json
 import logging
 import signal
+import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,7 +20,7 @@ from types import FrameType
 from evohpc import envelopes, linux
 from evohpc.config.search import Config, load_config
 from evohpc.config.site import load_site
-from evohpc.errors import EvaluationError, EvohpcError, TaskError
+from evohpc.errors import EvaluationError, EvohpcError, StorageError, TaskError
 from evohpc.evaluation.attempt import WORKER, Benchmark, Evaluator, provenance
 from evohpc.evaluation.verdict import one_line
 from evohpc.evolution.screening import screen
@@ -31,9 +32,12 @@ from evohpc.sandbox.answers import Answers
 from evohpc.sandbox.apptainer_runtime import ApptainerRuntime
 from evohpc.sandbox.probe import probe, require
 from evohpc.sandbox.process_runtime import ProcessRuntime
-from evohpc.tasks.data import prepare
+from evohpc.tasks.data import draw_secret, prepare
 
 log = logging.getLogger(__name__)
+
+Evaluate = Callable[[Attempt, bytes, Callable[[bytes], None]], Result]
+"""See `Evaluator.evaluate`."""
 
 
 def run_array_task(run: str, round: int, name: str, index: int) -> None:
@@ -47,19 +51,24 @@ def run_array_task(run: str, round: int, name: str, index: int) -> None:
         index: of the task in it.
     """
     folder = RunDir(Path(run))
-    with evaluator(folder) as ready:
-        evaluate_task(folder, round, name, index, ready)
+    evaluate: Evaluate
+    with ExitStack() as stack:
+        try:
+            evaluate = stack.enter_context(evaluator(folder)).evaluate
+        except EvohpcError as error:
+            evaluate = _always(error)
+        evaluate_task(folder, round, name, index, evaluate)
 
 
-def evaluate_task(run: RunDir, round: int, name: str, index: int, ready: Evaluator | EvaluationError) -> None:
-    """As `run_array_task`, with an evaluator that is there already, or the reason why there is none."""
+def evaluate_task(run: RunDir, round: int, name: str, index: int, evaluate: Evaluate) -> None:
+    """As `run_array_task`, with an evaluator that is there already."""
     path = run.round(round).job(name)
     data = path.read_bytes()
     envelope = json.loads(data)
     job = envelopes.unseal(data, _run_id(run), EvaluationJob)
     for attempt in job.tasks[index]:
         try:
-            _evaluate_attempt(run.round(round), attempt, ready, envelope["run_id"], int(envelope["epoch"]))
+            _evaluate_attempt(run.round(round), attempt, evaluate, envelope["run_id"], int(envelope["epoch"]))
         except Exception:  # no result, so the driver will call it lost and try again; the next one must have its turn
             log.exception("%s, attempt %d", attempt.candidate_id, attempt.attempt)
 
@@ -77,35 +86,46 @@ def evaluate_file(file: Path, config: Config) -> Result:
         raise TaskError(f"{file}: cannot read the candidate: {error.strerror}") from None
     with tempfile.TemporaryDirectory(prefix="evohpc-run-") as folder:
         run = RunDir(Path(folder))
-        task_file = config.task.rpartition(":")[0]
-        if task_file.endswith(".py"):
-            write_atomic(run.task_file, Path(task_file).read_bytes())
+        if config.task.file is not None:
+            write_atomic(run.task_file, config.task.file.read_bytes())
         write_atomic(run.config, config.dump())
-        verdict = screen(source.decode(errors="replace"), prepare(run, task_file), config.screening)
+        draw_secret(run)
+        verdict = screen(source.decode(errors="replace"), prepare(run, config.task.file), config.screening)
         if verdict.status.is_refused:
             return Result(file.stem, 1, verdict.status, verdict.detail, **provenance(source, {}))
         with evaluator(run) as ready:
-            if isinstance(ready, EvaluationError):
-                raise ready
             return ready.evaluate(Attempt(file.stem, 1), source)
 
 
 @contextmanager
-def evaluator(run: RunDir) -> Iterator[Evaluator | EvaluationError]:
-    """Start what evaluates a run's candidates on this host; yield it, or why this host cannot."""
-    with scratch.private_folder(), ExitStack() as stack:
+def evaluator(run: RunDir) -> Iterator[Evaluator]:
+    """Start what evaluates a run's candidates on this host; end it afterwards.
+
+    Raises:
+        EvaluationError: this host cannot evaluate: it isolates too little, a part is missing, or there is no room.
+        ConfigError: the run's config or site profile cannot be read.
+    """
+    with ExitStack() as stack:
         try:
+            stack.enter_context(scratch.private_folder())
             ready = _start(run, stack)
-        except EvaluationError as error:
-            yield error
-            return
+        except (OSError, StorageError) as error:
+            raise EvaluationError(f"{socket.gethostname()} cannot start evaluating: {error}") from error
         yield ready
+
+
+def _always(error: EvohpcError) -> Evaluate:
+    """Return what fails for the same reason whatever it is asked to evaluate."""
+
+    def refuse(attempt: Attempt, source: bytes, keep_log: Callable[[bytes], None]) -> Result:
+        raise error
+
+    return refuse
 
 
 def _start(run: RunDir, stack: ExitStack) -> Evaluator:
     config = load_config(run.config)
-    file, _, class_name = config.task.rpartition(":")
-    task = f"{run.task_file.resolve()}:{class_name}" if file.endswith(".py") else config.task
+    task = config.task.moved(run.task_file.resolve())
     benchmark = Benchmark(
         task, config.task_options, config.search.seed, run.train, run.inputs, run.labels, config.evaluation
     )
@@ -130,9 +150,7 @@ def _start_containers(run: RunDir, minimum: Isolation) -> ApptainerRuntime:
     return apptainer_runtime.start(load_site(run.site).container, run.labels, minimum)
 
 
-def _evaluate_attempt(
-    folder: RoundDir, attempt: Attempt, ready: Evaluator | EvaluationError, run_id: str, epoch: int
-) -> None:
+def _evaluate_attempt(folder: RoundDir, attempt: Attempt, evaluate: Evaluate, run_id: str, epoch: int) -> None:
     path = folder.result(attempt.candidate_id, attempt.attempt)
     if path.exists():
         return
@@ -142,9 +160,7 @@ def _evaluate_attempt(
         write_atomic(folder.log(attempt.candidate_id, attempt.attempt), text)
 
     try:
-        if isinstance(ready, EvaluationError):
-            raise ready
-        result = ready.evaluate(attempt, source, keep_log)
+        result = evaluate(attempt, source, keep_log)
     except EvohpcError as error:
         log.warning("%s: %s", attempt.candidate_id, error)
         result = Result(
@@ -167,13 +183,16 @@ def serve(run: RunDir) -> None:
     A refusal in an answer means that this host cannot evaluate at all; then no result was written.
     """
     answers = Answers()
-    with evaluator(run) as ready:
+    with ExitStack() as stack:
+        try:
+            ready = stack.enter_context(evaluator(run))
+        except EvohpcError as error:
+            for _ in sys.stdin:
+                answers.say(json.dumps({"refusal": str(error)}))
+            return
         for line in sys.stdin:
             order = json.loads(line)
-            if isinstance(ready, EvaluationError):
-                answers.say(json.dumps({"refusal": str(ready)}))
-                continue
-            evaluate_task(run, order["round"], order["name"], order["index"], ready)
+            evaluate_task(run, order["round"], order["name"], order["index"], ready.evaluate)
             answers.say(json.dumps({"refusal": ""}))
 
 

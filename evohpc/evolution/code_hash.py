@@ -5,37 +5,45 @@ from __future__ import annotations
 import ast
 import builtins
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
+from evohpc.evolution import imports, introspection
+from evohpc.evolution.imports import names_in_body
+
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_PASSED_BY_TORCH = frozenset(
+    {
+        *("src_mask", "src_key_padding_mask", "tgt_mask", "tgt_key_padding_mask", "memory_mask", "is_causal"),
+        *("memory_key_padding_mask", "tgt_is_causal", "memory_is_causal", "mask", "need_weights", "attn_mask"),
+    }
+)
+"""Parameters that `nn.TransformerEncoder` and its like pass to the layers they are given, by name."""
 
 
-def code_hash(tree: ast.Module) -> str:
+def code_hash(tree: ast.Module, source: str) -> str:
     """Return 16 hex digits that two programs share if they differ only in comments, formatting, docstrings, the order
     of imports, imports that nothing uses, or the names of locals and parameters.
 
-    The opposite holds, too: programs that share it do the same. So a name keeps its place where it could mean something
-    else: one that the module, a class or Python itself binds, or that a call passes a parameter by.
+    The opposite holds, too: programs that share it do the same, provided that their imports succeed. So a name keeps
+    its place where it could mean something else: one that the module, a class or Python itself binds, or that a call
+    passes a parameter by. A program that can see its own text is the same as that text only.
+
+    A program that is not affected by such a doubt has the digest that evohpc 0.1.0 gave it: runs are rebuilt by it.
+
+    Args:
+        tree: of the source, as `ast.parse` returns it. It is not changed.
+        source: the text of the whole module.
     """
-    is_import = [isinstance(node, ast.Import | ast.ImportFrom) for node in tree.body]
-    program = ast.Module([node for node, skip in zip(tree.body, is_import, strict=True) if not skip], [])
-    imports = sorted(_used_imports(tree, program))
-    text = _NormalText(program, {name.rpartition(" ")[2] for name in imports})
-    return hashlib.sha256(f"{imports}{text.of(program)}".encode()).hexdigest()[:16]
+    if introspection.can_see_itself(tree):
+        return _digest(f"text {source}")
+    used, program = imports.split(tree)
+    text = _NormalText(program, {name.rpartition(" ")[2] for name in used})
+    return _digest(f"{used}{text.of(program)}")
 
 
-def _used_imports(tree: ast.Module, program: ast.Module) -> set[str]:
-    """Return what the module imports for names that the rest of it mentions, e.g. 'torch.nn as nn'."""
-    mentioned = {node.id for node in ast.walk(program) if isinstance(node, ast.Name)}
-    used = set()
-    for node in tree.body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            origin = f"{'.' * node.level}{node.module or ''}." if isinstance(node, ast.ImportFrom) else ""
-            for alias in node.names:
-                bound = alias.asname or alias.name.partition(".")[0]
-                if bound in mentioned or bound == "*":
-                    used.add(f"{origin}{alias.name if alias.asname or origin else bound} as {bound}")
-    return used
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 class _NormalText:
@@ -45,6 +53,8 @@ class _NormalText:
 
     def __init__(self, program: ast.Module, imported: set[str]) -> None:
         self._fixed = _fixed_names(program) | imported
+        self._renames = not any(imports.is_star(node) for node in ast.walk(program)) and "*" not in imported
+        """After `from x import *`, a name that one function binds may be a global of another."""
         self._bound: set[str] = set()
         self._numbers: dict[str, str] | None = None
         """By name, within a function."""
@@ -56,7 +66,7 @@ class _NormalText:
             return repr(node)
         if self._numbers is not None or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             return self._node(node)
-        self._numbers, self._bound = {}, _bound_names(node) - self._fixed
+        self._numbers, self._bound = {}, _bound_names(node) - self._fixed if self._renames else set()
         text = self._node(node)
         self._numbers = None
         return text
@@ -81,10 +91,12 @@ class _NormalText:
 
 
 def _bound_names(tree: ast.AST) -> set[str]:
-    """Return all parameters and assigned names in a tree."""
+    """Return all parameters and assigned names in a tree, without those that Python mangles within a class: '__a' is
+    the same variable as '_Model__a' there."""
     nodes = list(ast.walk(tree))
     stored = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    return stored | {node.arg for node in nodes if isinstance(node, ast.arg)}
+    bound = stored | {node.arg for node in nodes if isinstance(node, ast.arg)}
+    return {name for name in bound if not (name.startswith("_") and "__" in name)}
 
 
 def _fixed_names(tree: ast.Module) -> set[str]:
@@ -92,24 +104,35 @@ def _fixed_names(tree: ast.Module) -> set[str]:
     fixed = set(dir(builtins))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef):
-            fixed |= _names_in_body(node)
+            fixed |= names_in_body(node)
         for field in ("name", "names", "asname", "rest"):  # definitions, imports, handlers, patterns, global
             value = getattr(node, field, None)
             names = value if isinstance(value, list) else [value]
             fixed.update(name.partition(".")[0] for name in names if isinstance(name, str))
         if isinstance(node, ast.keyword) and node.arg:
             fixed.add(node.arg)
-    return fixed
+    return fixed | set(_passed_by_name(tree))
 
 
-def _names_in_body(scope: ast.Module | ast.ClassDef) -> set[str]:
-    """Return the names in the body of a module or class, its functions left out."""
-    pending: list[ast.AST] = list(scope.body)
-    names: set[str] = set()
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.Name):
-            names.add(node.id)
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            pending.extend(ast.iter_child_nodes(node))
-    return names
+def _passed_by_name(tree: ast.Module) -> Iterator[str]:
+    """Yield the names that parameters may be passed by without being written as the keyword of a call."""
+    nodes = list(ast.walk(tree))
+    unpacked = [node.value for node in nodes if isinstance(node, ast.keyword) and node.arg is None]
+    if unpacked:
+        yield from (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    passed_on = _passed_on_whole(nodes)
+    if not all(_has_plain_keys(value) or getattr(value, "id", None) in passed_on for value in unpacked):
+        yield from (node.arg for node in nodes if isinstance(node, ast.arg))
+    if any("Transformer" in str(getattr(node, "attr", getattr(node, "id", ""))) for node in nodes):
+        yield from _PASSED_BY_TORCH
+
+
+def _has_plain_keys(value: ast.expr) -> bool:
+    return isinstance(value, ast.Dict) and all(isinstance(key, ast.Constant) for key in value.keys)
+
+
+def _passed_on_whole(nodes: list[ast.AST]) -> set[str]:
+    """Return the names of functions' own `**kwargs` of which nothing is done but to pass them on."""
+    caught = {node.kwarg.arg for node in nodes if isinstance(node, ast.arguments) and node.kwarg is not None}
+    passed = {id(node.value) for node in nodes if isinstance(node, ast.keyword) and node.arg is None}
+    return caught - {node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in passed}

@@ -18,12 +18,24 @@ class header, which the LM completes:
 from __future__ import annotations
 
 import ast
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import TypeVar
 
-from evohpc.config.search import PromptConfig
+from evohpc.config.search import PromptConfig, SearchConfig
+from evohpc.evolution.randomness import Draw, generator
 from evohpc.messages import TaskInterface
+
+T = TypeVar("T")
+_DECIMALS = 3
+"""Of a metric: tenths of a percent."""
+_LARGE = 1e9
+_LARGEST = sys.float_info.max
+_DIGITS = Context(prec=400)
+"""More than any float or size has before the point; Python's own 28 are fewer than 1e26 with decimals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,19 @@ class Example:
     num_params: int
     metric: float
     """The task's `TaskInterface.metric`."""
+
+
+def draw_examples(parents: Sequence[T], search: SearchConfig, round: int, prompt: int) -> list[T]:
+    """Return E, the in-context examples of a prompt.
+
+    Algorithm 2: x_j iid ~ Uniform(P) for j = 1..k, with replacement. `search.operator` names what else there is.
+    """
+    rng = generator(search.seed, round, Draw.EXAMPLES, prompt)
+    if search.operator == "paper":
+        return [parents[i] for i in rng.integers(len(parents), size=search.examples_per_prompt)]
+    is_mutation = search.operator == "mutation" or (search.operator == "mixed" and rng.random() < 0.5)
+    count = 1 if is_mutation else min(search.examples_per_prompt, len(parents))
+    return [parents[i] for i in rng.choice(len(parents), size=count, replace=False)]
 
 
 def few_shot_prompt(
@@ -53,10 +78,18 @@ def target_metrics(parents: Sequence[Example], task: TaskInterface, config: Prom
     Section 3: "target model size as 90% of the minimum model size of the parent models, rounded to the nearest 100
     parameters, and the target validation accuracy as 102% of the maximum validation accuracy of the parent models,
     rounded to the nearest tenth of a percent".
+
+    That is for accuracies. For a metric of any sign and scale, the target is better than the best by the same share of
+    its magnitude, 2 %: -0.490 after -0.500; after 0 it is one step of the rounding. With `metric_factor` below 1, lower
+    is better: 0.98 asks for 0.490 after an error of 0.500.
     """
-    size = config.size_factor * min(parent.num_params for parent in parents)
-    metric = config.metric_factor * max(parent.metric for parent in parents)
-    return _metrics(size, metric if config.metric_cap is None else min(metric, config.metric_cap), task, config)
+    smallest = min(parent.num_params for parent in parents)
+    metrics = [parent.metric for parent in parents]
+    best = max(metrics) if config.metric_factor >= 1 else min(metrics)
+    target = _better(best, config.metric_factor)
+    if config.metric_cap is not None:
+        target = min(target, config.metric_cap)
+    return _docstring(_target_size(smallest, config), target, task, config)
 
 
 def completion_target(example: Example, task: TaskInterface, config: PromptConfig) -> tuple[str, str]:
@@ -86,14 +119,55 @@ def class_code(source: str, task: TaskInterface) -> str:
     raise ValueError(f"no class {task.entry}")
 
 
-def _metrics(num_params: float, metric: float, task: TaskInterface, config: PromptConfig) -> str:
-    values = {
-        "num_params": str(int(_round(num_params / config.size_rounding, 0)) * config.size_rounding),
-        task.metric: str(_round(metric, 3)),
-    }
+def _metrics(num_params: int, metric: float, task: TaskInterface, config: PromptConfig) -> str:
+    return _docstring(_rounded_size(num_params, config), metric, task, config)
+
+
+def _docstring(size: int, metric: float, task: TaskInterface, config: PromptConfig) -> str:
+    values = {"num_params": str(size), task.metric: _shown(metric, abs(config.metric_factor - 1))}
     return f'"""Metrics:\n{values}\n"""'
 
 
-def _round(value: float, decimals: int) -> Decimal:
+def _target_size(smallest: int, config: PromptConfig) -> int:
+    size = _rounded_size(config.size_factor * smallest, config)
+    if config.size_rounding is None and config.size_factor < 1:
+        return max(1, min(size, smallest - 1))  # 90 % of 5 is 5, rounded
+    return size
+
+
+def _rounded_size(size: float, config: PromptConfig) -> int:
+    """Round to the config's unit, or to the largest power of ten, at most 100, that the target's step is not below."""
+    step = size * min(0.1, abs(config.size_factor - 1))
+    unit = config.size_rounding or 10 ** max(0, min(2, _exponent(Decimal(repr(step)))))
+    return int(_round(Decimal(repr(size)) / unit, 0)) * unit
+
+
+def _better(best: float, factor: float) -> float:
+    """Return what is better than `best` by the share of it that `factor` is away from 1: more, if that is above 1."""
+    if best == 0:
+        return math.copysign(10**-_DECIMALS, factor - 1) if factor != 1 else best
+    target = factor * best if best > 0 else best - (factor - 1) * best
+    if target == best != 0 and factor != 1:  # a step below what floating-point numbers tell apart
+        target = math.nextafter(best, math.copysign(math.inf, factor - 1))
+    return max(-_LARGEST, min(target, _LARGEST))
+
+
+def _shown(value: float, share: float) -> str:
+    """Return a metric rounded to the nearest tenth of a percent, or finer where that would hide a step of this share.
+
+    Numbers that would take more than a few digits are written with an exponent.
+    """
+    needed = -_exponent(Decimal(repr(value)) * Decimal(repr(share)))
+    if abs(value) >= _LARGE or needed > 2 * _DECIMALS:
+        return f"{Decimal(repr(value)):.{max(_DECIMALS, 1 - _exponent(Decimal(repr(share))))}e}"
+    return str(_round(Decimal(repr(value)), max(_DECIMALS, needed)))
+
+
+def _exponent(value: Decimal) -> int:
+    """Return the exponent of the largest power of ten that is not above a number; 0 for none."""
+    return value.adjusted() if value else 0
+
+
+def _round(value: Decimal, decimals: int) -> Decimal:
     # Python's round() is to even: 0.5 would become 0.
-    return Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), rounding=ROUND_HALF_UP)
+    return value.quantize(Decimal(1).scaleb(-decimals), rounding=ROUND_HALF_UP, context=_DIGITS)

@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from evohpc.config.search import Config
+from evohpc.config.search import Config, SearchConfig
 from evohpc.envelopes import SCHEMA
-from evohpc.evolution import population
-from evohpc.evolution.prompts import Example, completion_target, few_shot_prompt
-from evohpc.messages import LMRequest, LowRank, Prompt, TaskInterface, Tuning, TuningExample
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How many prompts a search's rounds have, and how many samples each."""
-
-    rounds: int
-    prompts: int
-    samples: int
-
-    @classmethod
-    def of(cls, config: Config) -> Budget:
-        """Return T, m, n. `naive` draws all T*m*n samples in one round: "the number of samples per prompt is raised so
-        that the total equals the others" (section 4)."""
-        search = config.search
-        if search.variant == "naive":
-            return cls(min(1, search.rounds), search.prompts_per_round, search.samples_per_prompt * search.rounds)
-        return cls(search.rounds, search.prompts_per_round, search.samples_per_prompt)
-
-    @property
-    def per_round(self) -> int:
-        """Children of one round."""
-        return self.prompts * self.samples
+from evohpc.evolution.population import Budget, is_tuned
+from evohpc.evolution.prompts import Example, completion_target, draw_examples, few_shot_prompt
+from evohpc.evolution.randomness import Draw, generator
+from evohpc.messages import LMRequest, LowRank, Prompt, Sample, TaskInterface, Tuning, TuningExample
 
 
 def request(
@@ -42,15 +19,15 @@ def request(
     run_id: str,
     round: int,
     parents: Sequence[Example],
-    taught: Sequence[Example],
+    tuning_examples: Sequence[Example],
     adapter: str | None,
     deepspeed_config: dict[str, object],
 ) -> LMRequest:
-    """Return what the LM job of a round is asked.
+    """Return the request for one round's LM job.
 
     Args:
         parents: P, the survivors of the last round (the seeds in round 0).
-        taught: what the soft prompt is tuned on, the fittest first; empty for no tuning.
+        tuning_examples: what the soft prompt is tuned on, the fittest first; empty for no tuning.
         adapter: folder of what the last tuning left, relative to the run folder.
     """
     lm = config.lm
@@ -67,7 +44,7 @@ def request(
         top_p=lm.top_p,
         adapter=adapter,
         deepspeed_config=deepspeed_config,
-        tuning=_tuning(config, task, round, taught, adapter),
+        tuning=_tuning(config, task, round, tuning_examples, adapter),
         prompts=_prompts(config, task, round, parents),
         retry_unparsable=lm.retry_unparsable,
         speculation=lm.speculation,
@@ -77,36 +54,51 @@ def request(
     )
 
 
+def samples(search: SearchConfig, round: int, prompt: int, count: int) -> tuple[Sample, ...]:
+    """Return temperature and seed of each completion of a prompt."""
+    drawn = []
+    for index in range(count):
+        rng = generator(search.seed, round, Draw.SAMPLE, prompt, index)
+        temperature = search.temperatures[int(rng.integers(len(search.temperatures)))]
+        drawn.append(Sample(index=index, seed=int(rng.integers(2**63)), temperature=temperature))
+    return tuple(drawn)
+
+
+def tuning_seed(search: SearchConfig, round: int) -> int:
+    """Return the seed of a round's prompt-tuning: initialisation and order of the examples."""
+    return int(generator(search.seed, round, Draw.TUNING).integers(2**63))
+
+
 def _prompts(config: Config, task: TaskInterface, round: int, parents: Sequence[Example]) -> tuple[Prompt, ...]:
-    budget = Budget.of(config)
+    budget = Budget.of(config.search)
     prompts = []
     for index in range(budget.prompts):
-        shown = population.examples(parents, config.search, round, index)
+        shown = draw_examples(parents, config.search, round, index)
         text = few_shot_prompt(shown, parents, task, config.prompt)
         ids = tuple(example.candidate_id for example in shown)
-        prompts.append(Prompt(index, text, ids, population.samples(config.search, round, index, budget.samples)))
+        prompts.append(Prompt(index, text, ids, samples(config.search, round, index, budget.samples)))
     return tuple(prompts)
 
 
 def _tuning(
-    config: Config, task: TaskInterface, round: int, taught: Sequence[Example], adapter: str | None
+    config: Config, task: TaskInterface, round: int, examples: Sequence[Example], adapter: str | None
 ) -> Tuning | None:
-    if config.search.variant in ("no_tuning", "naive") or not taught:
+    if not is_tuned(config.search) or not examples:
         return None
     tuning = config.tuning
-    used = taught[: tuning.max_examples]
+    used = examples[: tuning.max_examples]
     weights = _weights(len(used), tuning.fitness_weight)
-    examples = [
+    shown = [
         TuningExample(example.candidate_id, *completion_target(example, task, config.prompt), weight)
         for example, weight in zip(used, weights, strict=True)
     ]
     return Tuning(
-        examples=tuple(examples),
+        examples=tuple(shown),
         virtual_tokens=tuning.virtual_tokens,
         epochs=tuning.epochs,
         batch_size=tuning.batch_size,
         learning_rate=tuning.learning_rate,
-        seed=population.tuning_seed(config.search, round),
+        seed=tuning_seed(config.search, round),
         start_from=None if tuning.restart else adapter,
         lora=LowRank(tuning.lora_rank, tuning.lora_alpha) if tuning.method == "lora" else None,
     )

@@ -38,7 +38,7 @@ def screen(source: str, task: TaskInterface, config: ScreeningConfig) -> Verdict
         return tree
     for status, reason in _problems(tree, source, task, config):
         return Verdict(status, reason)
-    return Verdict(Status.PENDING, code_hash=code_hash(tree))
+    return Verdict(Status.PENDING, code_hash=code_hash(tree, source))
 
 
 def _parse(source: str, config: ScreeningConfig) -> ast.Module | Verdict:

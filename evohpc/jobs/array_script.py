@@ -19,7 +19,8 @@ from evohpc.config.search import EvaluationConfig
 from evohpc.config.site import Site
 from evohpc.files import write_atomic
 from evohpc.linux import python
-from evohpc.slurm.arrays import SCRIPT
+from evohpc.messages import EvaluationJob
+from evohpc.slurm.arrays import SCRIPT, Array
 from evohpc.slurm.script import claim
 
 PICKLE = "task.pkl"
@@ -34,6 +35,11 @@ class ArrayShape:
     size: int
     candidates: int
     """The most that one of its tasks evaluates."""
+
+    @classmethod
+    def of(cls, array: Array, job: EvaluationJob) -> ArrayShape:
+        """Return the shape of one of the arrays that a job is split into."""
+        return cls(array.name, array.size, max(map(len, job.tasks)))
 
 
 class _Executor(submitit.SlurmExecutor):  # type: ignore[misc]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from evohpc.errors import EvaluationError
 from evohpc.linux import python
-from evohpc.messages import Status, TaskReport, TaskState
+from evohpc.messages import EvaluationJob, Status, TaskReport, TaskState
 
 _CLOSE_WITHIN_S = 10.0
 
@@ -49,22 +49,18 @@ class LocalRunner:
         self._refusal: EvaluationError | None = None
         self._closed = False
 
-    def submit(self, spec: Path, name: str, size: int) -> None:
+    def submit(self, job: EvaluationJob) -> None:
         """See `JobRunner.submit`."""
-        if name in self._reports:
+        if job.name in self._reports:
             return
-        round = int(json.loads(spec.read_bytes())["payload"]["round"])
-        self._reports[name] = [TaskReport(TaskState.WAITING)] * size
+        size = len(job.tasks)
+        self._reports[job.name] = [TaskReport(TaskState.WAITING)] * size
         for index in range(size):
-            self._queue.put(_Task(name, round, index))
+            self._queue.put(_Task(job.name, job.round, index))
         self._start(min(self._count, len(self._threads) + size))
 
     def poll(self, sizes: Mapping[str, int]) -> Mapping[str, Sequence[TaskReport]]:
-        """See `JobRunner.poll`.
-
-        Raises:
-            EvaluationError: this machine cannot evaluate candidates as the config demands.
-        """
+        """See `JobRunner.poll`."""
         if self._refusal is not None:
             raise self._refusal
         unknown = TaskReport(TaskState.ENDED)
@@ -102,7 +98,7 @@ class LocalRunner:
             thread.start()
 
     def _feed(self) -> None:
-        """Give tasks to one worker, and to its successors, until told to stop."""
+        """Give tasks to one worker, and to those that replace it, until the runner is closed."""
         me = threading.current_thread()
         worker: _Worker | None = None
         while (task := self._queue.get()) is not None and not self._closed:
@@ -110,7 +106,7 @@ class LocalRunner:
                 continue
             try:
                 if worker is None or not worker.is_alive:
-                    worker = self._hire(me, worker)
+                    worker = self._start_worker(me, worker)
                 if not self._begin(me, task):
                     continue
                 report = worker.run(task)
@@ -125,7 +121,7 @@ class LocalRunner:
         if worker is not None:
             worker.close()
 
-    def _hire(self, thread: threading.Thread, dead: _Worker | None) -> _Worker:
+    def _start_worker(self, thread: threading.Thread, dead: _Worker | None) -> _Worker:
         if dead is not None:
             dead.close()
         worker = _Worker(self._run)
@@ -136,7 +132,7 @@ class LocalRunner:
         return worker
 
     def _begin(self, thread: threading.Thread, task: _Task) -> bool:
-        """Let a task's cancellation stop its worker from now on; return False if it came while that was hired."""
+        """Mark a task as running, so that its cancellation stops its worker; return False if it is cancelled."""
         with self._lock:
             if self._reports[task.name][task.index].state is TaskState.ENDED:
                 return False
@@ -144,7 +140,7 @@ class LocalRunner:
             return True
 
     def _set(self, task: _Task, report: TaskReport) -> bool:
-        """Note the state of a task; return False if it has ended already (it was cancelled)."""
+        """Record the state of a task; return False if it has ended already (it was cancelled)."""
         with self._lock:
             reports = self._reports[task.name]
             if reports[task.index].state is TaskState.ENDED:
@@ -164,12 +160,12 @@ class _Worker:
             text=True,
             start_new_session=True,
         )
-        self._is_told_to_stop = False
+        self._is_stopped = False
 
     @property
     def is_alive(self) -> bool:
         """Whether it takes another task."""
-        return not self._is_told_to_stop and self._process.poll() is None
+        return not self._is_stopped and self._process.poll() is None
 
     def run(self, task: _Task) -> TaskReport:
         """Have a task evaluated; return when it is over, one way or the other.
@@ -193,8 +189,8 @@ class _Worker:
         return TaskReport(TaskState.ENDED)
 
     def stop(self) -> None:
-        """Tell it to end its candidate and itself, at once."""
-        self._is_told_to_stop = True
+        """End its candidate and itself, at once."""
+        self._is_stopped = True
         self._process.terminate()
 
     def close(self) -> None:

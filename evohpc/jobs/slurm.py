@@ -1,18 +1,16 @@
 """Runs job arrays on a Slurm cluster.
 
-Whatever happens between this process and Slurm, an array does its work once. Its name and its split are on disk before
-sbatch is called. A driver that finds them there asks Slurm by name, and looks for the claim that a running array
-leaves, before it calls sbatch. And of two arrays with the same work, which only a lost answer can cause, the second
-finds the claim of the first and ends.
+Whatever happens between this process and Slurm, the work of an array is done once. The name of a job and its split into
+arrays are on disk before the call of sbatch. A driver that finds them there first asks Slurm for that name, and looks
+for the claim that a running array leaves. If an answer of sbatch was lost, there may be two arrays with the same work:
+the second finds the claim of the first, and ends.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from submitit.core.utils import DelayedSubmission
@@ -22,25 +20,14 @@ from evohpc.config.site import Site
 from evohpc.evaluation.worker import run_array_task
 from evohpc.jobs import array_script, array_task
 from evohpc.jobs.array_script import ArrayShape
-from evohpc.messages import TaskReport, TaskState
-from evohpc.run_folder import RoundDir
+from evohpc.messages import EvaluationJob, TaskReport, TaskState
+from evohpc.run_folder import RunDir
 from evohpc.slurm import arrays, client, commands
 from evohpc.slurm.arrays import Array
 from evohpc.slurm.client import SlurmClient
-from evohpc.slurm.commands import Silence
+from evohpc.slurm.commands import NoAnswer
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One EvaluationJob."""
-
-    round: int
-    folder: Path
-    size: int
-    candidates: int
-    """The most that one of its tasks evaluates."""
 
 
 class SlurmRunner:
@@ -62,32 +49,22 @@ class SlurmRunner:
         self._run, self._site, self._evaluation = client.check_folder(run), site, evaluation
         self._work = work
         self._client = SlurmClient(site.scheduler, clock)
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, EvaluationJob] = {}
         self._arrays: dict[str, list[Array]] = {}
         self._wanted: set[str] = set()
         self._largest = 0
 
-    def submit(self, spec: Path, name: str, size: int) -> None:
-        """See `JobRunner.submit`.
-
-        Raises:
-            EvaluationError: Slurm refuses such a job, and will again.
-        """
-        self._wanted.add(name)
-        if name in self._jobs:
+    def submit(self, job: EvaluationJob) -> None:
+        """See `JobRunner.submit`."""
+        self._wanted.add(job.name)
+        if job.name in self._jobs:
             return
-        payload = json.loads(spec.read_bytes())["payload"]
-        folder = RoundDir(spec.parent.parent).slurm / name
-        self._jobs[name] = _Job(int(payload["round"]), folder, size, max(map(len, payload["tasks"])))
+        self._jobs[job.name] = job
         self._split()
         self._hand_over()
 
     def poll(self, sizes: Mapping[str, int]) -> Mapping[str, Sequence[TaskReport]]:
-        """See `JobRunner.poll`. Slurm is asked only every `scheduler.poll_s`; in between, the last answer holds.
-
-        Raises:
-            EvaluationError: Slurm refuses a job, and will again.
-        """
+        """See `JobRunner.poll`. It asks Slurm only every `scheduler.poll_s`, and uses the last answer in between."""
         self._wanted = set(sizes)  # the others have all their results, whatever Slurm still runs of them
         self._split()
         self._client.ask([array for name in sizes for array in self._arrays.get(name, ())])
@@ -95,11 +72,7 @@ class SlurmRunner:
         return {name: self._reports(name, size) for name, size in sizes.items()}
 
     def cancel(self, names: Collection[str]) -> None:
-        """See `JobRunner.cancel`. It works for jobs that another process submitted, too.
-
-        Raises:
-            EvaluationError: Slurm does not answer.
-        """
+        """See `JobRunner.cancel`. It also ends jobs that another process submitted."""
         for name in names:
             for round in (self._run / "rounds").glob("*"):
                 arrays.fence_off(round, name)
@@ -111,18 +84,19 @@ class SlurmRunner:
         """Nothing is held here; the jobs go on."""
 
     def _split(self) -> None:
-        """Split new jobs into arrays, once Slurm has said how large one may be."""
+        """Split new jobs into arrays, once Slurm has answered how large an array may be."""
         new = {name: job for name, job in self._jobs.items() if name not in self._arrays}
         if not new:
             return
         try:
-            self._largest = self._largest or commands.max_array_size()
-        except Silence as silence:
-            log.warning("Slurm does not answer (%s); trying again", silence)
+            self._largest = self._largest or commands.max_array_size(commands.settings())
+        except NoAnswer as error:
+            log.warning("Slurm does not answer (%s); trying again", error)
             return
         largest = min(self._largest, self._site.scheduler.max_queued or self._largest)
         for name, job in new.items():
-            self._arrays[name] = arrays.split(job.folder, name, job.size, largest)
+            folder = RunDir(self._run).round(job.round).slurm / name
+            self._arrays[name] = arrays.split(folder, name, len(job.tasks), largest)
             for array in self._arrays[name]:
                 self._client.adopt(array)
 
@@ -133,7 +107,7 @@ class SlurmRunner:
         return (TaskReport(state),) * size
 
     def _hand_over(self) -> None:
-        """Call sbatch for the next array that waits for it, if it is time."""
+        """Call sbatch for the next array, if one waits and the last call is long enough ago."""
         waiting = [(name, array) for name, array in self._wanted_arrays() if self._is_due(array)]
         if waiting and self._client.may_submit:
             self._sbatch(*waiting[0])
@@ -157,6 +131,5 @@ class SlurmRunner:
             return
         job = self._jobs[name]
         call = DelayedSubmission(array_task.run, self._work, str(self._run), job.round, name, array.first)
-        shape = ArrayShape(array.name, array.size, job.candidates)
-        script = array_script.write(array.folder, shape, call, self._site, self._evaluation)
+        script = array_script.write(array.folder, ArrayShape.of(array, job), call, self._site, self._evaluation)
         self._client.submit(array, script, will_have_room=self._queued() > 0)

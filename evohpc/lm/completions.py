@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from evohpc.lm import completions_file, ranks
-from evohpc.lm.completions_file import Place
+from evohpc.lm.completions_file import Key
 from evohpc.lm.log import say
 from evohpc.messages import Completion, LMRequest, Prompt
 from evohpc.run_folder import RoundDir
@@ -33,7 +33,7 @@ class Engine(Protocol):
         """Do what the other ranks need of this one until they have drawn theirs."""
 
 
-def missing(request: LMRequest, round: RoundDir) -> list[Place]:
+def missing(request: LMRequest, round: RoundDir) -> list[Key]:
     """Return what is not finished, in the order of the request; to be asked on the first rank only.
 
     Takes over what other ranks finished before a crash, and puts in order what lacks nothing.
@@ -43,14 +43,14 @@ def missing(request: LMRequest, round: RoundDir) -> list[Place]:
     """
     finished = completions_file.recover(round.completions, request)
     for part, more in completions_file.read_parts(round.completions, request).items():
-        completions_file.append(round.completions, [more[place] for place in more if place not in finished])
+        completions_file.append(round.completions, [more[key] for key in more if key not in finished])
         finished |= more
         part.unlink(missing_ok=True)
     completions_file.close(round.completions, request)
-    return [place for place in completions_file.places(request) if place not in finished]
+    return [key for key in completions_file.keys(request) if key not in finished]
 
 
-def complete(engine: Engine, request: LMRequest, round: RoundDir, places: Sequence[Place]) -> None:
+def complete(engine: Engine, request: LMRequest, round: RoundDir, keys: Sequence[Key]) -> None:
     """Draw what is missing, the same on all ranks, and put `completions.jsonl` in order.
 
     Raises:
@@ -58,7 +58,7 @@ def complete(engine: Engine, request: LMRequest, round: RoundDir, places: Sequen
         StorageError: the file system refused.
     """
     replica = ranks.Replica.of(tensor_parallel=request.tensor_parallel)
-    mine = replica.share(places)
+    mine = replica.share(keys)
     speed = _Speed(len(mine))
     drawn: list[Completion] = []
     kept = round.completions if ranks.RANK == 0 else completions_file.part(round.completions, ranks.RANK)
@@ -82,9 +82,9 @@ def _close(request: LMRequest, round: RoundDir, drawn: Sequence[Sequence[Complet
         say("complete")
 
 
-def _prompts(request: LMRequest, places: Sequence[Place]) -> list[Prompt]:
-    """Return the prompts with the samples at these places alone."""
-    wanted = set(places)
+def _prompts(request: LMRequest, keys: Sequence[Key]) -> list[Prompt]:
+    """Return the prompts with the samples of these keys alone."""
+    wanted = set(keys)
     narrowed = [
         replace(prompt, samples=tuple(sample for sample in prompt.samples if (prompt.index, sample.index) in wanted))
         for prompt in request.prompts

@@ -1,8 +1,8 @@
 """`completions.jsonl`: one `Completion` a line, appended as they are finished. Imports no torch.
 
-What a crash tore off or a file system mangled is dropped and drawn again: completions depend on their seeds only, so
-nothing is lost. Once nothing is missing the file is replaced by one in the order of the prompts, and only that one is
-complete: the same request is answered by the same bytes, whichever completion ended first.
+A line that a crash or a file system damaged is dropped, and its completion is drawn again: completions depend on their
+seeds only, so nothing is lost. Once nothing is missing, a file in the order of the prompts replaces this one, and only
+that file is complete: the answer to a request is the same bytes, whichever completion ended first.
 """
 
 from __future__ import annotations
@@ -12,40 +12,54 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from evohpc.envelopes import decode, encode
-from evohpc.errors import EnvelopeError, storage_error
+from evohpc.errors import EnvelopeError, LMError, storage_error
 from evohpc.files import write_atomic
 from evohpc.messages import Completion, LMRequest
 
-Place = tuple[int, int]
-"""(prompt index, sample index)."""
+Key = tuple[int, int]
+"""(prompt index, sample index) of a completion."""
 
 
-def places(request: LMRequest) -> list[Place]:
-    """Return where a request asks for completions, in order."""
+def keys(request: LMRequest) -> list[Key]:
+    """Return the keys of the completions that a request asks for, in order."""
     return [(prompt.index, sample.index) for prompt in request.prompts for sample in prompt.samples]
 
 
-def read(path: Path, request: LMRequest) -> dict[Place, Completion]:
+def read(path: Path, request: LMRequest) -> dict[Key, Completion]:
     """Return what is finished and whole; empty if there is no file yet."""
     return _scan(path, request)[0]
 
 
+def read_complete(path: Path, request: LMRequest) -> list[Completion]:
+    """Return the completions of a request in the order of its prompts and samples.
+
+    Raises:
+        LMError: the file is not complete.
+    """
+    finished = read(path, request)
+    missing = [key for key in keys(request) if key not in finished]
+    if missing:
+        prompt, sample = missing[0]
+        raise LMError(f"{path}: {len(missing)} completions are missing, the first is prompt {prompt}, sample {sample}")
+    return [finished[key] for key in keys(request)]
+
+
 def is_complete(path: Path, request: LMRequest) -> bool:
-    """Say whether all that a request asks for is finished, and put in order."""
-    return list(read(path, request)) == places(request)
+    """Return whether all that a request asks for is finished, and put in order."""
+    return list(read(path, request)) == keys(request)
 
 
 def part(path: Path, rank: int | str) -> Path:
-    """Return where a rank other than the first appends to, until the first has taken it over; '*' for a pattern."""
+    """Return the file that a rank other than the first appends to, until the first has copied it; '*' for a pattern."""
     return path.with_name(f"{path.stem}.rank{rank}{path.suffix}")
 
 
-def read_parts(path: Path, request: LMRequest) -> dict[Path, dict[Place, Completion]]:
+def read_parts(path: Path, request: LMRequest) -> dict[Path, dict[Key, Completion]]:
     """Return what ranks other than the first have finished."""
     return {file: read(file, request) for file in sorted(path.parent.glob(part(path, "*").name))}
 
 
-def recover(path: Path, request: LMRequest) -> dict[Place, Completion]:
+def recover(path: Path, request: LMRequest) -> dict[Key, Completion]:
     """Cut off what is not whole, so that lines can be appended; return what is finished.
 
     Raises:
@@ -81,10 +95,10 @@ def close(path: Path, request: LMRequest) -> None:
     Raises:
         StorageError: the file system refused.
     """
-    finished, asked = read(path, request), places(request)
+    finished, wanted = read(path, request), keys(request)
     # Another job for the same request, on a node that was cut off, may have dropped what it saw half of: it draws that.
-    if list(finished) != asked and finished.keys() == set(asked):
-        write(path, [finished[place] for place in asked])
+    if list(finished) != wanted and finished.keys() == set(wanted):
+        write(path, [finished[key] for key in wanted])
 
 
 def write(path: Path, completions: Sequence[Completion]) -> None:
@@ -96,20 +110,20 @@ def write(path: Path, completions: Sequence[Completion]) -> None:
     write_atomic(path, "".join(encode(completion) + "\n" for completion in completions))
 
 
-def _scan(path: Path, request: LMRequest) -> tuple[dict[Place, Completion], int]:
+def _scan(path: Path, request: LMRequest) -> tuple[dict[Key, Completion], int]:
     """Return the completions up to the first line that is not whole, and the bytes up to there."""
-    asked = set(places(request))
-    finished: dict[Place, Completion] = {}
+    wanted = set(keys(request))
+    finished: dict[Key, Completion] = {}
     length = 0
     for line in _lines(path):
         try:
             completion = decode(line, Completion)
         except EnvelopeError:
             break
-        place = (completion.prompt, completion.sample)
-        if place not in asked or not line.endswith(b"\n"):
+        key = (completion.prompt, completion.sample)
+        if key not in wanted or not line.endswith(b"\n"):
             break
-        finished.setdefault(place, completion)
+        finished.setdefault(key, completion)
         length += len(line)
     return finished, length
 

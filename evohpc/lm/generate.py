@@ -1,9 +1,9 @@
 """The LM job of one round: `python -m evohpc.lm.generate RUN/rounds/NNN/request.json`.
 
-Tunes the adapter if the request asks for it, then draws what is missing of the completions. May be killed and
-started again at any moment: the tuned adapter and all finished completions are kept, and the rest comes out as if
-nothing had happened. Under torchrun all ranks tune together and each draws its own share of the completions, or all
-draw the same with one model that they hold together.
+Tunes the adapter if the request asks for it, then draws the completions that are missing. The job may be killed and
+started again at any moment: it keeps the tuned adapter and all finished completions, and draws the others as it would
+have drawn them without the interruption. Under torchrun all ranks tune together. Then each draws its own share of the
+completions, or, with tensor parallelism, all draw the same ones with one model.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from evohpc import linux
-from evohpc.envelopes import decode
-from evohpc.errors import EnvelopeError, EvohpcError, LMError
+from evohpc.errors import EvohpcError
 from evohpc.files import write_atomic
 from evohpc.lm.log import say, telling
 from evohpc.messages import LMRequest, Tuning
-from evohpc.run_folder import RoundDir
+from evohpc.run_folder import RoundDir, read_request
 
 if TYPE_CHECKING:
     from evohpc.lm.adapters import Adapter
@@ -32,13 +31,13 @@ if TYPE_CHECKING:
     from evohpc.lm.model import LanguageModel
 
 TUNING = "tuning.json"
-"""In the round's folder: how the tuning went."""
+"""In the round's folder: the record of the tuning: outcome, seconds, losses."""
 
 
 def main() -> int:
     """Answer the request on the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="evohpc.lm.generate")
-    parser.add_argument("request", type=Path)
+    parser.add_argument("request", type=RoundDir.of_request, metavar="RUN/rounds/NNN/request.json")
     parser.add_argument("--model", help="the model folder, where it is not at the path that the request names")
     parser.add_argument("--parent", type=int, help="end when this process, the caller, does")
     parser.add_argument("--only-tune", action="store_true", help="leave the completions to another process")
@@ -46,11 +45,11 @@ def main() -> int:
     if options.parent is not None:
         linux.end_with(options.parent)
     work = tune if options.only_tune else answer
-    return told(lambda: work(options.request, options.model))
+    return exit_code(lambda: work(options.request, options.model))
 
 
-def told(work: Callable[[], None]) -> int:
-    """Do an LM job's work; return the exit code, having told what went wrong in the last line."""
+def exit_code(work: Callable[[], None]) -> int:
+    """Do an LM job's work and return the exit code; the last line of the log says what went wrong."""
     try:
         work()
     except EvohpcError as error:
@@ -59,72 +58,70 @@ def told(work: Callable[[], None]) -> int:
     return 0
 
 
-def answer(path: Path, model_path: str | None = None) -> None:
-    """Tune and generate what a request still lacks.
+def answer(round: RoundDir, model_path: str | None = None) -> None:
+    """Tune and generate what a round's request still lacks.
 
     Args:
         model_path: folder of the model, if not the one that the request names.
 
     Raises:
-        LMError: the request, the model folder or an adapter cannot be used.
+        LMError: the model folder or an adapter cannot be used.
+        RunFolderError: the request cannot be read.
         StorageError: the file system refused.
     """
-    request, round = read(path, model_path), RoundDir(path.parent)
+    request = read(round, model_path)
     if request.engine == "vllm":
         from evohpc.lm.vllm import job as vllm_job
 
-        vllm_job.answer(path, request)
+        vllm_job.answer(round, request)
         return
     from evohpc.lm import completions, ranks
 
     with ranks.joined():
-        places = ranks.agree(lambda: completions.missing(request, round))
-        if places:
-            completions.complete(_engine(request, round), request, round, places)
+        missing = ranks.agree(lambda: completions.missing(request, round))
+        if missing:
+            completions.complete(_engine(request, round), request, round, missing)
 
 
-def tune(path: Path, model_path: str | None = None) -> None:
-    """Tune what a request asks to be tuned, unless that was tried already; draw nothing.
+def tune(round: RoundDir, model_path: str | None = None) -> None:
+    """Do the tuning that a round's request asks for, unless it was tried already; draw nothing.
 
     Args, Raises:
         As `answer`.
     """
     from evohpc.lm import ranks
 
-    request, round = read(path, model_path), RoundDir(path.parent)
+    request = read(round, model_path)
     with ranks.joined():
         was_tried = ranks.agree(lambda: round.adapter.is_dir() or (round.path / TUNING).is_file())
         if request.tuning is not None and not was_tried:
             _adapter(_loaded(request), request, round)
 
 
-def read(path: Path, model_path: str | None = None) -> LMRequest:
-    """Return a request, with the path of the model's folder here.
+def read(round: RoundDir, model_path: str | None = None) -> LMRequest:
+    """Return a round's request, with the path of the model's folder here.
 
     Raises:
-        LMError: it cannot be read.
+        RunFolderError: it cannot be read.
     """
-    try:
-        request = decode(path.read_bytes(), LMRequest)
-    except (OSError, EnvelopeError) as error:
-        raise LMError(f"{path}: {error}") from None
+    request = read_request(round)
     return replace(request, model_path=model_path or request.model_path)
 
 
 def adapter_to_use(request: LMRequest, round: RoundDir) -> Path | None:
-    """Return the folder of the adapter to generate with, if there is one, when all that is asked for was tuned."""
+    """Return the folder of the adapter to generate with, None if there is none. Any tuning must be over."""
     is_tuned = request.tuning is not None and round.adapter.is_dir()
     return round.adapter if is_tuned else _last_adapter(request, round)
 
 
 def _last_adapter(request: LMRequest, round: RoundDir) -> Path | None:
-    """Return the folder of the adapter of earlier rounds."""
+    """Return the folder of the adapter that an earlier round left, None if there is none."""
     start = request.adapter if request.tuning is None else request.tuning.start_from
-    return None if start is None else round.path.parent.parent / start
+    return None if start is None else round.run.path / start
 
 
 def _engine(request: LMRequest, round: RoundDir) -> Engine:
-    """Return the model, with what was tuned for it, made ready to generate."""
+    """Return what draws the completions: the model with its adapter, tuned first if the request asks for it."""
     from evohpc.lm import lora, model, zero3
     from evohpc.lm.decoding import Decoder, Settings
 
@@ -135,7 +132,7 @@ def _engine(request: LMRequest, round: RoundDir) -> Engine:
     if lm.is_partitioned:
         zero3.attach(lm.model, request.deepspeed_config)
     else:
-        model.pack(lm.model)
+        model.pack(lm.model, request.batch_size)
     soft_prompt = None if isinstance(adapter, lora.Update) else adapter
     return Decoder(lm, soft_prompt, Settings.of(request), zero3.Lockstep(lm.model) if lm.is_partitioned else None)
 
@@ -150,7 +147,7 @@ def _loaded(request: LMRequest) -> LanguageModel:
 
 
 def _adapter(lm: LanguageModel, request: LMRequest, round: RoundDir) -> Adapter | None:
-    """Return the adapter to generate with, tuning it first if that is asked for and was not done."""
+    """Return the adapter to generate with; tune it first if the request asks for it and it was not done."""
     from evohpc.lm import adapters, ranks
 
     last = _last_adapter(request, round)
@@ -167,7 +164,7 @@ def _adapter(lm: LanguageModel, request: LMRequest, round: RoundDir) -> Adapter 
 def _tune(
     lm: LanguageModel, tuning: Tuning, before: Adapter | None, request: LMRequest, round: RoundDir
 ) -> Adapter | None:
-    """Return the tuned adapter, None if that failed; write it and how it went."""
+    """Tune; return the adapter, None if the tuning failed. Write the adapter and a record of the tuning."""
     from evohpc.lm import adapters, ranks
     from evohpc.lm.tuning import Step, TuningFailed, tune
 
@@ -175,13 +172,13 @@ def _tune(
     losses: list[float] = []
     total = tuning.epochs * -(-len(tuning.examples) // tuning.batch_size)
 
-    def tell(step: Step) -> None:
+    def report(step: Step) -> None:
         losses.append(step.loss)
         say(f"tuning: step {len(losses)} of {total}, loss {step.loss:.4f}")
 
     tuned, detail = None, ""
     try:
-        tuned = tune(lm, tuning, before, request.deepspeed_config, tell)
+        tuned = tune(lm, tuning, before, request.deepspeed_config, report)
     except TuningFailed as failure:
         detail = str(failure)
         say(f"tuning failed, going on with the last adapter: {failure}")

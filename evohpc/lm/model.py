@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -136,37 +137,89 @@ def _load(folder: Path, dtype: torch.dtype, deepspeed_config: dict[str, object],
     return model.to("cuda") if is_whole and torch.cuda.is_available() else model
 
 
-def pack(model: nn.Module) -> None:
+def pack(model: nn.Module, rows: int = 256) -> None:
     """Store the weights of all linear layers in the layout that oneDNN multiplies with, in place.
 
     The unpacked layout is converted on every call, which at a few rows costs as much as the product. Afterwards the
     model can only be run forwards. Layers of which this rank has a slice stay as they are.
+
+    Args:
+        rows: most rows that are decoded together; see `PackedLinear`.
     """
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Linear and _can_pack_weight(child.weight):
-                setattr(parent, name, PackedLinear(child))
+                setattr(parent, name, PackedLinear(child, rows))
 
 
 class PackedLinear(nn.Module):
     """`nn.Linear` with its weight in oneDNN's own layout; forward only.
 
-    Each row of the result depends on its own row of the input only, bit for bit, whatever the number of rows (2 or
-    more): `tests/lm/test_model.py` holds this.
+    Each row of a product of at most `rows` rows depends on its own row of the input only, bit for bit, whatever the
+    number of rows: `tests/lm/test_model.py` holds this. oneDNN alone does not promise it. With AMX it takes another
+    kernel, which sums in another order, for another number of rows. So the rows are multiplied in blocks, and the last
+    block is filled up where this machine's kernels for such a weight need it. A product of more rows is that of a whole
+    prompt, which is computed alone; it is multiplied at once.
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, rows: int = 256) -> None:
         super().__init__()
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _TYPICAL_ROWS)
-        self.bias = linear.bias
+        self._product = _Product(linear.weight.detach(), None if linear.bias is None else linear.bias.detach())
+        self._rows = rows
+        self._fewest = _fewest_rows(linear.weight.shape, linear.weight.dtype, linear.bias is not None)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Shape: [..., in features] -> [..., out features]."""
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, self.packed, self.bias, "none", [], "")
+        rows = inputs.shape[:-1].numel()
+        if rows > self._rows or self._fewest <= rows <= _BLOCK:
+            return self._product(inputs)
+        blocks = torch.split(inputs.reshape(rows, -1), _BLOCK)
+        return torch.cat([self._block(block) for block in blocks]).view(*inputs.shape[:-1], -1)
+
+    def _block(self, inputs: Tensor) -> Tensor:
+        """Return the product of at most `_BLOCK` rows. Shape: [rows, in features] -> [rows, out features]."""
+        missing = max(0, self._fewest - len(inputs))
+        return self._product(nn.functional.pad(inputs, (0, 0, 0, missing)))[: len(inputs)]
+
+
+_BLOCK = 32
+"""Rows of a full block. With AMX they take hardly longer than two; without it, a product of more is no faster a row."""
+
+
+class _Product:
+    """oneDNN's own product with a packed weight; with AMX, its rows depend on how many there are."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _BLOCK)
+        self._bias = bias
+
+    @torch.no_grad()  # with gradients enabled, oneDNN takes the kernels of training, which sum in another order
+    def __call__(self, inputs: Tensor) -> Tensor:
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, self._packed, self._bias, "none", [], "")
         return product
 
 
-_TYPICAL_ROWS = 32
+@cache
+def _fewest_rows(shape: torch.Size, dtype: torch.dtype, has_bias: bool) -> int:
+    """Return the number of rows from which on a product gives each row as a full block does; found by trying them all.
+
+    Kernels are chosen by shape and dtype, so weights are taken that show every difference: the second half of each sum
+    takes away what the first half added. Only the rounding remains, and another order rounds differently.
+
+    Args:
+        shape: [out features, in features].
+    """
+    outputs, half = shape[0], shape[1] // 2
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(half, generator=generator)
+    weight, inputs = (torch.randn(rows, half, generator=generator).to(dtype) for rows in (outputs, _BLOCK))
+    odd = shape[1] - 2 * half
+    weight = nn.functional.pad(torch.cat([weight, weight[:, order]], 1), (0, odd))
+    inputs = nn.functional.pad(torch.cat([inputs, -inputs[:, order]], 1), (0, odd))
+    product = _Product(weight, torch.zeros(outputs, dtype=dtype) if has_bias else None)
+    full = product(inputs)
+    differs = (rows for rows in range(_BLOCK - 1, 0, -1) if not product(inputs[:rows]).equal(full[:rows]))
+    return 1 + next(differs, 0)
 
 
 def _usable(dtype: torch.dtype) -> torch.dtype:

@@ -2,13 +2,14 @@
 
     python -m evohpc.lm.serve RUN FOLDER --idle-minutes 30 -- PROGRAM...
 
-Runs `PROGRAM... RUN/rounds/NNN/request.json` for the newest request that lacks completions, with its output in the
-round's log, and then waits for the next. A process of its own for each request takes with it whatever went wrong in it,
-leaked memory or a broken CUDA context; loading a model costs seconds. One that fails ends the job with its exit code.
+Runs `PROGRAM... RUN/rounds/NNN/request.json` for the newest request whose completions are missing, writes its output
+to the round's log, and then waits for the next request. Each request has a process of its own: what goes wrong in it
+(leaked memory, a broken CUDA context) ends with it, and to load a model again costs only seconds. If the program fails,
+the job ends with its exit code.
 
-The file `end` in FOLDER says that no job is to work there any more. This process writes it when it leaves for want of
-requests: only then may a driver take a request to the next job, so none is lost that comes at that moment. A driver
-writes it when it needs the job no more, or has given it up; then this process leaves, whatever it is doing.
+The file `end` in FOLDER says that no job may work there any more. This process writes it before it ends because no
+request came: only then may a driver give a request to the next job, so no request is lost at that moment. A driver
+writes it when it needs the job no more, or has given the job up; then this process ends, whatever it is doing.
 
 Imports no torch.
 """
@@ -30,13 +31,11 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn
 
-from evohpc.envelopes import decode
-from evohpc.errors import EnvelopeError, EvohpcError, LMError, storage_error
+from evohpc.errors import EvohpcError, LMError, RunFolderError, storage_error
 from evohpc.files import write_atomic
 from evohpc.lm import completions_file
 from evohpc.lm.log import say, telling
-from evohpc.messages import LMRequest
-from evohpc.run_folder import RoundDir, RunDir
+from evohpc.run_folder import RoundDir, RunDir, read_request
 
 END = "end"
 
@@ -86,9 +85,9 @@ class Server:
         say(f"waiting for requests in {self.run.rounds}")
         idle_since = time.monotonic()
         while not self._is_ended():
-            request = self._next_request()
-            if request is not None:
-                if code := self._answer(request):
+            round = self._next_round()
+            if round is not None:
+                if code := self._answer(round):
                     return code
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since >= self.idle_s:
@@ -102,8 +101,8 @@ class Server:
     def _is_ended(self) -> bool:
         return END in _names(self.folder)
 
-    def _next_request(self) -> Path | None:
-        """Return the request of the newest round if completions are missing; earlier rounds have all of theirs."""
+    def _next_round(self) -> RoundDir | None:
+        """Return the newest round if completions are missing in it; earlier rounds have all of theirs."""
         numbers = [int(name) for name in _names(self.run.rounds) if name.isdecimal()]
         round = self.run.round(max(numbers, default=0))
         if round.request.name not in _names(round.path):
@@ -112,26 +111,30 @@ class Server:
             identity = _identity(round.request)
             if identity == self._answered:
                 return None
-            asked = decode(round.request.read_bytes(), LMRequest)
-        except (OSError, EnvelopeError):
+            request = read_request(round)
+        except (OSError, RunFolderError):
             return None  # the driver, which reads it too, says what is wrong
-        if not completions_file.is_complete(round.completions, asked):
-            return round.request
+        if not completions_file.is_complete(round.completions, request):
+            return round
         self._answered = identity
         return None
 
-    def _answer(self, request: Path) -> int:
-        """Run the program for a request; return 0, or its exit code as shells have it if completions are missing."""
-        with _log_of(request) as log, telling(f"answering {request}"):
+    def _answer(self, round: RoundDir) -> int:
+        """Run the program for a round's request.
+
+        Returns:
+            0, or if completions are still missing the program's exit code, as shells have it.
+        """
+        with _open_log(round) as log, telling(f"answering {round.request}"):
             try:
-                command = [*self.program, str(request)]
+                command = [*self.program, str(round.request)]
                 process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
                 code = self._wait_for(process)
             except OSError as error:
                 raise LMError(f"cannot run {self.program[0]}: {error.strerror}") from None
             finally:
                 _kill_descendants()
-        if self._is_ended() or self._next_request() != request:
+        if self._is_ended() or self._next_round() != round:
             return 0
         say(f"the program ended with exit code {code}, and completions are missing")
         return 128 - code if code < 0 else code or 1
@@ -158,9 +161,9 @@ def _identity(path: Path) -> tuple[Path, int, int]:
     return path, status.st_ino, status.st_mtime_ns
 
 
-def _log_of(request: Path) -> IO[bytes]:
-    """Open a round's log, and note in it that this job starts; who waits for the job reads on from there."""
-    path = RoundDir(request.parent).lm_log
+def _open_log(round: RoundDir) -> IO[bytes]:
+    """Open a round's log and write a line into it that this job starts; the driver reads on from that line."""
+    path = round.lm_log
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         log = path.open("ab", buffering=0)

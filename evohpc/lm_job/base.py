@@ -8,92 +8,83 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from evohpc.envelopes import decode
-from evohpc.errors import EnvelopeError, LMError
+from evohpc.errors import LMError
 from evohpc.lm import completions_file
-from evohpc.messages import Completion, LMRequest
-from evohpc.run_folder import RoundDir
+from evohpc.run_folder import RoundDir, read_request
 
 _ERROR = "error: "
 
 
 class LMJob(Protocol):
-    """Draws the completions of one request at a time. All verbs are idempotent."""
+    """Draws the completions of one request at a time. All methods are idempotent."""
 
     @property
     def held(self) -> str:
         """Why the job will not start without a person, in the scheduler's words; '' if nothing holds it."""
 
-    def start(self, request: Path) -> None:
-        """Have `rounds/NNN/request.json` answered. Nothing new starts if it is answered, or being answered, already;
-        what an earlier job finished is kept."""
+    def start(self, round: RoundDir) -> None:
+        """Have the request of a round answered. Nothing new starts if it is answered, or being answered, already;
+        what an earlier job finished is kept.
+
+        Raises:
+            RunFolderError: the request cannot be read.
+            LMError: no such job can ever start; says what to correct.
+            StorageError: the file system refused a file that the job needs.
+        """
 
     def poll(self) -> bool:
-        """Say whether `completions.jsonl` is complete.
+        """Return whether `completions.jsonl` is complete.
 
         Raises:
             LMError: the job ended without completing it; names its log.
+            RunFolderError: the request cannot be read.
+            StorageError: the file system refused a file that the next job needs.
         """
 
     def cancel(self) -> None:
-        """End the job with all its processes; what it finished is kept."""
+        """End the job with all its processes; what it finished is kept.
+
+        Raises:
+            EvaluationError: the scheduler does not answer.
+        """
 
     def release(self) -> None:
-        """Give back what waits for further requests: there will be none."""
+        """End a job that waits for further requests: there will be none."""
 
     def close(self) -> None:
         """Release this process's own resources. A local job ends with it; a scheduler's job goes on."""
 
 
-def read_completions(path: Path, request: LMRequest) -> list[Completion]:
-    """Return the completions of a request in the order of its prompts and samples.
+def progress(round: RoundDir) -> tuple[int, int]:
+    """Return (finished completions, completions asked for) of a round.
 
     Raises:
-        LMError: the file is not complete.
+        RunFolderError: its request cannot be read.
     """
-    finished = completions_file.read(path, request)
-    missing = [place for place in completions_file.places(request) if place not in finished]
-    if missing:
-        prompt, sample = missing[0]
-        raise LMError(f"{path}: {len(missing)} completions are missing, the first is prompt {prompt}, sample {sample}")
-    return [finished[place] for place in completions_file.places(request)]
+    request, path = read_request(round), round.completions
+    finished = set(completions_file.read(path, request)).union(*completions_file.read_parts(path, request).values())
+    return len(finished), len(completions_file.keys(request))
 
 
-def progress(request: Path) -> tuple[int, int]:
-    """Return (finished completions, completions asked for) of `rounds/NNN/request.json`."""
-    asked, path = load_request(request), RoundDir(request.parent).completions
-    finished = set(completions_file.read(path, asked)).union(*completions_file.read_parts(path, asked).values())
-    return len(finished), len(completions_file.places(asked))
-
-
-def is_complete(request: Path) -> bool:
-    """Say whether all completions that `rounds/NNN/request.json` asks for are there."""
-    return completions_file.is_complete(RoundDir(request.parent).completions, load_request(request))
-
-
-def load_request(path: Path) -> LMRequest:
-    """Read a round's request.
+def is_complete(round: RoundDir) -> bool:
+    """Return whether all completions that a round's request asks for are there.
 
     Raises:
-        LMError: it is missing, torn or altered.
+        RunFolderError: its request cannot be read.
     """
-    try:
-        return decode(path.read_bytes(), LMRequest)
-    except (OSError, EnvelopeError) as error:
-        raise LMError(f"{path}: {error}; delete it to have it written anew") from None
+    return completions_file.is_complete(round.completions, read_request(round))
 
 
 def last_error(log: str) -> str:
-    """Return what the last line says in which an LM job told why it gives up; '' if there is none."""
+    """Return what the last line with an error in an LM job's log says; '' if there is none."""
     lines = [line.strip() for line in log.splitlines()]
     return next((line.removeprefix(_ERROR) for line in reversed(lines) if line.startswith(_ERROR)), "")
 
 
-def failure(request: Path, reason: str, log: Path | None = None) -> LMError:
+def failure(round: RoundDir, reason: str, log: Path | None = None) -> LMError:
     """Return the error for an LM job that ended without completing its request.
 
     Args:
-        log: where it tells more, if not in the round's log.
+        log: the file that tells more, if it is not the round's log.
     """
-    where = log or RoundDir(request.parent).lm_log
-    return LMError(f"the LM job of {request.parent} failed: {reason}; its log is {where}")
+    return LMError(f"the LM job of {round.path} failed: {reason}; its log is {log or round.lm_log}")

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-from pathlib import Path
 
 from evohpc.errors import storage_error
 from evohpc.linux import python
@@ -22,38 +21,34 @@ class LocalLMJob:
     held = ""
 
     def __init__(self) -> None:
-        self._request: Path | None = None
+        self._round: RoundDir | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
-    def start(self, request: Path) -> None:
-        """See `LMJob.start`.
-
-        Raises:
-            StorageError: the log cannot be written.
-        """
+    def start(self, round: RoundDir) -> None:
+        """See `LMJob.start`."""
         is_running = self._process is not None and self._process.poll() is None
-        if is_running and self._request == request:
+        if is_running and self._round == round:
             return
         self.cancel()
-        self._request = request
-        if not is_complete(request):
-            self._process, self._log_start = _spawn(request)
+        self._round = round
+        if not is_complete(round):
+            self._process, self._log_start = _spawn(round)
 
     def poll(self) -> bool:
         """See `LMJob.poll`."""
-        assert self._request is not None, "poll() before start()"
-        # In this order: a job that completes the file between the two questions has ended well.
+        assert self._round is not None, "poll() before start()"
+        # In this order: a job that completes the file between these two lines has succeeded.
         code = None if self._process is None else self._process.poll()
-        if is_complete(self._request):
+        if is_complete(self._round):
             self._reap()
             return True
         if self._process is not None and code is None:
             return False
-        raise failure(self._request, _what_happened(self._request, code, self._log_start))
+        raise failure(self._round, _what_happened(self._round, code, self._log_start))
 
     def _reap(self) -> None:
-        """Give a job that has written all it had to a moment to end by itself, and its memory back."""
+        """Wait a moment until a job that has written all its completions ends by itself; then end it."""
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_WITHIN_S)
@@ -79,15 +74,19 @@ class LocalLMJob:
         self.cancel()
 
 
-def _spawn(request: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the job; return it with the place in its log, which earlier jobs may have begun, where its part starts."""
-    log = RoundDir(request.parent).lm_log
+def _spawn(round: RoundDir) -> tuple[subprocess.Popen[bytes], int]:
+    """Start the job; return it, and the offset in the round's log, in bytes, where its output begins.
+
+    Raises:
+        StorageError: the log cannot be written.
+    """
+    log = round.lm_log
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as out:
             start = out.tell()
             process = subprocess.Popen(
-                [*python(), "-m", "evohpc.lm.generate", "--parent", str(os.getpid()), str(request)],
+                [*python(), "-m", "evohpc.lm.generate", "--parent", str(os.getpid()), str(round.request)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -99,12 +98,12 @@ def _spawn(request: Path) -> tuple[subprocess.Popen[bytes], int]:
         raise storage_error(log, error) from error
 
 
-def _what_happened(request: Path, code: int | None, log_start: int) -> str:
+def _what_happened(round: RoundDir, code: int | None, log_start: int) -> str:
     """Return why a job ended too early."""
     if code == -signal.SIGKILL:
         return "it was killed, most likely for want of memory (a smaller lm.batch_size or lm.dtype: bfloat16 helps)"
     try:
-        log = RoundDir(request.parent).lm_log.read_bytes()[log_start:].decode(errors="replace").strip()
+        log = round.lm_log.read_bytes()[log_start:].decode(errors="replace").strip()
     except OSError:
         log = ""
     return last_error(log) or log.rpartition("\n")[2] or f"exit code {code}"

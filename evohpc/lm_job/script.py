@@ -51,29 +51,27 @@ class LMWork:
     name: str
     """Slurm's job name."""
     folder: Path
-    """For what the job leaves beside its answers; <k> in the folder of its name, in the round's or the run's."""
+    """For the job's own files: RUN/rounds/NNN/slurm/<name>/<k>, or RUN/slurm/<name>/<k> for a job of the run."""
     run: Path
-    request: Path | None
-    """RUN/rounds/NNN/request.json, the one that it answers; None for all of the run, as they come."""
+    round: RoundDir | None
+    """The round whose request it answers; None: it answers all requests of the run, as they come."""
     model: Path
     """Folder of the language model."""
     log: Path
-    """What Slurm writes its output to."""
+    """The file that Slurm writes the job's output to."""
 
 
-def work_of(request: Path, run_id: str, number: int, model: Path, *, hold: bool = False) -> LMWork:
-    """Return what job `number` for a request is called and where its files lie.
+def work_of(round: RoundDir, run_id: str, number: int, model: Path, *, hold: bool = False) -> LMWork:
+    """Return the name and the files of job `number` for a round's request.
 
     Args:
-        request: RUN/rounds/NNN/request.json.
-        number: of the job, from 0; another one follows a job that ended early.
-        hold: it is a job of the whole run, which answers this request and those that come after it.
+        number: of the job, from 0; the next one follows a job that ended early.
+        hold: it is a job of the whole run, which answers this request and all later ones.
     """
-    run, round = RunDir(request.parents[2]), RoundDir(request.parent)
-    name = f"{run_id}-lm" if hold else f"{run_id}-{round.path.name}-lm"
-    folder = (run.slurm if hold else round.slurm) / name / str(number)
+    name = f"{run_id}-lm" if hold else f"{run_id}-{round.name}-lm"
+    folder = (round.run.slurm if hold else round.slurm) / name / str(number)
     log = folder / "lm.log" if hold else round.lm_log
-    return LMWork(f"{name}.{number}", folder, run.path, None if hold else request, model, log)
+    return LMWork(f"{name}.{number}", folder, round.run.path, None if hold else round, model, log)
 
 
 def write(work: LMWork, site: Site, program: Sequence[str] = ()) -> Path:
@@ -92,9 +90,10 @@ def text(work: LMWork, site: Site, program: Sequence[str] = ()) -> str:
     """Return the script; see `write`."""
     jobs = _section(site)
     contained = jobs.image is not None and not program
-    step = ["srun", "--nodes=1", "--ntasks=1", f"--cpus-per-task={jobs.cpus}", "--kill-on-bad-exit=1"]
+    # The environment of this script, also where sbatch was told --export=NONE: srun would inherit that (srun(1)).
+    step = ["srun", "--export=ALL", "--nodes=1", "--ntasks=1", f"--cpus-per-task={jobs.cpus}", "--kill-on-bad-exit=1"]
     return _TEMPLATE.format(
-        work=work.request or f"the requests of {work.run}",
+        work=work.round.request if work.round else f"the requests of {work.run}",
         options=directives(_options(work, jobs)),
         claim="\n".join(claim(work.folder, "SLURM_JOB_ID")),
         setup="".join(f"{line}\n" for line in jobs.setup),
@@ -130,7 +129,7 @@ def _bare(work: LMWork, site: Site, jobs: LMJobs, program: Sequence[str]) -> lis
 
 def _contained(work: LMWork, site: Site, jobs: LMJobs) -> list[str]:
     assert jobs.image is not None, "no container without an image"
-    folders = [RunDir(work.run).rounds, work.folder] if work.request is None else [work.request.parent]
+    folders = [RunDir(work.run).rounds, work.folder] if work.round is None else [work.round.path]
     writable = [Bind(folder, _moved(folder, work.run, IN), writable=True) for folder in folders]
     binds = [
         *apptainer_command.site_binds(site.container.binds),
@@ -151,19 +150,19 @@ def _contained(work: LMWork, site: Site, jobs: LMJobs) -> list[str]:
 def _answering(
     work: LMWork, jobs: LMJobs, command: Sequence[str], generate: Sequence[str], run: Path | str
 ) -> list[str]:
-    """Return the command that has `generate` answer the work's request, or the run's requests as they come.
+    """Return the command that answers the round's request, or all requests of the run, by `generate`.
 
     Args:
         run: where the command finds the run folder.
     """
-    if work.request is not None:
-        return [*generate, _moved(work.request, work.run, run)]
+    if work.round is not None:
+        return [*generate, _moved(work.round.request, work.run, run)]
     idle = f"--idle-minutes={jobs.idle_minutes:g}"
     return [*command, "-m", "evohpc.lm.serve", str(run), _moved(work.folder, work.run, run), idle, "--", *generate]
 
 
 def _moved(path: Path, run: Path, to: Path | str) -> str:
-    """Return where a path in the run folder is if that folder is in another place."""
+    """Return a path in the run folder as it is where the run folder is `to`, e.g. in a container."""
     return str(to / path.relative_to(run))
 
 
@@ -174,7 +173,7 @@ def _torchrun(jobs: LMJobs) -> list[str]:
 
 
 def _container_environment(work: LMWork) -> str:
-    return _CONTAINER_ENVIRONMENT + (_CONTAINER_JOB_ID if work.request is None else "")
+    return _CONTAINER_ENVIRONMENT + (_CONTAINER_JOB_ID if work.round is None else "")
 
 
 def _exports(jobs: LMJobs) -> str:

@@ -1,20 +1,18 @@
-"""An LM job without a model: mutates the parents in the prompt by fixed rules. For rehearsals and tests.
+"""An LM job without a model: it mutates the parents in the prompt by fixed rules. For rehearsals and tests.
 
-Like the real one it is a function of the request: a completion depends on its prompt and its own seed only.
+Like the real LM job it is a function of the request: a completion depends only on its prompt and its own seed.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from numpy.random import Generator, Philox
 
-from evohpc.envelopes import decode
 from evohpc.lm import completions_file
 from evohpc.messages import Completion, LMRequest, Prompt, Sample
-from evohpc.run_folder import RoundDir
+from evohpc.run_folder import RoundDir, read_request
 
 _INTEGER = re.compile(r"(?<![\w.])\d+(?![\w.])")
 _FACTORS = (0.5, 0.75, 1.25, 1.5, 2.0)
@@ -29,12 +27,11 @@ class ScriptedLMJob:
         """`texts`, if given, are the completions: number i of the request gets `texts[i % len(texts)]`."""
         self._texts = tuple(texts)
 
-    def start(self, request: Path) -> None:
+    def start(self, round: RoundDir) -> None:
         """See `LMJob.start`."""
-        asked = decode(request.read_bytes(), LMRequest)
-        path = RoundDir(request.parent).completions
-        if not completions_file.is_complete(path, asked):
-            completions_file.write(path, self._answer(asked))
+        request = read_request(round)
+        if not completions_file.is_complete(round.completions, request):
+            completions_file.write(round.completions, self._draw(request))
 
     def poll(self) -> bool:
         """See `LMJob.poll`."""
@@ -49,9 +46,9 @@ class ScriptedLMJob:
     def close(self) -> None:
         """See `LMJob.close`."""
 
-    def _answer(self, asked: LMRequest) -> list[Completion]:
-        drawn = [(prompt, sample) for prompt in asked.prompts for sample in prompt.samples]
-        return [self._complete(number, *place) for number, place in enumerate(drawn)]
+    def _draw(self, request: LMRequest) -> list[Completion]:
+        samples = [(prompt, sample) for prompt in request.prompts for sample in prompt.samples]
+        return [self._complete(number, prompt, sample) for number, (prompt, sample) in enumerate(samples)]
 
     def _complete(self, number: int, prompt: Prompt, sample: Sample) -> Completion:
         text = self._texts[number % len(self._texts)] if self._texts else mutate(prompt.text, sample.seed)
@@ -79,9 +76,9 @@ def _resize(body: str, rng: Generator) -> str:
     numbers = list(_INTEGER.finditer(body))
     if not numbers:
         return body
-    place = numbers[rng.integers(len(numbers))]
-    number = max(1, round(int(place.group()) * _FACTORS[rng.integers(len(_FACTORS))]))
-    return f"{body[: place.start()]}{number}{body[place.end() :]}"
+    found = numbers[rng.integers(len(numbers))]
+    number = max(1, round(int(found.group()) * _FACTORS[rng.integers(len(_FACTORS))]))
+    return f"{body[: found.start()]}{number}{body[found.end() :]}"
 
 
 def _drop_line(body: str, rng: Generator) -> str:

@@ -1,4 +1,4 @@
-"""A run as its readers see it: the snapshot, and what the driver last said. Nothing is written, nothing locked."""
+"""Reads one run: its snapshot, and the last progress of its driver. Writes nothing and locks nothing."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from evohpc import envelopes
 from evohpc.config.search import load_config
 from evohpc.driver import lease
 from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
-from evohpc.evolution.request import Budget
+from evohpc.evolution import population
+from evohpc.evolution.population import Budget
 from evohpc.report import tables
 from evohpc.run_folder import RunDir
 from evohpc.search import creation
-from evohpc.store.store import Entry, Store
+from evohpc.store.rows import Entry
+from evohpc.store.store import Store
 from evohpc.tasks.data import interface
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What a driver last said in progress.json."""
+class _LastProgress:
+    """What a driver last wrote to progress.json."""
 
     round: int
     rounds: int
@@ -63,7 +65,7 @@ class Reading:
     @property
     def is_done(self) -> bool:
         """All rounds are closed."""
-        return self.store.is_closed(Budget.of(self.config).rounds - 1)
+        return self.store.is_closed(Budget.of(self.config.search).rounds - 1)
 
     @property
     def error_below(self) -> float:
@@ -72,30 +74,30 @@ class Reading:
 
     def best(self, count: int) -> list[Entry]:
         """Return the fittest candidates; see `Search.best`."""
-        return self.store.best(count, self.error_below)
+        return self.store.with_ids(row.id for row in population.best(self.store.scores(), count, self.config.search))
 
     def headlines(self) -> Iterator[tuple[str, str]]:
         """Yield (name, value) lines for people."""
-        said = self._said()
+        last = self._last_progress()
         yield "run", f"{self.run_id}: {self.config.search.variant} on {self.config.task}"
         yield "driver", self._driver() or ("none; the search is over" if self.is_done else "none")
-        if said is not None:
-            place = "seeds" if said.round < 0 else f"round {said.round} (of 0-{said.rounds - 1})"
-            count = f" {said.done}/{said.total}" if said.total > 1 else ""
-            yield "last seen", f"{said.at}: {place}, {said.step}{count}"
-            for reason in said.held:
+        if last is not None:
+            where = "seeds" if last.round < 0 else f"round {last.round} (of 0-{last.rounds - 1})"
+            count = f" {last.done}/{last.total}" if last.total > 1 else ""
+            yield "last seen", f"{last.at}: {where}, {last.step}{count}"
+            for reason in last.held:
                 yield "held", reason
 
     def status(self) -> dict[str, Any]:
-        """Return all of it for machines."""
-        said = self._said()
+        """Return the same, and more, as plain values for `--json`."""
+        last = self._last_progress()
         return {
             "run_id": self.run_id,
-            "task": self.config.task,
+            "task": str(self.config.task),
             "variant": self.config.search.variant,
             "is_done": self.is_done,
             "driver": self._driver(),
-            "progress": None if said is None else asdict(said),
+            "progress": None if last is None else asdict(last),
             "counts": {str(status): count for status, count in self.store.counts().items()},
             "best": [json.loads(tables.document(entry)) for entry in self.best(1)],
         }
@@ -111,7 +113,7 @@ class Reading:
         return f"evohpc show {path} {shlex.quote(best[0].candidate.id)}" if best else f"evohpc list {path}"
 
     def _driver(self) -> str:
-        """Return who drives, '' if nobody does as far as can be seen from here."""
+        """Return who holds the lease; '' if nobody does, as far as this host can tell."""
         try:
             current = lease.holder(self._run)
         except LeaseError as error:
@@ -120,8 +122,8 @@ class Reading:
             return ""
         return str(current)
 
-    def _said(self) -> _Said | None:
+    def _last_progress(self) -> _LastProgress | None:
         try:
-            return envelopes.decode(self._run.progress.read_bytes(), _Said)
+            return envelopes.decode(self._run.progress.read_bytes(), _LastProgress)
         except (OSError, EnvelopeError):
             return None

@@ -11,8 +11,10 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from evohpc.evolution.population import by_fitness
 from evohpc.messages import SEED_ROUND, Candidate, Result, Status
-from evohpc.store.store import Entry, Store
+from evohpc.store.rows import Entry
+from evohpc.store.store import Store
 
 _FOLDED = ("detail", "parents")
 """Columns whose text may go on in the next line."""
@@ -25,12 +27,12 @@ def outcomes(counts: Mapping[Status, int]) -> dict[str, int]:
     """Return the number of candidates by outcome: the classes of `OUTCOMES`, in that order."""
     found = dict.fromkeys(OUTCOMES, 0)
     for status, count in counts.items():
-        found[_outcome(status)] += count
+        found[outcome(status)] += count
     return found
 
 
 def sentence(counts: Mapping[Status, int]) -> str:
-    """Return the honest shares, e.g. '32 children: 12 trained (38 %), 20 duplicate (62 %)'."""
+    """Return how many children had which outcome, e.g. '32 children: 12 trained (38 %), 20 duplicate (62 %)'."""
     total = sum(counts.values())
     shares = [f"{n} {name} ({n / total:.0%})" for name, n in outcomes(counts).items() if n] if total else []
     return f"{total} children" + (f": {', '.join(shares)}" if shares else "")
@@ -45,7 +47,7 @@ def rounds_table(store: Store, metric: str, error_below: float, *, brief: bool =
     """Return one line per round: what became of its children, and the best of them.
 
     Args:
-        brief: for a terminal of 80 columns: of the best the fitness only.
+        brief: for a terminal of 80 columns: show only the fitness of the best.
     """
     every = {round: outcomes(store.counts(round)) for round in range(SEED_ROUND, (store.last_round() or 0) + 1)}
     named = [name for name in OUTCOMES if any(counts[name] for counts in every.values())]
@@ -53,15 +55,15 @@ def rounds_table(store: Store, metric: str, error_below: float, *, brief: bool =
     table = _table("round", *(f"{name}>" for name in named), *measures, "id")
     for round, counts in every.items():
         if sum(counts.values()):
-            good = (e for e in store.entries(round, Status.TRAINED) if _error(e) < error_below)
-            best = max(good, key=_fitness, default=None)
+            good = (e for e in store.entries(round, Status.TRAINED) if e.error is not None and e.error < error_below)
+            best = next(iter(by_fitness(good)), None)
             row = ["seeds" if round == SEED_ROUND else str(round), *(str(counts[name] or "") for name in named)]
             table.add_row(*row, *_measured(best, metric)[: len(measures)], _id(best))
     return table
 
 
 def best_table(entries: Sequence[Entry], metric: str) -> Table:
-    """Return the fittest candidates, with what they descend from."""
+    """Return the fittest candidates with their parents."""
     table = _table("", "id", "fitness>", f"{metric}>", "params>", "parents")
     for rank, entry in enumerate(entries, start=1):
         table.add_row(str(rank), entry.candidate.id, *_measured(entry, metric), ", ".join(entry.candidate.parents))
@@ -79,7 +81,7 @@ def candidates_table(entries: Iterable[Entry], metric: str) -> Table:
 
 
 def text_table(lines: Sequence[Sequence[str]]) -> Table:
-    """Return a table of plain text, its header first; all columns but the first are of numbers."""
+    """Return a table of plain text; the first line is its header, and all columns but the first hold numbers."""
     header, *rows = lines
     table = _table(header[0], *(f"{name}>" for name in header[1:]))
     for row in rows:
@@ -88,7 +90,7 @@ def text_table(lines: Sequence[Sequence[str]]) -> Table:
 
 
 def details(entry: Entry, attempts: Sequence[Result]) -> Table:
-    """Return all that is known of one candidate but its source."""
+    """Return all that is known of one candidate, except its source."""
     measured = [] if entry.result is None else _measures(entry.result)
     return _grid([*_descent(entry.candidate), *measured, *map(_attempt, attempts)])
 
@@ -114,12 +116,13 @@ def row(entry: Entry) -> dict[str, Any]:
 
 
 def document(entry: Entry, **more: Any) -> str:
-    """Return a candidate with its result, and more keys first, as one line of JSON."""
+    """Return `more`, then a candidate and its result, as one line of JSON."""
     result = asdict(entry.result) if entry.result else None
     return json.dumps({**more, "candidate": asdict(entry.candidate), "result": result}, ensure_ascii=False)
 
 
-def _outcome(status: Status) -> str:
+def outcome(status: Status) -> str:
+    """Return the class of `OUTCOMES` that a status belongs to."""
     if status in (Status.TRAINED, Status.DUPLICATE, Status.PENDING):
         return str(status)
     if status.is_refused:
@@ -128,8 +131,8 @@ def _outcome(status: Status) -> str:
 
 
 def _table(*columns: str) -> Table:
-    """Return a plain table; a column whose name ends in '>' is of numbers. Where it is too wide, only text is folded:
-    a number or an id of which a part is missing is of no use."""
+    """Return a plain table; a column whose name ends in '>' holds numbers. If the table is too wide, only text is
+    folded: half a number or half an id is useless."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         header = column.removesuffix(">").replace(" ", "\n")
@@ -182,11 +185,3 @@ def _measured(entry: Entry | None, metric: str) -> tuple[str, str, str]:
 
 def _id(entry: Entry | None) -> str:
     return entry.candidate.id if entry else ""
-
-
-def _error(entry: Entry) -> float:
-    return entry.result.error if entry.result and entry.result.error is not None else float("inf")
-
-
-def _fitness(entry: Entry) -> float:
-    return entry.result.fitness if entry.result and entry.result.fitness is not None else float("-inf")

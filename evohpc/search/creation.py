@@ -34,7 +34,7 @@ from evohpc.files import write_atomic, write_once
 from evohpc.lm_job.model_folder import check_model_folder
 from evohpc.run_folder import RunDir
 from evohpc.store.store import Store
-from evohpc.tasks.data import prepare
+from evohpc.tasks.data import draw_secret, prepare, secret_digest
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ def create(run: RunDir, config: Config, site: Site | None = None) -> None:
         save_config(run, config)
         if site is not None:
             write_atomic(run.site, site.dump())
-        prepare(run, config.task.rpartition(":")[0])
+        draw_secret(run)
+        prepare(run, config.task.file)
         held.beat()
         if not write_once(run.provenance, json.dumps(_provenance(run, config), indent=1) + "\n"):
             raise _made_meanwhile(run)
@@ -82,10 +83,9 @@ def save_config(run: RunDir, config: Config) -> None:
     Raises:
         StorageError: the file system refused.
     """
-    file, _, class_name = config.task.rpartition(":")
     own = {
         "seeds": Path(run.seeds.name),
-        "task": f"{run.task_file.name}:{class_name}" if file.endswith(".py") else config.task,
+        "task": config.task.moved(Path(run.task_file.name)),
         "lm": config.lm.model_copy(update={"deepspeed": config.lm.deepspeed and Path(run.deepspeed.name)}),
     }
     write_atomic(run.config, config.model_copy(update=own).dump())
@@ -144,18 +144,12 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
 
 def _copies(run: RunDir, config: Config) -> Iterator[tuple[Path, bytes | str]]:
     """Yield what a run keeps a copy of: its place in the run, and its content."""
-    if not config.seeds.is_dir():
-        raise ConfigError(f"seeds: {config.seeds}: no such folder; it is the folder of the seed programs, *.py")
-    seeds = _seeds(config.seeds)
-    if not seeds:
-        raise ConfigError(f"seeds: {config.seeds} has no *.py file; it is the folder of the seed programs")
-    for name, source in seeds.items():
+    for name, source in read_seeds(config.seeds).items():
         yield run.seeds / name, source
-    file, _, _ = config.task.rpartition(":")
-    if file.endswith(".py"):
-        if not Path(file).is_file():
+    if (file := config.task.file) is not None:
+        if not file.is_file():
             raise TaskError(f"task: {file}: no such file; write a built-in task's name, or path/to/file.py:ClassName")
-        yield run.task_file, Path(file).read_bytes()
+        yield run.task_file, file.read_bytes()
     if config.lm.deepspeed is not None:
         yield run.deepspeed, json.dumps(_deepspeed_settings(config), indent=1) + "\n"
 
@@ -177,14 +171,22 @@ def _deepspeed_settings(config: Config) -> dict[str, object]:
     return settings
 
 
-def _seeds(folder: Path) -> dict[str, str]:
-    """Return the sources of the seed programs in a folder, by file name."""
+def read_seeds(folder: Path) -> dict[str, str]:
+    """Return the sources of the seed programs in a folder, by file name.
+
+    Raises:
+        ConfigError: there are none, or one is not text.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"seeds: {folder}: no such folder; it is the folder of the seed programs, *.py")
     sources = {}
     for path in sorted(folder.glob("[!.]*.py")):
         try:
             sources[path.name] = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             raise ConfigError(f"seeds: {path} is not UTF-8 text") from None
+    if not sources:
+        raise ConfigError(f"seeds: {folder} has no *.py file; it is the folder of the seed programs")
     return sources
 
 
@@ -231,8 +233,9 @@ def _provenance(run: RunDir, config: Config) -> dict[str, Any]:
         "evohpc": metadata.version("evohpc"),
         "git_commit": _git_commit(),
         "python": platform.python_version(),
+        "secret_sha256": secret_digest(run),
         "seeds_from": str(config.seeds),
-        "task_from": config.task,
+        "task_from": str(config.task),
     }
 
 
@@ -254,11 +257,10 @@ def _git_commit() -> str:
 def _comparable(run: RunDir, config: Config) -> dict[str, Any]:
     """Return a config as the run's own would look: with the run's copies in place of files of the same content."""
     document = config.model_dump(mode="json")
-    if config.seeds.is_dir() and _seeds(config.seeds) == _seeds(run.seeds):
+    if config.seeds.is_dir() and read_seeds(config.seeds) == read_seeds(run.seeds):
         document["seeds"] = str(run.seeds.resolve())
-    file, _, class_name = config.task.rpartition(":")
-    if file.endswith(".py") and _same(Path(file), run.task_file):
-        document["task"] = f"{run.task_file.resolve()}:{class_name}"
+    if config.task.file is not None and _same(config.task.file, run.task_file):
+        document["task"] = str(config.task.moved(run.task_file.resolve()))
     settings = config.lm.deepspeed
     if settings and run.deepspeed.is_file() and read_deepspeed_config(settings) == read_deepspeed_config(run.deepspeed):
         document["lm"]["deepspeed"] = str(run.deepspeed.resolve())

@@ -11,27 +11,22 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evohpc.config.search import Config, EvaluationConfig
 from evohpc.config.site import Site
 from evohpc.errors import EvaluationError
-from evohpc.evaluation.attempt import WORKER, limits
-from evohpc.evaluation.stage import protocol
 from evohpc.files import write_atomic
-from evohpc.jobs import array_script
-from evohpc.jobs.array_script import ArrayShape
 from evohpc.linux import python
-from evohpc.lm_job import script as lm_script
 from evohpc.messages import TaskState
 from evohpc.run_folder import RunDir
-from evohpc.sandbox import apptainer_runtime
-from evohpc.sandbox.apptainer_command import Container
-from evohpc.sandbox.base import Stage
-from evohpc.slurm import arrays, commands
-from evohpc.slurm.commands import Answer, Silence
+from evohpc.slurm import commands
+from evohpc.slurm.commands import Answer, NoAnswer
 from evohpc.slurm.script import directives
 
 STOPPED = 85
 """Exit code of a driver that was asked to stop and has more to do; no shell or Slurm gives it a meaning."""
+
+OVER = "driver.over"
+"""In the run folder: written when a driver has ended and is not to go on. A successor that starts all the same, because
+it could not be cancelled, ends at once, and submits no other."""
 
 _TEMPLATE = """\
 #!/bin/bash
@@ -51,6 +46,17 @@ if [ "$stop" = yes ] && [ "$status" = {stopped} ]; then
 fi
 {end}exit "$status"
 """
+_SUCCESSOR = """\
+[ ! -e {over} ] || exit 0  # no driver is to follow the one that wrote it
+successor=$(sbatch --parsable {script} | grep -E '^[0-9]+(;[^ ]+)?$' | tail -n 1)
+"""
+_NO_SUCCESSOR = """\
+: > {over}
+case "$successor" in
+  *\\;*) scancel --clusters="${{successor#*;}}" "${{successor%%;*}}" ;;  # sbatch named the cluster, too
+  *) scancel "$successor" ;;
+esac
+"""
 
 
 def job_name(run_id: str) -> str:
@@ -64,17 +70,17 @@ def script(run: Path, run_id: str, site: Site, program: Sequence[str] = ()) -> s
     Args:
         program: what to run instead of `evohpc run RUN`.
     """
-    own = run / "driver.sbatch"
+    own, over = run / "driver.sbatch", shlex.quote(str(run / OVER))
     chain = site.driver.go_on_by == "successor"
     return _TEMPLATE.format(
         run=run,
         options=directives(_options(run, run_id, site)),
-        successor=f"successor=$(sbatch --parsable {shlex.quote(str(own))})\n" if chain else "",
+        successor=_SUCCESSOR.format(script=shlex.quote(str(own)), over=over) if chain else "",
         setup="".join(f"{line}\n" for line in site.driver.setup),
         program=shlex.join(program or [*python(site.python), "-m", "evohpc", "run", str(run)]),
         stopped=STOPPED,
         go_on="exit 0" if chain else 'scontrol requeue "$SLURM_JOB_ID"; exit 0',
-        end='scancel "$successor"\n' if chain else "",
+        end=_NO_SUCCESSOR.format(over=over) if chain else "",
     )
 
 
@@ -85,6 +91,7 @@ def submit(run: RunDir, run_id: str, site: Site) -> str:
         EvaluationError: Slurm refuses, or does not answer.
     """
     name, path = job_name(run_id), run.path.resolve()
+    (path / OVER).unlink(missing_ok=True)
     if job_id := _find(name):
         return job_id
     write_atomic(path / "driver.sbatch", script(path, run_id, site))
@@ -107,39 +114,9 @@ def cancel(run_id: str) -> list[str]:
     try:
         ids = _alive(job_name(run_id))
         commands.cancel(ids)
-    except Silence as silence:
-        raise EvaluationError(f"Slurm does not answer ({silence}); cancel again when it does") from None
+    except NoAnswer as error:
+        raise EvaluationError(f"Slurm does not answer ({error}); cancel again when it does") from None
     return ids
-
-
-def preview(run: Path, run_id: str, site: Site, config: Config) -> str:
-    """Return every script that Slurm would get and the Apptainer command in them, for `evohpc submit --dry-run`."""
-    evaluation = config.evaluation
-    folder = run / "rounds" / "000" / "slurm" / f"{run_id}-000-00" / "0"
-    children = config.search.prompts_per_round * config.search.samples_per_prompt
-    tasks = -(-children // evaluation.candidates_per_task)
-    shape = ArrayShape(f"{run_id}-000-00", tasks, evaluation.candidates_per_task)
-    array = f"sbatch {folder / arrays.SCRIPT}   (in several parts if the site's MaxArraySize is below {tasks})"
-    parts = {
-        f"sbatch {run / 'driver.sbatch'}": script(run, run_id, site),
-        array: array_script.text(folder, shape, site, evaluation),
-    }
-    if site.lm is not None and config.lm.needs_a_model:
-        request, model = run / "rounds" / "000" / "request.json", config.lm.path or Path("MODEL")
-        work = lm_script.work_of(request, run_id, 0, model, hold=site.lm.hold)
-        parts[f"sbatch {work.folder / lm_script.SCRIPT}"] = lm_script.text(work, site)
-    if evaluation.runtime == "apptainer":
-        parts["for the first stage of a candidate"] = shlex.join(_container(run, site, evaluation)) + "\n"
-    return "\n".join(f"# {title}\n{text}" for title, text in parts.items())
-
-
-def _container(run: Path, site: Site, config: EvaluationConfig) -> list[str]:
-    """Return the command of a candidate's first stage, with folders such as a compute node makes for it."""
-    section, scratch = site.container, Path("/tmp/evohpc-SCRATCH")
-    host = Container(section.apptainer, section.image or Path("(container.image is not set)"), section.gpu)
-    inputs = {protocol.CANDIDATE: scratch / protocol.CANDIDATE, protocol.DATA: RunDir(run).train}
-    stage = Stage(WORKER, b"", inputs, scratch / "train", limits(config, config.time_limit_s), config.threads)
-    return apptainer_runtime.arguments(host, section.binds, stage, scratch / "in")
 
 
 def _options(run: Path, run_id: str, site: Site) -> Mapping[str, str | int | bool]:
@@ -164,8 +141,8 @@ def _find(name: str) -> str:
     """Return the job of that name that runs or waits, '' if there is none."""
     try:
         return min(_alive(name), key=int, default="")
-    except Silence as silence:
-        raise EvaluationError(f"Slurm does not answer ({silence}); nothing was submitted: try again") from None
+    except NoAnswer as error:
+        raise EvaluationError(f"Slurm does not answer ({error}); nothing was submitted: try again") from None
 
 
 def _alive(name: str) -> list[str]:

@@ -98,7 +98,7 @@ def become_driver(
 
 
 def _task(run: RunDir, config: Config) -> TaskInterface:
-    if ".py:" in config.task and not run.task_file.is_file():
+    if config.task.file is not None and not run.task_file.is_file():
         raise RunFolderError(f"{run.task_file} is missing, the run's copy of its task file; copy that file there again")
     return prepare(run)
 

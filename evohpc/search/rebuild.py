@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from evohpc import envelopes
 from evohpc.config.search import Config, load_config
 from evohpc.driver import lease
 from evohpc.driver.intake import Ledger
-from evohpc.errors import EnvelopeError, LMError, RunFolderError
-from evohpc.evolution.request import Budget
+from evohpc.errors import LMError, RunFolderError
+from evohpc.evolution.population import Budget
 from evohpc.files import sync_folder
-from evohpc.lm_job import base as lm_job
-from evohpc.messages import SEED_ROUND, LMRequest
-from evohpc.run_folder import RunDir
+from evohpc.lm import completions_file
+from evohpc.messages import SEED_ROUND
+from evohpc.run_folder import RunDir, read_request
 from evohpc.search import backups, creation
 from evohpc.store import compare, schema
 from evohpc.store.store import Store
@@ -159,7 +158,7 @@ def _counts(store: Store) -> dict[str, int]:
 
 
 def _replay(ledger: Ledger, config: Config, observe: Callable[[int, int], None]) -> int:
-    budget = Budget.of(config)
+    budget = Budget.of(config.search)
     for round in range(SEED_ROUND, budget.rounds):
         observe(round - SEED_ROUND, budget.rounds + 1)
         if not _admit(ledger, round):
@@ -181,12 +180,9 @@ def _admit(ledger: Ledger, round: int) -> bool:
     folder = ledger.run.round(round)
     if not folder.request.exists():
         return False
+    request = read_request(folder)
     try:
-        request = envelopes.decode(folder.request.read_bytes(), LMRequest)
-    except EnvelopeError as error:
-        raise RunFolderError(f"{folder.request}: {error}; delete it to have it written anew") from None
-    try:
-        completions = lm_job.read_completions(folder.completions, request)
+        completions = completions_file.read_complete(folder.completions, request)
     except LMError:  # the LM job had not ended
         return False
     ledger.admit_children(request, completions)

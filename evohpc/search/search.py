@@ -24,11 +24,13 @@ from evohpc.config.site import Site, load_site
 from evohpc.driver.driver import Driver, Progress
 from evohpc.driver.results import check_numbers, unseal_result
 from evohpc.errors import ConfigError, EnvelopeError, LeaseError
+from evohpc.evolution import population
 from evohpc.files import write_once
 from evohpc.messages import Candidate, Result, Status
 from evohpc.run_folder import RunDir
 from evohpc.search import creation, driving
-from evohpc.store.store import Entry, Store
+from evohpc.store.rows import Entry
+from evohpc.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -162,12 +164,11 @@ class Search:
         Raises:
             RunFolderError: the search has not begun, or its database is damaged.
         """
-        below = self.config.search.error_threshold
         if self._driving is not None:
-            return self._driving.driver.ledger.store.best(count, below)
+            return self._driving.driver.ledger.best(count)
         store = Store.snapshot_reader(self.folder.snapshot)
         try:
-            return store.best(count, below)
+            return store.with_ids(row.id for row in population.best(store.scores(), count, self.config.search))
         finally:
             store.close()
 

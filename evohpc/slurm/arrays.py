@@ -118,9 +118,21 @@ def split(folder: Path, name: str, size: int, largest: int) -> list[Array]:
         largest: tasks in one array.
     """
     plan = folder / "plan.json"
-    chunks = [[first, min(largest, size - first)] for first in range(0, size, largest)]
-    write_once(plan, json.dumps(chunks))
-    chunks = json.loads(plan.read_text())
+    write_once(plan, json.dumps(_chunks(size, largest)))
+    return _arrays(folder, name, json.loads(plan.read_text()))
+
+
+def plan(folder: Path, name: str, size: int, largest: int) -> list[Array]:
+    """Return the arrays that `split` makes of a new EvaluationJob; write nothing."""
+    return _arrays(folder, name, _chunks(size, largest))
+
+
+def _chunks(size: int, largest: int) -> list[tuple[int, int]]:
+    """Return (first task, number of tasks) of each array."""
+    return [(first, min(largest, size - first)) for first in range(0, size, largest)]
+
+
+def _arrays(folder: Path, name: str, chunks: Sequence[tuple[int, int]]) -> list[Array]:
     names = [name] if len(chunks) == 1 else [f"{name}.{k}" for k in range(len(chunks))]
     return [Array(names[k], folder / str(k), first, count) for k, (first, count) in enumerate(chunks)]
 

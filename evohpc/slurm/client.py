@@ -13,7 +13,7 @@ from evohpc.errors import EvaluationError
 from evohpc.messages import TaskReport, TaskState
 from evohpc.slurm import arrays, commands
 from evohpc.slurm.arrays import Array
-from evohpc.slurm.commands import Answer, Row, Silence
+from evohpc.slurm.commands import Answer, NoAnswer, Row
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +69,8 @@ class SlurmClient:
         self._ask_history &= any(array.is_missing_tasks for array in asked)
         try:
             self._take_history(asked) if self._ask_history else self._take_queue(asked)
-        except Silence as silence:
-            log.warning("Slurm does not answer (%s); its jobs go on, asking again", silence)
+        except NoAnswer as error:
+            log.warning("Slurm does not answer (%s); its jobs go on, asking again", error)
         self._ask_history = self._has_accounting and not self._ask_history and any(a.is_missing_tasks for a in asked)
         self._pause_questions(changed=before != [array.reports for array in asked])
 
@@ -130,8 +130,8 @@ def end_jobs(names: Collection[str]) -> None:
     try:
         rows = [row for row in commands.queue() if arrays.belongs(row.name, names)]
         commands.cancel({row.job_id for row in rows if row.report.state is not TaskState.ENDED})
-    except Silence as silence:
-        raise EvaluationError(f"Slurm does not answer ({silence}); cancel again when it does") from None
+    except NoAnswer as error:
+        raise EvaluationError(f"Slurm does not answer ({error}); cancel again when it does") from None
 
 
 def check_folder(run: Path) -> Path:

@@ -19,8 +19,19 @@ _TIMEOUT_S = 120.0
 _DEFAULT_MAX_ARRAY_SIZE = 1001
 _QUEUE_FORMAT = "%F|%K|%j|%T|%r"
 
-_FULL = re.compile(r"maxsubmit|submit limit|violates accounting|temporarily|try again|too many", re.IGNORECASE)
-_SILENT = re.compile(r"timed out|unable to contact|connect|zero bytes|communication|i/o error", re.IGNORECASE)
+_LATER = re.compile(
+    "maxsubmit|submit limit|violates accounting|temporarily|try again|too many|standby mode|configuration file"
+    "|configuration source|cannot allocate memory|partition not available",
+    re.IGNORECASE,
+)
+"""In refusals that pass: what is queued ends, a controller or a node comes back."""
+_LOST = re.compile(
+    "timed out|unable to contact|connect|zero bytes|communication|i/o error|authentication|unexpected message",
+    re.IGNORECASE,
+)
+"""In failures of the exchange itself."""
+_JOB_ID = re.compile(r"^(\d+)(?:;\S+)?$", re.MULTILINE)
+"""`sbatch --parsable` prints the id, and the cluster's name if there is one (sbatch(1)). A banner may surround it."""
 _ADVICE = {
     "account": "set `account` in the site profile; `sacctmgr show assoc user=$USER` lists yours",
     "partition": "set `partition` in the site profile; `sinfo` lists them",
@@ -33,16 +44,16 @@ _ADVICE = {
 }
 
 
-class Silence(Exception):
-    """Slurm did not answer; nothing is known."""
+class NoAnswer(Exception):
+    """Slurm did not answer: whether it did what was asked is not known."""
 
 
 class Answer(StrEnum):
     """What sbatch's answer means."""
 
     ACCEPTED = "accepted"
-    FULL = "full"
-    """Refused because too much is queued; later it will do."""
+    LATER = "later"
+    """Refused now, for a reason that passes: too much is queued, a controller starts."""
     LOST = "lost"
     """It may have been accepted, or not."""
 
@@ -76,16 +87,16 @@ def submit(script: Path) -> Submission:
     """
     try:
         done = _run(["sbatch", "--parsable", str(script)])
-    except Silence as silence:
-        return Submission(Answer.LOST, message=str(silence))
+    except NoAnswer as error:
+        return Submission(Answer.LOST, message=str(error))
     message = " ".join(done.stderr.split()).replace("sbatch: error: ", "")
-    job_id = re.match(r"(\d+)(;\S+)?$", done.stdout.strip())
-    if done.returncode == 0 and job_id:
-        return Submission(Answer.ACCEPTED, job_id[1])
-    if done.returncode == 0 or _SILENT.search(message):
-        return Submission(Answer.LOST, message=message or f"sbatch said {done.stdout.strip()[:80]!r}")
-    if _FULL.search(message):
-        return Submission(Answer.FULL, message=message)
+    job_ids = _JOB_ID.findall(done.stdout)
+    if done.returncode == 0 and job_ids:
+        return Submission(Answer.ACCEPTED, job_ids[-1])
+    if done.returncode == 0 or _LOST.search(message):
+        return Submission(Answer.LOST, message=message or f"sbatch printed {done.stdout.strip()[:80]!r}")
+    if _LATER.search(message):
+        return Submission(Answer.LATER, message=message)
     raise EvaluationError(f"Slurm refuses {script}: {message}; {advice(message)}")
 
 
@@ -93,7 +104,7 @@ def queue(names: Collection[str] | None = None) -> list[Row]:
     """Return what slurmctld knows of this user's array tasks: of these job names, or of all.
 
     Raises:
-        Silence: it does not answer.
+        NoAnswer: it does not answer.
     """
     command = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", f"--format={_QUEUE_FORMAT}"]
     if names is not None:
@@ -108,45 +119,51 @@ def history(jobs: Mapping[str, str]) -> list[Row] | None:
         jobs: job id -> job name. Ids come round again after years, so both must match.
 
     Raises:
-        Silence: slurmdbd does not answer.
+        NoAnswer: slurmdbd does not answer.
     """
     if shutil.which("sacct") is None:
         return None
     command = ["sacct", "--allocations", "--noheader", "--parsable2", "--format=JobID,JobName,State"]
     try:
         text = _ask([*command, f"--jobs={','.join(sorted(jobs))}"])
-    except Silence as silence:
-        if "accounting storage is disabled" in str(silence):
+    except NoAnswer as error:
+        if "accounting storage is disabled" in str(error):
             return None
         raise
     rows = _history_rows(text)
     return [row for row in rows if row.report.state is TaskState.ENDED and jobs.get(row.job_id) == row.name]
 
 
+def test(script: str) -> subprocess.CompletedProcess[str]:
+    """Ask sbatch whether it would take a script; it submits nothing.
+
+    Raises:
+        NoAnswer: Slurm does not answer.
+        EvaluationError: there is no sbatch here.
+    """
+    return _run(["sbatch", "--test-only"], script)
+
+
 def cancel(job_ids: Collection[str]) -> None:
     """End jobs and array tasks, whether they run or wait; unknown and ended ones are no error.
 
     Raises:
-        Silence: Slurm does not answer.
+        NoAnswer: Slurm does not answer.
     """
     if job_ids:
         _ask(["scancel", "--quiet", *sorted(job_ids)])
 
 
-def max_array_size() -> int:
-    """Return MaxArraySize: the largest index of an array, plus one.
-
-    Raises:
-        Silence: Slurm does not answer.
-    """
-    return int(settings().get("MaxArraySize", _DEFAULT_MAX_ARRAY_SIZE))
+def max_array_size(settings: Mapping[str, str]) -> int:
+    """Return MaxArraySize of Slurm's settings: the largest index of an array, plus one."""
+    return int(settings.get("MaxArraySize", _DEFAULT_MAX_ARRAY_SIZE))
 
 
 def settings() -> dict[str, str]:
     """Return what slurmctld's configuration says, as `scontrol show config` prints it.
 
     Raises:
-        Silence: Slurm does not answer.
+        NoAnswer: Slurm does not answer.
     """
     return dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", _ask(["scontrol", "show", "config"]), re.MULTILINE))
 
@@ -155,7 +172,7 @@ def longest_minutes(partition: str) -> int | None:
     """Return the time limit of a partition; None if it has none.
 
     Raises:
-        Silence: Slurm does not answer.
+        NoAnswer: Slurm does not answer.
     """
     shown = _ask(["scontrol", "--oneliner", "show", "partition", partition])
     found = re.search(r" MaxTime=(?:(\d+)-)?(\d+):(\d+):\d+", shown)
@@ -169,8 +186,9 @@ def environment() -> dict[str, str]:
     """Return this process's environment without what would change the meaning of Slurm's commands.
 
     A driver that is itself a job has SLURM_* of its own job, and SBATCH_* variables outrank the options in a script.
+    Which cluster to talk to, and the key to it, stay.
     """
-    kept = {"SLURM_CONF", "SLURM_CLUSTERS"}
+    kept = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_SACK_SOCKET"}
     mine = ("SLURM", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SALLOC_", "SRUN_", "SUBMITIT_")
     foreign = ("APPTAINER", "SINGULARITY")
     return {k: v for k, v in os.environ.items() if k in kept or not k.startswith(mine + foreign)}
@@ -179,32 +197,48 @@ def environment() -> dict[str, str]:
 def _ask(command: list[str]) -> str:
     done = _run(command)
     if done.returncode:
-        raise Silence(" ".join(done.stderr.split()) or f"{command[0]} ended with exit code {done.returncode}")
+        raise NoAnswer(" ".join(done.stderr.split()) or f"{command[0]} ended with exit code {done.returncode}")
     return done.stdout
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], given: str | None = None) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=_TIMEOUT_S)
+        # Names and messages of others are in what Slurm prints, in whatever encoding.
+        return subprocess.run(
+            command,
+            env=environment(),
+            input=given,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_TIMEOUT_S,
+        )
     except FileNotFoundError:
         raise EvaluationError(
             f"there is no `{command[0]}` here; run this on a login node of the cluster, or use `evohpc run`"
         ) from None
     except subprocess.TimeoutExpired:
-        raise Silence(f"{command[0]} did not answer within {_TIMEOUT_S:g} s") from None
+        raise NoAnswer(f"{command[0]} did not answer within {_TIMEOUT_S:g} s") from None
 
 
 def _queue_rows(text: str) -> Iterator[Row]:
-    for line in text.splitlines():
-        job_id, index, name, state, reason = line.split("|", maxsplit=4)
-        yield Row(job_id, int(index) if index.isdecimal() else -1, name, states.report(state, reason))
+    for job_id, index, name, state, reason in _fields(text, 5):
+        if job_id.isdecimal():
+            yield Row(job_id, int(index) if index.isdecimal() else -1, name, states.report(state, reason))
 
 
 def _history_rows(text: str) -> Iterator[Row]:
-    for line in text.splitlines():
-        task, name, state = line.split("|", maxsplit=2)
+    for task, name, state in _fields(text, 3):
         job_id, _, index = task.partition("_")
-        yield Row(job_id, int(index) if index.isdecimal() else -1, name, states.report(state))
+        if job_id.isdecimal():
+            yield Row(job_id, int(index) if index.isdecimal() else -1, name, states.report(state))
+
+
+def _fields(text: str, count: int) -> Iterator[list[str]]:
+    """Yield the fields of each line that has so many. The others are of jobs with a newline or a | in their name, which
+    none of ours has."""
+    rows = (line.split("|") for line in text.split("\n"))
+    return (row for row in rows if len(row) == count)
 
 
 def advice(message: str) -> str:

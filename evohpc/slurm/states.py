@@ -7,6 +7,7 @@ word that is not in it is from a newer Slurm: wait, and say so.
 from __future__ import annotations
 
 import logging
+import re
 from functools import cache
 
 from evohpc.messages import Status, TaskReport, TaskState
@@ -36,13 +37,19 @@ _NEVER_STARTS = {
     "BadConstraints",
     "DependencyNeverSatisfied",
     "InvalidAccount",
+    "InvalidBBSpec",
     "InvalidQOS",
+    "MaxMemPerLimit",
     "PartitionNodeLimit",
     "PartitionTimeLimit",
     "QOSNotAllowed",
+    "QOSUnknown",
     "QOSUsageThreshold",
+    "ReservationDeleted",
 }
-"""Reasons of pending jobs that no waiting mends (man squeue, JOB REASON CODES), besides all that say 'held'."""
+"""Reasons of pending jobs that no waiting removes (slurm.schedmd.com/job_reason_codes.html)."""
+_NEVER_STARTS_WORDS = re.compile("held|PerJob|^QOSMin", re.IGNORECASE)
+"""In more of them: what a person holds, and what one job asks for against a limit that counts only that job."""
 
 
 def report(state: str, reason: str = "") -> TaskReport:
@@ -66,7 +73,7 @@ def report(state: str, reason: str = "") -> TaskReport:
 
 
 def _is_stuck(reason: str) -> bool:
-    return reason in _NEVER_STARTS or "held" in reason.lower()
+    return reason in _NEVER_STARTS or bool(_NEVER_STARTS_WORDS.search(reason))
 
 
 @cache

@@ -8,16 +8,22 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-import sqlite_utils
-from sqlite_utils.migrations import Migrations
-
 from evohpc.errors import RunFolderError, StorageError, storage_error
 from evohpc.store import integrity
+
+# sqlite-utils imports pandas where that is installed, half a second that nothing here needs.
+_has_no_pandas = sys.modules.setdefault("pandas", None) is None  # type: ignore[arg-type]
+import sqlite_utils  # noqa: E402
+from sqlite_utils.migrations import Migrations  # noqa: E402
+
+if _has_no_pandas:
+    del sys.modules["pandas"]
 
 APPLICATION_ID = 0x45564F48  # "EVOH", shown by file(1)
 LOCK_TIMEOUT_S = 60.0

@@ -8,30 +8,23 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from evohpc.errors import LeaseError, storage_error
 from evohpc.files import make_folder, sync_folder
-from evohpc.messages import Candidate, Isolation, Result, Status
+from evohpc.messages import Candidate, Result, Status
 from evohpc.store import integrity, schema
+from evohpc.store.rows import JSON_COLUMNS, SELECT_ENTRIES, Entry, Score, as_entry, as_result
 
 TABLES = ("candidates", "results", "pool", "survivors", "closed_rounds")
 """What `evohpc rebuild` re-creates row for row."""
 
 KEY_COLUMNS = {"candidates": 1, "results": 2, "pool": 1, "survivors": 2, "closed_rounds": 1}
 """How many columns make the key of each table; they come first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A candidate and the result that counts for it, if it has one."""
-
-    candidate: Candidate
-    result: Result | None
 
 
 class Store:
@@ -115,7 +108,7 @@ class Store:
 
     def add_results(self, results: Sequence[Result]) -> None:
         """Insert results; of two for the same attempt the first one counts."""
-        documents = [{name: json.dumps(getattr(r, name), sort_keys=True) for name in _JSON_COLUMNS} for r in results]
+        documents = [{name: json.dumps(getattr(r, name), sort_keys=True) for name in JSON_COLUMNS} for r in results]
         self._add("results", [{**asdict(r), **d} for r, d in zip(results, documents, strict=True)])
 
     def conclude(self, results: Sequence[Result]) -> None:
@@ -133,15 +126,14 @@ class Store:
         with self.write():
             self._db.conn.executemany("INSERT OR IGNORE INTO pool VALUES (?, ?, ?)", rows)
 
-    def close_round(self, round: int, survivors: Sequence[str], *, retire: bool) -> None:
-        """Record the survivors of a round in rank order, take them from the pool if they retire, mark it closed."""
+    def close_round(self, round: int, survivors: Sequence[str], leaving: Sequence[str]) -> None:
+        """Record the survivors of a round in rank order, take those that leave out of the pool, mark it closed."""
         with self.write():
             self._db.conn.executemany(
                 "INSERT OR IGNORE INTO survivors VALUES (?, ?, ?)",
                 [(round, rank, candidate_id) for rank, candidate_id in enumerate(survivors)],
             )
-            if retire:
-                self._db.conn.executemany("DELETE FROM pool WHERE candidate_id = ?", [(s,) for s in survivors])
+            self._db.conn.executemany("DELETE FROM pool WHERE candidate_id = ?", [(name,) for name in leaving])
             self._db.execute("INSERT OR IGNORE INTO closed_rounds VALUES (?)", [round])
 
     def is_closed(self, round: int) -> bool:
@@ -162,29 +154,31 @@ class Store:
         """Return one candidate."""
         return next(iter(self._entries("WHERE id = ?", candidate_id)), None)
 
+    def with_ids(self, ids: Iterable[str]) -> list[Entry]:
+        """Return candidates in the order of these ids."""
+        return [entry for entry in map(self.entry, list(ids)) if entry is not None]
+
     def every(self) -> Iterator[Entry]:
         """Yield all candidates, seeds first, in order of round and id."""
-        return map(_entry, self._db.execute(f"{_SELECT} ORDER BY round, id"))
+        return map(as_entry, self._db.execute(f"{SELECT_ENTRIES} ORDER BY round, id"))
 
-    def best(self, count: int, error_below: float) -> list[Entry]:
-        """Return the fittest candidates of the whole search with an error below that, seeds included."""
-        where = "WHERE c.fitness IS NOT NULL AND r.error < ? ORDER BY c.fitness DESC, id LIMIT ?"
-        return self._entries(where, error_below, count)
+    def scores(self) -> Iterator[Score]:
+        """Yield the scores of all trained candidates, seeds included, the fittest first."""
+        sql = (
+            "SELECT c.id, r.error, c.fitness FROM candidates c JOIN results r ON r.candidate_id = c.id "
+            "AND r.attempt = c.attempt WHERE c.fitness IS NOT NULL ORDER BY c.fitness DESC, c.id"
+        )
+        return map(Score._make, self._db.execute(sql))
 
     def survivors(self, round: int) -> list[Entry]:
         """Return the survivors of a round in rank order: the parents of the next."""
         return self._entries("JOIN survivors s ON s.candidate_id = id WHERE s.round = ? ORDER BY s.rank", round)
 
-    def pool_best(self, count: int, round: int | None = None) -> list[str]:
-        """Return the ids of the fittest in the pool, of all rounds or one."""
+    def pool(self, round: int | None = None) -> Iterator[str]:
+        """Yield the ids in the pool, of all rounds or what one added to it, the fittest first, equals by id."""
         where, values = ("", []) if round is None else ("WHERE round = ?", [round])
-        sql = f"SELECT candidate_id FROM pool {where} ORDER BY fitness DESC, candidate_id LIMIT ?"
-        return [row[0] for row in self._db.execute(sql, [*values, count])]
-
-    def pool(self, round: int | None = None) -> list[str]:
-        """Return the ids in the pool in order, of all rounds or one."""
-        where, values = ("", []) if round is None else ("WHERE round = ?", [round])
-        return [row[0] for row in self._db.execute(f"SELECT candidate_id FROM pool {where} ORDER BY 1", values)]
+        sql = f"SELECT candidate_id FROM pool {where} ORDER BY fitness DESC, candidate_id"
+        return (row[0] for row in self._db.execute(sql, values))
 
     def known_hashes(self, hashes: Sequence[str]) -> dict[str, str]:
         """Return, of these code hashes, those that are there, with the id of the first candidate that has it."""
@@ -203,13 +197,18 @@ class Store:
         )
         found: dict[str, list[Result]] = {}
         for row in self._db.execute(sql, [round]):
-            found.setdefault(row["candidate_id"], []).append(_result(dict(row)))
+            found.setdefault(row["candidate_id"], []).append(as_result(dict(row)))
         return found
 
     def results(self, candidate_id: str) -> list[Result]:
         """Return all attempts at one candidate."""
         sql = "SELECT * FROM results WHERE candidate_id = ? ORDER BY attempt"
-        return [_result(dict(row)) for row in self._db.execute(sql, [candidate_id])]
+        return [as_result(dict(row)) for row in self._db.execute(sql, [candidate_id])]
+
+    def every_result(self) -> Iterator[Result]:
+        """Yield all attempts at all candidates, in order of candidate and attempt."""
+        rows = self._db.execute("SELECT * FROM results ORDER BY candidate_id, attempt")
+        return (as_result(dict(row)) for row in rows)
 
     def counts(self, round: int | None = None) -> Mapping[Status, int]:
         """Return how many candidates have each status, of one round or of all children (seeds left out)."""
@@ -260,32 +259,7 @@ class Store:
                 self._db.conn.executemany(sql, rows)
 
     def _entries(self, clause: str, *values: object) -> list[Entry]:
-        return [_entry(row) for row in self._db.execute(f"{_SELECT} {clause}", list(values))]
+        return [as_entry(row) for row in self._db.execute(f"{SELECT_ENTRIES} {clause}", list(values))]
 
     def _value(self, sql: str, *values: object) -> Any:
         return self._db.execute(sql, list(values)).fetchone()[0]
-
-
-_JSON_COLUMNS = ("metrics", "seconds", "versions")
-_RESULT_COLUMNS = tuple(Result.__dataclass_fields__)
-_SELECT = (
-    "SELECT c.*, "
-    + ", ".join(f"r.{name} AS r_{name}" for name in _RESULT_COLUMNS)
-    + " FROM candidates c LEFT JOIN results r ON r.candidate_id = c.id AND r.attempt = c.attempt"
-)
-
-
-def _entry(row: sqlite3.Row) -> Entry:
-    values = dict(row)
-    result = {name: values.pop(f"r_{name}") for name in _RESULT_COLUMNS}
-    values.pop("attempt")
-    values.pop("fitness")
-    values["parents"] = tuple(json.loads(values["parents"]))
-    values["status"] = Status(values["status"])
-    return Entry(Candidate(**values), None if result["candidate_id"] is None else _result(result))
-
-
-def _result(values: dict[str, Any]) -> Result:
-    for name in _JSON_COLUMNS:
-        values[name] = json.loads(values[name])
-    return Result(**{**values, "status": Status(values["status"]), "isolation": Isolation(values["isolation"])})

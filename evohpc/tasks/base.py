@@ -26,6 +26,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from evohpc.config.task_name import TaskName
 from evohpc.errors import TaskError
 from evohpc.messages import TaskInterface
 
@@ -70,8 +71,14 @@ class Task(Protocol):
 
     interface: TaskInterface
 
-    def prepare(self, seed: int) -> Splits:
-        """Make the data, the same for the same seed; called once per run."""
+    def prepare(self, seed: int, secret: int | None = None) -> Splits:
+        """Make the data, the same for the same seeds; called once per run.
+
+        Args:
+            seed: `search.seed`, which candidates may know.
+            secret: 128 bits that only the run knows, for samples to validate on that cannot be made again; None in a
+                run made by evohpc 0.1.0. A task that always has data of its own may leave out this argument.
+        """
 
     def build(self, module: ModuleType) -> nn.Module:
         """Construct the model of a candidate from its imported module."""
@@ -95,18 +102,19 @@ class Task(Protocol):
         """Higher is better. The paper: `-num_params * error` (section 3)."""
 
 
-def load_task(name: str, options: Mapping[str, Any]) -> Task:
-    """Return the task that a config names: a built-in, or 'path/to/file.py:ClassName'.
+def load_task(name: TaskName, options: Mapping[str, Any]) -> Task:
+    """Return the task that a config names.
 
     Raises:
         TaskError: no such task, a file that cannot be imported, or a class that is no Task.
     """
-    target = BUILT_IN.get(name, name)
-    if ":" not in target:
-        raise TaskError(f"unknown task {name!r}; write one of {', '.join(BUILT_IN)}, or path/to/file.py:ClassName")
-    where, _, class_name = target.rpartition(":")
-    module = _import_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
-    return _construct(module, class_name, where, options)
+    if name.file is not None:
+        return _construct(_import_file(name.file), name.name, str(name.file), options)
+    if name.name not in BUILT_IN:
+        choice = f"write one of {', '.join(BUILT_IN)}, or path/to/file.py:ClassName"
+        raise TaskError(f"unknown task {name.name!r}; {choice}")
+    where, _, class_name = BUILT_IN[name.name].partition(":")
+    return _construct(importlib.import_module(where), class_name, where, options)
 
 
 def _import_file(path: Path) -> ModuleType:

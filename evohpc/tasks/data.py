@@ -1,16 +1,24 @@
-"""Has a run's task make its data, in a process of its own: the driver never imports torch."""
+"""Has a run's task make its data, in a process of its own: the driver never imports torch.
+
+What a benchmark's public code and a small seed tell can be made again by a candidate, labels and all. So each run has a
+secret seed, from which its task draws samples that nobody has seen; it lies with the labels, whose digest is in the
+run's provenance, and makes the same data whenever that is made anew.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import secrets
 import signal
 import subprocess
 from pathlib import Path
 
 from evohpc import envelopes
 from evohpc.errors import EnvelopeError, RunFolderError, TaskError
+from evohpc.files import make_folder, write_atomic
 from evohpc.linux import python
 from evohpc.messages import TaskInterface
 from evohpc.run_folder import RunDir
@@ -18,11 +26,43 @@ from evohpc.run_folder import RunDir
 log = logging.getLogger(__name__)
 
 
-def prepare(run: RunDir, task_file: str = "") -> TaskInterface:
+def draw_secret(run: RunDir) -> None:
+    """Give a new run its secret seed.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    write_private(run.secret, f"{secrets.token_hex(16)}\n".encode())
+
+
+def secret_digest(run: RunDir) -> str:
+    """Return what a run's provenance keeps of its secret: the SHA-256 of the file; '' without one."""
+    try:
+        return hashlib.sha256(run.secret.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file, in a folder of its own, that other users cannot read.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    make_folder(path.parent)
+    path.parent.chmod(0o700)
+    before = os.umask(0o077)
+    try:
+        write_atomic(path, data)
+    finally:
+        os.umask(before)
+
+
+def prepare(run: RunDir, task_file: Path | None = None) -> TaskInterface:
     """Make data/ and labels/ of a run unless they are there and whole; return what the driver must know of the task.
 
     Args:
-        task_file: where the user has the task file, for messages; '' if it is the run's own copy that is to be mended.
+        task_file: where the user has the task file, for messages; None if the run's own copy is to be mended.
 
     Raises:
         TaskError: the task cannot be loaded or its data not made.
@@ -32,7 +72,7 @@ def prepare(run: RunDir, task_file: str = "") -> TaskInterface:
         log.warning("%s is missing or not whole; the task makes its data anew", damaged)
         run.task_interface.unlink()
     if not run.task_interface.exists():
-        _make(run, task_file or str(run.task_file))
+        _make(run, task_file or run.task_file)
     return interface(run)
 
 
@@ -72,7 +112,7 @@ def _damaged(run: RunDir) -> Path | None:
     return next((path for path in (run.train, run.inputs, run.labels) if not is_whole(path)), None)
 
 
-def _make(run: RunDir, task_file: str) -> None:
+def _make(run: RunDir, task_file: Path) -> None:
     command = [*python(), "-m", "evohpc.tasks.prepare", str(run.path), "--parent", str(os.getpid())]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
@@ -80,7 +120,7 @@ def _make(run: RunDir, task_file: str) -> None:
     if done.returncode == -signal.SIGINT:
         raise KeyboardInterrupt
     if done.returncode != 0 or not run.task_interface.exists():
-        raise TaskError(_reason(done).replace(str(run.task_file.resolve()), task_file))
+        raise TaskError(_reason(done).replace(str(run.task_file.resolve()), str(task_file)))
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:

@@ -39,7 +39,25 @@ _CURVES = (
 
 def make() -> tuple[Array, Array]:
     """Return x, float32 of shape (5000, 40), and y, int64 of shape (5000,); the first 4000 are for training."""
-    draw = np.random.RandomState(_SEED)
+    x, y = _drawn(_SEED)
+    return ((x - x.mean()) / x.std()).astype(np.float32), y
+
+
+def more(secret: int, count: int) -> tuple[Array, Array]:
+    """Return further samples, drawn and normalised as the published ones: x of shape (count, 40), y of (count,).
+
+    Args:
+        secret: a seed of any size.
+        count: at most 5000.
+    """
+    published, _ = _drawn(_SEED)
+    x, y = _drawn(np.random.SeedSequence(secret).generate_state(8))
+    return ((x[:count] - published.mean()) / published.std()).astype(np.float32), y[:count]
+
+
+def _drawn(seed: int | Array) -> tuple[Array, Array]:
+    """Return 5000 samples, not normalised, and their labels."""
+    draw = np.random.RandomState(seed)
     signal = np.empty((SAMPLES, _STRETCHED))
     smooth, white = np.empty_like(signal), np.empty_like(signal)
     slope = np.empty(SAMPLES)
@@ -51,8 +69,7 @@ def make() -> tuple[Array, Array]:
     noisy = np.where(signal != 0, signal, _smoothed(_SMOOTH_NOISE * smooth)) + _WHITE_NOISE * white
     sheared = noisy - np.outer(_SHEAR * (slope - 0.5), np.linspace(-0.5, 0.5, _STRETCHED))
     order = draw.permutation(SAMPLES)
-    x = _resampled(sheared)[order]
-    return ((x - x.mean()) / x.std()).astype(np.float32), labels[order].astype(np.int64)
+    return _resampled(sheared)[order], labels[order].astype(np.int64)
 
 
 def _standard_curves() -> Array:

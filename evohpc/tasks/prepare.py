@@ -8,7 +8,8 @@ wrote data/task.json after that would vouch for files that are gone.
 from __future__ import annotations
 
 import argparse
-import os
+import inspect
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from evohpc.errors import EvohpcError, TaskError
 from evohpc.files import write_atomic
 from evohpc.run_folder import RunDir
 from evohpc.tasks.base import Splits, Task, load_task
+from evohpc.tasks.data import secret_digest, write_private
 
 if TYPE_CHECKING:
     from evohpc.tasks.base import Arrays
@@ -31,29 +33,35 @@ def prepare(run: RunDir) -> None:
     """Write data/ and labels/ of a run.
 
     Raises:
-        TaskError: the task cannot be loaded, or its `prepare` failed.
+        TaskError: the task cannot be loaded, its `prepare` failed, or the run's secret seed is lost.
         ConfigError, StorageError: the run's config cannot be read, the data not written.
     """
     if run.task_interface.exists():
         return
     config = load_config(run.config)
-    task = load_task(task_name(run, config), config.task_options)
-    splits = _splits(task, config)
+    task = load_task(config.task.moved(run.task_file.resolve()), config.task_options)
+    splits = _splits(task, config, _secret(run))
     write_atomic(run.train, _encoded(splits.train, "train"))
     write_atomic(run.inputs, _encoded(splits.inputs, "inputs"))
-    _write_private(run.labels, _encoded(splits.labels, "labels"))
+    write_private(run.labels, _encoded(splits.labels, "labels"))
     write_atomic(run.task_interface, envelopes.encode(task.interface))
 
 
-def task_name(run: RunDir, config: Config) -> str:
-    """Return the name to load a run's task by: the run's own copy of a task file, wherever the run is now."""
-    file, _, class_name = config.task.rpartition(":")
-    return f"{run.task_file.resolve()}:{class_name}" if file.endswith(".py") else config.task
+def _secret(run: RunDir) -> int | None:
+    """Return a run's secret seed; None for one made by evohpc 0.1.0, which goes on with the data that it has."""
+    promised = json.loads(run.provenance.read_text()).get("secret_sha256", "") if run.provenance.exists() else ""
+    if promised and secret_digest(run) != promised:
+        raise TaskError(
+            f"{run.secret} is missing or altered; put it back from a backup: without it, what the run's candidates "
+            "are validated on cannot be drawn again"
+        )
+    return int(run.secret.read_text(), 16) if run.secret.exists() else None
 
 
-def _splits(task: Task, config: Config) -> Splits:
+def _splits(task: Task, config: Config, secret: int | None) -> Splits:
+    knows_secret = "secret" in inspect.signature(task.prepare).parameters
     try:
-        splits = task.prepare(config.search.seed)
+        splits = task.prepare(config.search.seed, secret) if knows_secret else task.prepare(config.search.seed)
     except Exception as error:
         raise TaskError(f"task {config.task}: prepare raised {type(error).__name__}: {error}") from error
     if not isinstance(splits, Splits):
@@ -66,16 +74,6 @@ def _encoded(arrays: Arrays, name: str) -> bytes:
         return bytes(save({key: np.ascontiguousarray(array) for key, array in arrays.items()}))
     except Exception as error:
         raise TaskError(f"prepare: {name} must be numpy arrays of numbers by name: {error}") from None
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """Write a file that other users cannot read."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    before = os.umask(0o077)
-    try:
-        write_atomic(path, data)
-    finally:
-        os.umask(before)
 
 
 def main() -> int:

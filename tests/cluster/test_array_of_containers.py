@@ -46,10 +46,9 @@ def evaluate(
     for name, source in sources.items():
         write_atomic(run.round(0).candidate(name), source)
     job = EvaluationJob("arr-000-00", 0, tuple(tuple(Attempt(name, 1) for name in names) for names in tasks))
-    spec = run.round(0).job(job.name)
-    write_atomic(spec, envelopes.seal(RUN_ID, 1, job))
+    write_atomic(run.round(0).job(job.name), envelopes.seal(RUN_ID, 1, job))
     runner, size = SlurmRunner(run.path, site, load_config(run.config).evaluation), len(job.tasks)
-    runner.submit(spec, job.name, size)
+    runner.submit(job)
     wait_until(
         lambda: {r.state for r in runner.poll({job.name: size})[job.name]} == {TaskState.ENDED}, "it is over", 900
     )

@@ -30,7 +30,7 @@ def test_the_defaults_are_the_papers(tmp_path):
     assert (search.examples_per_prompt, search.survivors, search.error_threshold) == (2, 10, 0.5)
     assert search.temperatures == (0.2, 0.6, 0.8, 1.0)
     assert (tuning.virtual_tokens, tuning.epochs, tuning.batch_size, tuning.learning_rate) == (16, 5, 16, 0.1)
-    assert (config.prompt.size_factor, config.prompt.size_rounding, config.prompt.metric_factor) == (0.9, 100, 1.02)
+    assert (config.prompt.size_factor, config.prompt.metric_factor) == (0.9, 1.02)
     assert (search.variant, search.pool, search.retire_parents) == ("evoprompting", "all_rounds", True)
 
 
@@ -65,7 +65,7 @@ tuning: {max_examples: 3}
 def test_paths_start_at_the_configs_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     config = load(tmp_path, "seeds: a\ntask: my/task.py:T\nlm: {path: ~/lm, deepspeed: /etc/ds.json}\n")
-    assert (config.seeds, config.task) == (tmp_path / "a", f"{tmp_path}/my/task.py:T")
+    assert (config.seeds, str(config.task)) == (tmp_path / "a", f"{tmp_path}/my/task.py:T")
     assert (config.lm.path, config.lm.deepspeed) == (tmp_path / "home" / "lm", Path("/etc/ds.json"))
 
 

@@ -1,7 +1,6 @@
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 import pytest
 from support.driving import RUN_ID
@@ -20,15 +19,16 @@ WAITING, RUNNING = TaskReport(TaskState.WAITING), TaskReport(TaskState.RUNNING)
 class Recorder:
     """A `JobRunner` that does nothing and says what the test tells it."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
         self.submitted: list[tuple[str, int]] = []
         self.asked: list[set[str]] = []
         self.reports: dict[str, Sequence[TaskReport]] = {}
 
-    def submit(self, spec: Path, name: str, size: int) -> None:
-        job = unseal(spec.read_bytes(), RUN_ID, EvaluationJob)  # it is on disk before the runner hears of it
-        assert (job.name, len(job.tasks)) == (name, size)
-        self.submitted.append((name, size))
+    def submit(self, job: EvaluationJob) -> None:
+        path = self._run.round(job.round).job(job.name)
+        assert unseal(path.read_bytes(), RUN_ID, EvaluationJob) == job  # it is on disk before the runner hears of it
+        self.submitted.append((job.name, len(job.tasks)))
 
     def poll(self, sizes: Mapping[str, int]) -> Mapping[str, Sequence[TaskReport]]:
         self.asked.append(set(sizes))
@@ -49,7 +49,7 @@ def folder(tmp_path) -> RoundDir:
 @pytest.fixture
 def make(tmp_path):
     def dispatch(per_task: int = 1, grace_s: float = 0.0, epoch: int = 1) -> Dispatch:
-        return Dispatch(RunDir(tmp_path), RUN_ID, epoch, 3, Recorder(), per_task, grace_s)
+        return Dispatch(RunDir(tmp_path), RUN_ID, epoch, 3, Recorder(RunDir(tmp_path)), per_task, grace_s)
 
     return dispatch
 
@@ -145,10 +145,10 @@ def test_only_unfinished_arrays_are_asked_for(make):
     assert dispatch.runner.asked == []
     dispatch.hand_out(first("a"))
     dispatch.hand_out(first("b", "c"))
-    dispatch.settle([lost("a", 1), lost("b", 1)])
+    dispatch.record([lost("a", 1), lost("b", 1)])
     dispatch.poll()
     assert dispatch.runner.asked == [{"run-1-003-01"}]
-    dispatch.settle([lost("c", 1)])
+    dispatch.record([lost("c", 1)])
     dispatch.poll()
     assert len(dispatch.runner.asked) == 1
 
@@ -163,8 +163,8 @@ def test_an_attempt_that_ended_without_a_result_is_the_machines_fault(make, fold
     dispatch.hand_out(first("a", "b", "c", "d"))
     dispatch.runner.reports["run-1-003-00"] = [ENDED, RUNNING]
     dispatch.poll()
-    dispatch.settle([lost("a", 1)])
-    dispatch.bury()
+    dispatch.record([lost("a", 1)])
+    dispatch.mark_lost()
     found = buried(folder)
     assert set(found) == {"b.1.json"}
     result = found["b.1.json"]
@@ -179,7 +179,7 @@ def test_a_result_that_turns_up_late_wins(make, folder):
     dispatch.poll()
     late = Result("a", 1, Status.TRAINED, fitness=-1.0)
     write_atomic(folder.result("a", 1), seal(RUN_ID, 1, late))
-    dispatch.bury()
+    dispatch.mark_lost()
     assert buried(folder) == {"a.1.json": late}
 
 
@@ -192,7 +192,7 @@ def test_results_may_appear_within_the_grace_period(make, folder, monkeypatch):
         now[0] = 100.0 + seconds
         dispatch.runner.reports["run-1-003-00"] = [report]
         dispatch.poll()
-        dispatch.bury()
+        dispatch.mark_lost()
         assert len(buried(folder)) == over
 
 
@@ -206,7 +206,7 @@ def test_the_grace_period_starts_again_if_a_task_does(make, folder, monkeypatch)
         now[0] = 100.0 + seconds
         dispatch.runner.reports["run-1-003-00"] = [report]
         dispatch.poll()
-        dispatch.bury()
+        dispatch.mark_lost()
     assert buried(folder) == {}
 
 

@@ -14,12 +14,11 @@ from support.killing import Killed, declare_dead, mortal
 from evohpc import envelopes
 from evohpc.driver.driver import Progress, Stopped
 from evohpc.driver.intake import Ledger
-from evohpc.errors import ConfigError, LeaseError, LMError, RunFolderError, StorageError, TaskError
+from evohpc.errors import ConfigError, LeaseError, RunFolderError, StorageError, TaskError
 from evohpc.files import write_atomic
-from evohpc.lm_job.base import load_request
 from evohpc.lm_job.scripted import ScriptedLMJob
 from evohpc.messages import SEED_ROUND, Attempt, EvaluationJob, Result, Status, TaskReport, TaskState
-from evohpc.run_folder import RunDir
+from evohpc.run_folder import RoundDir, RunDir, read_request
 from evohpc.search.rebuild import rebuild
 from evohpc.store.store import Store
 
@@ -71,10 +70,9 @@ class ShufflingRunner(InstantRunner):
         self._rng, self._running = random.Random(seed), []
         self.polls = 0
 
-    def submit(self, spec: Path, name: str, size: int) -> None:
-        job = envelopes.unseal(spec.read_bytes(), RUN_ID, EvaluationJob)
+    def submit(self, job: EvaluationJob) -> None:
         self.submitted.append(job)
-        self._running += [(name, index) for index in range(size)]
+        self._running += [(job.name, index) for index in range(len(job.tasks))]
 
     def poll(self, sizes):
         self.polls += 1
@@ -122,7 +120,7 @@ def test_a_round_that_is_packed_waits_for_nothing_more(run):
 
 def test_a_candidates_file_that_was_removed_or_altered_is_written_again(run, tmp_path):
     class Careless(InstantRunner):
-        def submit(self, spec, name, size):
+        def submit(self, job):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -149,7 +147,7 @@ def test_parents_of_a_round_are_the_survivors_of_the_last(run):
 def test_the_soft_prompt_is_tuned_from_the_second_round_on(run, variant, tuned):
     run.config.write_text(CONFIG.replace("survivors: 3", f"survivors: 1, variant: {variant}"))
     drive(run)
-    requests = [load_request(run.round(round).request) for round in range(3)]
+    requests = [read_request(run.round(round)) for round in range(3)]
     assert [asked.tuning is not None for asked in requests] == [False, tuned, tuned]
 
 
@@ -157,7 +155,7 @@ def test_the_naive_variant_has_one_round_from_the_seeds(run):
     run.config.write_text(CONFIG.replace("rounds: 3", "variant: naive, rounds: 3"))
     rows = drive(run)
     assert Counter(row[1] for row in rows["candidates"]) == {SEED_ROUND: 3, 0: 24}
-    assert load_request(run.round(0).request).tuning is None
+    assert read_request(run.round(0)).tuning is None
 
 
 def test_the_newest_soft_prompt_is_gone_on_from(run):
@@ -165,7 +163,7 @@ def test_the_newest_soft_prompt_is_gone_on_from(run):
     run.round(0).adapter.mkdir(parents=True)
     run.config.write_text(CONFIG.replace("survivors: 3", "survivors: 1"))
     drive(run)
-    requests = [load_request(run.round(round).request) for round in range(3)]
+    requests = [read_request(run.round(round)) for round in range(3)]
     assert [asked.adapter for asked in requests] == [None, "rounds/000/adapter", "rounds/000/adapter"]
     assert requests[1].tuning.start_from == "rounds/000/adapter"
 
@@ -175,7 +173,7 @@ def test_deepspeeds_settings_go_with_each_request(run, tmp_path):
     settings.write_text('{"zero_optimization": {"stage": 2}}')
     run.config.write_text(CONFIG.replace("engine: scripted", f"engine: scripted, deepspeed: {settings}"))
     drive(run)
-    assert load_request(run.round(2).request).deepspeed_config == {"zero_optimization": {"stage": 2}}
+    assert read_request(run.round(2)).deepspeed_config == {"zero_optimization": {"stage": 2}}
 
 
 @pytest.mark.parametrize(
@@ -235,7 +233,7 @@ def test_a_request_of_another_run_is_named(run, tmp_path):
 
 def test_a_damaged_request_is_named(run):
     write_atomic(run.round(0).request, "{")
-    with pytest.raises(LMError, match=f"{run.round(0).request}: not a valid LMRequest"):
+    with pytest.raises(RunFolderError, match=f"{run.round(0).request}: not a valid LMRequest"):
         drive(run)
 
 
@@ -260,8 +258,8 @@ class SlowLM(ScriptedLMJob):
 class SlowRunner(InstantRunner):
     """Its tasks run for ever."""
 
-    def submit(self, spec, name, size) -> None:
-        self.submitted.append(name)
+    def submit(self, job) -> None:
+        self.submitted.append(job.name)
 
     def poll(self, sizes):
         return {name: [TaskReport(TaskState.RUNNING)] * size for name, size in sizes.items()}
@@ -286,9 +284,9 @@ class WaitingLM(ScriptedLMJob):
         super().__init__()
         self._noted = noted
 
-    def start(self, request: Path) -> None:
-        super().start(request)
-        self._noted.append(f"asked {request.parent.name}")
+    def start(self, round: RoundDir) -> None:
+        super().start(round)
+        self._noted.append(f"asked {round.name}")
 
     def release(self) -> None:
         self._noted.append("released")
@@ -547,7 +545,7 @@ def test_two_short_refusals_with_a_long_training_between_them_are_no_long_one(ru
 
 def test_patience_is_for_the_file_system_only(run, clock):
     write_atomic(run.round(0).request, "{")
-    with Driving(run, patience_s=100, wait=clock) as driving, pytest.raises(LMError):
+    with Driving(run, patience_s=100, wait=clock) as driving, pytest.raises(RunFolderError):
         driving.driver.drive()
     assert 30.0 not in clock.waits
 

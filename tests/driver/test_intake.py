@@ -93,7 +93,7 @@ def test_the_trained_seeds_are_the_parents_of_round_0(make):
     plant(ledger)
     assert ids(ledger.parents(0)) == ["seed-w8", "seed-w16"]
     assert ledger.parents(0)[0].source == program(8)
-    assert ledger.taught(0) == []
+    assert ledger.tuning_examples(0) == []
 
 
 def test_admitting_twice_changes_nothing(make):
@@ -155,7 +155,7 @@ def test_a_result_for_a_candidate_that_was_refused_is_foreign(make):
     admit(ledger, 0, [8])
     report(ledger, name(0, 0), -1.0)
     assert ledger.collect(0) == []
-    assert ledger.store.pool() == []
+    assert list(ledger.store.pool()) == []
     assert ledger.store.entry(name(0, 0)).candidate.status is Status.DUPLICATE
     assert "no such candidate" in (ledger.run.round(0).quarantine / f"{name(0, 0)}.1.json.reason").read_text()
 
@@ -171,7 +171,7 @@ def test_rows_and_conclusions_are_one_transaction(make, monkeypatch):
     assert ledger.store.rows("results") == []
     assert ledger.store.pending(0) == [one]
     ledger.collect(0)
-    assert ledger.store.pool() == [one]
+    assert list(ledger.store.pool()) == [one]
 
 
 def test_machine_faults_are_retried_and_never_charged_to_the_candidate(make):
@@ -185,7 +185,7 @@ def test_machine_faults_are_retried_and_never_charged_to_the_candidate(make):
     ledger.collect(0)
     entry = ledger.store.entry(one)
     assert (entry.candidate.status, entry.result.attempt, entry.result.fitness) == (Status.TRAINED, 3, -1.0)
-    assert ledger.store.pool() == [one]
+    assert list(ledger.store.pool()) == [one]
 
 
 def test_a_candidate_is_given_up_after_its_last_retry(make):
@@ -196,7 +196,7 @@ def test_a_candidate_is_given_up_after_its_last_retry(make):
     ledger.collect(0)
     assert ledger.store.pending(0) == []
     assert ledger.store.entry(one).candidate.status is Status.CONTAINER_ERROR
-    assert ledger.store.pool() == []
+    assert list(ledger.store.pool()) == []
 
 
 def test_fewer_retries_than_before_do_not_bring_a_fault_back(make):
@@ -224,7 +224,7 @@ def test_only_errors_below_alpha_get_into_the_pool(make):
     for candidate, error in zip(names, (0.49, 0.5, 0.9), strict=True):
         report(ledger, candidate, -1.0, error=error)
     ledger.collect(0)
-    assert ledger.store.pool() == names[:1]
+    assert list(ledger.store.pool()) == names[:1]
 
 
 def test_the_fittest_survive_and_retire(make):
@@ -297,7 +297,7 @@ def test_what_survivors_json_says_is_never_computed_again(make):
     for _ in range(2):
         ledger.close(0)
         assert ids(ledger.parents(1)) == [name(0, 1)]
-    assert ledger.store.pool() == [name(0, 0)]
+    assert list(ledger.store.pool()) == [name(0, 0)]
 
 
 @pytest.mark.parametrize("damaged", ["", "[1]", '{"a": 1}', '["r000p00s000', '["nobody"]'])
@@ -311,7 +311,7 @@ def test_damaged_survivors_are_named(make, damaged):
 
 
 @pytest.mark.parametrize("tuning_data", ["unselected", "all_evaluated"])
-def test_the_soft_prompt_is_taught_with_the_last_rounds_children(make, tuning_data):
+def test_the_soft_prompt_is_tuned_on_the_last_rounds_children(make, tuning_data):
     """Algorithm 1, line 11: C_EVALED \\ P; those at or above alpha are in neither."""
     ledger = make(survivors=1, tuning_data=tuning_data)
     plant(ledger)
@@ -323,7 +323,7 @@ def test_the_soft_prompt_is_taught_with_the_last_rounds_children(make, tuning_da
     ledger.collect(0)
     ledger.close(0)
     expected = [names[2], names[0]] if tuning_data == "unselected" else [names[1], names[2], names[0]]
-    assert ids(ledger.taught(1)) == expected
+    assert ids(ledger.tuning_examples(1)) == expected
 
 
 def test_an_example_shows_what_was_measured(make):

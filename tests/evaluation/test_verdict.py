@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -93,15 +94,38 @@ def test_a_log_keeps_its_lines_and_loses_its_escapes() -> None:
     assert verdict.printable(b"one\n\x1b[2Jtwo\xff\ttab") == "one\n\ufffd[2Jtwo\ufffd\ttab".encode()
 
 
-def test_the_largest_checkpoint_is_the_size(tmp_path: Path) -> None:
-    save_file({"w": np.zeros(10, np.float32)}, tmp_path / "00000.safetensors")
-    save_file({"w": np.zeros(10, np.float32), "b": np.zeros(20, np.float32)}, tmp_path / "00001.safetensors")
-    size, files = verdict.count_parameters(tmp_path, CONFIG)
+def test_only_the_numbers_of_checkpoints_are_kept(tmp_path: Path) -> None:
+    weights = tmp_path / "left"
+    weights.mkdir()
+    for name in ("b.any name", "a"):
+        np.arange(30, dtype=np.int32).tofile(weights / name)
+        os.utime(weights / name, (1, 2))
+        os.chmod(weights / name, 0o400)
+    size, files = verdict.take_checkpoints(weights, tmp_path / "own", CONFIG)
     assert size == 30
-    assert [path.name for path in files] == ["00000.safetensors", "00001.safetensors"]
-    save_file({"w": np.zeros(101, np.float32)}, tmp_path / "00002.safetensors")
-    with pytest.raises(Failed, match=r"the weights hold 101 numbers, evaluation\.max_params is 100"):
-        verdict.count_parameters(tmp_path, CONFIG)
+    assert [path.name for path in files] == ["00000", "00001"]
+    assert [path.read_bytes() for path in files] == [np.arange(30, dtype=np.int32).tobytes()] * 2
+    assert all(path.stat().st_mtime > 2 and path.stat().st_mode & 0o600 == 0o600 for path in files)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "detail"),
+    [
+        ([], "left no weights"),
+        ([0], "the weights hold no number"),
+        ([404], r"the weights hold 101 numbers, evaluation\.max_params is 100"),
+        ([39], "differ in size"),
+        ([40, 44], "differ in size"),
+    ],
+)
+def test_checkpoints_that_no_model_leaves_are_refused(tmp_path: Path, lengths: list[int], detail: str) -> None:
+    weights = tmp_path / "left"
+    weights.mkdir()
+    for number, length in enumerate(lengths):
+        (weights / str(number)).write_bytes(bytes(length))
+    with pytest.raises(Failed, match=detail) as caught:
+        verdict.take_checkpoints(weights, tmp_path / "own", CONFIG)
+    assert caught.value.status is Status.PROTOCOL_VIOLATION
 
 
 def test_predictions_must_match_the_checkpoints(tmp_path: Path) -> None:

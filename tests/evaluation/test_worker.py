@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from support.evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, SEEDS, make_run, prepare_once, run_source
 
 from evohpc import envelopes
 from evohpc.config.search import load_config
-from evohpc.errors import EvaluationError, TaskError
+from evohpc.config.task_name import TaskName
+from evohpc.errors import EvaluationError, StorageError, TaskError
 from evohpc.evaluation import worker
 from evohpc.evaluation.attempt import Evaluator
 from evohpc.evaluation.stage.protocol import Order, Report
@@ -102,7 +106,7 @@ def test_data_that_is_gone_is_no_candidate_s_fault(evaluator: Evaluator, tmp_pat
 
 def test_a_task_file_that_is_gone_is_no_candidate_s_fault(evaluator: Evaluator, tmp_path: Path) -> None:
     without = dataclasses.replace(
-        evaluator, benchmark=dataclasses.replace(evaluator.benchmark, task=f"{tmp_path}/task.py:Own")
+        evaluator, benchmark=dataclasses.replace(evaluator.benchmark, task=TaskName("Own", tmp_path / "task.py"))
     )
     with pytest.raises(TaskError, match=r"task\.py: no such task file"):
         run_source(without, HONEST)
@@ -166,6 +170,14 @@ def test_a_layer_that_is_never_called_costs_nothing(evaluator: Evaluator) -> Non
     assert (result.status, result.num_params) == (Status.TRAINED, 410), result.detail
 
 
+def test_a_layer_that_only_training_has_counts(evaluator: Evaluator) -> None:
+    source = HONEST.replace("nn.LazyLinear(10)\n", "nn.LazyLinear(10); self.also = nn.LazyLinear(10)\n").replace(
+        "return self.out(x)", "return self.out(x) + self.also(x) if self.training else self.out(x)"
+    )
+    result, _ = run_source(evaluator, source)
+    assert (result.status, result.num_params) == (Status.TRAINED, 820), result.detail
+
+
 class Hurried:
     """A runtime that notes what time each stage has, and how long it took, and gives the second one next to nothing."""
 
@@ -206,7 +218,7 @@ def test_a_task_of_one_s_own(tmp_path: Path, evaluator: Evaluator) -> None:
     prepare(run)
     benchmark = dataclasses.replace(
         evaluator.benchmark,
-        task=f"{run.task_file}:Sums",
+        task=TaskName("Sums", run.task_file),
         task_options={},
         train=run.train,
         inputs=run.inputs,
@@ -263,12 +275,36 @@ def test_a_host_that_cannot_says_so_in_every_result(tmp_path: Path) -> None:
         assert "minimum_isolation is 'container'" in result.detail
 
 
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), StorageError("no room")])
+def test_a_node_that_cannot_start_says_so_in_every_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    run = make_run(tmp_path / "run")
+    job = array(run, "a", "b")
+    monkeypatch.setattr(worker, "_start_processes", MagicMock(side_effect=error))
+    worker.run_array_task(str(run.path), 3, job.name, 0)
+    for id in ("a", "b"):
+        result = envelopes.unseal(run.round(3).result(id, 2).read_bytes(), RUN_ID, Result)
+        assert (result.status, result.status.is_machine_fault) == (Status.CONTAINER_ERROR, True)
+        assert result.detail.endswith(f"cannot start evaluating: {error}")
+
+
+def test_a_node_without_scratch_says_so_in_every_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path / "run")
+    job = array(run, "a")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    worker.run_array_task(str(run.path), 3, job.name, 0)
+    result = envelopes.unseal(run.round(3).result("a", 2).read_bytes(), RUN_ID, Result)
+    assert result.status is Status.CONTAINER_ERROR
+    assert "No such file or directory" in result.detail
+
+
 def test_labels_in_a_readable_place_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(tmp_path / "run")
     monkeypatch.setattr(worker.confine, "libraries", lambda: [tmp_path])
-    with worker.evaluator(run) as refused:
-        assert isinstance(refused, EvaluationError)
-        assert f"{run.path} lies in {tmp_path}, which candidates may read" in str(refused)
+    said = f"{run.path} lies in {tmp_path}, which candidates may read"
+    with pytest.raises(EvaluationError, match=said), worker.evaluator(run):
+        pass
 
 
 @pytest.mark.slow

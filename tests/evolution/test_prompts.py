@@ -1,18 +1,26 @@
+import ast
+from collections import Counter
+
 import pytest
+from hypothesis import example as example_of
+from hypothesis import given
+from hypothesis import strategies as st
 from support.paths import GOLDEN
 
-from evohpc.config.search import PromptConfig
+from evohpc.config.search import PromptConfig, SearchConfig
 from evohpc.evolution.prompts import (
     Example,
     candidate_source,
     class_code,
     completion_target,
+    draw_examples,
     few_shot_prompt,
     target_metrics,
 )
 from evohpc.messages import TaskInterface
 
-PAPER = PromptConfig()
+PAPER = PromptConfig(size_rounding=100)
+OWN = PromptConfig()
 PRELUDE = "import torch.nn as nn\n"
 TASK = TaskInterface("t", "Model", "class Model(nn.Module):", PRELUDE, ("torch",), "val_accuracy")
 
@@ -56,7 +64,7 @@ def test_two_examples():
 
 
 def test_the_preamble_comes_first():
-    config = PromptConfig(preamble="# Write smaller networks.\n")
+    config = PAPER.model_copy(update={"preamble": "# Write smaller networks.\n"})
     assert few_shot_prompt(TWO, TWO, TASK, config) == config.preamble + few_shot_prompt(TWO, TWO, TASK, PAPER)
 
 
@@ -82,7 +90,6 @@ def test_target_size_is_90_percent_of_the_smallest_to_the_nearest_100(sizes, siz
         ([0.5, 0.25], "0.510"),
         ([0.475], "0.485"),  # 0.4845, half way: up, though 0.4845 is less than that in binary
         ([0.99], "1.010"),  # the paper caps nothing
-        ([0.0], "0.000"),
     ],
 )
 def test_target_accuracy_is_102_percent_of_the_best_to_the_nearest_tenth_of_a_percent(accuracies, target):
@@ -90,12 +97,82 @@ def test_target_accuracy_is_102_percent_of_the_best_to_the_nearest_tenth_of_a_pe
 
 
 def test_the_target_metric_can_be_capped():
-    assert "'1.000'" in target_metrics([example("", 100, 0.99)], TASK, PromptConfig(metric_cap=1.0))
+    assert "'1.000'" in target_metrics([example("", 100, 0.99)], TASK, PromptConfig(metric_cap=1.0, size_rounding=100))
+
+
+def values(docstring: str) -> dict[str, float]:
+    return {name: float(text) for name, text in ast.literal_eval(docstring.split("\n")[1]).items()}
+
+
+def shown_and_asked_for(num_params: int, metric: float, config: PromptConfig) -> tuple[dict[str, float], ...]:
+    parent = example("class Model(nn.Module):\n    pass", num_params, metric)
+    shown, _ = completion_target(parent, TASK, config)
+    return values(shown), values(target_metrics([parent], TASK, config))
+
+
+METRICS = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300)
+
+
+@given(METRICS, st.sampled_from([1.02, 1.5, 1.001, 0.98, 0.5]))
+@example_of(-0.5, 1.02)
+@example_of(1e26, 1.02)
+@example_of(0.0, 1.02)
+@example_of(0.01, 1.02)
+@example_of(5e-324, 1.02)
+@example_of(0.05, 0.98)
+def test_a_target_is_better_whatever_the_sign_and_scale_of_the_metric(metric, factor):
+    shown, target = shown_and_asked_for(100, metric, PromptConfig(metric_factor=factor))
+    better, than = (target, shown) if factor > 1 else (shown, target)
+    assert better["val_accuracy"] > than["val_accuracy"]
+    assert abs(target["val_accuracy"] - metric) <= 1.1 * abs(factor - 1) * abs(metric) + 1e-3
+
+
+@given(st.integers(2, 10**12), st.sampled_from([0.9, 0.5, 0.99]))
+@example_of(11, 0.9)
+@example_of(300, 0.9)
+@example_of(5, 0.9)
+def test_a_target_is_smaller_whatever_the_size(size, factor):
+    shown, target = shown_and_asked_for(size, 0.5, PromptConfig(size_factor=factor))
+    assert 0 < target["num_params"] < shown["num_params"]
+    assert shown["num_params"] == pytest.approx(size, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("metric", "factor", "target"),
+    [
+        (-0.5, 1.02, "-0.490"),
+        (-2.0, 1.02, "-1.960"),
+        (0.0, 1.02, "0.00100"),
+        (0.5, 0.98, "0.490"),
+        (1e26, 1.02, "1.020e+26"),
+        (0.01, 1.02, "0.0102"),
+        (1234.5, 1.02, "1259.190"),
+    ],
+)
+def test_targets_of_metrics_that_are_no_accuracies(metric, factor, target):
+    found = target_metrics([example("", 100, metric)], TASK, PromptConfig(metric_factor=factor))
+    assert f"'val_accuracy': '{target}'" in found
+
+
+def test_of_several_errors_the_least_is_the_best():
+    parents = [example("", 100, 0.5), example("", 100, 0.25)]
+    assert "'0.245'" in target_metrics(parents, TASK, PromptConfig(metric_factor=0.98))
+
+
+@pytest.mark.parametrize(
+    ("size", "shown", "target"),
+    [(11, 11, 10), (5, 5, 4), (1, 1, 1), (162, 160, 150), (322, 320, 290), (4800, 4800, 4300)],
+)
+def test_sizes_are_rounded_to_what_the_target_can_be_told_by(size, shown, target):
+    found = shown_and_asked_for(size, 0.5, OWN)
+    assert [each["num_params"] for each in found] == [shown, target]
 
 
 def test_targets_can_come_from_all_parents():
     everyone = [*TWO, example("", 100, 0.1)]
-    assert "'num_params': '100'" in few_shot_prompt(TWO, everyone, TASK, PromptConfig(targets_from="all_parents"))
+    assert "'num_params': '100'" in few_shot_prompt(
+        TWO, everyone, TASK, PAPER.model_copy(update={"targets_from": "all_parents"})
+    )
     assert "'num_params': '100'" not in few_shot_prompt(TWO, everyone, TASK, PAPER)
 
 
@@ -131,3 +208,35 @@ def test_the_class_is_cut_out_where_python_sees_it(odd, newline):
 def test_a_module_without_the_class_is_an_error():
     with pytest.raises(ValueError, match="no class Model"):
         class_code("class Other: pass", TASK)
+
+
+def drawn(operator: str, parents: str = "abcde", k: int = 3) -> list[list[str]]:
+    search = SearchConfig(seed=7, operator=operator, examples_per_prompt=k)
+    return [draw_examples(parents, search, round, prompt) for round in range(20) for prompt in range(10)]
+
+
+def test_crossover_shows_different_parents_each_as_often_as_the_others():
+    prompts = drawn("crossover")
+    assert {len(set(shown)) for shown in prompts} == {len(shown) for shown in prompts} == {3}
+    counts = Counter(name for shown in prompts for name in shown)
+    assert all(90 < counts[name] < 150 for name in "abcde")  # 200 prompts, 3 of 5: mean 120, standard deviation 7
+
+
+def test_crossover_of_fewer_parents_than_examples_shows_them_all():
+    assert {tuple(sorted(shown)) for shown in drawn("crossover", "ab")} == {("a", "b")}
+
+
+def test_mutation_shows_one_parent_once():
+    prompts = drawn("mutation")
+    assert {len(shown) for shown in prompts} == {1}
+    assert {shown[0] for shown in prompts} == set("abcde")
+
+
+def test_mixed_is_either_of_the_two_with_equal_chances():
+    sizes = Counter(len(shown) for shown in drawn("mixed"))
+    assert set(sizes) == {1, 3}
+    assert 70 < sizes[1] < 130  # of 200: mean 100, standard deviation 7
+
+
+def test_the_paper_s_operator_may_show_a_parent_twice():
+    assert any(len(set(shown)) < 3 for shown in drawn("paper"))

@@ -4,9 +4,8 @@ import pytest
 
 from evohpc.config.search import Config, LMConfig, SearchConfig, TuningConfig
 from evohpc.envelopes import decode, encode
-from evohpc.evolution import population
 from evohpc.evolution.prompts import Example, completion_target, few_shot_prompt
-from evohpc.evolution.request import Budget, request
+from evohpc.evolution.request import request, samples
 from evohpc.messages import LMRequest, LowRank, TaskInterface
 
 TASK = TaskInterface("t", "Model", "class Model(nn.Module):", "import torch.nn as nn\n", ("torch",), "acc")
@@ -18,7 +17,7 @@ def example(name: str, size: int) -> Example:
 
 
 PARENTS = [example("a", 1000), example("b", 2000), example("c", 3000)]
-TAUGHT = [example("d", 100), example("e", 200)]
+EXAMPLES = [example("d", 100), example("e", 200)]
 
 
 def config(tuning: TuningConfig | None = None, **search) -> Config:
@@ -26,25 +25,19 @@ def config(tuning: TuningConfig | None = None, **search) -> Config:
     return Config(seeds=Path("s"), lm=lm, search=SearchConfig(**search), tuning=tuning or TuningConfig())
 
 
-def ask(config: Config, round: int = 2, taught=TAUGHT, adapter: str | None = "rounds/001/adapter") -> LMRequest:
+def ask(
+    config: Config, round: int = 2, tuning_examples=EXAMPLES, adapter: str | None = "rounds/001/adapter"
+) -> LMRequest:
     return request(
         config,
         TASK,
         run_id="r",
         round=round,
         parents=PARENTS,
-        taught=taught,
+        tuning_examples=tuning_examples,
         adapter=adapter,
         deepspeed_config={"zero_optimization": {"stage": 2}},
     )
-
-
-@pytest.mark.parametrize("variant", ["evoprompting", "no_tuning", "random_parents", "naive"])
-def test_all_variants_draw_the_same_number_of_children(variant):
-    budget = Budget.of(config(variant=variant))
-    assert budget.rounds * budget.per_round == 1600
-    assert (budget.rounds, budget.prompts, budget.samples) == ((1, 10, 160) if variant == "naive" else (10, 10, 16))
-    assert Budget.of(config(variant=variant, rounds=0)).rounds == 0
 
 
 def test_the_prompts_show_drawn_parents_and_name_them():
@@ -55,7 +48,7 @@ def test_the_prompts_show_drawn_parents_and_name_them():
         shown = [by_id[name] for name in prompt.parents]
         assert len(shown) == 2
         assert prompt.text == few_shot_prompt(shown, PARENTS, TASK, config().prompt)
-        assert prompt.samples == population.samples(config(seed=5).search, 2, prompt.index, 3)
+        assert prompt.samples == samples(config(seed=5).search, 2, prompt.index, 3)
     assert len({prompt.parents for prompt in asked.prompts}) > 1
 
 
@@ -71,7 +64,7 @@ def test_the_tuning_continues_from_the_last_soft_prompt():
     assert (tuning.virtual_tokens, tuning.epochs, tuning.batch_size, tuning.learning_rate) == (4, 3, 2, 0.3)
     assert (tuning.start_from, tuning.lora) == ("rounds/001/adapter", None)
     assert [(e.candidate_id, e.prompt, e.completion) for e in tuning.examples] == [
-        (e.candidate_id, *completion_target(e, TASK, config().prompt)) for e in TAUGHT
+        (e.candidate_id, *completion_target(e, TASK, config().prompt)) for e in EXAMPLES
     ]
 
 
@@ -91,13 +84,15 @@ def test_what_the_config_says_of_attempts_and_guesses_is_asked_for(changes):
 
 
 def test_the_fitter_weigh_more_if_that_is_asked_for():
-    taught = [example(name, 100) for name in "abc"]
+    scored = [example(name, 100) for name in "abc"]
     weights = {
-        spread: [e.weight for e in ask(config(TuningConfig(fitness_weight=spread)), taught=taught).tuning.examples]
+        spread: [
+            e.weight for e in ask(config(TuningConfig(fitness_weight=spread)), tuning_examples=scored).tuning.examples
+        ]
         for spread in (0, 0.5)
     }
     assert weights == {0: [1, 1, 1], 0.5: [1.5, 1, 0.5]}
-    lonely = ask(config(TuningConfig(fitness_weight=0.5, max_examples=1)), taught=taught).tuning.examples
+    lonely = ask(config(TuningConfig(fitness_weight=0.5, max_examples=1)), tuning_examples=scored).tuning.examples
     assert [e.weight for e in lonely] == [1]
 
 
@@ -113,7 +108,7 @@ def test_a_lora_is_asked_for_in_its_shape():
 
 
 def test_a_round_without_examples_goes_on_with_the_last_soft_prompt():
-    asked = ask(config(), taught=[])
+    asked = ask(config(), tuning_examples=[])
     assert (asked.tuning, asked.adapter) == (None, "rounds/001/adapter")
 
 

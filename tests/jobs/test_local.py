@@ -18,7 +18,7 @@ from support.evaluating import CONFIG, make_run
 from evohpc.errors import EvaluationError
 from evohpc.jobs import local
 from evohpc.jobs.local import LocalRunner
-from evohpc.messages import Status, TaskReport, TaskState
+from evohpc.messages import Attempt, EvaluationJob, Status, TaskReport, TaskState
 from evohpc.run_folder import RunDir
 from evohpc.sandbox import process_tree
 
@@ -26,10 +26,16 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 from evohpc.jobs.local import LocalRunner
+from evohpc.messages import Attempt, EvaluationJob
 runner = LocalRunner(Path(sys.argv[1]), workers=1)
-runner.submit(Path(sys.argv[2]), sys.argv[3], 1)
+runner.submit(EvaluationJob(sys.argv[2], 0, ((Attempt(sys.argv[3], 1),),)))
 time.sleep(600)
 """
+
+
+def job_of(name: str, tasks: int) -> EvaluationJob:
+    """Return a job without files: its tasks are never run."""
+    return EvaluationJob(name, 0, tuple((Attempt(f"{name}-{index}", 1),) for index in range(tasks)))
 
 
 @pytest.fixture
@@ -86,8 +92,7 @@ def test_a_worker_that_dies_loses_its_task_only_and_is_replaced(bench: Bench) ->
 
 def test_nothing_outlives_a_driver_that_is_killed(bench: Bench) -> None:
     job = bench.job(["s"], slow=True)
-    spec = bench.run.round(0).job(job.name)
-    arguments = [sys.executable, "-c", DRIVER, str(bench.run.path), str(spec), job.name]
+    arguments = [sys.executable, "-c", DRIVER, str(bench.run.path), job.name, "s"]
     with subprocess.Popen(arguments, start_new_session=True) as driver:
         wait_for_candidate()
         tree = process_tree.descendants(driver.pid)
@@ -131,27 +136,26 @@ class Idle(local._Worker):
     close = stop
 
 
-def test_a_task_that_is_cancelled_while_its_worker_is_hired_is_not_begun(
+def test_a_task_that_is_cancelled_while_its_worker_starts_is_not_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "_Worker", Idle)
-    hire = LocalRunner._hire
-    hired: list[Idle] = []
+    start = LocalRunner._start_worker
+    started: list[Idle] = []
 
     def cancelled(self: LocalRunner, *how: Any) -> Any:
-        hired.append(hire(self, *how))  # type: ignore[arg-type]
+        started.append(start(self, *how))  # type: ignore[arg-type]
         self.cancel(["first"])
-        return hired[-1]
+        return started[-1]
 
-    monkeypatch.setattr(LocalRunner, "_hire", cancelled)
-    (tmp_path / "job.json").write_text('{"payload": {"round": 0}}')
+    monkeypatch.setattr(LocalRunner, "_start_worker", cancelled)
     runner = LocalRunner(tmp_path, workers=1)
-    runner.submit(tmp_path / "job.json", "first", 1)
-    runner.submit(tmp_path / "job.json", "second", 1)
+    runner.submit(job_of("first", 1))
+    runner.submit(job_of("second", 1))
     while runner.poll({"second": 1})["second"][0].state is not TaskState.ENDED:
         time.sleep(0.01)
     runner.close()
-    assert [worker.told for worker in hired] == [["second"]]
+    assert [worker.told for worker in started] == [["second"]]
 
 
 def test_a_task_whose_worker_cannot_be_started_is_lost_and_the_next_one_has_its_turn(
@@ -165,9 +169,8 @@ def test_a_task_whose_worker_cannot_be_started_is_lost_and_the_next_one_has_its_
         return Idle(run)
 
     monkeypatch.setattr(local, "_Worker", start)
-    (tmp_path / "job.json").write_text('{"payload": {"round": 0}}')
     runner = LocalRunner(tmp_path, workers=1)
-    runner.submit(tmp_path / "job.json", "two", 2)
+    runner.submit(job_of("two", 2))
     while {report.state for report in runner.poll({"two": 2})["two"]} != {TaskState.ENDED}:
         time.sleep(0.01)
     runner.close()

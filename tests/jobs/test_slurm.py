@@ -28,6 +28,7 @@ from evohpc.files import write_atomic
 from evohpc.jobs.array_task import Work
 from evohpc.jobs.slurm import SlurmRunner
 from evohpc.messages import Attempt, EvaluationJob, Status, TaskReport, TaskState
+from evohpc.run_folder import RunDir
 
 pytestmark = pytest.mark.slurm
 
@@ -50,8 +51,9 @@ class Search:
     def __post_init__(self) -> None:
         self.name = f"{uuid.uuid4().hex[:8]}-000-00"
         tasks = tuple((Attempt(f"r000p00s{index:03d}", 1),) for index in range(self.size))
-        self.spec = self.run / "rounds" / "000" / "jobs" / f"{self.name}.json"
-        write_atomic(self.spec, envelopes.seal("run1", 1, EvaluationJob(self.name, 0, tasks)))
+        self.job = EvaluationJob(self.name, 0, tasks)
+        self.spec = RunDir(self.run).round(0).job(self.name)
+        write_atomic(self.spec, envelopes.seal("run1", 1, self.job))
         self.restart()
 
     def restart(self) -> None:
@@ -59,7 +61,7 @@ class Search:
         self.runner = SlurmRunner(self.run, self.site, TINY, work=self.work)
 
     def submit(self) -> None:
-        self.runner.submit(self.spec, self.name, self.size)
+        self.runner.submit(self.job)
 
     def poll(self) -> Sequence[TaskReport]:
         return self.runner.poll({self.name: self.size})[self.name]
@@ -102,7 +104,7 @@ def site(scheduler: SchedulerSection = QUICK, **evaluation: object) -> Site:
 
 @pytest.fixture(autouse=True)
 def _work_is_importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
 
 
 @pytest.fixture
@@ -447,7 +449,7 @@ def _arrays(cluster: Cluster, search: Search) -> set[str]:
 def _command(search: Search) -> list[str]:
     profile = search.run / "site.yaml"
     profile.write_text(search.site.dump())
-    return [sys.executable, driver_process.__file__, str(search.spec), str(search.size), str(profile)]
+    return [sys.executable, driver_process.__file__, str(search.spec), str(profile)]
 
 
 def _drive(search: Search) -> subprocess.CompletedProcess[bytes]:

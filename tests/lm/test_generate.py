@@ -6,23 +6,24 @@ import torch
 from support.requests import identity, request, write
 from support.tunings import tuning
 
-from evohpc.errors import LMError
+from evohpc.errors import RunFolderError
 from evohpc.lm import completions_file, generate, soft_prompt
 from evohpc.lm import tuning as tuning_module
 from evohpc.lm.generate import TUNING, answer
 from evohpc.messages import LMRequest, LowRank
+from evohpc.run_folder import RoundDir, RunDir
 
 
 def answered(run, asked: LMRequest) -> bytes:
     round = write(run, asked)
-    answer(round.request)
+    answer(round)
     return round.completions.read_bytes()
 
 
 def test_a_request_is_answered_in_order_and_always_the_same(tmp_path, model_folder):
     asked = request(model_folder)
     first = answered(tmp_path / "a", asked)
-    assert [(c["prompt"], c["sample"]) for c in map(json.loads, first.splitlines())] == completions_file.places(asked)
+    assert [(c["prompt"], c["sample"]) for c in map(json.loads, first.splitlines())] == completions_file.keys(asked)
     assert answered(tmp_path / "b", asked) == first
 
 
@@ -34,7 +35,7 @@ def test_what_was_finished_is_kept_and_the_rest_comes_out_the_same(tmp_path, mod
     torn = b"".join(lines[:kept]) + lines[kept][:-9]
     round = write(tmp_path / "b", asked)
     round.completions.write_bytes(torn)
-    answer(round.request)
+    answer(round)
     assert round.completions.read_bytes() == whole
 
 
@@ -44,7 +45,7 @@ def test_a_complete_request_loads_no_model(tmp_path, model_folder):
     completions = tmp_path / "rounds/000/completions.jsonl"
     before = identity(completions)
     write(tmp_path, replace(asked, model_path="/nowhere"))
-    answer(tmp_path / "rounds/000/request.json")
+    answer(RunDir(tmp_path).round(0))
     assert identity(completions) == before
 
 
@@ -113,18 +114,18 @@ def test_what_other_ranks_finished_before_a_crash_is_kept(tmp_path, model_folder
     whole = answered(tmp_path / "a", asked)
     round = write(tmp_path / "b", asked)
     (round.path / "completions.rank1.jsonl").write_bytes(whole.splitlines(keepends=True)[4])
-    answer(round.request)
+    answer(round)
     assert round.completions.read_bytes() == whole
     assert not list(round.path.glob("*.rank*"))
 
 
 @pytest.mark.parametrize(("content", "problem"), [(None, "No such file"), ("{}", "not a valid LMRequest")])
 def test_a_request_that_cannot_be_read_is_named(tmp_path, content, problem):
-    path = tmp_path / "request.json"
+    round = RoundDir(tmp_path)
     if content is not None:
-        path.write_text(content)
-    with pytest.raises(LMError, match=f"request.json: .*{problem}"):
-        answer(path)
+        round.request.write_text(content)
+    with pytest.raises(RunFolderError, match=f"request.json: .*{problem}"):
+        answer(round)
 
 
 def test_an_error_is_the_last_line_and_the_exit_code(tmp_path, monkeypatch, capsys):

@@ -9,16 +9,39 @@ DTYPES = [torch.float32] + [torch.bfloat16] * bool(torch.ops.mkldnn._is_mkldnn_b
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("inputs", "outputs"), [(64, 64), (896, 128), (896, 1024), (1024, 896)])
+@pytest.mark.parametrize(
+    ("inputs", "outputs"), [(64, 64), (896, 128), (896, 896), (896, 1024), (1024, 896), (4864, 896), (896, 20_000)]
+)
 def test_a_row_of_a_packed_product_does_not_depend_on_the_others(dtype, inputs, outputs):
     torch.manual_seed(0)
     linear = PackedLinear(torch.nn.Linear(inputs, outputs, dtype=dtype))
     rows = torch.randn(65, inputs, dtype=dtype)
     together = linear(rows)
-    for count in (2, 3, 7, 16, 33, 64):
+    for count in (1, 2, 3, 4, 7, 16, 31, 32, 33, 36, 37, 64):
         assert torch.equal(linear(rows[:count].clone()), together[:count])
     order = torch.randperm(65)
     assert torch.equal(linear(rows[order]), together[order])
+    assert torch.equal(linear(rows[None, :, None]), together[None, :, None])
+
+
+def test_a_product_is_the_same_while_gradients_are_enabled():
+    linear, rows = PackedLinear(torch.nn.Linear(896, 128)), torch.randn(9, 896)
+    enabled = linear(rows)
+    with torch.inference_mode():
+        assert torch.equal(linear(rows), enabled)
+
+
+def test_a_prompt_is_multiplied_at_once(monkeypatch):
+    linear, rows = torch.nn.Linear(64, 128), torch.randn(2, 40, 64)
+    whole, blocks = PackedLinear(linear, rows=79), PackedLinear(linear, rows=80)
+    counted: list[int] = []
+    product = model._Product.__call__
+    monkeypatch.setattr(
+        model._Product, "__call__", lambda self, x: counted.append(x.shape[:-1].numel()) or product(self, x)
+    )
+    torch.testing.assert_close(whole(rows), linear(rows))
+    torch.testing.assert_close(blocks(rows), linear(rows))
+    assert counted == [80, 32, 32, 16] or counted == [80, 32, 32, 32]
 
 
 def test_packing_keeps_the_logits(lm):

@@ -12,32 +12,28 @@ from evohpc.envelopes import encode
 from evohpc.errors import LMError
 from evohpc.lm import completions_file
 from evohpc.lm_job import base as lm_job
-from evohpc.lm_job.base import progress, read_completions
+from evohpc.lm_job.base import progress
 from evohpc.lm_job.local import LocalLMJob
 from evohpc.lm_job.model_folder import check_model_folder
 from evohpc.lm_job.scripted import ScriptedLMJob, mutate
 from evohpc.lm_job.slurm import SlurmLMJob
 from evohpc.messages import LMRequest, Prompt, Sample
-from evohpc.run_folder import RoundDir
+from evohpc.run_folder import RoundDir, RunDir, read_request
 
 PROGRAM = "class Model(nn.Module):\n    def __init__(self):\n        self.out = nn.LazyLinear(10)\n"
 PROMPT = f'"""Metrics:\n{{}}\n"""\n{PROGRAM}\n"""Metrics:\n{{}}\n"""\nclass Model(nn.Module):\n'
 
 
-def ask(run: Path, model: Path, *, samples: int = 3, new: int = 12) -> Path:
-    """Write a request; return its path."""
+def ask(run: Path, model: Path, *, samples: int = 3, new: int = 12) -> RoundDir:
+    """Write a request; return its round."""
     prompts = tuple(
         Prompt(i, PROMPT.rstrip("\n"), (), tuple(Sample(j, 10 * i + j, 0.8) for j in range(samples))) for i in range(2)
     )
     request = LMRequest(1, "r", 0, str(model), "float32", 1, 4, new, 0, 1.0, None, {}, None, prompts)
-    path = run / "rounds" / "000" / "request.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(encode(request))
-    return path
-
-
-def load(path: Path) -> LMRequest:
-    return lm_job.load_request(path)
+    round = RunDir(run).round(0)
+    round.path.mkdir(parents=True)
+    round.request.write_text(encode(request))
+    return round
 
 
 def finish(job) -> None:
@@ -60,34 +56,34 @@ def job(request, tmp_path):
 
 
 def test_a_job_completes_its_request_in_order(job, tmp_path, tiny_model):
-    path = ask(tmp_path, tiny_model)
-    assert progress(path) == (0, 6)
-    job.start(path)
+    round = ask(tmp_path, tiny_model)
+    assert progress(round) == (0, 6)
+    job.start(round)
     finish(job)
-    assert progress(path) == (6, 6)
-    completions = read_completions(RoundDir(path.parent).completions, load(path))
+    assert progress(round) == (6, 6)
+    completions = completions_file.read_complete(round.completions, read_request(round))
     assert [(c.prompt, c.sample) for c in completions] == [(p, s) for p in range(2) for s in range(3)]
 
 
 def test_starting_again_changes_nothing(job, tmp_path, tiny_model):
-    path = ask(tmp_path, tiny_model)
-    job.start(path)
-    job.start(path)
+    round = ask(tmp_path, tiny_model)
+    job.start(round)
+    job.start(round)
     finish(job)
-    before = RoundDir(path.parent).completions.read_bytes()
-    job.start(path)
+    before = round.completions.read_bytes()
+    job.start(round)
     assert job.poll()
-    assert RoundDir(path.parent).completions.read_bytes() == before
+    assert round.completions.read_bytes() == before
 
 
 @pytest.mark.slow
 def test_the_same_request_gets_the_same_answer(job, tmp_path, tiny_model):
     answers = []
     for name in ("a", "b"):
-        path = ask(tmp_path / name, tiny_model)
-        job.start(path)
+        round = ask(tmp_path / name, tiny_model)
+        job.start(round)
         finish(job)
-        answers.append(RoundDir(path.parent).completions.read_bytes())
+        answers.append(round.completions.read_bytes())
     assert answers[0] == answers[1]
 
 
@@ -102,16 +98,16 @@ def test_ending_it_twice_or_before_the_start_is_fine(job, end, tmp_path, tiny_mo
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["cancel", "close"])
 def test_a_local_job_that_was_ended_leaves_no_process_and_can_go_on(end, tmp_path, tiny_model):
-    path = ask(tmp_path, tiny_model)
+    round = ask(tmp_path, tiny_model)
     job = LocalLMJob()
-    job.start(path)
+    job.start(round)
     pid = job._process.pid
     getattr(job, end)()
     with pytest.raises(ProcessLookupError):
         os.killpg(pid, 0)
-    job.start(path)
+    job.start(round)
     finish(job)
-    assert progress(path) == (6, 6)
+    assert progress(round) == (6, 6)
 
 
 DIE = """
@@ -133,17 +129,17 @@ def test_a_job_killed_in_the_middle_comes_out_the_same(tmp_path, tiny_model, mon
     whole = ask(tmp_path / "whole", tiny_model, samples=20, new=150)
     job.start(whole)
     finish(job)
-    path = ask(tmp_path / "killed", tiny_model, samples=20, new=150)
+    round = ask(tmp_path / "killed", tiny_model, samples=20, new=150)
     (tmp_path / "sitecustomize.py").write_text(DIE)
     with monkeypatch.context() as context:
         context.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-        job.start(path)
+        job.start(round)
     with pytest.raises(LMError, match=r"killed, most likely for want of memory .* its log is .*lm\.log"):
         finish(job)
-    assert 5 <= progress(path)[0] < 40
-    job.start(path)
+    assert 5 <= progress(round)[0] < 40
+    job.start(round)
     finish(job)
-    assert RoundDir(path.parent).completions.read_bytes() == RoundDir(whole.parent).completions.read_bytes()
+    assert round.completions.read_bytes() == whole.completions.read_bytes()
 
 
 @pytest.mark.slow
@@ -156,64 +152,64 @@ def test_a_job_that_fails_says_why_and_where_its_log_is(tmp_path):
 
 @pytest.mark.slow
 def test_a_job_dies_with_its_driver(tmp_path, tiny_model):
-    path = ask(tmp_path, tiny_model, samples=2000, new=200)
+    round = ask(tmp_path, tiny_model, samples=2000, new=200)
     script = (
         "import sys, time; from pathlib import Path; from evohpc.lm_job.local import LocalLMJob\n"
-        f"job = LocalLMJob(); job.start(Path({str(path)!r})); print(job._process.pid, flush=True); time.sleep(900)"
+        f"job = LocalLMJob(); job.start(Path({str(round)!r})); print(job._process.pid, flush=True); time.sleep(900)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as driver:
         pid = int(driver.stdout.readline())
-        wait_until(lambda: progress(path)[0], "it draws")
+        wait_until(lambda: progress(round)[0], "it draws")
         driver.kill()
     wait_until(lambda: not lives(pid), "it is gone")
-    assert progress(path)[0] < 4000
+    assert progress(round)[0] < 4000
 
 
 def test_what_other_ranks_have_drawn_is_progress_but_completes_nothing(tmp_path, tiny_model):
-    path = ask(tmp_path, tiny_model)
-    ScriptedLMJob().start(path)
-    completions = RoundDir(path.parent).completions
+    round = ask(tmp_path, tiny_model)
+    ScriptedLMJob().start(round)
+    completions = round.completions
     lines = completions.read_bytes().splitlines(keepends=True)
     completions.write_bytes(b"".join(lines[:2]))
     completions_file.part(completions, 1).write_bytes(b"".join(lines[1:]))
-    assert progress(path) == (6, 6)
-    assert not lm_job.is_complete(path)
+    assert progress(round) == (6, 6)
+    assert not lm_job.is_complete(round)
 
 
 def test_what_was_not_put_in_order_is_not_complete_and_the_next_job_does_only_that(tmp_path, tiny_model):
-    path = ask(tmp_path, tiny_model)
-    ScriptedLMJob().start(path)
-    completions = RoundDir(path.parent).completions
+    round = ask(tmp_path, tiny_model)
+    ScriptedLMJob().start(round)
+    completions = round.completions
     whole = completions.read_bytes()
     completions.write_bytes(b"".join(reversed(whole.splitlines(keepends=True))))
-    assert progress(path) == (6, 6)
-    assert not lm_job.is_complete(path)
+    assert progress(round) == (6, 6)
+    assert not lm_job.is_complete(round)
     job = LocalLMJob()
-    job.start(path)
+    job.start(round)
     finish(job)
     job.close()
     assert completions.read_bytes() == whole
 
 
 def test_an_incomplete_file_is_refused_with_its_first_gap(tmp_path, tiny_model):
-    path = ask(tmp_path, tiny_model)
+    round = ask(tmp_path, tiny_model)
     job = ScriptedLMJob()
-    job.start(path)
-    completions = RoundDir(path.parent).completions
+    job.start(round)
+    completions = round.completions
     completions.write_bytes(b"".join(completions.read_bytes().splitlines(keepends=True)[:4]))
     with pytest.raises(LMError, match="2 completions are missing, the first is prompt 1, sample 1"):
-        read_completions(completions, load(path))
+        completions_file.read_complete(completions, read_request(round))
 
 
 @pytest.mark.parametrize("damage", [b'{"prompt":0', b"\x00\x00\x00\n", b'{"prompt":7,"sample":0}\n', b"[]\n"])
 def test_what_is_damaged_or_foreign_does_not_count(tmp_path, tiny_model, damage):
-    path = ask(tmp_path, tiny_model)
-    ScriptedLMJob().start(path)
-    completions = RoundDir(path.parent).completions
+    round = ask(tmp_path, tiny_model)
+    ScriptedLMJob().start(round)
+    completions = round.completions
     lines = completions.read_bytes().splitlines(keepends=True)
     completions.write_bytes(b"".join(lines[:2]) + damage)
-    assert progress(path) == (2, 6)
-    assert len(completions_file.recover(completions, load(path))) == 2
+    assert progress(round) == (2, 6)
+    assert len(completions_file.recover(completions, read_request(round))) == 2
     assert completions.read_bytes() == b"".join(lines[:2])
 
 
@@ -228,9 +224,9 @@ def test_scripted_children_are_mutants_copies_and_broken_programs():
 
 
 def test_scripted_texts_are_used_in_turn(tmp_path, tiny_model):
-    path = ask(tmp_path, tiny_model)
-    ScriptedLMJob(texts=["    a\n", "    b\n"]).start(path)
-    found = read_completions(RoundDir(path.parent).completions, load(path))
+    round = ask(tmp_path, tiny_model)
+    ScriptedLMJob(texts=["    a\n", "    b\n"]).start(round)
+    found = completions_file.read_complete(round.completions, read_request(round))
     assert [c.text.strip() for c in found] == ["a", "b"] * 3
 
 

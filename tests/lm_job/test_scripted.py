@@ -1,6 +1,5 @@
 import ast
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,10 +12,11 @@ from evohpc.evolution.code_hash import code_hash
 from evohpc.evolution.prompts import Example, candidate_source, few_shot_prompt
 from evohpc.evolution.screening import screen
 from evohpc.files import write_atomic
-from evohpc.lm_job.base import load_request, progress, read_completions
+from evohpc.lm import completions_file
+from evohpc.lm_job.base import progress
 from evohpc.lm_job.scripted import ScriptedLMJob, mutate
 from evohpc.messages import LMRequest, Prompt, Sample, Status, TaskInterface
-from evohpc.run_folder import RoundDir
+from evohpc.run_folder import RoundDir, RunDir, read_request
 
 SEEDS = sorted(MNIST1D_SEEDS.glob("*.py"))
 PRELUDE = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
@@ -34,7 +34,7 @@ def test_children_of_the_seeds_are_copies_mutants_and_a_few_broken_ones():
         for other in PARENTS:
             children = [candidate_source(mutate(prompt(one, other), seed), TASK) for seed in range(40)]
             verdicts += [screen(child, TASK, ScreeningConfig()) for child in children]
-    known = {code_hash(ast.parse(parent.source)) for parent in PARENTS}
+    known = {code_hash(ast.parse(parent.source), parent.source) for parent in PARENTS}
     outcomes = Counter("copy" if v.code_hash in known else v.status for v in verdicts)
     # Of 640, a tenth is copied and a tenth is broken by the rules; dropped lines break some more.
     assert outcomes[Status.PENDING] > 320
@@ -63,30 +63,31 @@ def test_any_prompt_has_a_child(text, seed):
 
 
 @pytest.fixture
-def request_path(tmp_path) -> Path:
+def folder(tmp_path) -> RoundDir:
     prompts = tuple(
         Prompt(i, prompt(PARENTS[i], PARENTS[i + 1]), (), tuple(Sample(j, 10 * i + j, 1.0) for j in range(4)))
         for i in range(2)
     )
     asked = LMRequest(1, "r", 0, "", "float32", 1, 1, 9, 0, 1.0, None, {}, None, prompts)
-    write_atomic(tmp_path / "request.json", encode(asked))
-    return tmp_path / "request.json"
+    folder = RunDir(tmp_path).round(0)
+    write_atomic(folder.request, encode(asked))
+    return folder
 
 
-def test_an_incomplete_answer_is_given_again_and_a_complete_one_kept(request_path):
-    job, completions = ScriptedLMJob(), RoundDir(request_path.parent).completions
-    job.start(request_path)
+def test_an_incomplete_answer_is_given_again_and_a_complete_one_kept(folder):
+    job, completions = ScriptedLMJob(), folder.completions
+    job.start(folder)
     assert job.poll()
-    assert progress(request_path) == (8, 8)
+    assert progress(folder) == (8, 8)
     whole = completions.read_bytes()
     completions.write_bytes(whole[: len(whole) // 2])
-    job.start(request_path)
+    job.start(folder)
     assert completions.read_bytes() == whole
-    ScriptedLMJob(texts=["other"]).start(request_path)
+    ScriptedLMJob(texts=["other"]).start(folder)
     assert completions.read_bytes() == whole
 
 
-def test_given_texts_are_used_in_turn(request_path):
-    ScriptedLMJob(texts=["a", "b", "c"]).start(request_path)
-    found = read_completions(RoundDir(request_path.parent).completions, load_request(request_path))
+def test_given_texts_are_used_in_turn(folder):
+    ScriptedLMJob(texts=["a", "b", "c"]).start(folder)
+    found = completions_file.read_complete(folder.completions, read_request(folder))
     assert [completion.text for completion in found] == list("abcabcab")

@@ -23,12 +23,13 @@ from evohpc.config.site import ContainerSection, LMJobs, SchedulerSection, Site
 from evohpc.envelopes import encode
 from evohpc.errors import LMError
 from evohpc.files import write_atomic
+from evohpc.lm import completions_file
 from evohpc.lm.serve import END
 from evohpc.lm_job import base as lm_job
 from evohpc.lm_job import script as lm_script
 from evohpc.lm_job.slurm import SlurmLMJob
 from evohpc.messages import LMRequest, Prompt, Sample
-from evohpc.run_folder import RunDir
+from evohpc.run_folder import RoundDir, RunDir, read_request
 
 QUICK = SchedulerSection(poll_s=0.3, poll_max_s=1, submit_every_s=0, settle_s=600, grace_s=0.3)
 HASTY = QUICK.model_copy(update={"settle_s": 2})
@@ -68,13 +69,13 @@ class Round:
         self.job = SlurmLMJob(self.run, self.site, self.program)
 
     def start(self) -> None:
-        self.job.start(self.folder.request)
+        self.job.start(self.folder)
 
     def finish(self) -> None:
         """Poll until it is answered, and rightly."""
         wait_until(self.job.poll, "the request is answered")
-        asked = lm_job.load_request(self.folder.request)
-        texts = [c.text for c in lm_job.read_completions(self.folder.completions, asked)]
+        request = read_request(self.folder)
+        texts = [c.text for c in completions_file.read_complete(self.folder.completions, request)]
         assert texts == [f"seed {10 * i + j}" for i in range(PROMPTS) for j in range(SAMPLES)]
 
     def hold(self, at: int) -> Callable[[], None]:
@@ -84,9 +85,7 @@ class Round:
 
     def wait_for(self, completions: int) -> None:
         """Poll until so many are drawn."""
-        wait_until(
-            lambda: self.job.poll() or lm_job.progress(self.folder.request)[0] == completions, f"{completions} drawn"
-        )
+        wait_until(lambda: self.job.poll() or lm_job.progress(self.folder)[0] == completions, f"{completions} drawn")
 
     @property
     def started(self) -> list[str]:
@@ -148,14 +147,14 @@ def test_the_whole_script_with_a_container(hold: bool, golden: str) -> None:
         idle_minutes=45,
     )
     profile = Site(lm=jobs, container=ContainerSection(gpu="nv", binds=("/opt/drivers",)))
-    request = Path("/scratch/my runs/a/rounds/003/request.json")
-    work = lm_script.work_of(request, "a-3f2a", 0, Path("/scratch/models/qwen"), hold=hold)
+    round = RoundDir(Path("/scratch/my runs/a/rounds/003"))
+    work = lm_script.work_of(round, "a-3f2a", 0, Path("/scratch/models/qwen"), hold=hold)
     assert lm_script.text(work, profile) == (GOLDEN / golden).read_text()
 
 
 def test_the_example_script_is_what_a_search_submits() -> None:
-    request = Path("/scratch/runs/mnist1d/rounds/003/request.json")
-    work = lm_script.work_of(request, "mnist1d-3f2a", 0, Path("/scratch/models/qwen"))
+    round = RoundDir(Path("/scratch/runs/mnist1d/rounds/003"))
+    work = lm_script.work_of(round, "mnist1d-3f2a", 0, Path("/scratch/models/qwen"))
     jobs = LMJobs(partition="gpu", gpus_per_node="2", processes=2, cpus=16, memory_mb=131072, minutes=120)
     written = lm_script.text(work, Site(python="python3", lm=jobs))
     assert written == (ROOT / "slurm" / "lm.sbatch").read_text()
@@ -200,6 +199,15 @@ class TestAJob:
         round.finish()
         assert len(round.started) == 1
 
+    def test_has_its_environment_where_the_site_has_sbatch_export_none(self, slurm: Cluster, tmp_path: Path) -> None:
+        setup = [f"export SEEN=yes PYTHONPATH={ROOT}"]
+        round = Round(tmp_path, site(retries=0, options={"export": "NONE"}, setup=setup))
+        seen = '[ "$SEEN $HF_HUB_OFFLINE" = "yes 1" ] || { echo "error: not set up"; exit 1; }; exec "$@"'
+        round.program = ["bash", "-c", seen, "bash", *round.program]
+        round.restart()
+        round.start()
+        round.finish()
+
     def test_that_is_held_says_so(self, slurm: Cluster, tmp_path: Path) -> None:
         round = Round(tmp_path, site(options={"hold": True}))
         round.start()
@@ -239,7 +247,7 @@ class TestAJob:
         round.wait_for(2)
         SlurmLMJob(tmp_path, round.site).cancel()
         wait_until(lambda: is_empty(slurm), "the queue is empty")
-        assert lm_job.progress(round.folder.request)[0] == 2
+        assert lm_job.progress(round.folder)[0] == 2
         release()
         round.restart()
         round.start()
@@ -306,7 +314,7 @@ class TestFaultsOfTheCluster:
         round.wait_for(4)
         slurm.run("scancel", round.started[0])
         wait_until(lambda: round.job.poll() or len(round.started) == 2, "the next one starts")
-        assert lm_job.progress(round.folder.request)[0] == 4
+        assert lm_job.progress(round.folder)[0] == 4
         release()
         round.finish()
         assert len(set(round.started)) == 2

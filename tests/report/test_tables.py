@@ -9,7 +9,7 @@ from rich.console import Console
 from evohpc.messages import Result, Status
 from evohpc.report import tables
 from evohpc.report.reader import Reading
-from evohpc.store.store import Entry
+from evohpc.store.rows import Entry
 
 
 def text(renderable: object) -> str:

@@ -40,17 +40,6 @@ def test_reads_what_safetensors_wrote(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "shape", "numbers"),
-    [("F32", [3, 5], 15), ("F16", [3], 3), ("BF16", [4], 4), ("F64", [3], 6), ("I64", [], 2), ("BOOL", [9], 9)],
-)
-def test_counts_numbers_of_32_bits(tmp_path: Path, dtype: str, shape: list[int], numbers: int) -> None:
-    size = int(np.prod(shape)) * {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "BOOL": 1}[dtype]
-    entry = {"dtype": dtype, "shape": shape, "data_offsets": [0, size]}
-    (tmp_path / "x").write_bytes(header({"a": entry}, bytes(size)))
-    assert outputs.read_header(tmp_path / "x", LIMIT)["a"].numbers == numbers
-
-
-@pytest.mark.parametrize(
     "content",
     [
         b"",

@@ -54,7 +54,7 @@ def prepared(monkeypatch) -> None:
     """The task's data takes torch, and has tests of its own."""
 
     def prepare(run: RunDir, task_file: str) -> None:
-        assert load_config(run.config).task == f"{run.task_file}:Mine"
+        assert str(load_config(run.config).task) == f"{run.task_file}:Mine"
         write_atomic(run.task_interface, "{}")
 
     monkeypatch.setattr(creation, "prepare", prepare)
@@ -73,6 +73,7 @@ def test_a_run_has_copies_of_all_it_depends_on(run, configure):
         "config.yaml",
         "data/task.json",
         "deepspeed.json",
+        "labels/secret",
         "provenance.json",
         "seeds/a.py",
         "seeds/b.py",
@@ -87,7 +88,7 @@ def test_its_config_names_the_copies_and_is_else_the_same(run, configure):
     config = configure()
     create(run, config)
     own = load_config(run.config)
-    assert (own.seeds, own.task) == (run.seeds, f"{run.task_file}:Mine")
+    assert (own.seeds, str(own.task)) == (run.seeds, f"{run.task_file}:Mine")
     assert own.lm.deepspeed == run.deepspeed
     for section in ("search", "evaluation", "prompt", "tuning", "screening", "task_options"):
         assert getattr(own, section) == getattr(config, section)
@@ -102,7 +103,7 @@ def test_a_run_can_be_moved_and_its_sources_deleted(run, configure, tmp_path):
     reconfigure(moved, config)
     shutil.rmtree(tmp_path / "home")
     own = load_config(moved.config)
-    assert (own.seeds, own.task, own.lm.deepspeed) == (moved.seeds, f"{moved.task_file}:Mine", moved.deepspeed)
+    assert (own.seeds, str(own.task), own.lm.deepspeed) == (moved.seeds, f"{moved.task_file}:Mine", moved.deepspeed)
     reconfigure(moved, own)
 
 
@@ -180,6 +181,7 @@ def test_an_unfinished_creation_is_made_anew_and_leaves_nothing_of_its_config(ru
     assert {name for name in content(run.path) if not name.startswith("lease/")} == {
         "config.yaml",
         "data/task.json",
+        "labels/secret",
         "provenance.json",
         "seeds/c.py",
         "task.py",

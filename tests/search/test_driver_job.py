@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from support.cluster.daemons import wait_until
 from support.cluster.slurm import Cluster
 from support.paths import ROOT
 
-from evohpc.config.search import Config, EvaluationConfig, LMConfig
-from evohpc.config.site import ContainerSection, DriverJob, LMJobs, Site, load_site
+from evohpc.config.site import DriverJob, Site, load_site
 from evohpc.errors import EvaluationError
 from evohpc.run_folder import RunDir
 from evohpc.search import driver_job
@@ -28,31 +24,6 @@ def test_the_example_script_is_what_submit_writes() -> None:
     site = load_site(ROOT / "slurm" / "local.yaml").model_copy(update={"python": "python3"})
     written = driver_job.script(Path("/scratch/runs/mnist1d"), "mnist1d-3f2a", site)
     assert written == (ROOT / "slurm" / "driver.sbatch").read_text()
-
-
-def test_a_preview_shows_every_script_and_the_apptainer_command(tmp_path: Path) -> None:
-    site = Site(python="python3", container=ContainerSection(image=Path("/images/eval.sif"), gpu="nv"))
-    config = Config(seeds=tmp_path, lm=LMConfig(engine="scripted"), evaluation=EvaluationConfig(runtime="apptainer"))
-    shown = driver_job.preview(Path("/runs/a"), "a-1", site, config)
-    assert shown.count("#!/bin/bash") == 2
-    assert "#SBATCH --array=0-159%64" in shown
-    command = shlex.split(shown.rpartition("# for the first stage of a candidate\n")[2])
-    assert {"--containall", "--nv", "/runs/a/data/train.safetensors:/in/data.safetensors:ro"} <= set(command)
-    assert json.loads(command[-1])["limits"]["wall_s"] == config.evaluation.time_limit_s
-
-
-@pytest.mark.parametrize("engine", ["deepspeed", "vllm"])
-@pytest.mark.parametrize(
-    ("hold", "sbatch"),
-    [(False, "/runs/a/rounds/000/slurm/a-1-000-lm/0/lm.sbatch"), (True, "/runs/a/slurm/a-1-lm/0/lm.sbatch")],
-)
-def test_a_preview_shows_the_language_models_job(
-    tmp_path: Path, hold: bool, sbatch: str, engine: Literal["deepspeed", "vllm"]
-) -> None:
-    config = Config(seeds=tmp_path, lm=LMConfig(path=tmp_path, engine=engine))
-    shown = driver_job.preview(Path("/runs/a"), "a-1", Site(lm=LMJobs(hold=hold)), config)
-    assert f"# sbatch {sbatch}\n#!/bin/bash" in shown
-    assert ("evohpc.lm.serve" in shown) is hold
 
 
 LIMITED = """
@@ -85,6 +56,56 @@ def test_its_shell_is_told_to_stop(tmp_path: Path, setup: str) -> None:
         wait_until(lambda: starts.exists() and starts.read_text(), "the driver has started")
         shell.send_signal(signal.SIGUSR1)
     assert (shell.returncode, (tmp_path / "asked").read_text()) == (0, "requeue 7\n")
+
+
+@pytest.fixture
+def slurm_commands(tmp_path: Path) -> Path:
+    """Have sbatch answer what is in a file, and it and scancel note how they were called; return the notes."""
+    for command, answer in (("sbatch", f"cat {tmp_path}/answer"), ("scancel", "exit 1")):
+        program = tmp_path / "bin" / command
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\necho {command} "$@" >> {tmp_path}/called\n{answer}\n')
+        program.chmod(0o755)
+    return tmp_path / "called"
+
+
+@pytest.mark.parametrize(
+    ("answer", "scancel"),
+    [
+        ("13", "13"),
+        ("13;evohpc", "--clusters=evohpc 13"),
+        ("Welcome to the cluster!\nIt has 12 nodes\n13;c1", "--clusters=c1 13"),
+        ("13\nYour quota: 80 %", "13"),
+    ],
+)
+def test_the_end_of_a_search_ends_its_chain_of_jobs(
+    tmp_path: Path, slurm_commands: Path, answer: str, scancel: str
+) -> None:
+    (tmp_path / "answer").write_text(f"{answer}\n")
+    script = driver_job.script(tmp_path, "r1", Site(driver=DriverJob(go_on_by="successor")), ["touch", "driven"])
+    environment = {**os.environ, "PATH": f"{slurm_commands.parent}/bin:{os.environ['PATH']}"}
+    own = tmp_path / "driver.sbatch"
+    assert subprocess.run(["bash", "-c", script], env=environment, cwd=tmp_path).returncode == 0
+    called = f"sbatch --parsable {own}\nscancel {scancel}\n"
+    assert slurm_commands.read_text() == called
+    (tmp_path / "driven").unlink()
+    # Here scancel failed, so the successor starts: it does nothing, above all it submits none.
+    assert subprocess.run(["bash", "-c", script], env=environment, cwd=tmp_path).returncode == 0
+    assert slurm_commands.read_text() == called
+    assert not (tmp_path / "driven").exists()
+
+
+def test_a_search_that_is_submitted_again_goes_on(
+    tmp_path: Path, slurm_commands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    (tmp_path / "answer").write_text("14;c1\n")
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.write_text("#!/bin/sh\n")
+    squeue.chmod(0o755)
+    (tmp_path / driver_job.OVER).touch()
+    assert driver_job.submit(RunDir(tmp_path), "r1", Site(driver=DriverJob(go_on_by="successor"))) == "14"
+    assert not (tmp_path / driver_job.OVER).exists()
 
 
 @pytest.mark.slurm

@@ -30,13 +30,27 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     [
         ("echo 42", Answer.ACCEPTED, "42"),
         ("echo '42;cluster1'", Answer.ACCEPTED, "42"),
+        ("echo 'Welcome! 12 nodes'; echo '42;c1'", Answer.ACCEPTED, "42"),
+        ("echo 42; echo 'Your quota: 80 %'", Answer.ACCEPTED, "42"),
+        ("echo 42; printf 'sbatch: lua: caf\\351\\n' >&2", Answer.ACCEPTED, "42"),
         ("echo 'welcome to the cluster'", Answer.LOST, ""),
+        ("echo 'sbatch: error: Batch job submission failed: Slurm backup controller in standby mode' >&2; exit 1",
+         Answer.LATER, ""),
+        ("echo 'sbatch: fatal: Unable to process configuration file' >&2; exit 1", Answer.LATER, ""),
+        ("echo 'sbatch: fatal: Could not establish a configuration source' >&2; exit 1", Answer.LATER, ""),
+        ("echo 'sbatch: error: fork: Cannot allocate memory' >&2; exit 1", Answer.LATER, ""),
+        ("echo 'sbatch: error: Batch job submission failed: Required partition not available (inactive or drain)' >&2;"
+         "exit 1", Answer.LATER, ""),
+        ("echo 'sbatch: error: Batch job submission failed: Protocol authentication error' >&2; exit 1",
+         Answer.LOST, ""),
+        ("echo 'sbatch: error: Batch job submission failed: Unexpected message received' >&2; exit 1",
+         Answer.LOST, ""),
         ("echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1",
          Answer.LOST, ""),
         ("echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1", Answer.LOST, ""),
-        ("echo 'sbatch: error: AssocMaxSubmitJobLimit' >&2; exit 1", Answer.FULL, ""),
+        ("echo 'sbatch: error: AssocMaxSubmitJobLimit' >&2; exit 1", Answer.LATER, ""),
         ("echo 'sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying' >&2; exit 1",
-         Answer.FULL, ""),
+         Answer.LATER, ""),
     ],
 )  # fmt: skip
 def test_answers_of_sbatch(fake: Fake, script: str, answer: Answer, job_id: str) -> None:
@@ -64,6 +78,23 @@ def test_a_refusal_says_what_to_change(fake: Fake, message: str, advice: str) ->
         commands.submit(Path("array.sh"))
 
 
+def test_a_refusal_in_another_encoding_is_read(fake: Fake) -> None:
+    fake("sbatch", "printf 'sbatch: error: caf\\351 is closed\\n' >&2; exit 1")
+    with pytest.raises(EvaluationError, match="caf\ufffd is closed"):
+        commands.submit(Path("array.sh"))
+
+
+def test_jobs_with_names_that_are_not_ours_are_passed_over(fake: Fake) -> None:
+    odd = r"7|N/A|two\nlines|RUNNING|None\n8|N/A|a|b|RUNNING|None\ncaf\351\n||||\n6|N/A|caf\351|RUNNING|None\n"
+    fake("squeue", rf"printf '{odd}9|3|r1-000-00|RUNNING|None\n'")
+    assert [(row.job_id, row.index, row.name) for row in commands.queue()] == [
+        ("6", -1, "caf\ufffd"),
+        ("9", 3, "r1-000-00"),
+    ]
+    fake("sacct", r"printf '7|two\nlines|FAILED\n7_1|new|FAILED\n'")
+    assert [row.index for row in commands.history({"7": "new"}) or ()] == [1]
+
+
 def test_a_job_id_that_came_round_again_is_another_job(fake: Fake) -> None:
     fake("sacct", "echo '7_0|old|COMPLETED'; echo '7_1|new|FAILED'; echo '7_2|new|RUNNING'")
     rows = commands.history({"7": "new"})
@@ -76,17 +107,18 @@ def test_no_accounting_is_no_error(fake: Fake) -> None:
     fake("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
     assert commands.history({"7": "new"}) is None
     fake("sacct", "echo 'sacct: error: slurm_persist_conn_open: Connection refused' >&2; exit 1")
-    with pytest.raises(commands.Silence, match="Connection refused"):
+    with pytest.raises(commands.NoAnswer, match="Connection refused"):
         commands.history({"7": "new"})
 
 
 def test_the_drivers_own_job_does_not_show_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {"SLURM_CONF": "/conf", "SLURM_JWT": "key", "SLURM_CONF_SERVER": "c:6817", "SLURM_SACK_SOCKET": "/s"}
     planted = {"SLURM_JOB_ID": "1", "SBATCH_PARTITION": "x", "SQUEUE_FORMAT": "x", "APPTAINER_BIND": "/"}
-    for name, value in {**planted, "SLURM_CONF": "/conf", "HOME": "/home"}.items():
+    for name, value in {**planted, **kept, "HOME": "/home"}.items():
         monkeypatch.setenv(name, value)
     seen = commands.environment()
     assert not planted.keys() & seen.keys()
-    assert (seen["SLURM_CONF"], seen["HOME"]) == ("/conf", "/home")
+    assert seen.items() >= {**kept, "HOME": "/home"}.items()
 
 
 def test_without_slurm_the_error_says_where_to_go(fake: Fake) -> None:

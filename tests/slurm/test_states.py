@@ -55,14 +55,27 @@ def test_an_end_without_a_result_is_a_machine_fault(word: str, fault: Status) ->
         ("PENDING", "launch failure limit exceeded requeued held"),
         ("PENDING", "DependencyNeverSatisfied"),
         ("REQUEUE_HOLD", "None"),
+        ("PENDING", "AssocMaxWallDurationPerJobLimit"),
+        ("PENDING", "QOSMaxWallDurationPerJobLimit"),
+        ("PENDING", "QOSMinGRES"),
+        ("PENDING", "QOSMaxMemoryPerJob"),
+        ("PENDING", "AssocMaxCpuPerJobLimit"),
+        ("PENDING", "MaxMemPerLimit"),
+        ("PENDING", "InvalidBBSpec"),
+        ("PENDING", "ReservationDeleted"),
+        ("PENDING", "QOSUnknown"),
     ],
 )
 def test_what_waits_for_a_person_is_held_and_says_why(word: str, reason: str) -> None:
     assert states.report(word, reason) == TaskReport(TaskState.HELD, reason=f"Slurm holds it: {reason}")
 
 
-def test_a_limit_that_passes_is_no_hold() -> None:
-    assert states.report("PENDING", "QOSMaxJobsPerUserLimit").state is TaskState.WAITING
+@pytest.mark.parametrize(
+    "reason",
+    ["QOSMaxJobsPerUserLimit", "QOSMaxMemoryPerUser", "AssocGrpMemLimit", "AssocMaxJobsLimit", "Priority", "Resources"],
+)
+def test_a_limit_that_passes_is_no_hold(reason: str) -> None:
+    assert states.report("PENDING", reason).state is TaskState.WAITING
 
 
 @pytest.mark.parametrize("word", ["HIBERNATING", ""])

@@ -9,7 +9,8 @@ import pytest
 from evohpc.errors import LeaseError, RunFolderError, StorageError
 from evohpc.messages import SEED_ROUND, Candidate, Isolation, Result, Status
 from evohpc.store import schema
-from evohpc.store.store import TABLES, Entry, Store
+from evohpc.store.rows import Entry
+from evohpc.store.store import TABLES, Store
 
 
 def candidate(name: str, round: int = 0, status: Status = Status.PENDING, **changes) -> Candidate:
@@ -105,44 +106,44 @@ def test_a_transaction_is_all_or_nothing(store):
     def fail() -> None:
         with store.write():
             fill(store, "b", "c")
-            store.close_round(0, ["b"], retire=True)
+            store.close_round(0, ["b"], ["b"])
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert tables(store) == before
     fill(store, "b")
-    assert store.pool() == ["b"]
+    assert list(store.pool()) == ["b"]
 
 
 def test_the_best_of_all_rounds_and_ties_by_id(store):
     fill(store, "m", "b", "c")
     fill(store, "a", round=1)
     fill(store, "seed-x", round=SEED_ROUND)
-    assert ids(store.best(3, 1.0)) == ["a", "m", "seed-x"]
+    assert [score.id for score in store.scores()] == ["a", "m", "seed-x", "b", "c"]
     assert ids(list(store.every())) == ["seed-x", "b", "c", "m", "a"]
     assert store.last_round() == 1
 
 
 def test_the_pool_by_fitness_and_round(store):
-    assert (store.pool_best(3), store.pool()) == ([], [])
+    assert list(store.pool()) == []
     fill(store, "b", "a")
     fill(store, "c", round=1)
-    assert store.pool_best(2) == ["b", "c"]
-    assert store.pool_best(9, round=0) == ["b", "a"]
-    assert (store.pool(), store.pool(1)) == (["a", "b", "c"], ["c"])
+    assert list(store.pool()) == ["b", "c", "a"]
+    assert list(store.pool(0)) == ["b", "a"]
+    assert list(store.pool(1)) == ["c"]
 
 
-@pytest.mark.parametrize("retire", [True, False])
-def test_a_closed_round_keeps_its_survivors_and_retires_them(store, retire):
+@pytest.mark.parametrize("leaving", [["b", "a"], []])
+def test_a_closed_round_keeps_its_survivors_and_lets_go_who_leaves(store, leaving):
     fill(store, "a", "b", "c")
     assert not store.is_closed(0)
     for _ in range(2):
-        store.close_round(0, ["b", "a"], retire=retire)
+        store.close_round(0, ["b", "a"], leaving)
     assert store.is_closed(0)
     assert ids(store.survivors(0)) == ["b", "a"]
     assert store.survivors(1) == []
-    assert store.pool() == (["c"] if retire else ["a", "b", "c"])
+    assert sorted(store.pool()) == (["c"] if leaving else ["a", "b", "c"])
     assert store.rows("closed_rounds") == [(0,)]
 
 
@@ -162,7 +163,7 @@ def test_counts(store):
 
 def test_every_table_can_be_read_in_key_order(store):
     fill(store, "b", "a")
-    store.close_round(0, ["b", "a"], retire=False)
+    store.close_round(0, ["b", "a"], [])
     assert {table: [row[:2] for row in store.rows(table)] for table in TABLES} == {
         "candidates": [("a", 0), ("b", 0)],
         "results": [("a", 1), ("b", 1)],
@@ -178,7 +179,7 @@ def test_a_later_driver_fences_off_the_earlier_one(store, path):
         for verb in (
             lambda: store.add_candidates([candidate("z")]),
             lambda: store.conclude([result("a")]),
-            lambda: store.close_round(0, [], retire=False),
+            lambda: store.close_round(0, [], []),
         ):
             with pytest.raises(LeaseError, match="another driver has taken over"):
                 verb()
@@ -354,4 +355,4 @@ def test_a_creation_cut_short_is_finished(path, monkeypatch):
         with pytest.raises(RunFolderError, match="syntax error"):
             Store(path, epoch=1)
     with closing(Store(path, epoch=1)) as store:
-        assert store.pool() == []
+        assert list(store.pool()) == []

@@ -40,7 +40,7 @@ class Bench:
         return job
 
     def submit(self, job: EvaluationJob) -> None:
-        self.runner.submit(self.run.round(0).job(job.name), job.name, len(job.tasks))
+        self.runner.submit(job)
 
     def reports(self, job: EvaluationJob) -> Sequence[TaskReport]:
         return self.runner.poll({job.name: len(job.tasks)})[job.name]

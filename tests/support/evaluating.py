@@ -16,7 +16,7 @@ from evohpc.evaluation.attempt import Evaluator
 from evohpc.files import write_atomic
 from evohpc.messages import Attempt, Result, TaskInterface
 from evohpc.run_folder import RunDir
-from evohpc.tasks.data import prepare
+from evohpc.tasks.data import draw_secret, prepare
 from support.paths import MNIST1D_SEEDS as SEEDS
 
 RUN_ID = "test-1"
@@ -43,16 +43,16 @@ evaluation: {time_limit_s: 300, memory_mb: 1500, disk_mb: 32, log_kb: 16, max_pa
 _MADE: dict[str, list[bytes]] = {}
 
 
-def prepare_once(run: RunDir, task_file: str = "") -> TaskInterface:
+def prepare_once(run: RunDir, task_file: Path | None = None) -> TaskInterface:
     """Prepare a run, with the data that the same options made before in this session: making it takes torch, and has
     tests of its own."""
     config = load_config(run.config)
-    files = (run.train, run.inputs, run.labels, run.task_interface)
-    options = json.dumps([config.task, config.task_options, config.search.seed])
+    files = (run.secret, run.train, run.inputs, run.labels, run.task_interface)
+    options = json.dumps([str(config.task), config.task_options, config.search.seed])
     for path, data in zip(files, _MADE.get(options, ()), strict=False):
         write_atomic(path, data)
     interface = prepare(run, task_file)
-    if ".py:" not in config.task:
+    if config.task.file is None:
         _MADE[options] = [path.read_bytes() for path in files]
     return interface
 
@@ -63,6 +63,7 @@ def make_run(path: Path, config: str = CONFIG) -> RunDir:
     write_atomic(path / "given.yaml", config.replace("SEEDS", str(SEEDS)))
     write_atomic(run.config, load_config(path / "given.yaml").dump())
     write_atomic(run.provenance, f'{{"run_id": "{RUN_ID}"}}')
+    draw_secret(run)
     prepare_once(run)
     return run
 
@@ -87,7 +88,6 @@ def planted_environment() -> Iterator[dict[str, str]]:
 def evaluator(small_run: RunDir, planted_environment: dict[str, str]) -> Iterator[Evaluator]:
     """An evaluator with its fork server, kept for the whole session: candidates must not affect each other."""
     with worker.evaluator(small_run) as ready:
-        assert isinstance(ready, Evaluator)
         yield ready
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from evohpc.lm import generate, soft_prompt
 from evohpc.lm.vllm import engine as vllm_engine
 from evohpc.lm.vllm.engine import VLLMEngine
+from evohpc.run_folder import RoundDir
 
 
 def main() -> None:
     """Draw; the last line of the output is the answer."""
-    request = generate.read(Path(sys.argv[1]))
+    request = generate.read(RoundDir.of_request(sys.argv[1]))
     virtual = soft_prompt.load(Path(sys.argv[2])) if len(sys.argv) > 2 else None
     tokens: dict[str, list[int]] = {}
     add = VLLMEngine._add

@@ -57,6 +57,40 @@ def test_the_split_is_random_complete_and_repeatable() -> None:
     np.testing.assert_array_equal(np.sort(together, axis=0), np.sort(x[:4000], axis=0))
 
 
+def test_fresh_samples_follow_from_the_secret_alone() -> None:
+    task, published = Mnist1D(), Mnist1D(validate_on="published")
+    splits, again, other = task.prepare(0, 1 << 100), task.prepare(1, 1 << 100), task.prepare(0, 1)
+    assert (splits.inputs["fresh"].shape, splits.inputs["fresh"].dtype) == ((500, 40), np.float32)
+    assert (splits.labels["fresh"].shape, splits.labels["fresh"].dtype) == ((500,), np.int64)
+    np.testing.assert_array_equal(splits.inputs["fresh"], again.inputs["fresh"])
+    assert not np.array_equal(splits.inputs["fresh"], other.inputs["fresh"])
+    assert "fresh" not in published.prepare(0, 1).labels
+    for name, array in task.prepare(0).labels.items():
+        np.testing.assert_array_equal(array, splits.labels[name])
+
+
+def test_fresh_samples_are_drawn_as_the_published_ones() -> None:
+    x, y = mnist1d_data.make()
+    fresh, labels = mnist1d_data.more(7, 5000)
+    assert np.bincount(labels).tolist() == [500] * 10
+    for digit in range(10):
+        np.testing.assert_allclose(fresh[labels == digit].mean(0), x[y == digit].mean(0), atol=0.3)
+        np.testing.assert_allclose(fresh[labels == digit].std(0), x[y == digit].std(0), atol=0.3)
+
+
+def test_the_error_is_that_on_fresh_samples() -> None:
+    truth = {**labels(), "fresh": (np.arange(500) + 3) % 10}
+    fresh = np.eye(10, dtype=np.float32)[np.where(np.arange(500) < 100, truth["fresh"], (truth["fresh"] + 1) % 10)]
+    score = Mnist1D(steps=100).score([{**logits(0.7), "fresh": fresh[::-1]}, {**logits(0.6), "fresh": fresh}], truth)
+    assert score.error == pytest.approx(0.8)
+    assert score.metrics == {
+        "val_accuracy": 0.2,
+        "test_accuracy": 0.6,
+        "published_val_accuracy": 0.6,
+        "best_step": 100.0,
+    }
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_seeds_have_the_paper_s_sizes(name: str) -> None:
     model = seed_model(name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from evohpc.config.search import load_config
 from evohpc.errors import TaskError
 from evohpc.files import write_atomic
 from evohpc.run_folder import RunDir
-from evohpc.tasks.data import is_whole, prepare
+from evohpc.tasks.data import draw_secret, is_whole, prepare, secret_digest
 
 TASK = """
 import numpy as np
@@ -87,6 +89,43 @@ def test_what_a_purge_took_is_made_again(tmp_path: Path, caplog: pytest.LogCaptu
     assert prepare(run) == interface
     assert {path: path.read_bytes() for path in made} == made
     assert f"{run.train} is missing or not whole; the task makes its data anew" in caplog.text
+
+
+SECRETIVE = TASK.replace("(self, seed): return Splits(", "(self, seed, secret): return Splits(").replace(
+    "np.arange(seed)", "np.array([secret >> 64, secret & (1 << 64) - 1], np.uint64)"
+)
+
+
+def test_the_secret_of_a_run_reaches_its_task_and_nobody_else(tmp_path: Path) -> None:
+    run = run_with(tmp_path, "task.py:Tiny", source=SECRETIVE)
+    draw_secret(run)
+    prepare(run)
+    high, low = (int(number) for number in load_file(run.labels)["y"])
+    assert f"{high << 64 | low:032x}\n" == run.secret.read_text()
+    assert stat.S_IMODE(run.secret.stat().st_mode) == 0o600
+    assert stat.S_IMODE(run.secret.parent.stat().st_mode) == 0o700
+
+
+def test_a_run_made_before_there_were_secrets_has_none(tmp_path: Path) -> None:
+    run = run_with(
+        tmp_path, "task.py:Tiny", source=SECRETIVE.replace("np.array(", "np.array([secret is None]) if 1 else (")
+    )
+    write_atomic(run.provenance, '{"run_id": "old-1"}')
+    prepare(run)
+    assert load_file(run.labels)["y"].tolist() == [True]
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("00\n")], ids=["gone", "altered"])
+def test_data_is_not_made_again_from_another_secret(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    run = run_with(tmp_path, "task.py:Tiny", source=SECRETIVE)
+    draw_secret(run)
+    write_atomic(run.provenance, json.dumps({"secret_sha256": secret_digest(run)}))
+    prepare(run)
+    spoil(run.secret)
+    prepare(run)
+    run.labels.unlink()
+    with pytest.raises(TaskError, match=f"{run.secret} is missing or altered; put it back from a backup"):
+        prepare(run)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\x02" + bytes(7) + b"[]", b"\x01" + bytes(7) + b"{"])

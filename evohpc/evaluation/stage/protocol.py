@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 CANDIDATE, DATA, WEIGHTS, TASK_FILE = "candidate.py", "data.safetensors", "weights", "task.py"
-"""Names in IN: the program, the arrays of the stage, the checkpoints (a folder), the user's own task."""
+"""Names in IN: the program, the arrays of the stage, the checkpoints, the user's own task.
+
+A folder of checkpoints has a file 00000, 00001, ... for each, of nothing but the model's numbers, 4 bytes each, in the
+order of its state dict. Names, shapes and types come from the model that the source builds: a file with a header could
+carry weights in it that nobody counts.
+"""
 REPORT, PREDICTIONS = "report.json", "predictions"
 """Names in OUT, besides WEIGHTS."""
 OK = "ok"
@@ -19,7 +24,7 @@ class Order:
 
     stage: Literal["train", "predict"]
     task: str
-    """A built-in task, or 'task.py:ClassName' for the file in IN."""
+    """A `TaskName`; its file is the one in IN."""
     task_options: Mapping[str, Any]
     seed: int
     threads: int

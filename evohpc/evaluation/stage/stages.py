@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
-from safetensors.torch import load_file as load_tensors
-from safetensors.torch import save_file as save_tensors
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from evohpc.config.task_name import TaskName
 from evohpc.evaluation.stage import protocol
 from evohpc.evaluation.stage.protocol import Order
 from evohpc.messages import Status
@@ -49,6 +48,10 @@ class Progress:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+_NARROW = {1: torch.uint8, 2: torch.int16}
+"""Integers as wide as numbers of so many bytes."""
 
 
 class Refused(Exception):
@@ -80,22 +83,22 @@ def predict(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
     folder.mkdir()
     with progress.step("predict", Status.TRAIN_ERROR):
         for path in sorted((inputs / protocol.WEIGHTS).iterdir()):
-            _load(task, model, load_tensors(path), data)
+            _load(task, model, torch.from_numpy(np.fromfile(path, np.int32)), data)
             model.eval()
             _seed_all(order.seed)  # each checkpoint predicts as if it stood alone
-            private = {name: array.copy() for name, array in data.items()}
-            predictions = {name: np.ascontiguousarray(array) for name, array in task.predict(model, private).items()}
+            predictions = {name: np.ascontiguousarray(array) for name, array in _predict(task, model, data).items()}
             save_file(predictions, folder / path.name)
+
+
+def _predict(task: Task, model: nn.Module, data: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    return task.predict(model, {name: array.copy() for name, array in data.items()})
 
 
 def _prepare(order: Order, inputs: Path) -> tuple[Task, Mapping[str, np.ndarray[Any, Any]]]:
     torch.set_num_threads(order.threads)
     if torch.cuda.is_available():
         torch.use_deterministic_algorithms(True, warn_only=True)
-    name = order.task
-    if name.startswith(protocol.TASK_FILE):
-        name = str(inputs / name)
-    task = load_task(name, order.task_options)
+    task = load_task(TaskName.parse(order.task).moved(inputs / protocol.TASK_FILE), order.task_options)
     data = load_file(inputs / protocol.DATA)
     _seed_all(order.seed)
     return task, data
@@ -125,49 +128,67 @@ def _keep(model: nn.Module, curve: Mapping[str, Any], path: Path, progress: Prog
     """Write one checkpoint; the task's values of the curve may be numbers of torch."""
     progress.last_row = row = {name: float(value) for name, value in curve.items()}
     wrong = [f"{name} is {value}" for name, value in row.items() if not math.isfinite(value)]
-    state = _own_tensors(model)
-    wrong += [f"{name} is not finite" for name, tensor in state.items() if not _is_finite(tensor)]
+    tensors = _own_tensors(model)
+    wrong += [f"{names[0]} is not finite" for names, tensor in tensors if not _is_finite(tensor)]
     if wrong:
         raise FloatingPointError(wrong[0])
-    save_tensors({name: tensor.detach().clone().contiguous() for name, tensor in state.items()}, path)
+    torch.cat([_words(tensor) for _, tensor in tensors] or [torch.empty(0, dtype=torch.int32)]).numpy().tofile(path)
 
 
-def _own_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the state dict with each shared tensor under its first name only, so that it counts once, and without
-    the parameters of lazy modules that the model never calls."""
-    return {names[0]: tensor for names, tensor in _groups(model) if not is_lazy(tensor)}
-
-
-def _groups(model: nn.Module) -> list[tuple[list[str], torch.Tensor]]:
-    groups: dict[int, tuple[list[str], torch.Tensor]] = {}
+def _own_tensors(model: nn.Module) -> list[tuple[list[str], Tensor]]:
+    """Return the tensors of the state dict in its order, each with all its names, so that a shared one counts once;
+    without the parameters of lazy modules that the model never calls."""
+    groups: dict[int, tuple[list[str], Tensor]] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         groups.setdefault(id(tensor), ([], tensor))[0].append(name)
-    return list(groups.values())
+    return [(names, tensor) for names, tensor in groups.values() if not is_lazy(tensor)]
 
 
-def _is_finite(tensor: torch.Tensor) -> bool:
+def _words(tensor: Tensor) -> Tensor:
+    """Return a tensor as int32 of shape (words,): a number of up to 32 bits takes a word, one of 64 bits two."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    narrow = _NARROW.get(flat.element_size())
+    return flat.view(torch.int32) if narrow is None else flat.view(narrow).to(torch.int32)
+
+
+def _from_words(words: Tensor, like: Tensor) -> Tensor:
+    """Undo `_words` for a tensor of the shape and type of another."""
+    narrow = _NARROW.get(like.element_size())
+    flat = words.clone() if narrow is None else words.to(narrow)  # a copy begins where wider numbers may
+    return flat.view(like.dtype).reshape(like.shape)
+
+
+def _size(tensors: list[tuple[list[str], Tensor]]) -> list[int]:
+    """Return how many words each tensor takes."""
+    return [tensor.numel() * max(1, tensor.element_size() // 4) for _, tensor in tensors]
+
+
+def _is_finite(tensor: Tensor) -> bool:
     return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
 
 
 def _check_size(model: nn.Module, limit: int) -> None:
-    size = sum(tensor.numel() for tensor in _own_tensors(model).values())
+    size = sum(_size(_own_tensors(model)))
     if size > limit:
         raise Refused(f"the model has {size} numbers, evaluation.max_params is {limit}")
 
 
-def _load(task: Task, model: nn.Module, tensors: dict[str, torch.Tensor], data: Mapping[str, Any]) -> None:
-    """Load a checkpoint, all of it. Lazy modules take their shapes from it; a model that makes its parameters in its
-    first forward pass gets one."""
-    if not set(tensors) <= {names[0] for names, _ in _groups(model)}:
-        task.predict(model, data)
-    groups = _groups(model)
-    unused = {name for names, tensor in groups for name in names if is_lazy(tensor) and names[0] not in tensors}
-    state = {name: tensors[names[0]] for names, _ in groups for name in names if names[0] in tensors}
-    missing, _ = model.load_state_dict(state, strict=False)
-    wrong = sorted({*tensors} - {*state}) or sorted({*missing} - unused)
-    if wrong:
-        raise Refused(f"the model, built again, does not have the same tensors: {wrong[0]}")
+def _load(task: Task, model: nn.Module, words: Tensor, data: Mapping[str, Any]) -> None:
+    """Load a checkpoint, all of it, into the tensors that the model has when it is built again. A model that makes some
+    in its first forward pass, as lazy modules do, gets one; and one more for those that it only has in training."""
+    for is_training in (False, True):
+        if sum(_size(_own_tensors(model))) != len(words):
+            model.train(is_training)
+            _predict(task, model, data)
+    tensors = _own_tensors(model)
+    sizes = _size(tensors)
+    if sum(sizes) != len(words):
+        raise Refused(f"the model, built again, has {sum(sizes)} numbers, its checkpoint {len(words)}")
+    parts = zip(tensors, torch.split(words, sizes), strict=True)
+    state = {name: part for (names, like), own in parts for part in [_from_words(own, like)] for name in names}
+    with torch.inference_mode():  # the pass above may have made inference tensors, which can be set here only
+        model.load_state_dict(state, strict=False)
 
 
 def _name(number: int) -> str:
-    return f"{number:05d}.safetensors"
+    return f"{number:05d}"

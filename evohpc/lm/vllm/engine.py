@@ -35,29 +35,30 @@ from evohpc.run_folder import RoundDir
 def main() -> int:
     """Draw what is missing of the completions of the request on the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="evohpc.lm.vllm.engine")
-    parser.add_argument("request", type=Path)
+    parser.add_argument("request", type=RoundDir.of_request, metavar="RUN/rounds/NNN/request.json")
     parser.add_argument("--model", help="the model folder, where it is not at the path that the request names")
     parser.add_argument("--gpus", type=int, default=1, help="divide the model among so many")
     parser.add_argument("--parent", type=int, help="end when this process, the caller, does")
     options = parser.parse_args()
     if options.parent is not None:
         linux.end_with(options.parent)
-    return generate.told(lambda: complete(options.request, options.model, options.gpus))
+    return generate.exit_code(lambda: complete(options.request, options.model, options.gpus))
 
 
-def complete(path: Path, model_path: str | None = None, gpus: int = 1) -> None:
-    """Draw what a request still lacks, with what was tuned for it.
+def complete(round: RoundDir, model_path: str | None = None, gpus: int = 1) -> None:
+    """Draw what a round's request still lacks, with what was tuned for it.
 
     Raises:
-        LMError: the request, the model folder or the soft prompt cannot be used.
+        LMError: the model folder or the soft prompt cannot be used.
+        RunFolderError: the request cannot be read.
         StorageError: the file system refused.
     """
-    request, round = generate.read(path, model_path), RoundDir(path.parent)
-    places = completions.missing(request, round)
-    if places:
+    request = generate.read(round, model_path)
+    missing = completions.missing(request, round)
+    if missing:
         folder = generate.adapter_to_use(request, round)
         engine = start(request, None if folder is None else soft_prompt.load(folder), gpus)
-        completions.complete(engine, request, round, places)
+        completions.complete(engine, request, round, missing)
 
 
 def start(request: LMRequest, virtual: Tensor | None, gpus: int) -> VLLMEngine:

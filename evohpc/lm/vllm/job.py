@@ -42,22 +42,21 @@ _SETTINGS = {
 }
 
 
-def answer(path: Path, request: LMRequest) -> None:
-    """Tune and draw what a request still lacks; ends this process with the exit code of one that fails.
+def answer(round: RoundDir, request: LMRequest) -> None:
+    """Tune and draw what a round's request still lacks; end this process with the exit code of one that fails.
 
     Args:
-        path: of the request.
         request: with the path of the model's folder here.
 
     Raises:
         LMError: there is no vLLM, or a process was killed.
     """
     vllm_python = python()
-    options = ["--model", request.model_path, "--parent", str(os.getpid()), str(path)]
+    options = ["--model", request.model_path, "--parent", str(os.getpid()), str(round.request)]
     if request.tuning is not None:
         _run([*linux.python(), "-m", "evohpc.lm.generate", "--only-tune", *options], dict(os.environ))
     is_first, world = os.environ.get("RANK", "0") == "0", os.environ.get("WORLD_SIZE", "1")
-    if is_first and not completions_file.is_complete(RoundDir(path.parent).completions, request):
+    if is_first and not completions_file.is_complete(round.completions, request):
         _run([vllm_python, "-m", "evohpc.lm.vllm.engine", "--gpus", world, *options], _environment())
 
 

@@ -1,4 +1,7 @@
-"""From the processor's state to logits of each hint and output."""
+"""Turn the processor's state into the logits of each hint and output.
+
+Shapes: `n` is the number of nodes, `h` the size of the hidden state.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +15,28 @@ from evohpc.tasks.clrs.linear import Image, ImageLinear
 
 TEMPERATURE = 0.1
 _LOGIT_STEPS, _ANSWER_STEPS = 10, 50
-"""Sinkhorn iterations where logits are decoded, and once more where an answer is read off them."""
+"""Sinkhorn iterations that make logits, and those that make a hard answer of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What decoders see of one step."""
+    """What the decoders read after one step."""
 
     node: Tensor
-    """(batch, n, 3h): features, hidden state before, hidden state after."""
+    """(batch, n, 3h): the node's features, its hidden state before the step, and after it."""
     edge: Image
-    """(batch, n, n, h + width of the triplets)"""
+    """(batch, n, n, h + width of the triplets): the edge's features, then the triplets' messages"""
     graph: Tensor
     """(batch, h)"""
 
     def rows(self, which: slice) -> State:
-        """Return the state of some runs of the batch."""
+        """Return the state of the runs that a slice of the batch axis names."""
         return State(self.node[which], self.edge.rows(which), self.graph[which])
 
 
 def make_decoder(feature: Feature, hidden: int) -> nn.Module:
-    """Return the module that maps a `State` to the feature's logits, shaped as the feature, pointers over nodes.
+    """Return the module that maps a `State` to a feature's logits: (batch, ...) of the feature's shape, for a pointer
+    with a last axis of n more, the nodes it may point to.
 
     Raises:
         ValueError: CLRS-30 has no such feature.
@@ -46,7 +50,7 @@ def make_decoder(feature: Feature, hidden: int) -> nn.Module:
 
 
 class NodeDecoder(nn.Module):
-    """(batch, n), or (batch, n, classes)."""
+    """Logits of a feature of nodes: (batch, n), or (batch, n, classes)."""
 
     def __init__(self, hidden: int, size: int) -> None:
         super().__init__()
@@ -57,7 +61,7 @@ class NodeDecoder(nn.Module):
 
 
 class GraphDecoder(nn.Module):
-    """(batch,), or (batch, classes)."""
+    """Logits of a feature of the graph: (batch,), or (batch, classes)."""
 
     def __init__(self, hidden: int, size: int) -> None:
         super().__init__()
@@ -68,7 +72,7 @@ class GraphDecoder(nn.Module):
 
 
 class EdgeDecoder(nn.Module):
-    """(batch, n, n), or (batch, n, n, classes)."""
+    """Logits of a feature of edges: (batch, n, n), or (batch, n, n, classes)."""
 
     def __init__(self, hidden: int, size: int) -> None:
         super().__init__()
@@ -79,7 +83,7 @@ class EdgeDecoder(nn.Module):
         return _squeezed(self.vectors(state))
 
     def vectors(self, state: State) -> Tensor:
-        """Return (batch, n, n, size)."""
+        """Return one vector for each edge, (batch, n, n, size)."""
         vectors: Tensor = self.edge(state.edge)
         vectors += self.source(state.node)[:, :, None]
         vectors += self.target(state.node)[:, None]
@@ -87,7 +91,7 @@ class EdgeDecoder(nn.Module):
 
 
 class NodePointerDecoder(nn.Module):
-    """(batch, n, n): how much node i points to node j."""
+    """Logits of a pointer of nodes: (batch, n, n), how much node i points to node j."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -102,7 +106,7 @@ class NodePointerDecoder(nn.Module):
 
 
 class EdgePointerDecoder(EdgeDecoder):
-    """(batch, n, n, n): how much the pair (i, j) points to node k."""
+    """Logits of a pointer of edges: (batch, n, n, n), how much the edge (i, j) points to node k."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__(hidden, hidden)
@@ -116,10 +120,13 @@ class EdgePointerDecoder(EdgeDecoder):
 
 
 def log_sinkhorn(logits: Tensor, *, noise: bool, steps: int = _LOGIT_STEPS) -> Tensor:
-    """Return the logarithm of the doubly stochastic matrix nearest to logits (..., n, n), with an empty diagonal.
+    """Return the logarithm, (..., n, n), of the doubly stochastic matrix that Sinkhorn's iterations reach from logits.
+    Its diagonal is empty: no node points to itself.
 
     Args:
+        logits: (..., n, n)
         noise: add Gumbel noise, as in training (Mena et al. 2018).
+        steps: times that rows and columns are normalised.
     """
     if noise:
         logits = logits - torch.log(-torch.log(torch.rand_like(logits) + 1e-12) + 1e-12)
@@ -131,7 +138,8 @@ def log_sinkhorn(logits: Tensor, *, noise: bool, steps: int = _LOGIT_STEPS) -> T
 
 
 def answer(feature: Feature, logits: Tensor) -> Tensor:
-    """Return an output's hard answer, int32: a node's or class's index, or 0 or 1 for a mask."""
+    """Return the hard answer for an output, int32: the index of a node or a class, without the last axis of the logits,
+    or 0 or 1 for a mask, of the shape of the logits."""
     if feature.kind == "mask":
         return (logits > 0).int()
     if feature.kind == "permutation_pointer":
@@ -140,7 +148,8 @@ def answer(feature: Feature, logits: Tensor) -> Tensor:
 
 
 def soft(feature: Feature, logits: Tensor) -> Tensor:
-    """Return a hint's prediction as it is fed back: probabilities, through which gradients flow."""
+    """Return a hint's prediction as the next step reads it, of the shape of the logits: probabilities, or the number
+    itself of a scalar. Gradients flow through it."""
     if feature.kind == "scalar":
         return logits
     return logits.sigmoid() if feature.kind == "mask" else logits.softmax(-1)

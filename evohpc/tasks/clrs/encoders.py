@@ -1,4 +1,7 @@
-"""From an algorithm's features to columns of numbers, and from those to vectors at nodes, edges and the graph."""
+"""Turn an algorithm's features into columns of numbers, and these into vectors at nodes, edges and the graph.
+
+Shapes: `n` is the number of nodes, `h` the size of the hidden state.
+"""
 
 from __future__ import annotations
 
@@ -13,26 +16,34 @@ from evohpc.tasks.clrs.features import Feature, Location
 from evohpc.tasks.clrs.linear import Image, truncated_normal
 
 Columns = dict[str, Tensor]
-"""Name of an encoder to its inputs, (..., size of the feature)."""
+"""Inputs of the encoders of one location, by the encoder's name: (batch, size) for the graph, (batch, n, size) for
+nodes and (batch, n, n, size) for edges, where size is that of the feature."""
 
 
 def encoded_at(feature: Feature) -> Location:
-    """Return where a feature is read: a pointer from a node is a matter of edges."""
+    """Return the location whose encoder reads a feature: a pointer from node i to node j is read at the edge (i, j)."""
     return "edge" if feature.is_pointer else feature.location
 
 
-def dense(feature: Feature, value: Tensor, nodes: int) -> Tensor:
-    """Return a value as numbers: node indices become one-hot, soft predictions stay as they are."""
+def dense(value: Tensor, nodes: int) -> Tensor:
+    """Return a value as float numbers: node indices, int64 (...), become one-hot vectors, (..., nodes). Anything else,
+    a prediction that is fed back among it, stays as it is."""
     if value.dtype == torch.int64:
         return F.one_hot(value, nodes).float()
     return value
 
 
 def columns(of: Iterable[Feature], values: Mapping[str, Tensor], nodes: int) -> dict[Location, Columns]:
-    """Return the columns of some features by where they are encoded."""
+    """Return the columns of some features, by the location that encodes them.
+
+    Args:
+        of: the features.
+        values: their values by name, (batch, ...) as `Feature.location` says; hints of one step.
+        nodes: n.
+    """
     found: dict[Location, Columns] = {"node": {}, "edge": {}, "graph": {}}
     for feature in of:
-        value = dense(feature, values[feature.name], nodes)
+        value = dense(values[feature.name], nodes)
         found[encoded_at(feature)].update(_columns(feature, value))
     return found
 
@@ -41,7 +52,8 @@ def _columns(feature: Feature, value: Tensor) -> Columns:
     if feature.kind == "categorical":
         return {feature.name: value}
     if feature.is_pointer and feature.location == "edge":
-        # An edge points to a node, (batch, n, n, n). The encoders are linear, so that they may follow the mean.
+        # The value is (batch, i, j, k): edge (i, j) points to node k. dm-clrs encodes every entry and takes the mean
+        # over i, and over j; an encoder is linear, so the mean may come first.
         return {feature.name: value.mean(1)[..., None], _second(feature): value.mean(2)[..., None]}
     return {feature.name: value[..., None]}
 
@@ -51,7 +63,12 @@ def _second(feature: Feature) -> str:
 
 
 class Encoder(nn.Module):
-    """All linear encoders of one location; their images add up."""
+    """The linear encoders of one location, whose results are added.
+
+    Args:
+        of: the features that this location reads.
+        hidden: h.
+    """
 
     def __init__(self, of: Iterable[Feature], hidden: int) -> None:
         super().__init__()
@@ -64,11 +81,15 @@ class Encoder(nn.Module):
                     truncated_normal(layer.weight, 1 / math.sqrt(hidden))  # "xavier_on_scalars"
 
     def image(self, given: Columns, empty: Tensor, hidden: int) -> Image:
-        """Return the sum of the encoders' images.
+        """Return the sum of what the encoders make of their inputs, (..., hidden), as an `Image`.
 
         Args:
-            given: the encoders' inputs.
-            empty: (..., 0), which tells the shape where there is no encoder.
+            given: the inputs, (..., size) each.
+            empty: (..., 0); gives the leading axes where there is no encoder.
+            hidden: h.
+
+        Raises:
+            KeyError: `given` lacks the input of an encoder.
         """
         layers = [layer for layer in self.layers.values() if isinstance(layer, nn.Linear)]
         return Image(

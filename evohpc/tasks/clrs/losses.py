@@ -1,4 +1,7 @@
-"""The loss of one batch: that of the outputs at a run's end, and that of the hints at each of its steps."""
+"""The loss of one batch: of the outputs at the end of each run, and of the hints at each of its steps.
+
+Equal to dm-clrs's losses. Shapes: `n` is the number of nodes; what a feature adds to (batch,) is said in `Feature`.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,29 @@ _TINY = 1e-12
 
 
 def loss(network: Network, predictions: Predictions, batch: Tensors) -> Tensor:
-    """Return the sum of all features' mean losses, a scalar."""
+    """Return the sum over all outputs and hints of their mean loss, a tensor of shape ().
+
+    Args:
+        network: gives the features; it is not called.
+        predictions: of the same batch, with hints.
+        batch: sorted by falling length, as `Network.forward` takes it.
+
+    Raises:
+        KeyError: the predictions lack a feature, as the hints of `forward(keep_hints=False)`.
+    """
     outputs = [output_loss(each, predictions.outputs[each.name], batch.outputs[each.name]) for each in network.outputs]
     hints = [hint_loss(each, predictions.hints[each.name], next_hints(batch, each)) for each in network.hints]
     return torch.stack(outputs + hints).sum()
 
 
 def output_loss(feature: Feature, logits: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean loss of an output, whose truth has the shape of the feature; masked entries do not count."""
+    """Return the mean loss of an output, a tensor of shape (). Entries whose truth is -1 do not count.
+
+    Args:
+        feature: the output.
+        logits: (batch, ...) as the decoder returns them; a pointer's have a last axis of n nodes.
+        truth: (batch, ...) of the feature's shape; a pointer's are node indices, int64.
+    """
     if feature.kind in ("mask_one", "categorical"):
         entropy = -(truth * (truth != -1) * logits.log_softmax(-1)).sum()
         return entropy / (truth == 1).sum()
@@ -30,7 +48,13 @@ def output_loss(feature: Feature, logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def hint_loss(feature: Feature, logits: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean loss of a hint over all steps and runs, given as one axis."""
+    """Return the mean loss of a hint, a tensor of shape (); 0 where no step counts.
+
+    Args:
+        feature: the hint.
+        logits: (steps * runs, ...) as in `Predictions.hints`.
+        truth: (steps * runs, ...) as `next_hints` returns it.
+    """
     loss, weight = _elementwise(feature, logits, truth)
     if weight is None:
         return loss.sum() / max(loss.numel(), _TINY)
@@ -38,7 +62,7 @@ def hint_loss(feature: Feature, logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def _elementwise(feature: Feature, logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return losses, and weights where not all count alike."""
+    """Return the loss of each entry, and the weight of each, or None where all weigh the same."""
     if feature.kind == "scalar":
         return (logits - truth) ** 2, None
     if feature.kind == "mask":
@@ -52,11 +76,19 @@ def _elementwise(feature: Feature, logits: Tensor, truth: Tensor) -> tuple[Tenso
 
 
 def _at(values: Tensor, index: Tensor) -> Tensor:
+    """Return the element of the last axis, (..., n), that the index (...) names: (...)."""
     return values.gather(-1, index[..., None]).squeeze(-1)
 
 
 def next_hints(batch: Tensors, feature: Feature) -> Tensor:
-    """Return the truth of what each step predicts: the next hint of the runs still alive, one step after the other."""
+    """Return what the steps of a batch should predict of a hint, (steps * runs, ...): for each step, one after the
+    other, the hint of the next step, of the runs that have one. It is in the order of `Predictions.hints`.
+
+    Args:
+        batch: its hints are (steps, batch, ...).
+        feature: the hint.
+    """
     truth = batch.hints[feature.name]
+    # Step t predicts the hint of t + 1, which a run has if its length is above that: (steps - 1, batch), row by row.
     alive = np.flatnonzero(batch.lengths > np.arange(1, len(truth))[:, None])
     return truth[1:].flatten(0, 1)[torch.from_numpy(alive).to(truth.device)]

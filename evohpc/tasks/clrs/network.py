@@ -25,17 +25,17 @@ LOCATIONS: tuple[Location, ...] = ("node", "edge", "graph")
 
 @dataclass(frozen=True, slots=True)
 class Tensors:
-    """A `Batch` on a device."""
+    """A `Batch` as tensors on a device. Inputs and outputs are (batch, ...), hints (steps, batch, ...)."""
 
     inputs: Mapping[str, Tensor]
     hints: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor]
     lengths: np.ndarray[tuple[int], np.dtype[np.int64]]
-    """Stay on the host, which decides by them how many runs are left."""
+    """Steps of each run, (batch,). They stay on the host, which needs them to know how many runs go on."""
 
     @classmethod
     def of(cls, batch: Batch, device: torch.device | str = "cpu") -> Tensors:
-        """Copy a batch to a device."""
+        """Return a batch, copied to a device."""
         maps = (batch.inputs, batch.hints, batch.outputs)
         moved = [{name: torch.from_numpy(array).to(device) for name, array in each.items()} for each in maps]
         return cls(moved[0], moved[1], moved[2], batch.lengths)
@@ -43,12 +43,12 @@ class Tensors:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Logits."""
+    """Logits by the name of the feature; shapes as `make_decoder` says."""
 
     outputs: dict[str, Tensor]
-    """(batch, ...)"""
+    """After the last step of each run, (batch, ...)."""
     hints: dict[str, Tensor] = field(default_factory=dict)
-    """Of each step that has a next hint, for the runs still alive, one step after the other: (steps * runs, ...)."""
+    """After each step that has a next hint, (steps * runs, ...): the runs that have one, one step after the other."""
 
 
 class Network(nn.Module):
@@ -79,10 +79,14 @@ class Network(nn.Module):
         )
 
     def forward(self, batch: Tensors, *, keep_hints: bool = True) -> Predictions:
-        """Run the algorithm on a batch that is sorted by falling length. In training mode, permutations get noise.
+        """Return the logits of a batch. In training mode, permutations get noise.
 
         Args:
-            keep_hints: return the hints' logits too, which for 2,000 steps at 64 nodes are many.
+            batch: sorted by falling length; hints of the first step are read, of later ones the network's own.
+            keep_hints: also return the logits of the hints, which for 2,000 steps at 64 nodes take much memory.
+
+        Raises:
+            ValueError, TypeError: what the triplets return has the wrong shape or dtype, see `Processor.forward`.
         """
         unroll = _Unroll(self, batch)
         hints: Mapping[str, Tensor] = {name: hint[0] for name, hint in batch.hints.items()}
@@ -101,7 +105,10 @@ class Network(nn.Module):
         return Predictions(_joined(outputs[::-1]), _joined(shown))
 
     def answers(self, batch: Tensors) -> dict[str, Tensor]:
-        """Return the hard answer for each output, int32, as `metrics.truths` has them.
+        """Return the hard answer for each output, int32 (batch, ...), of the shapes that `metrics.truths` returns.
+
+        Args:
+            batch: sorted by falling length.
 
         Raises:
             FloatingPointError: a logit is not finite.
@@ -116,7 +123,7 @@ class Network(nn.Module):
         return found
 
     def encoder(self, where: Location) -> Encoder:
-        """Return the encoder of one location."""
+        """Return the encoder of a location."""
         encoder = self.encoders[where]
         assert isinstance(encoder, Encoder)
         return encoder
@@ -132,7 +139,7 @@ class Network(nn.Module):
 
 
 class _Unroll:
-    """One batch's way through the steps."""
+    """The steps of one batch, with the hidden state (runs, n, h) between them."""
 
     def __init__(self, network: Network, batch: Tensors) -> None:
         self.network = network
@@ -142,7 +149,12 @@ class _Unroll:
         self.inputs = columns(network.inputs, batch.inputs, self.nodes)
 
     def step(self, hints: Mapping[str, Tensor], running: int) -> State:
-        """Process one step of the first `running` runs, whose hints are given."""
+        """Return the state after one more step.
+
+        Args:
+            hints: what the step reads, (running, ...) by name.
+            running: number of runs that go on; they are the first of the batch.
+        """
         shown = columns(self.network.hints, hints, self.nodes)
         node, edge, graph = (self._image(where, shown[where], running) for where in LOCATIONS)
         node_fts, graph_fts, before = node.dense(), graph.dense(), self.hidden[:running]

@@ -33,13 +33,17 @@ class Processor(nn.Module):
         nn.init.constant_(self.gate.bias, _GATE_BIAS)
 
     def forward(self, node: Tensor, edge: Image, graph: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the new hidden state (batch, n, h) and the triplets' messages (batch, n, n, any).
+        """Return the new hidden state (batch, n, h), and the triplets' messages (batch, n, n, any) or None.
 
         Args:
-            node: (batch, n, h)
-            edge: (batch, n, n, h)
-            graph: (batch, h)
-            hidden: (batch, n, h)
+            node: features of the nodes, (batch, n, h)
+            edge: features of the edges, (batch, n, n, h); the edge (i, j) sends from node i to node j
+            graph: features of the graph, (batch, h)
+            hidden: hidden state of the nodes, (batch, n, h)
+
+        Raises:
+            ValueError: the triplets are not (batch, n, n, any).
+            TypeError: the triplets have another dtype than the nodes.
         """
         z = torch.cat([node, hidden], -1)
         received = self._messages(z, edge, graph)
@@ -48,18 +52,22 @@ class Processor(nn.Module):
         return torch.lerp(hidden, new, gate), self._triplets(z, edge, graph)
 
     def _messages(self, z: Tensor, edge: Image, graph: Tensor) -> Tensor:
-        """Return the largest message that each node receives, by element."""
-        pairs = edge.through(self.edge.weight, self.edge.bias)
-        pairs += self.receiver(z)[:, None]
-        pairs += (self.sender(z) + self.graph(graph)[:, None])[:, :, None]
+        """Return the message that each node receives, (batch, n, h): of all senders, the largest of each element.
+
+        Args:
+            z: features and hidden state of the nodes, (batch, n, 2h)
+        """
+        pairs = edge.through(self.edge.weight, self.edge.bias)  # (batch, sender, receiver, h)
+        pairs += self.receiver(z)[:, None]  # the same for all senders
+        pairs += (self.sender(z) + self.graph(graph)[:, None])[:, :, None]  # the same for all receivers
         messages: Tensor = self.message(pairs.relu_())
-        return messages.amax(1)
+        return messages.amax(1)  # over the senders
 
     def _triplets(self, z: Tensor, edge: Image, graph: Tensor) -> Tensor | None:
         if self.triplets is None:
             return None
         found = self.triplets(z, edge.dense(), graph)
-        shape = (*edge.columns.shape[:3],)
+        shape = (*edge.columns.shape[:3],)  # (batch, n, n), without the columns of the image
         if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[:3] != shape:
             what = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise ValueError(f"Triplets returned {what}, it must be (batch, n, n, any), here {(*shape, 'any')}")

@@ -72,7 +72,7 @@ class Batch:
 class Sampler:
     """Draws runs of one algorithm at one size."""
 
-    def __init__(self, algorithm: str, size: int, seed: int, **options: object) -> None:
+    def __init__(self, algorithm: str, size: int, seed: int | Array, **options: object) -> None:
         clrs = upstream.load()
         self.algorithm = algorithm
         self._sampler = clrs.samplers[algorithm](
@@ -120,11 +120,16 @@ def training_batches(algorithm: str, seed: int, batch_size: int, sizes: tuple[in
         yield sampler.take(batch_size, positions=rng)
 
 
-def validation_set(algorithm: str, seed: int, size: int, samples: int | None = None) -> Batch:
-    """Draw as in training, at one size. dm-clrs validates on draws with replacement from as many samples."""
+def validation_set(algorithm: str, seed: int | Array, size: int, samples: int | None = None) -> Batch:
+    """Draw as in training, at one size. dm-clrs validates on draws with replacement from as many samples.
+
+    Args:
+        seed: of 32 bits; or several of these.
+    """
     rng = np.random.RandomState(seed)
+    own = rng.randint(2**32, size=None if isinstance(seed, int) else len(seed))
     count = 2 * published_samples(algorithm) if samples is None else samples
-    sampler = Sampler(algorithm, training_sizes(algorithm, (size,))[0], rng.randint(2**32), **recipe_options(algorithm))
+    sampler = Sampler(algorithm, training_sizes(algorithm, (size,))[0], own, **recipe_options(algorithm))
     return _without_hints(sampler, count, rng)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from evohpc.evolution import population
 from evohpc.messages import TaskInterface
 from evohpc.tasks.base import Score, Splits
 from evohpc.tasks.clrs import metrics, sampling
@@ -59,8 +60,9 @@ class Clrs30:
     samples: int | None = None
     """To evaluate on; None for the published number: 64 for most algorithms, up to 4096."""
     evaluate_on: Literal["val", "test"] = "val"
-    """'val' scores every checkpoint on runs as in training. 'test' scores one on the published runs of 64 nodes: the
-    one that is best on runs which the training stage draws for itself."""
+    """'val' scores every checkpoint on runs as in training, drawn by the run's secret seed. 'test' scores one on the
+    published runs of 64 nodes, which anyone can make again: the one that is best on runs which the training stage draws
+    for itself."""
     device: str = "auto"
     """'cpu', 'cuda' (also for ROCm), or 'auto': a GPU if the process sees one."""
 
@@ -101,9 +103,12 @@ class Clrs30:
             metric=f"{self.evaluate_on}_accuracy",
         )
 
-    def prepare(self, seed: int) -> Splits:
-        """Draw what to evaluate on. A network is given the inputs, the initial hints and the number of steps."""
-        batch = self._evaluation_set(seed)
+    def prepare(self, seed: int, secret: int | None = None) -> Splits:
+        """Draw what to evaluate on, by the secret seed if there is one; or take the published test set.
+
+        A network is given the inputs, the initial hints and the number of steps.
+        """
+        batch = self._evaluation_set(seed, secret)
         return Splits(
             train={"size": np.array(max(self.sizes))},
             inputs=batch.visible(),
@@ -162,16 +167,19 @@ class Clrs30:
 
     def fitness(self, num_params: int, error: float) -> float:
         """The paper's: minus the product of the size of the whole network and the validation error."""
-        return -num_params * error
+        return population.fitness(num_params, error)
 
     @property
     def _features(self) -> tuple[Feature, ...]:
         return features(self.algorithm)
 
-    def _evaluation_set(self, seed: int) -> Batch:
+    def _evaluation_set(self, seed: int, secret: int | None) -> Batch:
         if self.evaluate_on == "test":
             return sampling.held_out_set(self.algorithm, self.samples)
-        return self._validation_set(seed, _VALIDATION_KEY)
+        if secret is None:
+            return self._validation_set(seed, _VALIDATION_KEY)
+        words = np.random.SeedSequence(secret).generate_state(8)
+        return sampling.validation_set(self.algorithm, words, max(self.sizes), self.samples)
 
     def _validation_set(self, seed: int, key: int) -> Batch:
         own_seed = int(np.random.SeedSequence(seed, spawn_key=(key,)).generate_state(1)[0])

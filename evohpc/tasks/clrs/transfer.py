@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from evohpc.evolution import population
 from evohpc.messages import TaskInterface
 from evohpc.tasks.base import Score, Splits
 from evohpc.tasks.clrs.features import algorithms as all_algorithms
@@ -61,13 +62,13 @@ class Transfer:
         """What the driver must know."""
         return replace(next(iter(self._tasks.values())).interface, name="clrs_transfer")
 
-    def prepare(self, seed: int) -> Splits:
+    def prepare(self, seed: int, secret: int | None = None) -> Splits:
         """Draw the published test set of each algorithm; names of arrays begin with the algorithm's."""
         inputs: dict[str, np.ndarray[Any, Any]] = {}
         labels: dict[str, np.ndarray[Any, Any]] = {}
         train: Arrays = {}
         for name, task in self._tasks.items():
-            splits = task.prepare(seed)
+            splits = task.prepare(seed, secret)
             train = splits.train
             inputs |= _under(name, splits.inputs)
             labels |= _under(name, splits.labels)
@@ -105,7 +106,7 @@ class Transfer:
 
     def fitness(self, num_params: int, error: float) -> float:
         """As in a search."""
-        return -num_params * error
+        return population.fitness(num_params, error)
 
 
 def _assigned(model: nn.Module) -> Assignment:

@@ -57,3 +57,19 @@ def test_a_curve_of_words_is_a_failure_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="could not convert string to float: 'low'"):
         stages._keep(torch.nn.Linear(1, 1), {"loss": "low"}, tmp_path / "w", progress)
     assert progress.last_row == {}, "or its report could not be written"
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int8, torch.bool]
+)
+@pytest.mark.parametrize("shape", [(), (3, 5), (0, 2)])
+def test_a_tensor_comes_back_from_its_words(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    tensor = (torch.randn(shape, dtype=torch.float64) * 100).to(dtype)
+    words = stages._words(tensor)
+    assert words.dtype is torch.int32
+    assert (
+        [len(words)] == stages._size([(["w"], tensor)]) == [tensor.numel() * (2 if tensor.element_size() == 8 else 1)]
+    )
+    again = stages._from_words(torch.cat([torch.zeros(1, dtype=torch.int32), words])[1:], like=torch.empty_like(tensor))
+    assert again.dtype is dtype
+    assert torch.equal(again, tensor)

@@ -58,14 +58,14 @@ def test_a_python_without_vllm_ends_the_job_before_anything_is_done(tmp_path, as
     monkeypatch.setattr(vllm_job, "_LOOK", "raise SystemExit(1)")
     round = write(tmp_path, replace(asked, tuning=tuning()))
     with pytest.raises(LMError, match=r"lm\.engine is vllm, and .*python.* has none: pip install 'evohpc\[vllm\]'"):
-        generate.answer(round.request)
+        generate.answer(round)
     assert [path.name for path in round.path.iterdir()] == ["request.json"]
 
 
 def test_a_python_that_is_not_there_is_named(tmp_path, asked, monkeypatch):
     monkeypatch.setenv(vllm_job.PYTHON, "/nowhere/python")
     with pytest.raises(LMError, match="EVOHPC_VLLM_PYTHON names /nowhere/python: No such file"):
-        generate.answer(write(tmp_path, asked).request)
+        generate.answer(write(tmp_path, asked))
 
 
 def test_vllm_gets_the_request_and_no_word_of_torchrun(tmp_path, asked, python, monkeypatch):
@@ -74,7 +74,7 @@ def test_vllm_gets_the_request_and_no_word_of_torchrun(tmp_path, asked, python, 
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     round = write(tmp_path, asked)
-    generate.answer(round.request, "/here/model")
+    generate.answer(round, "/here/model")
     (call,) = calls()
     assert call["arguments"] == [
         *("-m", "evohpc.lm.vllm.engine", "--gpus", "4", "--model", "/here/model"),
@@ -90,23 +90,23 @@ def test_other_ranks_leave_the_drawing_to_the_first(tmp_path, asked, python, mon
     calls = python()
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    generate.answer(write(tmp_path, asked).request)
+    generate.answer(write(tmp_path, asked))
     assert calls() == []
 
 
 def test_a_complete_request_starts_nothing(tmp_path, asked, python):
     calls = python()
     round = write(tmp_path, asked)
-    generate.answer(write(tmp_path, replace(asked, engine="deepspeed")).request)
+    generate.answer(write(tmp_path, replace(asked, engine="deepspeed")))
     write(tmp_path, asked)
-    generate.answer(round.request)
+    generate.answer(round)
     assert calls() == []
 
 
 def test_what_vllm_says_last_is_what_the_job_says_last(tmp_path, asked, python, capfd):
     python(complaint="it does not fit")
     with pytest.raises(SystemExit) as ended:
-        generate.answer(write(tmp_path, asked).request)
+        generate.answer(write(tmp_path, asked))
     assert ended.value.code == 1
     assert capfd.readouterr().err.splitlines()[-1] == "error: it does not fit"
 
@@ -114,7 +114,7 @@ def test_what_vllm_says_last_is_what_the_job_says_last(tmp_path, asked, python, 
 def test_a_killed_vllm_is_told_with_its_signal(tmp_path, asked, python):
     python(signal=9)
     with pytest.raises(LMError, match=r"vllm\.engine was killed by SIGKILL, most likely for want of memory"):
-        generate.answer(write(tmp_path, asked).request)
+        generate.answer(write(tmp_path, asked))
 
 
 @pytest.mark.slow
@@ -123,16 +123,16 @@ def test_the_tuning_is_done_and_over_before_vllm_starts(tmp_path, asked, python)
     calls = python()
     tuned = replace(asked, tuning=tuning())
     round = write(tmp_path / "a", tuned)
-    generate.answer(round.request)
+    generate.answer(round)
     assert len(calls()) == 1
     assert generate.adapter_to_use(tuned, round) == round.adapter
     other = write(tmp_path / "b", replace(tuned, engine="deepspeed"))
-    generate.answer(other.request)
+    generate.answer(other)
     weights = "adapter_model.safetensors"
     assert (round.adapter / weights).read_bytes() == (other.adapter / weights).read_bytes()
     assert not completions_file.read(round.completions, tuned)
     before = identity(round.path / generate.TUNING)
-    generate.answer(round.request)
+    generate.answer(round)
     assert identity(round.path / generate.TUNING) == before
 
 

@@ -96,7 +96,7 @@ def ours(lm: LanguageModel, wanted: LMRequest, virtual: torch.Tensor | None = No
 
 def answered(run: Path, wanted: LMRequest) -> list[Completion]:
     round = write(run, wanted)
-    generate.answer(round.request)
+    generate.answer(round)
     return list(completions_file.read(round.completions, wanted).values())
 
 
@@ -171,16 +171,16 @@ def test_the_whole_job_tunes_draws_and_goes_on_where_it_was_killed(tmp_path, fol
     wanted = replace(asked(folder, prompts(0.8, 4), max_new_tokens=12), tuning=tuning())
     whole = answered(tmp_path, wanted)
     round = write(tmp_path, wanted)
-    assert [(c.prompt, c.sample) for c in whole] == completions_file.places(wanted)
+    assert [(c.prompt, c.sample) for c in whole] == completions_file.keys(wanted)
     assert soft_prompt.load(round.adapter).shape == (4, 128)
     tuned = identity(round.path / generate.TUNING)
     kept = round.completions.read_bytes().splitlines(keepends=True)[:7]
     round.completions.write_bytes(b"".join(kept) + b'{"prompt":2')
-    generate.answer(round.request)
+    generate.answer(round)
     assert round.completions.read_bytes().splitlines(keepends=True)[:7] == kept
     assert [
         (c.prompt, c.sample) for c in completions_file.read(round.completions, wanted).values()
-    ] == completions_file.places(wanted)
+    ] == completions_file.keys(wanted)
     assert identity(round.path / generate.TUNING) == tuned
 
 

@@ -1,4 +1,4 @@
-"""A driver to be killed: submits one EvaluationJob and polls until it is over. `python driver_process.py SPEC SIZE`."""
+"""A driver to be killed: submits the job in SPEC and polls to its end. `python driver_process.py SPEC PROFILE`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import sys
 import time
 from pathlib import Path
 
+from evohpc import envelopes
 from evohpc.config.search import EvaluationConfig
 from evohpc.config.site import load_site
 from evohpc.jobs.slurm import SlurmRunner
-from evohpc.messages import TaskState
+from evohpc.messages import EvaluationJob, TaskState
 from support.cluster.work import trace
 
 
 def main() -> None:
     """Drive it."""
-    spec, size, site = Path(sys.argv[1]), int(sys.argv[2]), load_site(sys.argv[3])
+    spec, site = Path(sys.argv[1]), load_site(sys.argv[2])
+    job = envelopes.unseal(spec.read_bytes(), "run1", EvaluationJob)
     runner = SlurmRunner(spec.parents[3], site, EvaluationConfig(), work=trace)
-    runner.submit(spec, spec.stem, size)
-    while not all(report.state is TaskState.ENDED for report in runner.poll({spec.stem: size})[spec.stem]):
+    runner.submit(job)
+    while not all(report.state is TaskState.ENDED for report in runner.poll({job.name: len(job.tasks)})[job.name]):
         time.sleep(0.1)
 
 

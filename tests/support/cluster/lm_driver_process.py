@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 
 from evohpc.config.site import load_site
 from evohpc.lm_job.slurm import SlurmLMJob
+from evohpc.run_folder import RoundDir
 
 
 def main() -> None:
     """Drive it."""
-    request = Path(sys.argv[1])
-    job = SlurmLMJob(request.parents[2], load_site(sys.argv[2]), program=sys.argv[3:])
-    job.start(request)
+    round = RoundDir.of_request(sys.argv[1])
+    job = SlurmLMJob(round.run.path, load_site(sys.argv[2]), program=sys.argv[3:])
+    job.start(round)
     print("submitted", flush=True)
     while not job.poll():
         time.sleep(0.1)

@@ -16,15 +16,14 @@ from pathlib import Path
 
 from evohpc.files import write_atomic
 from evohpc.lm import completions_file
-from evohpc.lm_job import base as lm_job
 from evohpc.messages import Completion
-from evohpc.run_folder import RoundDir
+from evohpc.run_folder import RoundDir, read_request
 
 
 def main() -> None:
     """Answer the request, or not."""
-    path = Path(sys.argv[1])
-    run, request, answer = path.parents[2], lm_job.load_request(path), RoundDir(path.parent).completions
+    round = RoundDir.of_request(sys.argv[1])
+    run, request, answer = round.run.path, read_request(round), round.completions
     trace = (os.environ["SLURM_JOB_ID"], os.environ["SLURMD_NODENAME"], str(os.getppid()))
     write_atomic(run / "started" / uuid.uuid4().hex, " ".join(trace))
     if (run / "error").exists():

@@ -11,6 +11,7 @@ from support.paths import ROOT
 from torch import nn
 
 from evohpc.config.search import ScreeningConfig, load_config
+from evohpc.config.task_name import TaskName
 from evohpc.errors import TaskError
 from evohpc.evolution.screening import screen
 from evohpc.messages import Status
@@ -66,6 +67,18 @@ def test_inputs_hold_neither_outputs_nor_later_hints():
     assert set(splits.inputs) == {"lengths"} | {f"{f.stage}.{f.name}" for f in of if f.stage != "output"}
     assert {array.shape[0] for name, array in splits.inputs.items() if name.startswith("hint.")} == {1}
     assert set(splits.labels) == {"pi"}
+
+
+def test_validation_set_depends_on_the_secret_where_there_is_one():
+    one, again, other = (small().prepare(seed, secret).inputs["input.A"] for seed, secret in ((0, 1), (1, 1), (0, 2)))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+    assert not np.array_equal(one, small().prepare(0).inputs["input.A"])
+
+
+def test_the_published_test_set_has_no_secret():
+    one, other = (small(evaluate_on="test").prepare(0, secret).inputs["input.A"] for secret in (1, 2))
+    assert np.array_equal(one, other)
 
 
 def test_validation_set_depends_on_the_seed_alone():
@@ -210,7 +223,7 @@ def test_predictions_that_are_not_finite_are_refused():
 )
 def test_wrong_options_are_named(options, said):
     with pytest.raises(TaskError, match=said):
-        load_task("clrs", options)
+        load_task(TaskName("clrs"), options)
 
 
 def network(algorithm, triplets):

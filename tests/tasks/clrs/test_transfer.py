@@ -5,6 +5,7 @@ import pytest
 import torch
 from support.clrs.clrs_candidates import SEEDS, load_candidate
 
+from evohpc.config.task_name import TaskName
 from evohpc.errors import TaskError
 from evohpc.tasks.base import load_task
 from evohpc.tasks.clrs.task import Clrs30
@@ -95,4 +96,4 @@ def _of_bfs(task, splits):
 )
 def test_wrong_options_are_named(options, said):
     with pytest.raises(TaskError, match=said):
-        load_task("clrs_transfer", options)
+        load_task(TaskName("clrs_transfer"), options)

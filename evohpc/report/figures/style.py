@@ -1,0 +1,124 @@
+"""What all charts have in common: colours that the colour-blind tell apart, sizes, tools, axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from bokeh.models import (
+    ColumnDataSource,
+    HoverTool,
+    Legend,
+    LegendItem,
+    NumeralTickFormatter,
+    Span,
+)
+from bokeh.plotting import figure
+
+from evohpc.report.tables import OUTCOMES
+from evohpc.report.text import visible
+
+BLUE, ORANGE, CYAN, MAGENTA, GREY = "#2080c4", "#ee7733", "#33bbee", "#ee3377", "#9a9a9a"
+"""Of Paul Tol's scheme "vibrant", blue and grey changed so that they show on white and on black."""
+
+OUTCOME_COLOURS = {
+    "trained": BLUE,
+    "failed": ORANGE,
+    "duplicate": GREY,
+    "refused": CYAN,
+    "machine fault": "#cc3311",
+    "pending": "#d8d8d8",
+}
+STAGE_COLOURS = (CYAN, BLUE, "#009988", ORANGE, MAGENTA, "#aa4499", GREY)
+
+FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
+
+Figure: TypeAlias = Any
+"""A chart of Bokeh, whose own annotations are wrong for half of what it takes (ranges, tickers)."""
+
+
+def chart(name: str, x: str, y: str, *, tools: str = "pan,box_zoom,reset,save", **more: Any) -> Figure:
+    """Return an empty chart.
+
+    Args:
+        name: by which the page's scripts finds it.
+        x, y: what the axes show, with its unit.
+    """
+    made = figure(
+        name=name,
+        x_axis_label=x,
+        y_axis_label=y,
+        tools=tools,
+        **{"height": 360, "sizing_mode": "stretch_width", "output_backend": "canvas", **more},
+    )
+    made.toolbar.logo = None
+    made.toolbar.autohide = True
+    made.background_fill_alpha = made.border_fill_alpha = 0
+    made.outline_line_color = None
+    for axis in made.axis:
+        axis.axis_label_text_font = axis.major_label_text_font = FONT
+        axis.axis_label_text_font_size, axis.major_label_text_font_size = "13px", "12px"
+        axis.axis_label_text_font_style = "normal"
+        axis.minor_tick_line_color = None
+        axis.major_tick_in = 0
+    made.grid.grid_line_alpha = 0.5
+    return made
+
+
+def hover(made: Figure, renderers: Sequence[Any], *lines: tuple[str, str]) -> None:
+    """Show these lines for what the pointer is on. Bokeh sets their values as text."""
+    made.add_tools(HoverTool(renderers=list(renderers), tooltips=list(lines), point_policy="snap_to_data"))
+
+
+def whole_numbers(axis: Any) -> None:
+    """Have an axis show counts: 1,000."""
+    axis.formatter = NumeralTickFormatter(format="0,0")
+    axis.ticker.min_interval = 1
+
+
+def legend(made: Figure, *items: tuple[str, Sequence[Any]]) -> None:
+    """Put a legend above a chart, where it covers no data."""
+    entries = [LegendItem(label=label, renderers=list(renderers)) for label, renderers in items if renderers]
+    made.add_layout(plain(Legend(items=entries, orientation="horizontal")), "above")
+
+
+def outcome_legend(made: Figure, bars: Any, outcomes: Sequence[str]) -> None:
+    """Name the colours of bars, whose source has these outcomes row by row, in the order of `OUTCOMES`."""
+    items = [
+        LegendItem(label=name, renderers=[bars], index=outcomes.index(name)) for name in OUTCOMES if name in outcomes
+    ]
+    made.add_layout(plain(Legend(items=items, orientation="horizontal")), "above")
+
+
+def plain(box: Legend) -> Legend:
+    """Give a legend neither frame nor ground."""
+    box.background_fill_alpha = 0
+    box.border_line_color = None
+    box.label_text_font, box.label_text_font_size = FONT, "12px"
+    box.padding, box.margin, box.spacing, box.label_standoff = 0, 4, 12, 4
+    box.location = "left"
+    return box
+
+
+def line_across(made: Figure, value: float, colour: str, dash: str, *, width: float = 1.5) -> Any:
+    """Draw a horizontal line over the whole width."""
+    span = Span(location=value, dimension="width", line_color=colour, line_dash=dash, line_width=width)
+    made.add_layout(span)
+    return made.line(
+        [math.nan] * 2, [math.nan] * 2, color=colour, line_dash=dash, line_width=width
+    )  # what a legend can name
+
+
+def points(**data: Sequence[Any]) -> ColumnDataSource:
+    """Return a source of candidates; `row` is the place of each in the run."""
+    columns = {name: list(values) for name, values in data.items()}
+    columns["id"] = [visible(id) for id in columns["id"]]
+    return ColumnDataSource(columns, tags=["candidates"])
+
+
+def unit_of_time(hours: float) -> tuple[str, float]:
+    """Return the unit that suits a time, and how many of it are an hour: ('minutes', 60)."""
+    if hours >= 2:
+        return "hours", 1
+    return ("minutes", 60) if hours * 60 >= 2 else ("seconds", 3600)

@@ -1,0 +1,149 @@
+"""Runs as pandas tables: `evohpc.load`. What each column holds is in docs/report.md, which a test compares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evohpc.messages import SEED_ROUND, Status
+from evohpc.report import tables
+from evohpc.report.missing import explain_missing
+from evohpc.report.rounds import evaluation_hours, fitness, fittest, round_rows
+from evohpc.report.runs import Run, read
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All that several runs found, as pandas tables; a row belongs to the run that its column `run` names."""
+
+    runs: pandas.DataFrame
+    """One row a run, its config as columns `config.*`."""
+    rounds: pandas.DataFrame
+    """One row a round; the seeds' is -1."""
+    candidates: pandas.DataFrame
+    """One row a candidate, with the result that counts for it."""
+    results: pandas.DataFrame
+    """One row an attempt to evaluate a candidate, machine faults included."""
+    lineage: pandas.DataFrame
+    """One row a parent of a child."""
+
+
+def load(*paths: Path | str) -> Tables:
+    """Read runs into tables.
+
+    Args:
+        paths: run folders, or snapshots alone (RUN/snapshots/search.db).
+
+    Raises:
+        RunFolderError: one of them is neither, or its search has not begun.
+        ConfigError: pandas is not installed.
+    """
+    return tabulate([read(Path(path)) for path in paths])
+
+
+def tabulate(runs: Sequence[Run]) -> Tables:
+    """Return tables of runs that were read."""
+    with explain_missing():
+        import pandas
+
+    def frame(rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> pandas.DataFrame:
+        made = pandas.DataFrame(list(rows))
+        missing = {column: pandas.Series(dtype=object) for column in columns if column not in made}
+        made = made.assign(**missing)
+        return made[[*columns, *(column for column in made if column not in columns)]]
+
+    return Tables(
+        runs=frame(map(_run_row, runs), RUN_COLUMNS),
+        rounds=frame((row for run in runs for row in round_rows(run)), ROUND_COLUMNS),
+        candidates=_typed(frame(_candidate_rows(runs), CANDIDATE_COLUMNS)),
+        results=_typed(frame(_result_rows(runs), RESULT_COLUMNS)),
+        lineage=frame((row for run in runs for row in _lineage_rows(run)), LINEAGE_COLUMNS),
+    )
+
+
+RUN_COLUMNS = (
+    *("run", "path", "task", "variant", "seed", "is_done", "rounds", "children", "evaluated"),
+    *("best", "best_fitness", "evaluation_hours", "evohpc", "git_commit", "created_at"),
+)
+ROUND_COLUMNS = (
+    *("run", "round", "is_closed", "children", *(name.replace(" ", "_") for name in tables.OUTCOMES)),
+    *("valid_novel", "valid_novel_low", "valid_novel_high", "best", "best_fitness", "best_so_far", "evaluation_hours"),
+)
+CANDIDATE_COLUMNS = (
+    *("run", "id", "round", "prompt", "sample", "parents", "temperature", "tokens", "status", "outcome", "detail"),
+    *("attempt", "num_params", "error", "fitness", "counts", "isolation", "host", "finished_at"),
+    *("code_hash", "source_sha256", "source"),
+)
+RESULT_COLUMNS = (
+    *("run", "id", "attempt", "status", "detail", "num_params", "error", "fitness"),
+    *("isolation", "host", "finished_at", "source_sha256"),
+)
+LINEAGE_COLUMNS = ("run", "child", "parent", "place")
+
+GROUPS = ("metrics", "seconds", "versions")
+"""Mappings of a result that become columns, e.g. `seconds.train`."""
+
+
+def flat(mapping: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a nested config's values with their keys, e.g. ('search.variant', 'full')."""
+    for key, value in mapping.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _run_row(run: Run) -> dict[str, Any]:
+    best = fittest(run, run.entries)
+    search = run.config.get("search", {})
+    return {
+        **{"run": run.name, "path": str(run.path), "task": run.config.get("task")},
+        **{"variant": search.get("variant"), "seed": search.get("seed"), "is_done": run.is_done, "rounds": run.rounds},
+        "children": sum(entry.candidate.round != SEED_ROUND for entry in run.entries),
+        "evaluated": sum(entry.result is not None for entry in run.entries),
+        "best": best.candidate.id if best else None,
+        "best_fitness": fitness(best) if best else None,
+        "evaluation_hours": evaluation_hours(run.entries),
+        **{name: run.provenance.get(name) for name in ("evohpc", "git_commit", "created_at")},
+        **{f"config.{key}": str(value) if isinstance(value, list) else value for key, value in flat(run.config)},
+    }
+
+
+def _candidate_rows(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
+    for run in runs:
+        for entry in run.entries:
+            row = {"run": run.name, **tables.row(entry), "outcome": tables.outcome(entry.candidate.status)}
+            row["source_sha256"] = entry.result.source_sha256 if entry.result else None
+            yield {**row, "counts": run.counts(entry)}
+
+
+def _result_rows(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
+    for run in runs:
+        for result in run.attempts:
+            row = asdict(result)
+            groups = {f"{group}.{name}": value for group in GROUPS for name, value in row.pop(group).items()}
+            yield {"run": run.name, "id": row.pop("candidate_id"), **row, **groups}
+
+
+def _lineage_rows(run: Run) -> Iterator[dict[str, Any]]:
+    for entry in run.entries:
+        for place, parent in enumerate(entry.candidate.parents):
+            yield {"run": run.name, "child": entry.candidate.id, "parent": parent, "place": place}
+
+
+def _typed(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """Give columns of texts and times their types; a category is a tenth of the memory."""
+    import pandas
+
+    frame["finished_at"] = pandas.to_datetime(frame["finished_at"].replace("", None), utc=True)
+    frame["status"] = pandas.Categorical(frame["status"].map(str), categories=[str(status) for status in Status])
+    for column in ("num_params", "attempt"):
+        frame[column] = frame[column].astype("Int64")
+    for column in ("error", "fitness"):
+        frame[column] = frame[column].astype("float64")
+    return frame

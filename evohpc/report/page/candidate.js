@@ -1,0 +1,113 @@
+// One candidate: what it was asked for and what it is, its source, and what changed from each parent.
+const MOST_COMPARISONS = 4e6; // lines of one times lines of the other
+
+// Returns [mark, line] pairs of a diff by longest common subsequence, or null where it would take too long.
+function difference(before, after) {
+  const [a, b] = [before.split("\n"), after.split("\n")];
+  let head = 0;
+  while (head < a.length && head < b.length && a[head] === b[head]) head++;
+  let tail = 0;
+  while (tail < a.length - head && tail < b.length - head && a[a.length - 1 - tail] === b[b.length - 1 - tail]) tail++;
+  const middle = compare(a.slice(head, a.length - tail), b.slice(head, b.length - tail));
+  const same = (lines) => lines.map((line) => [" ", line]);
+  return middle && [...same(a.slice(0, head)), ...middle, ...same(a.slice(a.length - tail))];
+}
+
+function compare(a, b) {
+  const width = b.length + 1;
+  if (a.length * b.length > MOST_COMPARISONS) return null;
+  const common = new Uint32Array((a.length + 1) * width);
+  for (let i = a.length - 1; i >= 0; i--)
+    for (let j = b.length - 1; j >= 0; j--)
+      common[i * width + j] =
+        a[i] === b[j] ? common[(i + 1) * width + j + 1] + 1 : Math.max(common[(i + 1) * width + j], common[i * width + j + 1]);
+  const lines = [];
+  let [i, j] = [0, 0];
+  while (i < a.length || j < b.length) {
+    if (i < a.length && j < b.length && a[i] === b[j]) lines.push([" ", a[i++]], (j++, null));
+    else if (j < b.length && (i === a.length || common[i * width + j + 1] > common[(i + 1) * width + j])) lines.push(["+", b[j++]]);
+    else lines.push([MINUS, a[i++]]);
+  }
+  return lines.filter(Boolean);
+}
+
+function diffBlock(before, after) {
+  const lines = difference(before, after);
+  if (!lines) return make("p", {}, "Too long to compare here.");
+  if (lines.every(([mark]) => mark === " ")) return make("p", {}, "The same text.");
+  const kinds = { "+": "plus", [MINUS]: "minus" };
+  return make("pre", { tabindex: 0 }, ...lines.map(([mark, line]) => make("span", { class: kinds[mark] }, `${mark} ${line}`)));
+}
+
+const promptOf = (row) => report.prompts[`${report.candidates.round[row]}/${report.candidates.prompt[row]}`];
+
+// The last docstring of a prompt holds the metrics that the language model was asked for.
+function targets(prompt) {
+  const found = [...(prompt ?? "").matchAll(/"""Metrics:\n\{(.*)\}\n"""/g)].at(-1);
+  return found ? [...found[1].matchAll(/'([^']+)': '([^']+)'/g)].map(([, name, value]) => [name, Number(value)]) : [];
+}
+
+function targetTable(row) {
+  const asked = targets(promptOf(row));
+  if (!asked.length) return "";
+  const { params, metric } = report.candidates;
+  const measured = { num_params: params[row], [report.metric]: metric[row] };
+  const table = make("table");
+  fillTable(table, [
+    ["quantity", "", ([name]) => name.replaceAll("_", " ")],
+    ["asked for", "number", ([, value]) => number(value)],
+    ["measured", "number", ([name]) => number(measured[name]) || "not measured"],
+  ], asked);
+  return make("div", { class: "scroll" }, table);
+}
+
+function candidateFacts(row) {
+  const all = report.candidates;
+  const drawn = all.round[row] < 0 ? "seed program" : `round ${all.round[row]}, prompt ${all.prompt[row]}, sample ${all.sample[row]}`;
+  const parents = make("span", {}, ...all.parents[row].flatMap((parent) => [link(parent), " "]));
+  return facts([
+    ["outcome", all.status[row].replaceAll("_", " ") + (all.detail[row] ? `: ${all.detail[row].slice(0, 2000)}` : "")],
+    ["drawn", drawn],
+    ["parents", all.parents[row].length ? parents : ""],
+    ["completion", all.round[row] < 0 ? "" : `${whole(all.tokens[row])} tokens at temperature ${number(all.temperature[row])}`],
+    ["fitness", number(all.fitness[row])],
+    ["size", all.params[row] === null ? "" : `${whole(all.params[row])} parameters`],
+    ["error", number(all.error[row])],
+    [report.metric.replaceAll("_", " ") || "metric", number(all.metric[row])],
+    ["evaluation", all.attempt[row] === null ? "" : `attempt ${all.attempt[row]}, ${number(all.seconds[row], 3)} s, ended ${all.finished_at[row]}`],
+    ["host", all.host[row]],
+    ["isolation", all.isolation[row]],
+    ["sha256 of the source", all.source_sha256[row]],
+    ["code hash", all.code_hash[row]],
+  ]);
+}
+
+const link = (row) => make("button", { class: "link", type: "button", onclick: () => showCandidate(row, true) }, report.candidates.id[row]);
+
+async function showCandidate(row, isAsked) {
+  const all = report.candidates;
+  find("candidate-id").textContent = visible(all.id[row]);
+  find("choose-id").value = all.id[row];
+  const body = [candidateFacts(row), targetTable(row), make("h3", {}, "Source"), make("pre", { tabindex: 0, id: "source" }, sources[row])];
+  for (const parent of all.parents[row])
+    body.push(make("h3", {}, "Changes from ", link(parent)), diffBlock(sources[parent], sources[row]));
+  const prompt = promptOf(row);
+  if (prompt) body.push(make("details", {}, make("summary", {}, "Prompt"), make("pre", { tabindex: 0 }, prompt)));
+  find("candidate-body").replaceChildren(...body.map((part) => part || document.createTextNode("")));
+  if (isAsked) {
+    lightLineage(row);
+    find("candidate").scrollIntoView();
+    find("choose-id").focus({ preventScroll: true });
+  }
+}
+
+function buildChooser() {
+  const byId = new Map(report.candidates.id.map((id, row) => [id, row]));
+  find("choose").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const row = byId.get(find("choose-id").value.trim());
+    find("choose-fault").textContent = row === undefined ? "no candidate has this id" : "";
+    if (row !== undefined) showCandidate(row, true);
+  });
+  find("choose-best").addEventListener("click", () => report.candidates.best !== null && showCandidate(report.candidates.best, true));
+}

@@ -1,0 +1,58 @@
+"""A run round by round: what became of the children, the best of them, and the time it took. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from evohpc.report import tables
+from evohpc.report.intervals import wilson
+from evohpc.report.runs import Run
+from evohpc.store.rows import Entry
+
+
+def evaluation_hours(entries: Iterable[Entry]) -> float:
+    """Return the wall hours of evaluations, summed over candidates."""
+    return sum(entry.result.seconds.get("total", 0.0) for entry in entries if entry.result) / 3600
+
+
+def fitness(entry: Entry) -> float:
+    """Return the fitness of a candidate that has one."""
+    assert entry.result is not None
+    assert entry.result.fitness is not None
+    return entry.result.fitness
+
+
+def fittest(run: Run, entries: Iterable[Entry]) -> Entry | None:
+    """Return the fittest of those that count."""
+    return max(filter(run.counts, entries), key=fitness, default=None)
+
+
+def round_rows(run: Run) -> Iterator[dict[str, Any]]:
+    """Yield one row a round, the seeds' first."""
+    grouped: dict[int, list[Entry]] = {}
+    for entry in run.entries:
+        grouped.setdefault(entry.candidate.round, []).append(entry)
+    best_so_far: float | None = None
+    for round, entries in sorted(grouped.items()):
+        row = _round_row(run, round, entries)
+        known = [value for value in (best_so_far, row["best_fitness"]) if value is not None]
+        best_so_far = max(known, default=None)
+        yield {**row, "best_so_far": best_so_far}
+
+
+def _round_row(run: Run, round: int, entries: Sequence[Entry]) -> dict[str, Any]:
+    statuses = [entry.candidate.status for entry in entries]
+    outcome = tables.outcomes({status: statuses.count(status) for status in set(statuses)})
+    settled = len(entries) - outcome["pending"] - outcome["machine fault"]
+    low, high = wilson(outcome["trained"], settled)
+    best = fittest(run, entries)
+    return {
+        **{"run": run.name, "round": round, "is_closed": round in run.closed_rounds, "children": len(entries)},
+        **{name.replace(" ", "_"): count for name, count in outcome.items()},
+        "valid_novel": outcome["trained"] / settled if settled else None,
+        **{"valid_novel_low": low, "valid_novel_high": high},
+        "best": best.candidate.id if best else None,
+        "best_fitness": fitness(best) if best else None,
+        "evaluation_hours": evaluation_hours(entries),
+    }

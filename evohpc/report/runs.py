@@ -1,0 +1,134 @@
+"""Whole runs in memory, for what compares them: run folders, and snapshots that have lost theirs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evohpc.errors import EvohpcError, RunFolderError
+from evohpc.evolution.population import Budget
+from evohpc.messages import SEED_ROUND, Result
+from evohpc.report.reader import Reading
+from evohpc.run_folder import RunDir
+from evohpc.store.rows import Entry
+from evohpc.store.store import Store
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a snapshot holds, with the config and the provenance beside it if they are there."""
+
+    name: str
+    """The run id; of a snapshot alone, the name of its file."""
+    path: Path
+    entries: Sequence[Entry]
+    """Seeds first, in order of round and id."""
+    attempts: Sequence[Result]
+    closed_rounds: frozenset[int]
+    metric: str
+    """Key of the quality in `Result.metrics`; '' if there is none."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Resolved, nested as in config.yaml; empty for a snapshot alone."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    rounds: int = 0
+    """Of the config's budget; for a snapshot alone those that have begun."""
+    folder: Path | None = None
+    """The run folder; None for a snapshot alone."""
+
+    @property
+    def is_done(self) -> bool:
+        """All rounds are closed."""
+        return {SEED_ROUND, *range(self.rounds)} <= self.closed_rounds
+
+    @property
+    def error_below(self) -> float:
+        """What the error of a candidate must be below to count among the best: alpha of Algorithm 3."""
+        return float(self.config.get("search", {}).get("error_threshold", 1.0))
+
+    @property
+    def threads(self) -> int:
+        """Cores that one evaluation has."""
+        return int(self.config.get("evaluation", {}).get("threads", 1))
+
+    def counts(self, entry: Entry) -> bool:
+        """Say whether a candidate can be among the best: it was trained, and its error is below alpha."""
+        result = entry.result
+        if result is None or result.fitness is None:
+            return False
+        return result.error is not None and result.error < self.error_below
+
+
+def read(path: Path) -> Run:
+    """Read a run folder, or a snapshot alone.
+
+    Raises:
+        RunFolderError: it is neither, or the search has not begun.
+    """
+    if path.is_file():
+        return _read_snapshot(path)
+    if not path.exists():
+        raise RunFolderError(f"{path}: no such run folder; name one, or a snapshot: RUN/snapshots/search.db")
+    return _read_folder(path)
+
+
+def read_all(paths: Iterable[Path]) -> tuple[list[Run], list[tuple[Path, str]]]:
+    """Read what can be read of several runs.
+
+    Returns:
+        the runs, and what could not be read with the reason.
+
+    Raises:
+        RunFolderError: the same search is there twice, be it as a copy: its candidates would count twice.
+    """
+    runs: dict[str, Run] = {}
+    broken: list[tuple[Path, str]] = []
+    for path in paths:
+        try:
+            run = read(path)
+        except (EvohpcError, OSError) as error:
+            broken.append((path, str(error)))
+            continue
+        if run.name in runs:
+            raise RunFolderError(f"{path} and {runs[run.name].path} are the same search; leave one of them away")
+        runs[run.name] = run
+    return list(runs.values()), broken
+
+
+def _read_folder(path: Path) -> Run:
+    with Reading(path) as reading:
+        return Run(
+            name=reading.run_id,
+            path=path,
+            folder=path,
+            config=reading.config.model_dump(mode="json"),
+            provenance=json.loads(RunDir(path).provenance.read_text()),
+            metric=reading.metric,
+            rounds=Budget.of(reading.config.search).rounds,
+            **_rows(reading.store),
+        )
+
+
+def _read_snapshot(path: Path) -> Run:
+    """Read a snapshot; one that is where the driver put it tells of its run folder."""
+    folder = path.absolute().parent.parent
+    if RunDir(folder).snapshot == path.absolute() and RunDir(folder).provenance.is_file():
+        return _read_folder(folder)
+    store = Store.snapshot_reader(path)
+    try:
+        rows, rounds = _rows(store), (store.last_round() or 0) + 1
+    finally:
+        store.close()
+    metrics = {name for entry in rows["entries"] if entry.result for name in entry.result.metrics}
+    name = str(path.resolve()) if path.name == RunDir(path).snapshot.name else path.stem
+    return Run(name=name, path=path, metric=min(metrics, default=""), rounds=rounds, **rows)
+
+
+def _rows(store: Store) -> dict[str, Any]:
+    return {
+        "entries": list(store.every()),
+        "attempts": list(store.every_result()),
+        "closed_rounds": frozenset(row[0] for row in store.rows("closed_rounds")),
+    }

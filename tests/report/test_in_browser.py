@@ -1,0 +1,218 @@
+"""Reports in a real browser: drawn without a network, without a word on the console, and safe to open."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import timedelta
+
+import pytest
+from support.browsing import browser, complaints, painted, requested, show  # noqa: F401
+from support.reporting import START, candidate, make_run, trained, write
+from support.searching import made_once  # noqa: F401
+
+pytest.importorskip("bokeh", reason="pip install 'evohpc[report]'")
+
+from evohpc.messages import Status
+from evohpc.report.report import report
+from evohpc.report.runs import read
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("made_once")]
+
+HOSTILE = (
+    '</script><script>window.owned = 1</script><img src=x onerror="window.owned = 2">'
+    "<!--<script>{{ 7 * 7 }}${window.owned = 3}\u202egnp.exe\u2066\x1b[31mred\x00"
+)
+
+CHARTS = {
+    *("best_by_children", "best_by_hours", "valid_novel", "tradeoff", "outcomes"),
+    *("temperatures", "failures", "stages", "at_work", "lineage"),
+}
+
+
+def draw(run, file, **more):
+    file.write_text(report(read(run), **more), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, browser):  # noqa: F811
+    folder = tmp_path_factory.mktemp("drawn")
+    return draw(make_run(folder, 300, rounds=5), folder / "report.html", target=-133)
+
+
+@pytest.fixture
+def shown(page, browser):  # noqa: F811
+    show(browser, page)
+    return browser
+
+
+def click_on(browser, element):  # noqa: F811
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'}); arguments[0].click()", element)
+
+
+def count(browser):  # noqa: F811
+    return int(
+        browser.execute_script("return document.getElementById('count').textContent").split()[0].replace(",", "")
+    )
+
+
+def test_every_chart_is_drawn_without_a_word_and_without_a_request(shown):
+    assert {name for name, pixels in painted(shown).items() if pixels > 100} == CHARTS
+    assert complaints(shown) == []
+    assert requested(shown) == []
+
+
+def test_a_search_narrows_the_table(shown):
+    whole = count(shown)
+    box = shown.find_element("id", "search")
+    box.send_keys("kernel=3")
+    time.sleep(0.6)
+    narrow = count(shown)
+    assert 0 < narrow < whole == 303
+    click_on(shown, shown.find_element("id", "clear"))
+    assert count(shown) == whole
+
+
+def test_a_box_of_an_outcome_takes_it_away(shown):
+    outcome = shown.execute_script("return report.candidates.outcome")
+    click_on(shown, shown.find_element("css selector", "input[value=failed]"))
+    assert count(shown) == sum(name != "failed" for name in outcome)
+
+
+def test_a_header_sorts_and_says_so(shown):
+    click_on(shown, shown.find_element("css selector", "button[data-key=params]"))
+    sizes = [
+        int(cell.text.replace(",", ""))
+        for cell in shown.find_elements("css selector", "#candidates tbody td:nth-child(6)")
+    ]
+    assert sizes == sorted(sizes)
+    assert len(sizes) == 50
+    assert shown.find_element("css selector", "th[aria-sort]").get_attribute("aria-sort") == "ascending"
+
+
+def test_a_bar_lists_its_children(shown):
+    """By a real click of the mouse on the canvas."""
+    from selenium.webdriver import ActionChains
+
+    figure = shown.find_element("id", "failures")
+    shown.execute_script("arguments[0].scrollIntoView({block: 'center'})", figure)
+    time.sleep(0.5)
+    size = figure.size
+    ActionChains(shown).move_to_element_with_offset(figure, -size["width"] // 4, -size["height"] // 8).click().perform()
+    time.sleep(0.5)
+    assert shown.execute_script("return chosen.status")
+    statuses = set(shown.execute_script("return passing().map((row) => report.candidates.status[row])"))
+    assert len(statuses) == 1
+
+
+def test_drawing_around_points_filters_the_rest(shown):
+    """By a real drag of the mouse: the lasso is what the chart begins with."""
+    from selenium.webdriver import ActionChains
+
+    before = shown.execute_script("return Array.from(sourceNamed('outcomes', 'outcomes_source').data.count)")
+    figure = shown.find_element("id", "tradeoff")
+    shown.execute_script("arguments[0].scrollIntoView({block: 'center'})", figure)
+    time.sleep(0.5)
+    drag = ActionChains(shown).move_to_element_with_offset(figure, -300, -150).click_and_hold()
+    for x, y in ((250, 0), (0, 250), (-250, 0), (0, -240)):
+        drag = drag.move_by_offset(x, y)
+    drag.release().perform()
+    time.sleep(0.5)
+    assert 1 < count(shown) < 303
+    shown.execute_script("document.getElementById('outcomes').scrollIntoView()")
+    time.sleep(0.5)
+    after = shown.execute_script("return Array.from(sourceNamed('outcomes', 'outcomes_source').data.count)")
+    assert 0 < sum(after) < sum(before)
+
+
+def test_a_candidate_shows_its_source_and_what_changed(shown):
+    click_on(shown, shown.find_element("css selector", "#candidates tbody button.link"))
+    best = shown.execute_script("return report.candidates.id[report.candidates.best]")
+    assert shown.find_element("id", "candidate-id").text == best
+    assert "class Model(nn.Module)" in shown.find_element("id", "source").text
+    assert shown.find_elements("css selector", "#candidate-body pre .plus")
+
+
+def test_a_diff_is_one(shown):
+    script = "return difference(arguments[0], arguments[1])"
+    lines = shown.execute_script(script, "a\nb\nc\nd", "a\nc\nx\nd")
+    assert [mark for mark, _ in lines] == [" ", "\N{MINUS SIGN}", " ", "+", " "]
+    assert [line for mark, line in lines if mark != "+"] == list("abcd")
+    assert [line for mark, line in lines if mark != "\N{MINUS SIGN}"] == list("acxd")
+
+
+def test_it_can_be_used_by_keys_alone(shown):
+    shown.execute_script("document.getElementById('search').focus()")
+    from selenium.webdriver.common.keys import Keys
+
+    for _ in range(40):
+        focused = shown.switch_to.active_element
+        if "link" in (focused.get_attribute("class") or "") and focused.text:
+            break
+        focused.send_keys(Keys.TAB)
+    wanted = focused.text
+    focused.send_keys(Keys.ENTER)
+    time.sleep(0.3)
+    assert shown.find_element("id", "candidate-id").text == wanted
+
+
+def test_hostile_text_stays_text(tmp_path, browser):  # noqa: F811
+    run = make_run(tmp_path, 0, rounds=1)
+    seed = candidate(f"seed-{HOSTILE}", HOSTILE)
+    child = candidate("r000p00s000", HOSTILE * 6000, round=0, parents=(seed.id, seed.id))
+    failed = candidate(f"r000{HOSTILE}", "x", round=0, status=Status.SYNTAX, detail=HOSTILE, parents=(seed.id,))
+    result = trained(child.id, 900, 0.1, host=HOSTILE, versions={HOSTILE: HOSTILE}, metrics={"val_accuracy": 0.9})
+    write(run, [(seed, trained(seed.id, 1000, 0.2)), (child, result), (failed, None)])
+    page = draw(run, tmp_path / "hostile.html")
+    show(browser, page)
+    assert len(child.source) > 1e6
+    for row in range(3):
+        browser.execute_async_script("showCandidate(arguments[0], true).then(arguments[1])", row)
+        assert "window.owned" in browser.find_element("id", "candidate").get_attribute("textContent")
+    assert browser.execute_script("return window.owned ?? null") is None
+    assert browser.find_elements("css selector", "img, body > :is(div, iframe)") == []
+    text = browser.execute_script("return document.body.innerText")
+    assert not re.search("[\u202e\u2066\x1b]", text)
+    assert "\\u202e" in text
+    assert complaints(browser) == []
+    assert requested(browser) == []
+
+
+def test_the_policy_stops_what_is_injected(shown):
+    """Were a text node ever forgotten: neither scripts nor handlers run, and nothing can be sent."""
+    shown.execute_script("document.body.insertAdjacentHTML('beforeend', arguments[0])", '<img src=x onerror="owned=1">')
+    shown.execute_script(
+        "const s = document.createElement('script'); s.textContent = 'owned=2'; document.body.append(s)"
+    )
+    sent = "fetch('https://example.org/').then(() => arguments[0]('sent'), () => arguments[0]('refused'))"
+    assert shown.execute_async_script(sent) == "refused"
+    assert shown.execute_script("try { return eval('1') } catch { return 'refused' }") == "refused"
+    assert shown.execute_script("return window.owned ?? null") is None
+    assert any("Content Security Policy" in message for message in complaints(shown))
+
+
+@pytest.mark.parametrize("what", ["nothing", "seeds", "pending", "one", "zero error"])
+def test_a_search_that_has_hardly_begun_is_drawn_too(what, tmp_path, browser):  # noqa: F811
+    run = make_run(tmp_path, 0, rounds=2)
+    seeds = [(candidate("seed-a"), trained("seed-a", 900, 0.5)), (candidate("seed-b"), trained("seed-b", 800, 0.9))]
+    entries = {
+        "nothing": [],
+        "seeds": seeds,
+        "pending": [*seeds, (candidate("r000p00s000", round=0), None)],
+        "one": [(candidate("r000p00s000", round=0), trained("r000p00s000", 1, 0.2, at=START + timedelta(hours=1)))],
+        "zero error": [*seeds, (candidate("r000p00s000", round=0), trained("r000p00s000", 0, 0.0))],
+    }
+    write(run, entries[what], closed=[-1])
+    show(browser, draw(run, tmp_path / "report.html"))
+    assert complaints(browser) == []
+    assert count(browser) == len(entries[what])
+
+
+def test_ten_thousand_candidates_are_a_small_file(tmp_path, browser):  # noqa: F811
+    page = draw(make_run(tmp_path, 10_000), tmp_path / "large.html")
+    assert page.stat().st_size < 5e6
+    show(browser, page)
+    assert count(browser) == 10_003
+    assert len(browser.find_elements("css selector", "#candidates tbody tr")) == 50
+    assert complaints(browser) == []
