@@ -17,8 +17,7 @@ from evohpc.errors import ConfigError
 from evohpc.evolution.request import Budget
 from evohpc.lm_job.slurm import SlurmLMJob
 from evohpc.run_folder import RunDir
-from evohpc.search import preview
-from evohpc.search import search as search_module
+from evohpc.search import driving, preview
 
 RUN = RunDir(Path("/runs/a"))
 SEEDS = len(list(MNIST1D_SEEDS.glob("*.py")))
@@ -105,7 +104,7 @@ def test_it_is_shown_if_a_search_has_one(
 ) -> None:
     given, site = config(lm=LMConfig(path=Path("/m"), engine=engine)), Site(lm=jobs)
     run = RunDir(tmp_path)
-    has_job = isinstance(search_module._lm_job(run, given, site), SlurmLMJob)
+    has_job = isinstance(driving.lm_job(run, given, site), SlurmLMJob)
     assert (preview.lm_work(run, "a-1", site, given) is not None) is has_job
 
 
