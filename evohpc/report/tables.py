@@ -94,7 +94,7 @@ def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
     table = _table("group", "runs>", "best fitness>", "at equal evaluations>", "at equal hours>")
     for row in groups:
         names = ("best_fitness", "best_at_equal_evaluations", "best_at_equal_hours")
-        table.add_row(escape(row["group"]), str(row["runs"]), *(_mean(row, name) for name in names))
+        table.add_row(_text(row["group"]), str(row["runs"]), *(_mean(row, name) for name in names))
     return table
 
 
