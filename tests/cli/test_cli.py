@@ -404,6 +404,7 @@ def test_what_a_candidate_wrote_cannot_steer_a_terminal(
             "UPDATE candidates SET source = source || ?, detail = ? WHERE id = 'seed-cnn'",
             (f"# {ESCAPES}\n", ESCAPES),
         )
+        database.execute("UPDATE results SET detail = ? WHERE candidate_id = 'seed-cnn'", (ESCAPES,))
         database.execute("PRAGMA user_version = 0")  # no seal, as in 0.1.0: this change is no damage
     for command in (["show", run, "seed-cnn"], ["list", run]):
         code, shown, _ = call(capsys, *command)
