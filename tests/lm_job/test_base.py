@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from support.cluster.daemons import lives, wait_until
+from support.requests import prompts, request, write
 
 from evohpc.config.site import LMJobs, SchedulerSection, Site
-from evohpc.envelopes import encode
 from evohpc.errors import LMError
 from evohpc.lm import completions_file
 from evohpc.lm_job import base as lm_job
@@ -17,7 +17,7 @@ from evohpc.lm_job.local import LocalLMJob
 from evohpc.lm_job.model_folder import check_model_folder
 from evohpc.lm_job.scripted import ScriptedLMJob, mutate
 from evohpc.lm_job.slurm import SlurmLMJob
-from evohpc.messages import LMRequest, Prompt, Sample
+from evohpc.messages import LMRequest
 from evohpc.run_folder import RoundDir
 
 PROGRAM = "class Model(nn.Module):\n    def __init__(self):\n        self.out = nn.LazyLinear(10)\n"
@@ -26,14 +26,8 @@ PROMPT = f'"""Metrics:\n{{}}\n"""\n{PROGRAM}\n"""Metrics:\n{{}}\n"""\nclass Mode
 
 def ask(run: Path, model: Path, *, samples: int = 3, new: int = 12) -> Path:
     """Write a request; return its path."""
-    prompts = tuple(
-        Prompt(i, PROMPT.rstrip("\n"), (), tuple(Sample(j, 10 * i + j, 0.8) for j in range(samples))) for i in range(2)
-    )
-    request = LMRequest(1, "r", 0, str(model), "float32", 1, 4, new, 0, 1.0, None, {}, None, prompts)
-    path = run / "rounds" / "000" / "request.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(encode(request))
-    return path
+    asked = request(model, max_new_tokens=new, prompts=prompts([PROMPT.rstrip("\n")] * 2, samples))
+    return write(run, asked).request
 
 
 def load(path: Path) -> LMRequest:

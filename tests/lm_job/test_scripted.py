@@ -6,16 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.paths import MNIST1D_SEEDS
+from support.requests import prompts, request, write
 
 from evohpc.config.search import PromptConfig, ScreeningConfig
-from evohpc.envelopes import encode
 from evohpc.evolution.code_hash import code_hash
 from evohpc.evolution.prompts import Example, candidate_source, few_shot_prompt
 from evohpc.evolution.screening import screen
-from evohpc.files import write_atomic
 from evohpc.lm_job.base import load_request, progress, read_completions
 from evohpc.lm_job.scripted import ScriptedLMJob, mutate
-from evohpc.messages import LMRequest, Prompt, Sample, Status, TaskInterface
+from evohpc.messages import Status, TaskInterface
 from evohpc.run_folder import RoundDir
 
 SEEDS = sorted(MNIST1D_SEEDS.glob("*.py"))
@@ -64,13 +63,8 @@ def test_any_prompt_has_a_child(text, seed):
 
 @pytest.fixture
 def request_path(tmp_path) -> Path:
-    prompts = tuple(
-        Prompt(i, prompt(PARENTS[i], PARENTS[i + 1]), (), tuple(Sample(j, 10 * i + j, 1.0) for j in range(4)))
-        for i in range(2)
-    )
-    asked = LMRequest(1, "r", 0, "", "float32", 1, 1, 9, 0, 1.0, None, {}, None, prompts)
-    write_atomic(tmp_path / "request.json", encode(asked))
-    return tmp_path / "request.json"
+    texts = [prompt(PARENTS[i], PARENTS[i + 1]) for i in range(2)]
+    return write(tmp_path, request(prompts=prompts(texts, samples=4, temperature=1.0))).request
 
 
 def test_an_incomplete_answer_is_given_again_and_a_complete_one_kept(request_path):

@@ -1,40 +1,52 @@
 """Requests to the language model, and their files."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 from evohpc.envelopes import encode
+from evohpc.files import write_atomic
 from evohpc.messages import LMRequest, Prompt, Sample
 from evohpc.run_folder import RoundDir, RunDir
 
 
-def request(model_folder, **changes) -> LMRequest:
-    prompts = tuple(
-        Prompt(i, f"class A{i}:", (), tuple(Sample(j, 10 * i + j, 0.8) for j in range(3))) for i in range(2)
+def prompts(texts: Sequence[str], samples: int = 3, temperature: float = 0.8) -> tuple[Prompt, ...]:
+    """Return a prompt per text, each with that many samples; prompt i draws its sample j with seed 10 i + j."""
+    drawn = [tuple(Sample(j, 10 * i + j, temperature) for j in range(samples)) for i in range(len(texts))]
+    return tuple(Prompt(i, text, (), drawn[i]) for i, text in enumerate(texts))
+
+
+def request(model_folder: Path | str = "/m", **changes: Any) -> LMRequest:
+    """Return the request of round 0 for two prompts of three samples, but for what is changed."""
+    plain = LMRequest(
+        schema=1,
+        run_id="r",
+        round=0,
+        model_path=str(model_folder),
+        dtype="float32",
+        threads=1,
+        batch_size=4,
+        max_new_tokens=12,
+        top_k=0,
+        top_p=1.0,
+        adapter=None,
+        deepspeed_config={},
+        tuning=None,
+        prompts=prompts(["class A0:", "class A1:"]),
     )
-    values = {
-        "schema": 1,
-        "run_id": "r",
-        "round": 0,
-        "model_path": str(model_folder),
-        "dtype": "float32",
-        "threads": 1,
-        "batch_size": 4,
-        "max_new_tokens": 12,
-        "top_k": 0,
-        "top_p": 1.0,
-        "adapter": None,
-        "deepspeed_config": {},
-        "tuning": None,
-        "prompts": prompts,
-    }
-    return LMRequest(**{**values, **changes})
+    return replace(plain, **changes)
 
 
-def write(run, asked: LMRequest) -> RoundDir:
+def write(run: Path, asked: LMRequest) -> RoundDir:
+    """Write a request to its place in a run folder."""
     round = RunDir(run).round(asked.round)
-    round.path.mkdir(parents=True, exist_ok=True)
-    round.request.write_text(encode(asked))
+    write_atomic(round.request, encode(asked))
     return round
 
 
-def identity(path) -> tuple[int, int]:
+def identity(path: Path) -> tuple[int, int]:
     """Return what changes when a file is written; reading may change the rest of its status."""
     return path.stat().st_ino, path.stat().st_mtime_ns
