@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.paths import MNIST1D_SEEDS
-from support.requests import prompts, request, write
+from support.requests import PROGRAM, PROMPT, ask, prompts, request, write
 
 from evohpc.config.search import PromptConfig, ScreeningConfig
 from evohpc.evolution.code_hash import code_hash
@@ -84,3 +84,20 @@ def test_given_texts_are_used_in_turn(request_path):
     ScriptedLMJob(texts=["a", "b", "c"]).start(request_path)
     found = read_completions(RoundDir(request_path.parent).completions, load_request(request_path))
     assert [completion.text for completion in found] == list("abcabcab")
+
+
+def test_scripted_children_are_mutants_copies_and_broken_programs():
+    children = [mutate(PROMPT, seed) for seed in range(200)]
+    body = PROGRAM.partition("\n")[2]
+    assert children == [mutate(PROMPT, seed) for seed in range(200)]
+    assert len(set(children)) > 10
+    assert 5 <= children.count(body) <= 50
+    assert 5 <= sum(child.endswith("(") for child in children) <= 50
+    assert sum("LazyLinear(" in child and child != body for child in children) > 60
+
+
+def test_scripted_texts_are_used_in_turn(tmp_path, tiny_model):
+    path = ask(tmp_path, tiny_model)
+    ScriptedLMJob(texts=["    a\n", "    b\n"]).start(path)
+    found = read_completions(RoundDir(path.parent).completions, load_request(path))
+    assert [c.text.strip() for c in found] == ["a", "b"] * 3

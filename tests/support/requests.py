@@ -12,6 +12,10 @@ from evohpc.files import write_atomic
 from evohpc.messages import LMRequest, Prompt, Sample
 from evohpc.run_folder import RoundDir, RunDir
 
+PROGRAM = "class Model(nn.Module):\n    def __init__(self):\n        self.out = nn.LazyLinear(10)\n"
+PROMPT = f'"""Metrics:\n{{}}\n"""\n{PROGRAM}\n"""Metrics:\n{{}}\n"""\nclass Model(nn.Module):\n'
+"""A prompt with two examples, of which the second is to be written."""
+
 
 def prompts(texts: Sequence[str], samples: int = 3, temperature: float = 0.8) -> tuple[Prompt, ...]:
     """Return a prompt per text, each with that many samples; prompt i draws its sample j with seed 10 i + j."""
@@ -45,6 +49,12 @@ def write(run: Path, asked: LMRequest) -> RoundDir:
     round = RunDir(run).round(asked.round)
     write_atomic(round.request, encode(asked))
     return round
+
+
+def ask(run: Path, model: Path, *, samples: int = 3, new: int = 12) -> Path:
+    """Write a request whose two prompts are alike but for their seeds; return its path."""
+    asked = request(model, max_new_tokens=new, prompts=prompts([PROMPT.rstrip("\n")] * 2, samples))
+    return write(run, asked).request
 
 
 def identity(path: Path) -> tuple[int, int]:
