@@ -5,13 +5,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.rows import trained
 
 from evohpc.envelopes import _digest, decode, encode, seal, unseal
 from evohpc.errors import EnvelopeError
 from evohpc.messages import Attempt, EvaluationJob, Isolation, Result, Status
 
 RUN = "run-1"
-RESULT = Result("c1", 1, Status.TRAINED, "", 4800, 0.135, -648.0, {"val_accuracy": 0.865}, isolation=Isolation.CONFINED)
+RESULT = trained(
+    "c1",
+    num_params=4800,
+    error=0.135,
+    fitness=-648.0,
+    metrics={"val_accuracy": 0.865},
+    isolation=Isolation.CONFINED,
+)
 ENVELOPE = seal(RUN, 3, RESULT)
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)

@@ -53,7 +53,7 @@ def table(run: Path) -> dict[str, list[Any]]:
         tables["results"] = [
             tuple(getattr(result, name) for name in steady)
             for row in store.rows("candidates")
-            for result in store.results(row[0])
+            for result in store.results(row["id"])
         ]
         return tables
     finally:

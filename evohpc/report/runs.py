@@ -130,5 +130,5 @@ def _rows(store: Store) -> dict[str, Any]:
     return {
         "entries": list(store.every()),
         "attempts": list(store.every_result()),
-        "closed_rounds": frozenset(row[0] for row in store.rows("closed_rounds")),
+        "closed_rounds": frozenset(row["round"] for row in store.rows("closed_rounds")),
     }

@@ -220,9 +220,10 @@ class Store:
         """Return the highest round that has candidates, or None."""
         return self._value("SELECT max(round) FROM candidates")  # type: ignore[no-any-return]
 
-    def rows(self, table: str) -> list[tuple[Any, ...]]:
-        """Return a table of `TABLES` as it is, in key order."""
-        return sorted((tuple(row) for row in self._db.execute(f"SELECT * FROM {table}")), key=lambda row: row[:2])
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """Return a table of `TABLES` as it is, by the names of its columns, in key order."""
+        found = sorted(self._db.execute(f"SELECT * FROM {table}"), key=lambda row: tuple(row)[:2])
+        return [dict(row) for row in found]
 
     def iterate(self, table: str) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a table of `TABLES` as they are, in key order, one at a time."""

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 from support.cluster.daemons import wait_until
 from support.cluster.slurm import Cluster
+from support.requests import prompts, request, write
 
 from evohpc.config.site import ContainerSection, LMJobs, SchedulerSection, Site
-from evohpc.envelopes import encode
-from evohpc.files import write_atomic
 from evohpc.lm_job.local import LocalLMJob
 from evohpc.lm_job.slurm import SlurmLMJob
-from evohpc.messages import LMRequest, Prompt, Sample, Sampling, Tuning, TuningExample
-from evohpc.run_folder import RoundDir, RunDir
+from evohpc.messages import Tuning, TuningExample
+from evohpc.run_folder import RoundDir
 
 pytestmark = pytest.mark.slurm
 
@@ -25,11 +24,7 @@ def ask(run: Path, model: Path) -> RoundDir:
     """Write a request that tunes and generates."""
     example = TuningExample("r000p00s000", PROMPT, "        self.out = nn.LazyLinear(10)\n")
     tuning = Tuning((example, example), 4, epochs=2, batch_size=2, learning_rate=0.1, seed=7, start_from=None)
-    prompts = tuple(Prompt(i, PROMPT, (), tuple(Sample(j, 10 * i + j, 0.8) for j in range(3))) for i in range(2))
-    round = RunDir(run).round(1)
-    request = LMRequest(1, "r", 1, str(model), "float32", 1, Sampling(4, 12), None, {}, tuning, prompts)
-    write_atomic(round.request, encode(request))
-    return round
+    return write(run, request(model, round=1, tuning=tuning, prompts=prompts([PROMPT] * 2)))
 
 
 @pytest.mark.parametrize("hold", [False, True], ids=["a round's job", "the run's job"])

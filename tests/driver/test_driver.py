@@ -2,7 +2,7 @@ import itertools
 import json
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -32,21 +32,18 @@ def run(tmp_path) -> RunDir:
     return make_run(tmp_path / "run")
 
 
-def by_table(rows, table: str, *columns: int):
-    return [tuple(row[i] for i in columns) for row in rows[table]]
-
-
 def test_a_search_goes_through_all_rounds(run):
     rows = drive(run)
-    assert Counter(row[1] for row in rows["candidates"]) == {SEED_ROUND: 3, 0: 8, 1: 8, 2: 8}
-    outcomes = Counter(row[8] for row in rows["candidates"])
+    assert Counter(row["round"] for row in rows["candidates"]) == {SEED_ROUND: 3, 0: 8, 1: 8, 2: 8}
+    outcomes = Counter(row["status"] for row in rows["candidates"])
     assert outcomes["pending"] == 0
     assert min(outcomes[status] for status in ("trained", "timeout", "duplicate", "syntax")) > 0
-    assert by_table(rows, "closed_rounds", 0) == [(-1,), (0,), (1,), (2,)]
-    assert {row[0] for row in rows["survivors"]} == {-1, 0, 1, 2}
+    assert [row["round"] for row in rows["closed_rounds"]] == [-1, 0, 1, 2]
+    assert {row["round"] for row in rows["survivors"]} == {-1, 0, 1, 2}
     for round in range(3):
         folder = run.round(round)
-        assert json.loads(folder.survivors.read_text()) == [row[2] for row in rows["survivors"] if row[0] == round]
+        survivors = [row["candidate_id"] for row in rows["survivors"] if row["round"] == round]
+        assert json.loads(folder.survivors.read_text()) == survivors
         assert sorted(path.name for path in folder.path.iterdir()) == [
             "archive.zip",
             "completions.jsonl",
@@ -96,18 +93,20 @@ def test_the_order_in_which_results_arrive_does_not_matter(tmp_path, seed):
 
 
 def test_lost_attempts_are_made_again(run):
-    attempts = by_table(drive(run), "results", 0, 1, 2)
-    again = [name for name, attempt, _ in attempts if attempt == 2]
+    results = drive(run)["results"]
+    again = [row["candidate_id"] for row in results if row["attempt"] == 2]
     assert again
-    assert [(name, 1, "lost") for name in again] == [row for row in attempts if row[0] in again and row[1] == 1]
+    first = {row["candidate_id"]: row["status"] for row in results if row["attempt"] == 1}
+    assert {first[name] for name in again} == {"lost"}
 
 
 def test_a_candidate_that_is_lost_each_time_is_given_up(run):
     rows = drive(run, runner=InstantRunner(run, lose_children))
-    children = [row for row in rows["candidates"] if row[1] >= 0 and row[8] not in ("duplicate", "syntax", "screened")]
-    assert {row[8] for row in children} == {"lost"}
-    assert {row[1] for row in rows["results"] if not row[0].startswith("seed")} == {1, 2, 3}
-    parents = {row[2] for row in rows["survivors"]}
+    children = {row["status"] for row in rows["candidates"] if row["round"] >= 0}
+    assert children - {"duplicate", "syntax", "screened"} == {"lost"}
+    attempts = {row["attempt"] for row in rows["results"] if not row["candidate_id"].startswith("seed")}
+    assert attempts == {1, 2, 3}
+    parents = {row["candidate_id"] for row in rows["survivors"]}
     assert parents == {"seed-w8", "seed-w16", "seed-w32"}
 
 
@@ -137,10 +136,13 @@ def lose_children(source: str, attempt: Attempt) -> Result | None:
 
 def test_parents_of_a_round_are_the_survivors_of_the_last(run):
     rows = drive(run)
-    survivors = {round: {row[2] for row in rows["survivors"] if row[0] == round} for round in range(-1, 3)}
-    for _, round, parents in by_table(rows, "candidates", 0, 1, 4):
-        if round >= 0:
-            assert set(json.loads(parents)) <= survivors[round - 1]
+    survivors: dict[int, set[str]] = defaultdict(set)
+    for row in rows["survivors"]:
+        survivors[row["round"]].add(row["candidate_id"])
+    children = [row for row in rows["candidates"] if row["round"] >= 0]
+    assert children
+    for row in children:
+        assert set(json.loads(row["parents"])) <= survivors[row["round"] - 1]
 
 
 @pytest.mark.parametrize(("variant", "tuned"), [("evoprompting", True), ("random_parents", True), ("no_tuning", False)])
@@ -154,7 +156,7 @@ def test_the_soft_prompt_is_tuned_from_the_second_round_on(run, variant, tuned):
 def test_the_naive_variant_has_one_round_from_the_seeds(run):
     run.config.write_text(CONFIG.replace("rounds: 3", "variant: naive, rounds: 3"))
     rows = drive(run)
-    assert Counter(row[1] for row in rows["candidates"]) == {SEED_ROUND: 3, 0: 24}
+    assert Counter(row["round"] for row in rows["candidates"]) == {SEED_ROUND: 3, 0: 24}
     assert read_request(run.round(0)).tuning is None
 
 
@@ -219,7 +221,8 @@ def test_a_seed_that_does_not_train_is_told(run, caplog):
 
     rows = drive(run, runner=InstantRunner(run, measure_one))
     assert "seed-w8: shape_error: (3,); it will be no parent" in caplog.text
-    assert {row[2] for row in rows["survivors"] if row[0] == SEED_ROUND} == {"seed-w16", "seed-w32"}
+    first = {row["candidate_id"] for row in rows["survivors"] if row["round"] == SEED_ROUND}
+    assert first == {"seed-w16", "seed-w32"}
 
 
 def test_a_request_of_another_run_is_named(run, tmp_path):

@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import pytest
 from support.driving import RUN_ID, TASK, make_run, program
+from support.requests import request
+from support.rows import completion, trained
 
 from evohpc.config.search import load_config
 from evohpc.driver.intake import Ledger
 from evohpc.envelopes import seal
 from evohpc.errors import RunFolderError
 from evohpc.files import write_atomic
-from evohpc.messages import SEED_ROUND, Completion, LMRequest, Prompt, Result, Sample, Sampling, Status
+from evohpc.messages import SEED_ROUND, Prompt, Result, Sample, Status
 from evohpc.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("unsynced")
@@ -46,11 +48,9 @@ def name(round: int, sample: int) -> str:
 def admit(ledger: Ledger, round: int, widths: list[int]) -> list[str]:
     """Enter children of these widths; return their ids."""
     samples = tuple(Sample(i, i, 1.0) for i in range(len(widths)))
-    request = LMRequest(
-        1, RUN_ID, round, "", "float32", 1, Sampling(1, 9), None, {}, None, (Prompt(0, "p", (), samples),)
-    )
+    asked = request(run_id=RUN_ID, round=round, prompts=(Prompt(0, "p", (), samples),))
     bodies = [program(width).partition("nn.Module):\n")[2] for width in widths]
-    ledger.admit_children(request, [Completion(0, i, body, 9, "eos") for i, body in enumerate(bodies)])
+    ledger.admit_children(asked, [completion(0, i, body) for i, body in enumerate(bodies)])
     return [name(round, i) for i in range(len(widths))]
 
 
@@ -58,7 +58,7 @@ def report(ledger: Ledger, candidate: str, fitness: float | None, attempt: int =
     """Put a result on disk: trained with that fitness, or lost."""
     found = Result(candidate, attempt, Status.LOST)
     if fitness is not None:
-        found = Result(candidate, attempt, Status.TRAINED, "", 100, 0.3, fitness, {"acc": 0.7})
+        found = trained(candidate, attempt, error=0.3, fitness=fitness, metrics={"acc": 0.7})
     round = SEED_ROUND if candidate.startswith("seed") else int(candidate[1:4])
     path = ledger.run.round(round).result(candidate, attempt)
     write_atomic(path, seal(RUN_ID, 1, replace(found, **changes)))

@@ -1,22 +1,18 @@
 import hashlib
-import json
 import os
 import shutil
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.rows import trained
 
-from evohpc.config.search import ScreeningConfig
 from evohpc.driver import results
 from evohpc.driver.results import pack, read_results
 from evohpc.envelopes import seal
 from evohpc.errors import RunFolderError, StorageError
-from evohpc.evolution import screening
-from evohpc.evolution.screening import children
 from evohpc.files import write_atomic
-from evohpc.messages import SEED_ROUND, Completion, LMRequest, Prompt, Result, Sample, Sampling, Status, TaskInterface
+from evohpc.messages import Result, Status, TaskInterface
 from evohpc.run_folder import RoundDir
 
 RUN = "run-1"
@@ -29,8 +25,7 @@ GOOD = "    def forward(self, x):\n        return x\n"
 
 def result(name: str = "a", attempt: int = 1, **changes) -> Result:
     digest = hashlib.sha256(SOURCES.get(name, "").encode()).hexdigest()
-    trained = Result(name, attempt, Status.TRAINED, "", 100, 0.5, -50.0, {"acc": 0.5}, source_sha256=digest)
-    return replace(trained, **changes)
+    return trained(name, attempt, **{"source_sha256": digest, **changes})
 
 
 @pytest.fixture
@@ -301,39 +296,3 @@ def test_what_cannot_be_trusted_in_an_archive_is_left_out(busy_round):
     torn(put(busy_round, result("b")))
     pack(busy_round)
     assert list(read(busy_round)) == ["a.1.json"]
-
-
-def request(*prompts: Prompt) -> LMRequest:
-    return LMRequest(1, RUN, 3, "", "float32", 1, Sampling(1, 9), None, {}, None, prompts)
-
-
-ASKED = request(
-    Prompt(0, "p0", ("seed-x", "seed-y"), (Sample(0, 1, 0.2), Sample(1, 2, 0.8))),
-    Prompt(1, "p1", ("seed-x",), (Sample(0, 3, 1.0),)),
-)
-
-
-def test_completions_become_candidates_in_order_of_place():
-    answers = [Completion(1, 0, GOOD, 9, "eos"), Completion(0, 1, GOOD, 8, "eos"), Completion(0, 0, "(", 1, "length")]
-    found = children(ASKED, answers, TASK, ScreeningConfig())
-    assert [c.id for c in found] == ["r003p00s000", "r003p00s001", "r003p01s000"]
-    first, second, third = found
-    assert (second.round, second.prompt, second.sample, second.temperature, second.tokens) == (3, 0, 1, 0.8, 8)
-    assert (second.parents, third.parents) == (("seed-x", "seed-y"), ("seed-x",))
-    assert second.source == f"{PRELUDE}\n\nclass Model(nn.Module):\n{GOOD}"
-    assert second.status is Status.PENDING
-    assert second.code_hash == third.code_hash != ""
-    assert first.status is Status.SYNTAX
-    assert first.detail.endswith("(cut at lm.max_new_tokens)")
-
-
-def test_a_cut_completion_that_is_a_program_is_no_worse():
-    found = children(request(ASKED.prompts[1]), [Completion(1, 0, GOOD, 9, "length")], TASK, ScreeningConfig())
-    assert (found[0].status, found[0].detail) == (Status.PENDING, "")
-
-
-def test_seeds_become_candidates_by_name():
-    found = screening.seeds({"b": f"class Model:\n{GOOD}", "a": "import os\n"}, TASK, ScreeningConfig())
-    assert [(c.id, c.round, c.sample) for c in found] == [("seed-a", SEED_ROUND, 0), ("seed-b", SEED_ROUND, 1)]
-    assert [c.status for c in found] == [Status.SYNTAX, Status.PENDING]
-    assert json.dumps(found[0].parents) == "[]"

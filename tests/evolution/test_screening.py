@@ -1,18 +1,17 @@
-import ast
-import keyword
+import json
 import time
-import tokenize
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.paths import SEEDS
+from support.requests import request
+from support.rows import completion
 
 from evohpc.config.search import ScreeningConfig
-from evohpc.evolution.code_hash import code_hash
-from evohpc.evolution.screening import screen
-from evohpc.messages import Status, TaskInterface
+from evohpc.evolution.screening import children, screen, seeds
+from evohpc.messages import SEED_ROUND, Prompt, Sample, Status, TaskInterface
 
 PROGRAMS = sorted(SEEDS.glob("*/*.py"))
 PRELUDE = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
@@ -25,15 +24,6 @@ FORWARD = "    def forward(self, x):\n"
 def judge(body: str, **limits: int):
     """Screen a module whose class has this body."""
     return screen(HEAD + body, TASK, LIMITS.model_copy(update=limits))
-
-
-def digest(source: str) -> str:
-    return code_hash(ast.parse(source), source)
-
-
-def forward(*lines: str, signature: str = "self, x", before: str = "") -> str:
-    body = "".join(f"        {line}\n" for line in lines)
-    return f"{HEAD}{before}    def forward({signature}):\n{body}"
 
 
 def test_a_good_program_waits_for_its_evaluation():
@@ -157,124 +147,37 @@ def test_any_text_is_judged(text):
     assert judge(text).status in (Status.PENDING, Status.SYNTAX, Status.SCREENED)
 
 
-def reformatted(path: Path) -> str:
-    """Return a module without its comments, blank lines and own spacing."""
-    return ast.unparse(ast.parse(path.read_text()))
-
-
-@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
-def test_comments_and_formatting_do_not_matter(path):
-    with tokenize.open(path) as file:
-        commented = "".join(f"{line.rstrip()}  # why\n" if line.strip().endswith(")") else line for line in file)
-    assert digest(path.read_text()) == digest(reformatted(path)) == digest(commented)
-
-
-def test_different_seeds_have_different_hashes():
-    assert len({digest(path.read_text()) for path in PROGRAMS}) == len(PROGRAMS)
-
-
-def test_docstrings_do_not_matter():
-    plain = forward("return x")
-    assert digest(forward('"""Why."""', "return x", before='    """Says nothing."""\n')) == digest(plain)
-
-
-NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True).filter(
-    lambda name: not keyword.iskeyword(name) and name not in {*dir(__builtins__), *__builtins__, "torch", "nn", "dim"}
+ASKED = request(
+    round=3,
+    prompts=(
+        Prompt(0, "p0", ("seed-x", "seed-y"), (Sample(0, 1, 0.2), Sample(1, 2, 0.8))),
+        Prompt(1, "p1", ("seed-x",), (Sample(0, 3, 1.0),)),
+    ),
 )
+GOOD = f"{FORWARD}        return x\n"
 
 
-@given(st.lists(NAMES, min_size=8, max_size=8, unique=True))
-def test_names_of_locals_do_not_matter(names):
-    def program(me, x, y, i, inner, a, rest, last):
-        return forward(
-            f"{y} = [{i} * {x} for {i} in range(3)]",
-            f"{inner} = lambda {a}, *{rest}: {a} + {x} + sum({rest})",
-            f"for {last} in {y}: {x} = {inner}({last}, {y}[0])",
-            f"({last}, {y}), {me}.w = {x}, 3",
-            f"return torch.cat({x}, dim={y}) + {me}.out({last})",
-            signature=f"{me}, {x}",
-        )
-
-    assert digest(program(*names)) == digest(program("self", "x", "y", "i", "f", "a", "rest", "last"))
-
-
-@pytest.mark.parametrize(
-    "imports",
-    [
-        "import torch.nn as nn\nimport torch.nn.functional as F\n",
-        "import math\n" + PRELUDE,
-        "import torch.nn as nn\nimport torch.nn.functional as F, torch\n",
-        "import torch.nn.functional as F\n" + PRELUDE,
-    ],
-)
-def test_order_of_imports_and_unused_ones_do_not_matter(imports):
-    program = f"class Model(nn.Module):\n{FORWARD}        return F.relu(x)\n"
-    assert digest(imports + program) == digest(PRELUDE + program)
-    assert digest("import torch.nn as nn\nimport math as F\n" + program) != digest(PRELUDE + program)
+def test_completions_become_candidates_in_order_of_place():
+    answers = [completion(1, 0, GOOD), completion(0, 1, GOOD, tokens=8), completion(0, 0, "(", stop="length")]
+    found = children(ASKED, answers, TASK, LIMITS)
+    assert [c.id for c in found] == ["r003p00s000", "r003p00s001", "r003p01s000"]
+    first, second, third = found
+    assert (second.round, second.prompt, second.sample, second.temperature, second.tokens) == (3, 0, 1, 0.8, 8)
+    assert (second.parents, third.parents) == (("seed-x", "seed-y"), ("seed-x",))
+    assert second.source == f"{PRELUDE}\n\nclass Model(nn.Module):\n{GOOD}"
+    assert second.status is Status.PENDING
+    assert second.code_hash == third.code_hash != ""
+    assert first.status is Status.SYNTAX
+    assert first.detail.endswith("(cut at lm.max_new_tokens)")
 
 
-def test_a_copy_of_a_seed_is_known_for_one():
-    for path in PROGRAMS:
-        assert digest(f"import math\n\n{PRELUDE}{path.read_text()}") == digest(path.read_text())
+def test_a_cut_completion_that_is_a_program_is_no_worse():
+    found = children(replace(ASKED, prompts=ASKED.prompts[1:]), [completion(1, 0, GOOD, stop="length")], TASK, LIMITS)
+    assert (found[0].status, found[0].detail) == (Status.PENDING, "")
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (forward("return x + 1"), forward("return x + 2")),
-        (forward("return x - y", signature="self, x, y"), forward("return y - x", signature="self, x, y")),
-        (forward("return self.a(x)"), forward("return self.b(x)")),
-        (forward("return x"), forward("return F")),
-        (forward("return F(x)"), forward("return nn(x)")),
-        (forward("return x", signature="self, x: int"), forward("return x", signature="self, x: Undefined")),
-        # A nested function's parameters, one of which hides an outer name.
-        (
-            forward("def f(x, y): return x - y", "return f(x, 1)"),
-            forward("def f(x, y): return y - x", "return f(x, 1)"),
-        ),
-        (forward("y = 1", "return (lambda y: x)(2)"), forward("y = 1", "return (lambda y: y)(2)")),
-        # A module's own name that looks like a numbered one.
-        (f"v1 = 3\n{forward('return v1')}", f"v1 = 3\n{forward('return x')}"),
-        # Parameters that are passed by name.
-        (
-            forward("return self.g(x, k=3)", before="    def g(self, x, k=1, m=2): return k\n"),
-            forward("return self.g(x, k=3)", before="    def g(self, x, m=1, k=2): return m\n"),
-        ),
-        # The name of a handler, an import, a pattern or a global is no name to exchange.
-        (
-            forward("e = 1", "try: f()", "except E as e: g(e)"),
-            forward("z = 1", "try: f()", "except E as e: g(z)"),
-        ),
-        (forward("m = 1", "import math as m", "return m"), forward("z = 1", "import math as m", "return z")),
-        (forward("global a", "a = 1"), forward("global a", "b = 1")),
-        (
-            forward("c = 1", "match x:", "    case [c]: return c"),
-            forward("z = 1", "match x:", "    case [c]: return z"),
-        ),
-        # A comprehension's variable that hides something from the comprehension only.
-        (
-            forward("y = [F for F in x]", "return F.relu(x)"),
-            forward("y = [q for q in x]", "return q.relu(x)"),
-        ),
-        (forward("y = [sum for sum in x]", "return sum(x)"), forward("y = [q for q in x]", "return q(x)")),
-        # Attributes of a class within a function.
-        (
-            forward("a = 1", "class C: a = 2", "return C.a"),
-            forward("b = 1", "class C: b = 2", "return C.a"),
-        ),
-    ],
-)
-def test_what_does_something_else_has_another_hash(one, other):
-    assert digest(one) != digest(other)
-
-
-def test_hashing_leaves_the_tree_alone():
-    source = forward("y = x", "return y")
-    tree = ast.parse(source)
-    before = ast.dump(tree)
-    code_hash(tree, source)
-    assert ast.dump(tree) == before
-
-
-def test_the_hash_is_the_same_in_every_version_of_python():
-    assert digest(forward("y = x", "return y")) == "89fb9e28ed8f47aa"
+def test_seeds_become_candidates_by_name():
+    found = seeds({"b": f"class Model:\n{GOOD}", "a": "import os\n"}, TASK, LIMITS)
+    assert [(c.id, c.round, c.sample) for c in found] == [("seed-a", SEED_ROUND, 0), ("seed-b", SEED_ROUND, 1)]
+    assert [c.status for c in found] == [Status.SYNTAX, Status.PENDING]
+    assert json.dumps(found[0].parents) == "[]"

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 from support.cluster.daemons import lives, wait_until
+from support.requests import prompts, request, write
+from support.rows import completion
 
-from evohpc.envelopes import encode
 from evohpc.files import write_atomic
 from evohpc.lm import completions_file
 from evohpc.lm.serve import END
-from evohpc.messages import Completion, LMRequest, Prompt, Sample, Sampling
+from evohpc.messages import LMRequest
 from evohpc.run_folder import RunDir
 
 ANSWERING = """
@@ -29,7 +30,8 @@ ANSWERING = """
 
     request = pathlib.Path(sys.argv[-1])
     print("answering as", os.getpid(), flush=True)
-    completions_file.append(request.with_name("completions.jsonl"), [Completion(0, 0, "text", 1, "eos")])
+    drawn = Completion(prompt=0, sample=0, text="text", tokens=1, stop="eos")
+    completions_file.append(request.with_name("completions.jsonl"), [drawn])
 """
 WITH_A_TREE = """
     import os, pathlib, signal, subprocess, sys, time
@@ -76,9 +78,8 @@ class Served:
 
     def ask(self, round: int) -> LMRequest:
         """Write a request for one completion."""
-        prompts = (Prompt(0, "x", (), (Sample(0, 1, 0.8),)),)
-        asked = LMRequest(1, "r", round, "/m", "float32", 1, Sampling(4, 9), None, {}, None, prompts)
-        write_atomic(self.run.round(round).request, encode(asked))
+        asked = request(round=round, prompts=prompts(["x"], samples=1))
+        write(self.run.path, asked)
         return asked
 
     def wait_for_answer(self, round: int) -> int:
@@ -124,7 +125,7 @@ def test_it_leaves_when_nothing_comes(served: Served) -> None:
 def test_what_is_answered_is_not_answered_again_unless_it_is_asked_anew(served: Served) -> None:
     served.ask(3)
     round = served.run.round(3)
-    completions_file.append(round.completions, [Completion(0, 0, "of an earlier job", 1, "eos")])
+    completions_file.append(round.completions, [completion(0, 0, "of an earlier job")])
     served.start(ANSWERING)
     assert served.process.stderr is not None
     served.process.stderr.readline()

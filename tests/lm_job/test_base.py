@@ -1,39 +1,18 @@
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support.cluster.daemons import lives, wait_until
+from support.cluster.daemons import wait_until
+from support.requests import ask
 
 from evohpc.config.site import LMJobs, SchedulerSection, Site
-from evohpc.envelopes import encode
 from evohpc.errors import LMError
 from evohpc.lm import completions_file
 from evohpc.lm_job import base as lm_job
 from evohpc.lm_job.base import progress
 from evohpc.lm_job.local import LocalLMJob
-from evohpc.lm_job.model_folder import check_model_folder
-from evohpc.lm_job.scripted import ScriptedLMJob, mutate
+from evohpc.lm_job.scripted import ScriptedLMJob
 from evohpc.lm_job.slurm import SlurmLMJob
-from evohpc.messages import LMRequest, Prompt, Sample, Sampling
-from evohpc.run_folder import RoundDir, RunDir, read_request
-
-PROGRAM = "class Model(nn.Module):\n    def __init__(self):\n        self.out = nn.LazyLinear(10)\n"
-PROMPT = f'"""Metrics:\n{{}}\n"""\n{PROGRAM}\n"""Metrics:\n{{}}\n"""\nclass Model(nn.Module):\n'
-
-
-def ask(run: Path, model: Path, *, samples: int = 3, new: int = 12) -> RoundDir:
-    """Write a request; return its round."""
-    prompts = tuple(
-        Prompt(i, PROMPT.rstrip("\n"), (), tuple(Sample(j, 10 * i + j, 0.8) for j in range(samples))) for i in range(2)
-    )
-    request = LMRequest(1, "r", 0, str(model), "float32", 1, Sampling(4, new), None, {}, None, prompts)
-    round = RunDir(run).round(0)
-    round.path.mkdir(parents=True)
-    round.request.write_text(encode(request))
-    return round
+from evohpc.run_folder import read_request
 
 
 def finish(job) -> None:
@@ -95,76 +74,6 @@ def test_ending_it_twice_or_before_the_start_is_fine(job, end, tmp_path, tiny_mo
     getattr(job, end)()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("end", ["cancel", "close"])
-def test_a_local_job_that_was_ended_leaves_no_process_and_can_go_on(end, tmp_path, tiny_model):
-    round = ask(tmp_path, tiny_model)
-    job = LocalLMJob()
-    job.start(round)
-    pid = job._process.pid
-    getattr(job, end)()
-    with pytest.raises(ProcessLookupError):
-        os.killpg(pid, 0)
-    job.start(round)
-    finish(job)
-    assert progress(round) == (6, 6)
-
-
-DIE = """
-import os, signal
-from evohpc.lm import completions_file
-append = completions_file.append
-def append_and_die(path, completions):
-    append(path, completions)
-    if len(path.read_bytes().splitlines()) >= 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-completions_file.append = append_and_die
-"""
-"""What has a job killed that has drawn five completions, imported by its Python when that starts (see `site`)."""
-
-
-@pytest.mark.slow
-def test_a_job_killed_in_the_middle_comes_out_the_same(tmp_path, tiny_model, monkeypatch):
-    job = LocalLMJob()
-    whole = ask(tmp_path / "whole", tiny_model, samples=20, new=150)
-    job.start(whole)
-    finish(job)
-    round = ask(tmp_path / "killed", tiny_model, samples=20, new=150)
-    (tmp_path / "sitecustomize.py").write_text(DIE)
-    with monkeypatch.context() as context:
-        context.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-        job.start(round)
-    with pytest.raises(LMError, match=r"killed, most likely for want of memory .* its log is .*lm\.log"):
-        finish(job)
-    assert 5 <= progress(round)[0] < 40
-    job.start(round)
-    finish(job)
-    assert round.completions.read_bytes() == whole.completions.read_bytes()
-
-
-@pytest.mark.slow
-def test_a_job_that_fails_says_why_and_where_its_log_is(tmp_path):
-    job = LocalLMJob()
-    job.start(ask(tmp_path, tmp_path / "no model"))
-    with pytest.raises(LMError, match=r"failed: .*no model cannot be loaded as .*; its log is .*logs/lm\.log"):
-        finish(job)
-
-
-@pytest.mark.slow
-def test_a_job_dies_with_its_driver(tmp_path, tiny_model):
-    round = ask(tmp_path, tiny_model, samples=2000, new=200)
-    script = (
-        "import sys, time; from pathlib import Path; from evohpc.lm_job.local import LocalLMJob\n"
-        f"job = LocalLMJob(); job.start(Path({str(round)!r})); print(job._process.pid, flush=True); time.sleep(900)"
-    )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as driver:
-        pid = int(driver.stdout.readline())
-        wait_until(lambda: progress(round)[0], "it draws")
-        driver.kill()
-    wait_until(lambda: not lives(pid), "it is gone")
-    assert progress(round)[0] < 4000
-
-
 def test_what_other_ranks_have_drawn_is_progress_but_completes_nothing(tmp_path, tiny_model):
     round = ask(tmp_path, tiny_model)
     ScriptedLMJob().start(round)
@@ -211,49 +120,3 @@ def test_what_is_damaged_or_foreign_does_not_count(tmp_path, tiny_model, damage)
     assert progress(round) == (2, 6)
     assert len(completions_file.recover(completions, read_request(round))) == 2
     assert completions.read_bytes() == b"".join(lines[:2])
-
-
-def test_scripted_children_are_mutants_copies_and_broken_programs():
-    children = [mutate(PROMPT, seed) for seed in range(200)]
-    body = PROGRAM.partition("\n")[2]
-    assert children == [mutate(PROMPT, seed) for seed in range(200)]
-    assert len(set(children)) > 10
-    assert 5 <= children.count(body) <= 50
-    assert 5 <= sum(child.endswith("(") for child in children) <= 50
-    assert sum("LazyLinear(" in child and child != body for child in children) > 60
-
-
-def test_scripted_texts_are_used_in_turn(tmp_path, tiny_model):
-    round = ask(tmp_path, tiny_model)
-    ScriptedLMJob(texts=["    a\n", "    b\n"]).start(round)
-    found = completions_file.read_complete(round.completions, read_request(round))
-    assert [c.text.strip() for c in found] == ["a", "b"] * 3
-
-
-def test_a_whole_model_folder_passes(tiny_model):
-    check_model_folder(tiny_model)
-
-
-@pytest.mark.parametrize(
-    ("lacks", "problem"),
-    [
-        ("config.json", "has no config.json"),
-        ("model.safetensors", "has no weights"),
-        ("tokenizer*", "has no tokenizer"),
-    ],
-)
-def test_what_a_model_folder_lacks_is_named(tmp_path, tiny_model, lacks, problem):
-    for file in tiny_model.iterdir():
-        if not file.match(lacks):
-            (tmp_path / file.name).symlink_to(file)
-    with pytest.raises(LMError, match=f"{problem}.*evohpc fetch-lm"):
-        check_model_folder(tmp_path)
-
-
-def test_a_missing_model_folder_and_a_missing_shard_are_named(tmp_path, tiny_model):
-    with pytest.raises(LMError, match=r"none is missing; lm.path must name"):
-        check_model_folder(tmp_path / "none")
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-2.safetensors"}}))
-    with pytest.raises(LMError, match=r"has no model-2\.safetensors"):
-        check_model_folder(tmp_path)

@@ -5,18 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.paths import MNIST1D_SEEDS
+from support.requests import PROGRAM, PROMPT, ask, prompts, request, write
 
 from evohpc.config.search import PromptConfig, ScreeningConfig
-from evohpc.envelopes import encode
 from evohpc.evolution.code_hash import code_hash
 from evohpc.evolution.prompts import Example, candidate_source, few_shot_prompt
 from evohpc.evolution.screening import screen
-from evohpc.files import write_atomic
 from evohpc.lm import completions_file
 from evohpc.lm_job.base import progress
 from evohpc.lm_job.scripted import ScriptedLMJob, mutate
-from evohpc.messages import LMRequest, Prompt, Sample, Sampling, Status, TaskInterface
-from evohpc.run_folder import RoundDir, RunDir, read_request
+from evohpc.messages import Status, TaskInterface
+from evohpc.run_folder import RoundDir, read_request
 
 SEEDS = sorted(MNIST1D_SEEDS.glob("*.py"))
 PRELUDE = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
@@ -64,14 +63,8 @@ def test_any_prompt_has_a_child(text, seed):
 
 @pytest.fixture
 def folder(tmp_path) -> RoundDir:
-    prompts = tuple(
-        Prompt(i, prompt(PARENTS[i], PARENTS[i + 1]), (), tuple(Sample(j, 10 * i + j, 1.0) for j in range(4)))
-        for i in range(2)
-    )
-    asked = LMRequest(1, "r", 0, "", "float32", 1, Sampling(1, 9), None, {}, None, prompts)
-    folder = RunDir(tmp_path).round(0)
-    write_atomic(folder.request, encode(asked))
-    return folder
+    texts = [prompt(PARENTS[i], PARENTS[i + 1]) for i in range(2)]
+    return write(tmp_path, request(prompts=prompts(texts, samples=4, temperature=1.0)))
 
 
 def test_an_incomplete_answer_is_given_again_and_a_complete_one_kept(folder):
@@ -91,3 +84,20 @@ def test_given_texts_are_used_in_turn(folder):
     ScriptedLMJob(texts=["a", "b", "c"]).start(folder)
     found = completions_file.read_complete(folder.completions, read_request(folder))
     assert [completion.text for completion in found] == list("abcabcab")
+
+
+def test_scripted_children_are_mutants_copies_and_broken_programs():
+    children = [mutate(PROMPT, seed) for seed in range(200)]
+    body = PROGRAM.partition("\n")[2]
+    assert children == [mutate(PROMPT, seed) for seed in range(200)]
+    assert len(set(children)) > 10
+    assert 5 <= children.count(body) <= 50
+    assert 5 <= sum(child.endswith("(") for child in children) <= 50
+    assert sum("LazyLinear(" in child and child != body for child in children) > 60
+
+
+def test_scripted_texts_are_used_in_turn(tmp_path, tiny_model):
+    round = ask(tmp_path, tiny_model)
+    ScriptedLMJob(texts=["    a\n", "    b\n"]).start(round)
+    found = completions_file.read_complete(round.completions, read_request(round))
+    assert [c.text.strip() for c in found] == ["a", "b"] * 3

@@ -18,9 +18,9 @@ from support.cluster import lm_driver_process, lm_program
 from support.cluster.daemons import lives, wait_until
 from support.cluster.slurm import Cluster
 from support.paths import GOLDEN, ROOT
+from support.requests import prompts, request, write
 
 from evohpc.config.site import ContainerSection, LMJobs, SchedulerSection, Site
-from evohpc.envelopes import encode
 from evohpc.errors import LMError
 from evohpc.files import write_atomic
 from evohpc.lm import completions_file
@@ -28,7 +28,6 @@ from evohpc.lm.serve import END
 from evohpc.lm_job import base as lm_job
 from evohpc.lm_job import script as lm_script
 from evohpc.lm_job.slurm import SlurmLMJob
-from evohpc.messages import LMRequest, Prompt, Sample, Sampling
 from evohpc.run_folder import RoundDir, RunDir, read_request
 
 QUICK = SchedulerSection(poll_s=0.3, poll_max_s=1, submit_every_s=0, settle_s=600, grace_s=0.3)
@@ -58,11 +57,8 @@ class Round:
     def ask(self, number: int) -> None:
         """Go on to a round."""
         self.folder = RunDir(self.run).round(number)
-        prompts = (
-            Prompt(i, "x", (), tuple(Sample(j, 10 * i + j, 0.8) for j in range(SAMPLES))) for i in range(PROMPTS)
-        )
-        asked = LMRequest(1, self.run_id, number, "/m", "float32", 1, Sampling(4, 9), None, {}, None, tuple(prompts))
-        write_atomic(self.folder.request, encode(asked))
+        wanted = prompts(["x"] * PROMPTS, SAMPLES)
+        write(self.run, request(run_id=self.run_id, round=number, prompts=wanted))
 
     def restart(self) -> None:
         """Have a new driver."""

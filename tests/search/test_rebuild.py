@@ -22,7 +22,7 @@ from evohpc.store.store import TABLES, Store
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
 
 
-def tables(run: RunDir) -> dict[str, list[tuple[Any, ...]]]:
+def tables(run: RunDir) -> dict[str, list[dict[str, Any]]]:
     store = Store.snapshot_reader(run.database)
     try:
         return {table: store.rows(table) for table in TABLES}

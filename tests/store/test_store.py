@@ -1,28 +1,22 @@
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.rows import candidate, trained
 
 from evohpc.errors import LeaseError, RunFolderError, StorageError
-from evohpc.messages import SEED_ROUND, Candidate, Isolation, Result, Status
+from evohpc.messages import SEED_ROUND, Isolation, Result, Status
 from evohpc.store import schema
 from evohpc.store.rows import Entry
 from evohpc.store.store import TABLES, Store
 
 
-def candidate(name: str, round: int = 0, status: Status = Status.PENDING, **changes) -> Candidate:
-    plain = Candidate(name, round, 1, 2, ("seed-a", "seed-b"), 0.6, 40, f"source of {name}\n", name, status, "")
-    return replace(plain, **changes)
-
-
-def result(name: str, attempt: int = 1, fitness: float | None = -1.0, **changes) -> Result:
-    trained = Result(
-        name, attempt, Status.TRAINED, "", 100, 0.5, fitness, {"acc": 0.5}, {"total": 1.5}, Isolation.CONFINED
-    )
-    return replace(trained, host="n1", versions={"torch": "2"}, **changes)
+def result(name: str, attempt: int = 1, fitness: float | None = -1.0, **changes: Any) -> Result:
+    machine = {"seconds": {"total": 1.5}, "isolation": Isolation.CONFINED, "host": "n1", "versions": {"torch": "2"}}
+    return trained(name, attempt, fitness=fitness, **{**machine, **changes})
 
 
 @pytest.fixture
@@ -40,13 +34,13 @@ def store(path):
 def fill(store: Store, *names: str, round: int = 0) -> None:
     """Enter trained candidates, the first one the fittest."""
     results = [result(name, fitness=-float(i)) for i, name in enumerate(names)]
-    store.add_candidates([candidate(name, round) for name in names])
+    store.add_candidates([candidate(name, round=round) for name in names])
     store.add_results(results)
     store.conclude(results)
     store.add_to_pool(round, results)
 
 
-def tables(store: Store) -> dict[str, list[tuple]]:
+def tables(store: Store) -> dict[str, list[dict[str, Any]]]:
     return {table: store.rows(table) for table in TABLES}
 
 
@@ -60,10 +54,10 @@ def test_rows_come_back_as_they_went_in(store):
     store.add_results([result("a")])
     assert store.entries(0) == [Entry(candidate("a"), None), Entry(refused, None)]
     store.conclude([result("a")])
-    trained = Entry(candidate("a", status=Status.TRAINED), result("a"))
-    assert store.entry("a") == trained
+    evaluated = Entry(candidate("a", status=Status.TRAINED), result("a"))
+    assert store.entry("a") == evaluated
     assert store.entry("z") is None
-    assert store.entries(0, Status.TRAINED) == [trained]
+    assert store.entries(0, Status.TRAINED) == [evaluated]
     assert store.results("a") == [result("a")]
 
 
@@ -91,7 +85,7 @@ def test_a_result_of_an_unknown_candidate_is_refused(store):
 
 
 def test_pending_candidates_and_their_attempts(store):
-    store.add_candidates([candidate("a"), candidate("b"), candidate("c"), candidate("d", 1)])
+    store.add_candidates([candidate("a"), candidate("b"), candidate("c"), candidate("d", round=1)])
     lost = [result("b", n, None, status=Status.LOST) for n in (1, 2, 10)]
     store.add_results([*lost, result("a")])
     store.conclude([result("a")])
@@ -144,11 +138,13 @@ def test_a_closed_round_keeps_its_survivors_and_lets_go_who_leaves(store, leavin
     assert ids(store.survivors(0)) == ["b", "a"]
     assert store.survivors(1) == []
     assert sorted(store.pool()) == (["c"] if leaving else ["a", "b", "c"])
-    assert store.rows("closed_rounds") == [(0,)]
+    assert store.rows("closed_rounds") == [{"round": 0}]
 
 
 def test_known_hashes_name_the_first_that_is_no_duplicate(store):
-    store.add_candidates([candidate("b", code_hash="h"), candidate("a", 1, Status.DUPLICATE, code_hash="h")])
+    store.add_candidates(
+        [candidate("b", code_hash="h"), candidate("a", round=1, status=Status.DUPLICATE, code_hash="h")]
+    )
     store.add_candidates([candidate("c", status=Status.SYNTAX, code_hash="")])
     assert store.known_hashes(["h", "", "x", "h"]) == {"h": "b"}
 
@@ -156,7 +152,7 @@ def test_known_hashes_name_the_first_that_is_no_duplicate(store):
 def test_counts(store):
     fill(store, "seed-x", round=SEED_ROUND)
     fill(store, "a", "b")
-    store.add_candidates([candidate("c", 1), candidate("d", 1, Status.SYNTAX)])
+    store.add_candidates([candidate("c", round=1), candidate("d", round=1, status=Status.SYNTAX)])
     assert store.counts() == {Status.TRAINED: 2, Status.PENDING: 1, Status.SYNTAX: 1}
     assert store.counts(SEED_ROUND) == {Status.TRAINED: 1}
 
@@ -164,7 +160,7 @@ def test_counts(store):
 def test_every_table_can_be_read_in_key_order(store):
     fill(store, "b", "a")
     store.close_round(0, ["b", "a"], [])
-    assert {table: [row[:2] for row in store.rows(table)] for table in TABLES} == {
+    assert {table: [tuple(row.values())[:2] for row in store.rows(table)] for table in TABLES} == {
         "candidates": [("a", 0), ("b", 0)],
         "results": [("a", 1), ("b", 1)],
         "pool": [("a", 0), ("b", 0)],

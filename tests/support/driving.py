@@ -139,13 +139,18 @@ class Driving:
         self.lease.release()
 
 
-def tables(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+Tables = dict[str, list[dict[str, Any]]]
+"""Of each table its rows, by the names of their columns."""
+
+
+def tables(store: Store) -> Tables:
     """Return all rows but for when a lost attempt was given up."""
     rows = {table: store.rows(table) for table in TABLES}
-    return {**rows, "results": [row[:-1] for row in rows["results"]]}
+    results = [{name: value for name, value in row.items() if name != "finished_at"} for row in rows["results"]]
+    return {**rows, "results": results}
 
 
-def drive(run: RunDir, **parts: Any) -> dict[str, list[tuple[Any, ...]]]:
+def drive(run: RunDir, **parts: Any) -> Tables:
     """Drive a run to its end; return its tables."""
     with Driving(run, **parts) as driving:
         driving.driver.drive()

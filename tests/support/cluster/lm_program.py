@@ -33,7 +33,9 @@ def main() -> None:
         for sample in prompt.samples:
             wait(run, len(finished))
             if (prompt.index, sample.index) not in finished:
-                completion = Completion(prompt.index, sample.index, f"seed {sample.seed}", 1, "eos")
+                completion = Completion(
+                    prompt=prompt.index, sample=sample.index, text=f"seed {sample.seed}", tokens=1, stop="eos"
+                )
                 completions_file.append(answer, [completion])
                 finished[prompt.index, sample.index] = completion
     completions_file.close(answer, request)
