@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 KILLS = 20
 CONFIG = """
 task: mnist1d
-task_options: {steps: 300, eval_every: 100}
+task_options: {steps: 300, eval_every: 100, validate_on: published}
 seeds: SEEDS
 search: {rounds: 3, prompts_per_round: 2, samples_per_prompt: 4, survivors: 3, error_threshold: 1.0}
 lm: {engine: scripted}

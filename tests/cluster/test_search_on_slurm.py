@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slurm
 SEEDS = ("cnn.py", "mlp.py")
 SEARCH = {
     "task": "mnist1d",
-    "task_options": {"steps": 20, "eval_every": 10},
+    "task_options": {"steps": 20, "eval_every": 10, "validate_on": "published"},  # else each run has samples of its own
     "seeds": "../seeds",
     "lm": {"engine": "scripted"},
     "search": {

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slurm
 
 SEARCH = {
     "task": "mnist1d",
-    "task_options": {"steps": 20, "eval_every": 10},
+    "task_options": {"steps": 20, "eval_every": 10, "validate_on": "published"},
     "seeds": "seeds",
     "lm": {"max_new_tokens": 16, "threads": 1},
     "search": {
