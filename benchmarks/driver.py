@@ -120,6 +120,7 @@ def filled(folder: Path, size: int, rounds: int) -> RunDir:
             store.add_to_pool(round, results)
             parents = population.get_top(store.pool(), 10)
             store.close_round(round, parents, parents)
+    store.snapshot(run.snapshot)
     store.close()
     return run
 
