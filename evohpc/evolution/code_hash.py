@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import builtins
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from evohpc.evolution import imports, introspection
+from evohpc.evolution import imports, introspection, trees
 from evohpc.evolution.imports import names_in_body
 
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -53,7 +53,7 @@ class _NormalText:
 
     def __init__(self, program: ast.Module, imported: set[str]) -> None:
         self._fixed = _fixed_names(program) | imported
-        self._renames = not any(imports.is_star(node) for node in ast.walk(program)) and "*" not in imported
+        self._renames = not any(imports.is_star(node) for node in trees.nodes(program)) and "*" not in imported
         """After `from x import *`, a name that one function binds may be a global of another."""
         self._bound: set[str] = set()
         self._numbers: dict[str, str] | None = None
@@ -93,7 +93,7 @@ class _NormalText:
 def _bound_names(tree: ast.AST) -> set[str]:
     """Return all parameters and assigned names in a tree, without those that Python mangles within a class: '__a' is
     the same variable as '_Model__a' there."""
-    nodes = list(ast.walk(tree))
+    nodes = trees.nodes(tree)
     stored = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
     bound = stored | {node.arg for node in nodes if isinstance(node, ast.arg)}
     return {name for name in bound if not (name.startswith("_") and "__" in name)}
@@ -102,7 +102,7 @@ def _bound_names(tree: ast.AST) -> set[str]:
 def _fixed_names(tree: ast.Module) -> set[str]:
     """Return the names that a function's own may not be exchanged for."""
     fixed = set(dir(builtins))
-    for node in ast.walk(tree):
+    for node in trees.nodes(tree):
         if isinstance(node, ast.Module | ast.ClassDef):
             fixed |= names_in_body(node)
         for field in ("name", "names", "asname", "rest"):  # definitions, imports, handlers, patterns, global
@@ -116,7 +116,7 @@ def _fixed_names(tree: ast.Module) -> set[str]:
 
 def _passed_by_name(tree: ast.Module) -> Iterator[str]:
     """Yield the names that parameters may be passed by without being written as the keyword of a call."""
-    nodes = list(ast.walk(tree))
+    nodes = trees.nodes(tree)
     unpacked = [node.value for node in nodes if isinstance(node, ast.keyword) and node.arg is None]
     if unpacked:
         yield from (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
@@ -131,7 +131,7 @@ def _has_plain_keys(value: ast.expr) -> bool:
     return isinstance(value, ast.Dict) and all(isinstance(key, ast.Constant) for key in value.keys)
 
 
-def _passed_on_whole(nodes: list[ast.AST]) -> set[str]:
+def _passed_on_whole(nodes: Sequence[ast.AST]) -> set[str]:
     """Return the names of functions' own `**kwargs` of which nothing is done but to pass them on."""
     caught = {node.kwarg.arg for node in nodes if isinstance(node, ast.arguments) and node.kwarg is not None}
     passed = {id(node.value) for node in nodes if isinstance(node, ast.keyword) and node.arg is None}

@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TypeGuard
 
+from evohpc.evolution import trees
+
 MODULES = frozenset(
     {
         *("torch", "torch.nn", "torch.nn.functional", "torch.nn.init", "torch.nn.parameter", "torch.fft"),
@@ -51,15 +53,17 @@ def names_in_body(scope: ast.Module | ast.ClassDef) -> set[str]:
 
 def _bound_in_head(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
     """Yield the targets of `:=` in decorators, defaults and annotations: these belong to the scope outside."""
-    annotations = [node.annotation for node in ast.walk(function.args) if isinstance(node, ast.arg) and node.annotation]
+    annotations = [
+        node.annotation for node in trees.nodes(function.args) if isinstance(node, ast.arg) and node.annotation
+    ]
     defaults = [default for default in (*function.args.defaults, *function.args.kw_defaults) if default]
     for part in (*function.decorator_list, *defaults, *annotations, *([function.returns] if function.returns else [])):
-        yield from (node.target for node in ast.walk(part) if isinstance(node, ast.NamedExpr))
+        yield from (node.target for node in trees.nodes(part) if isinstance(node, ast.NamedExpr))
 
 
 def _used(statements: Iterable[ast.stmt], rest: ast.Module) -> set[str]:
-    mentioned = {node.id for node in ast.walk(rest) if isinstance(node, ast.Name)} | set(_in_fields(rest))
-    attributes = {node.attr for node in ast.walk(rest) if isinstance(node, ast.Attribute)}
+    mentioned = {node.id for node in trees.nodes(rest) if isinstance(node, ast.Name)} | set(_in_fields(rest))
+    attributes = {node.attr for node in trees.nodes(rest) if isinstance(node, ast.Attribute)}
     used = set()
     for statement in statements:
         for path, bound, alias in _imported(statement):
@@ -108,7 +112,7 @@ def _placed(tree: ast.Module) -> Iterator[ast.stmt]:
                 yield node
             known |= bound
         else:
-            mentioned |= {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+            mentioned |= {each.id for each in trees.nodes(node) if isinstance(each, ast.Name)}
 
 
 def _is_only_star(tree: ast.Module, first: ast.stmt) -> bool:
@@ -125,7 +129,7 @@ def _rebound(tree: ast.Module) -> set[str]:
             for path, name, alias in _imported(statement):
                 origins[name].add(path if alias else name)
     others = {name for statement in tree.body if not isinstance(statement, _EARLY) for name in _binds(statement)}
-    others |= {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
+    others |= {name for node in trees.nodes(tree) if isinstance(node, ast.Global) for name in node.names}
     return {name for name, found in origins.items() if len(found) > 1 or name in others}
 
 
@@ -152,13 +156,13 @@ def _is_future(statement: ast.stmt) -> TypeGuard[ast.ImportFrom]:
 
 
 def _has_annotations(tree: ast.Module) -> bool:
-    return any(getattr(node, "annotation", None) or getattr(node, "returns", None) for node in ast.walk(tree))
+    return any(getattr(node, "annotation", None) or getattr(node, "returns", None) for node in trees.nodes(tree))
 
 
 def _in_fields(tree: ast.Module) -> Iterator[str]:
     """Yield the words of annotations that are text, of a class's fields: a dataclass looks for ClassVar in them."""
-    for scope in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+    for scope in (node for node in trees.nodes(tree) if isinstance(node, ast.ClassDef)):
         for field in (node.annotation for node in scope.body if isinstance(node, ast.AnnAssign)):
-            for node in ast.walk(field):
+            for node in trees.nodes(field):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     yield from node.value.replace("[", " ").replace(".", " ").replace("]", " ").split()

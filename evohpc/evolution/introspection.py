@@ -10,6 +10,8 @@ import ast
 import re
 from collections.abc import Iterable
 
+from evohpc.evolution import trees
+
 _CALLS = frozenset(
     {
         *("locals", "globals", "eval", "exec", "compile", "help", "__import__", "breakpoint"),
@@ -39,11 +41,11 @@ _TELLS_ERRORS = frozenset({"__exit__", "__aexit__"})
 def can_see_itself(tree: ast.Module) -> bool:
     """Say whether the program mentions anything that shows it its own text."""
     docstrings = set(map(id, _docstrings(tree)))
-    return any(_shows(node) for node in ast.walk(tree) if id(node) not in docstrings)
+    return any(_shows(node) for node in trees.nodes(tree) if id(node) not in docstrings)
 
 
 def _docstrings(tree: ast.Module) -> Iterable[ast.AST]:
-    for node in ast.walk(tree):
+    for node in trees.nodes(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
             yield body[0].value
@@ -87,6 +89,6 @@ def _is_one_of_the_modules(path: str) -> bool:
 
 def _tells(name: str, body: list[ast.stmt]) -> bool:
     """Say whether a handler does more with its exception than to raise it again: its text tells the names of locals."""
-    nodes = [node for statement in body for node in ast.walk(statement)]
+    nodes = [node for statement in body for node in trees.nodes(statement)]
     raised = {id(part) for node in nodes if isinstance(node, ast.Raise) for part in (node.exc, node.cause)}
     return any(isinstance(node, ast.Name) and node.id == name and id(node) not in raised for node in nodes)

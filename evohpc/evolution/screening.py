@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from evohpc.config.search import ScreeningConfig
+from evohpc.evolution import trees
 from evohpc.evolution.code_hash import code_hash
 from evohpc.evolution.prompts import candidate_source
 from evohpc.messages import SEED_ROUND, Candidate, Completion, LMRequest, Status, TaskInterface, candidate_id
@@ -86,7 +87,7 @@ def _problems(
     if depth > config.max_depth:
         yield Status.SCREENED, f"syntax tree deeper than {config.max_depth}"
         return
-    nodes = list(ast.walk(tree))
+    nodes = trees.nodes(tree)
     if len(nodes) > config.max_nodes:
         yield Status.SCREENED, f"{len(nodes)} nodes, limit {config.max_nodes}"
     literals = sum(_literal_bytes(node.value) for node in nodes if isinstance(node, ast.Constant))
