@@ -159,7 +159,7 @@ def timed_help() -> float:
 
 
 def _count(driver: Driver) -> int:
-    return sum(driver.ledger.store.counts().values())
+    return sum(driver.intake.store.counts().values())
 
 
 def _child(round: int, index: int, source: str) -> Candidate:

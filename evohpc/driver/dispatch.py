@@ -91,7 +91,7 @@ class Dispatch:
     def mark_lost(self) -> None:
         """Write a machine fault as the result of each attempt whose task ended `grace_s` ago without a result.
 
-        Call `poll`, then read the results (`Ledger.collect`), then call this: a result that was written before its task
+        Call `poll`, then read the results (`Intake.collect`), then call this: a result that was written before its task
         ended is seen in this order.
 
         Raises:

@@ -23,7 +23,7 @@ from evohpc import envelopes
 from evohpc.config.lm import read_deepspeed_config
 from evohpc.driver import results
 from evohpc.driver.dispatch import Dispatch, next_attempts
-from evohpc.driver.intake import Ledger
+from evohpc.driver.intake import Intake
 from evohpc.driver.lease import Lease
 from evohpc.driver.patience import Patience
 from evohpc.errors import RunFolderError, StorageError, TaskError
@@ -76,7 +76,7 @@ class Driver:
     It closes nothing of what it is given: whoever made the parts does (`Search`).
     """
 
-    ledger: Ledger
+    intake: Intake
     lease: Lease
     lm: lm_job.LMJob
     runner: JobRunner
@@ -95,7 +95,7 @@ class Driver:
     @property
     def budget(self) -> Budget:
         """T, m and n of this search."""
-        return Budget.of(self.ledger.config.search)
+        return Budget.of(self.intake.config.search)
 
     def drive(self) -> None:
         """Run all rounds.
@@ -119,7 +119,7 @@ class Driver:
 
     def _go_through_rounds(self) -> None:
         for round in range(SEED_ROUND, self.budget.rounds):
-            if not self.ledger.store.is_closed(round):
+            if not self.intake.store.is_closed(round):
                 self.open_round(round)
                 self._evaluate(round)
                 self.close_round(round)
@@ -130,18 +130,18 @@ class Driver:
         """Go on to the next candidates that wait for an evaluation, and return them; empty when the search is over."""
         self.lease.beat()
         for round in range(SEED_ROUND, self.budget.rounds):
-            if self.ledger.store.is_closed(round):
+            if self.intake.store.is_closed(round):
                 continue
             self.open_round(round)
             if self._waits(round):
-                return [entry.candidate for entry in self.ledger.store.entries(round, Status.PENDING)]
+                return [entry.candidate for entry in self.intake.store.entries(round, Status.PENDING)]
             self.close_round(round)
         self.snapshot()
         return []
 
     def open_round(self, round: int) -> None:
         """Propose, generate and screen: after this the candidates of the round are in the store."""
-        if not self.ledger.store.counts(round):  # all of them: they are entered in one transaction
+        if not self.intake.store.counts(round):  # all of them: they are entered in one transaction
             self._admit(round)
             self._patience.note_progress()
         if round == self.budget.rounds - 1:
@@ -149,13 +149,13 @@ class Driver:
 
     def _admit(self, round: int) -> None:
         if round == SEED_ROUND:
-            self.ledger.admit_seeds()
+            self.intake.admit_seeds()
             return
         asked = self._propose(round)
         self._generate(asked)
         self._tell(round, "screen", 0, 1)
-        path = self.ledger.run.round(round).completions
-        self.ledger.admit_children(asked, completions_file.read_complete(path, asked))
+        path = self.intake.run.round(round).completions
+        self.intake.admit_children(asked, completions_file.read_complete(path, asked))
 
     def close_round(self, round: int) -> None:
         """Pack the round's files and select the survivors.
@@ -167,8 +167,8 @@ class Driver:
         if round == SEED_ROUND and self.budget.rounds:
             self._check_seeds()
         # In this order: what was not packed when a driver was killed is packed by the next one.
-        results.pack(self.ledger.run.round(round))
-        self.ledger.close(round)
+        results.pack(self.intake.run.round(round))
+        self.intake.close(round)
         self._patience.note_progress()
         self.snapshot_if_due()
 
@@ -181,37 +181,37 @@ class Driver:
     def snapshot(self) -> None:
         """Give readers a fresh copy of the database."""
         started = time.monotonic()
-        with self.ledger.store.write():
+        with self.intake.store.write():
             pass  # raises in a driver that was replaced: its copy must not take the place of its successor's
-        self.ledger.store.snapshot(self.ledger.run.snapshot)
+        self.intake.store.snapshot(self.intake.run.snapshot)
         now = time.monotonic()
         self._next_snapshot = now + max(SNAPSHOT_EVERY_S, 20 * (now - started))
 
     def _propose(self, round: int) -> LMRequest:
         self._tell(round, "propose", 0, 1)
-        ledger = self.ledger
-        folder = ledger.run.round(round)
+        intake = self.intake
+        folder = intake.run.round(round)
         if not folder.request.exists():
             asked = request(
-                ledger.config,
-                ledger.task,
-                run_id=ledger.run_id,
+                intake.config,
+                intake.task,
+                run_id=intake.run_id,
                 round=round,
-                parents=ledger.parents(round),
-                tuning_examples=ledger.tuning_examples(round),
-                adapter=ledger.last_adapter(round),
-                deepspeed_config=read_deepspeed_config(ledger.config.lm.deepspeed),
+                parents=intake.parents(round),
+                tuning_examples=intake.tuning_examples(round),
+                adapter=intake.last_adapter(round),
+                deepspeed_config=read_deepspeed_config(intake.config.lm.deepspeed),
             )
             write_atomic(folder.request, envelopes.encode(asked))
         asked = read_request(folder)
-        if asked.run_id != ledger.run_id:
+        if asked.run_id != intake.run_id:
             raise RunFolderError(
-                f"{folder.request} belongs to run {asked.run_id!r}, not {ledger.run_id!r}; remove its folder"
+                f"{folder.request} belongs to run {asked.run_id!r}, not {intake.run_id!r}; remove its folder"
             )
         return asked
 
     def _generate(self, asked: LMRequest) -> None:
-        folder = self.ledger.run.round(asked.round)
+        folder = self.intake.run.round(asked.round)
         self.lm.start(folder)
         while not self.lm.poll():
             held = (self.lm.held,) if self.lm.held else ()
@@ -225,13 +225,13 @@ class Driver:
     def _waits(self, round: int) -> bool:
         """Enter the results that have arrived; say whether candidates still wait for theirs."""
         self._collect(round)
-        if not self.ledger.run.round(round).archive.exists():
-            return bool(self.ledger.store.pending(round))
-        self.ledger.give_up(round, 0)  # the database was lost, not the round: what its archive lacks will not come
+        if not self.intake.run.round(round).archive.exists():
+            return bool(self.intake.store.pending(round))
+        self.intake.give_up(round, 0)  # the database was lost, not the round: what its archive lacks will not come
         return False
 
     def _collect(self, round: int) -> list[Result]:
-        arrived = self.ledger.collect(round)
+        arrived = self.intake.collect(round)
         if arrived:
             self._patience.note_progress()
         return arrived
@@ -239,21 +239,21 @@ class Driver:
     def _evaluate(self, round: int) -> None:
         if not self._waits(round):
             return
-        ledger, evaluation = self.ledger, self.ledger.config.evaluation
-        ledger.restore_sources(round)
+        intake, evaluation = self.intake, self.intake.config.evaluation
+        intake.restore_sources(round)
         dispatch = Dispatch(
-            run=ledger.run,
-            run_id=ledger.run_id,
+            run=intake.run,
+            run_id=intake.run_id,
             epoch=self.lease.epoch,
             round=round,
             runner=self.runner,
             candidates_per_task=evaluation.candidates_per_task,
             grace_s=self.grace_s,
         )
-        dispatch.resume(ledger.store.attempts(round), ledger.store.pending(round))
+        dispatch.resume(intake.store.attempts(round), intake.store.pending(round))
         delay = FASTEST_POLL_S
-        while pending := ledger.store.pending(round):
-            dispatch.hand_out(next_attempts(pending, ledger.store.attempts(round)))
+        while pending := intake.store.pending(round):
+            dispatch.hand_out(next_attempts(pending, intake.store.attempts(round)))
             dispatch.poll()
             arrived = self._collect(round)
             dispatch.record(arrived)
@@ -273,7 +273,7 @@ class Driver:
             raise Stopped
 
     def _check_seeds(self) -> None:
-        seeds = self.ledger.store.entries(SEED_ROUND)
+        seeds = self.intake.store.entries(SEED_ROUND)
         failed = [e.candidate for e in seeds if e.candidate.status is not Status.TRAINED]
         reasons = [f"{seed.id}: {seed.status}: {seed.detail}" for seed in failed]
         if len(failed) == len(seeds):
@@ -287,10 +287,10 @@ class Driver:
             log.warning("%s; it will be no parent", reason)
 
     def _tell_evaluation(self, round: int, pending: int, held: tuple[str, ...]) -> None:
-        total = sum(self.ledger.store.counts(round).values())
+        total = sum(self.intake.store.counts(round).values())
         self._tell(round, "evaluate", total - pending, total, held)
 
     def _tell(self, round: int, step: Step, done: int, total: int, held: tuple[str, ...] = ()) -> None:
-        store = self.ledger.store
-        best = next(iter(self.ledger.best()), None)
+        store = self.intake.store
+        best = next(iter(self.intake.best()), None)
         self.observe(Progress(round, self.budget.rounds, step, done, total, store.counts(round), best, held))

@@ -24,7 +24,7 @@ from evohpc.store.store import Store
 
 
 @dataclass
-class Ledger:
+class Intake:
     """The store of one run, and the rules by which its files become rows."""
 
     run: RunDir

@@ -16,7 +16,7 @@ from evohpc.config.search import Config
 from evohpc.config.site import Site
 from evohpc.driver import lease
 from evohpc.driver.driver import Driver, Progress, Stopped
-from evohpc.driver.intake import Ledger
+from evohpc.driver.intake import Intake
 from evohpc.errors import EvohpcError, RunFolderError
 from evohpc.files import write_atomic
 from evohpc.jobs.base import JobRunner
@@ -86,9 +86,9 @@ def become_driver(
 
     forgotten = partial(Store.last_epoch, run.database)
     held = resources.enter_context(lease.acquire(run, forgotten=forgotten, waiting=waiting, sleep=sleep))
-    ledger = Ledger(run, run_id, config, _task(run, config), _store(run, held.epoch, resources))
+    intake = Intake(run, run_id, config, _task(run, config), _store(run, held.epoch, resources))
     runner, lm = job_runner(run, config, site), lm_job(run, config, site)
-    driver = Driver(ledger, held, lm, runner)
+    driver = Driver(intake, held, lm, runner)
     driver.grace_s = 0.0 if site is None else site.scheduler.grace_s
     driver.patience_s = UNATTENDED_PATIENCE_S if "SLURM_JOB_ID" in os.environ else 0.0
     resources.callback(_last_snapshot, driver)

@@ -1,6 +1,6 @@
 """Makes a run's database anew from the run folder, whose files are the truth.
 
-Everything is replayed through the ledger's own verbs into a file aside, which then takes the database's place, unless
+Everything is replayed through the intake's own verbs into a file aside, which then takes the database's place, unless
 it holds less. A kill on the way leaves the old one.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from evohpc.config.search import Config, load_config
 from evohpc.driver import lease
-from evohpc.driver.intake import Ledger
+from evohpc.driver.intake import Intake
 from evohpc.errors import LMError, RunFolderError
 from evohpc.evolution.population import Budget
 from evohpc.files import sync_folder
@@ -70,7 +70,7 @@ def rebuild(
         _remove(aside)
         try:
             with closing(Store(aside, epoch=held.epoch)) as store:
-                rounds = _replay(Ledger(run, run_id, _patient(config), interface(run), store), config, observe)
+                rounds = _replay(Intake(run, run_id, _patient(config), interface(run), store), config, observe)
                 if not accept_loss:
                     _check_loss(run, store, [there for there in (old, snapshot) if there is not None])
                 kept = tuple(_kept(run, store, old, snapshot))
@@ -157,27 +157,27 @@ def _counts(store: Store) -> dict[str, int]:
     return {table: sum(1 for _ in store.iterate(table)) for table in compare.LASTING}
 
 
-def _replay(ledger: Ledger, config: Config, observe: Callable[[int, int], None]) -> int:
+def _replay(intake: Intake, config: Config, observe: Callable[[int, int], None]) -> int:
     budget = Budget.of(config.search)
     for round in range(SEED_ROUND, budget.rounds):
         observe(round - SEED_ROUND, budget.rounds + 1)
-        if not _admit(ledger, round):
+        if not _admit(intake, round):
             return round
-        ledger.collect(round)
-        is_closed = ledger.run.round(round).survivors.exists()
-        ledger.give_up(round, 0 if is_closed else config.evaluation.retries)
+        intake.collect(round)
+        is_closed = intake.run.round(round).survivors.exists()
+        intake.give_up(round, 0 if is_closed else config.evaluation.retries)
         if not is_closed:
             return round + 1
-        ledger.close(round)
+        intake.close(round)
     return budget.rounds
 
 
-def _admit(ledger: Ledger, round: int) -> bool:
+def _admit(intake: Intake, round: int) -> bool:
     """Enter the candidates of a round; return False if it has not come that far."""
     if round == SEED_ROUND:
-        ledger.admit_seeds()
+        intake.admit_seeds()
         return True
-    folder = ledger.run.round(round)
+    folder = intake.run.round(round)
     if not folder.request.exists():
         return False
     request = read_request(folder)
@@ -185,7 +185,7 @@ def _admit(ledger: Ledger, round: int) -> bool:
         completions = completions_file.read_complete(folder.completions, request)
     except LMError:  # the LM job had not ended
         return False
-    ledger.admit_children(request, completions)
+    intake.admit_children(request, completions)
     return True
 
 

@@ -142,7 +142,7 @@ class Search:
             StorageError: the file system refused a write; nothing was entered.
         """
         with self._as_driver() as driver:
-            entry = driver.ledger.store.entry(result.candidate_id)
+            entry = driver.intake.store.entry(result.candidate_id)
             if entry is None or entry.candidate.status is not Status.PENDING:
                 raise ConfigError(
                     f"{result.candidate_id}: no such candidate waits for a result; `ask` returns those that do"
@@ -165,7 +165,7 @@ class Search:
             RunFolderError: the search has not begun, or its database is damaged.
         """
         if self._driving is not None:
-            return self._driving.driver.ledger.best(count)
+            return self._driving.driver.intake.best(count)
         store = Store.snapshot_reader(self.folder.snapshot)
         try:
             return store.with_ids(row.id for row in population.best(store.scores(), count, self.config.search))
@@ -221,17 +221,17 @@ class Search:
             raise
 
     def _enter(self, driver: Driver, candidate: Candidate, result: Result) -> None:
-        due = len(driver.ledger.store.results(candidate.id)) + 1
+        due = len(driver.intake.store.results(candidate.id)) + 1
         if result.attempt != due:
             raise ConfigError(f"{candidate.id}: attempt {result.attempt} was told, attempt {due} is due")
         path = self.folder.round(candidate.round).result(candidate.id, due)
-        metric, sources = driver.ledger.task.metric, {candidate.id: candidate.source}
+        metric, sources = driver.intake.task.metric, {candidate.id: candidate.source}
         try:
             check_numbers(result)  # before the envelope, which says of NaN only that it refuses it
             data = envelopes.seal(self.run_id, driver.lease.epoch, result)
             unseal_result(path.name, data, self.run_id, sources, metric)
         except (EnvelopeError, ValueError, TypeError) as error:  # the latter two: JSON cannot say it
             raise ConfigError(f"{candidate.id}: {error}") from None
-        with driver.ledger.store.write():  # of a driver that was replaced nothing is entered
+        with driver.intake.store.write():  # of a driver that was replaced nothing is entered
             write_once(path, data)
-            driver.ledger.collect(candidate.round)
+            driver.intake.collect(candidate.round)

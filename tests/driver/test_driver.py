@@ -13,7 +13,7 @@ from support.killing import Killed, declare_dead, mortal
 
 from evohpc import envelopes
 from evohpc.driver.driver import Progress, Stopped
-from evohpc.driver.intake import Ledger
+from evohpc.driver.intake import Intake
 from evohpc.errors import ConfigError, LeaseError, RunFolderError, StorageError, TaskError
 from evohpc.files import write_atomic
 from evohpc.lm_job.scripted import ScriptedLMJob
@@ -532,15 +532,15 @@ def test_patience_ends_however_long_each_refusal_takes(run, clock, monkeypatch, 
 
 
 def test_two_short_refusals_with_a_long_training_between_them_are_no_long_one(run, clock, monkeypatch):
-    collect, times = Ledger.collect, itertools.count()
+    collect, times = Intake.collect, itertools.count()
 
-    def refuse(ledger: Ledger, round: int) -> list[Result]:
+    def refuse(intake: Intake, round: int) -> list[Result]:
         time = next(times)
         if time < 3 or 400 <= time < 403:
             raise StorageError("full")
-        return [] if time < 400 else collect(ledger, round)
+        return [] if time < 400 else collect(intake, round)
 
-    monkeypatch.setattr(Ledger, "collect", refuse)
+    monkeypatch.setattr(Intake, "collect", refuse)
     with Driving(run, patience_s=200, wait=clock) as driving:
         driving.driver.drive()
     assert clock.waits.count(30.0) == 6

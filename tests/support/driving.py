@@ -12,7 +12,7 @@ from evohpc import envelopes
 from evohpc.config.search import load_config
 from evohpc.driver import lease
 from evohpc.driver.driver import Driver
-from evohpc.driver.intake import Ledger
+from evohpc.driver.intake import Intake
 from evohpc.files import write_atomic, write_once
 from evohpc.jobs.base import JobRunner
 from evohpc.lm_job.base import LMJob
@@ -125,9 +125,9 @@ class Driving:
         self.run, self.config = run, load_config(run.config)
         self.lease = lease.acquire(run)
         self.store = Store(run.database, epoch=self.lease.epoch)
-        self.ledger = Ledger(run, RUN_ID, self.config, TASK, self.store)
+        self.intake = Intake(run, RUN_ID, self.config, TASK, self.store)
         self.lm, self.runner = lm or ScriptedLMJob(), runner or InstantRunner(run)
-        self.driver = Driver(self.ledger, self.lease, self.lm, self.runner, **{"wait": never, **driver})
+        self.driver = Driver(self.intake, self.lease, self.lm, self.runner, **{"wait": never, **driver})
 
     def __enter__(self) -> Driving:
         return self
