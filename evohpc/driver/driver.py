@@ -123,7 +123,7 @@ class Driver:
                 self.open_round(round)
                 self._evaluate(round)
                 self.close_round(round)
-        self._tell(self.budget.rounds - 1, "done", 1, 1)
+        self._report(self.budget.rounds - 1, "done", 1, 1)
         self.snapshot()
 
     def next_candidates(self) -> list[Candidate]:
@@ -151,11 +151,11 @@ class Driver:
         if round == SEED_ROUND:
             self.intake.admit_seeds()
             return
-        asked = self._propose(round)
-        self._generate(asked)
-        self._tell(round, "screen", 0, 1)
+        lm_request = self._propose(round)
+        self._generate(lm_request)
+        self._report(round, "screen", 0, 1)
         path = self.intake.run.round(round).completions
-        self.intake.admit_children(asked, completions_file.read_complete(path, asked))
+        self.intake.admit_children(lm_request, completions_file.read_complete(path, lm_request))
 
     def close_round(self, round: int) -> None:
         """Pack the round's files and select the survivors.
@@ -163,7 +163,7 @@ class Driver:
         Raises:
             TaskError: no seed could be trained, so there is nothing to evolve.
         """
-        self._tell(round, "close", 0, 1)
+        self._report(round, "close", 0, 1)
         if round == SEED_ROUND and self.budget.rounds:
             self._check_seeds()
         # In this order: what was not packed when a driver was killed is packed by the next one.
@@ -188,11 +188,11 @@ class Driver:
         self._next_snapshot = now + max(SNAPSHOT_EVERY_S, 20 * (now - started))
 
     def _propose(self, round: int) -> LMRequest:
-        self._tell(round, "propose", 0, 1)
+        self._report(round, "propose", 0, 1)
         intake = self.intake
         folder = intake.run.round(round)
         if not folder.request.exists():
-            asked = request(
+            lm_request = request(
                 intake.config,
                 intake.task,
                 run_id=intake.run_id,
@@ -202,24 +202,24 @@ class Driver:
                 adapter=intake.last_adapter(round),
                 deepspeed_config=read_deepspeed_config(intake.config.lm.deepspeed),
             )
-            write_atomic(folder.request, envelopes.encode(asked))
-        asked = read_request(folder)
-        if asked.run_id != intake.run_id:
+            write_atomic(folder.request, envelopes.encode(lm_request))
+        lm_request = read_request(folder)
+        if lm_request.run_id != intake.run_id:
             raise RunFolderError(
-                f"{folder.request} belongs to run {asked.run_id!r}, not {intake.run_id!r}; remove its folder"
+                f"{folder.request} belongs to run {lm_request.run_id!r}, not {intake.run_id!r}; remove its folder"
             )
-        return asked
+        return lm_request
 
-    def _generate(self, asked: LMRequest) -> None:
-        folder = self.intake.run.round(asked.round)
+    def _generate(self, lm_request: LMRequest) -> None:
+        folder = self.intake.run.round(lm_request.round)
         self.lm.start(folder)
         while not self.lm.poll():
             held = (self.lm.held,) if self.lm.held else ()
             drawn, total = lm_job.progress(folder)
-            if (asked.round, drawn) > self._drawn:
-                self._drawn = asked.round, drawn
+            if (lm_request.round, drawn) > self._drawn:
+                self._drawn = lm_request.round, drawn
                 self._patience.note_progress()
-            self._tell(asked.round, "generate", drawn, total, held)
+            self._report(lm_request.round, "generate", drawn, total, held)
             self._pause(SLOWEST_POLL_S)
 
     def _waits(self, round: int) -> bool:
@@ -258,7 +258,7 @@ class Driver:
             arrived = self._collect(round)
             dispatch.record(arrived)
             dispatch.mark_lost()
-            self._tell_evaluation(round, len(pending), tuple(dispatch.held))
+            self._report_evaluation(round, len(pending), tuple(dispatch.held))
             delay = FASTEST_POLL_S if arrived else min(1.5 * delay, SLOWEST_POLL_S)
             self._pause(delay)
 
@@ -286,11 +286,11 @@ class Driver:
         for reason in reasons:
             log.warning("%s; it will be no parent", reason)
 
-    def _tell_evaluation(self, round: int, pending: int, held: tuple[str, ...]) -> None:
+    def _report_evaluation(self, round: int, pending: int, held: tuple[str, ...]) -> None:
         total = sum(self.intake.store.counts(round).values())
-        self._tell(round, "evaluate", total - pending, total, held)
+        self._report(round, "evaluate", total - pending, total, held)
 
-    def _tell(self, round: int, step: Step, done: int, total: int, held: tuple[str, ...] = ()) -> None:
+    def _report(self, round: int, step: Step, done: int, total: int, held: tuple[str, ...] = ()) -> None:
         store = self.intake.store
         best = next(iter(self.intake.best()), None)
         self.observe(Progress(round, self.budget.rounds, step, done, total, store.counts(round), best, held))

@@ -104,13 +104,13 @@ class _Speed:
         now = time.monotonic()
         if now - self._told > _TELL_EVERY_S:
             self._told = now
-            self._tell(now)
+            self._report(now)
 
     def finish(self, completions: int) -> None:
         self._done += completions
         if self._done == self._total:
-            self._tell(time.monotonic())
+            self._report(time.monotonic())
 
-    def _tell(self, now: float) -> None:
+    def _report(self, now: float) -> None:
         rate = self._tokens / max(now - self._started, 1e-9)
         say(f"generating: {self._done} of {self._total} completions, {self._tokens} tokens, {rate:.0f} tokens/s")
