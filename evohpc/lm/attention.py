@@ -110,6 +110,7 @@ def _mix(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, score: _Scores
     """Return the attention of new tokens, as [rows, new tokens, heads, width]."""
     rows, heads, new, width = query.shape
     key_heads, tokens = key.shape[1:3]
+    # Heads that share a key head are rows of one product, so keys need not be repeated for each of them.
     queries = query.reshape(rows * key_heads, heads // key_heads * new, width)
     scores = score(queries, key.flatten(0, 1)).view(rows, heads, new, tokens).add_(mask)
     weights = torch.softmax(scores, -1).view(rows * key_heads, -1, tokens)
@@ -137,7 +138,7 @@ def _causal(query: Tensor, key: Tensor, value: Tensor, window: int | None, score
     key_heads, tokens = key.shape[:2]
     scores = score(query.reshape(key_heads, -1, width), key).view(heads, new, tokens)
     shown = torch.ones(new, tokens, dtype=torch.bool, device=query.device).tril(tokens - new)
-    if window is not None:
+    if window is not None:  # new token i stands at tokens - new + i and sees the `window` keys that end there
         shown = shown.triu(tokens - new - window + 1)
     weights = torch.softmax(scores.masked_fill(~shown, -torch.inf), -1)
     return torch.bmm(weights.view(key_heads, -1, tokens), value).view(heads, new, -1)

@@ -1,4 +1,4 @@
-"""The keys and values of the rows that are decoded together: a transformers cache with a place for each row."""
+"""The keys and values of the rows that are decoded together: a transformers cache with a slot for each row."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ something longer."""
 
 
 class Slots:
-    """Room for `rows` sequences; the first `count` places are taken.
+    """Room for `rows` sequences; the first `count` slots are taken.
 
-    A row's keys and values never depend on who its neighbours are; only its place may change.
+    A row's keys and values never depend on its neighbours; only its slot may change.
     """
 
     def __init__(self, rows: int, *, minimum: int = 2) -> None:
@@ -32,12 +32,12 @@ class Slots:
         self.positions = torch.zeros(self.rows, dtype=torch.long)
         """Tokens in each row; the next one goes there."""
         self.written = self.positions[:, None]
-        """Where the tokens of the last step went. Shape: [rows, places]."""
+        """Where the tokens of the last step went. Shape: [rows, width]."""
         self._minimum = minimum
         self._cache: Cache | None = None
 
     def admit(self, prefix: DynamicCache, length: int) -> None:
-        """Start a row at place `count` with the keys and values of a prompt of `length` tokens."""
+        """Start a row in slot `count` with the keys and values of a prompt of `length` tokens."""
         if self._cache is None:
             self._cache = Cache(layers=[_Layer(self, layer.keys, layer.values) for layer in prefix.layers])
             self.positions = self.positions.to(prefix.layers[0].keys.device)
@@ -48,21 +48,26 @@ class Slots:
             mine.values[self.count, :, :length] = theirs.values[0]
         self.count += 1
 
-    def release(self, place: int) -> int:
-        """End the row at `place`, where the last row moves; return the place that the last row had."""
+    def release(self, slot: int) -> int:
+        """End the row in slot `slot` and move the last row there; return the slot that the last row had."""
         assert self._cache is not None
         last = self.count = self.count - 1
-        self.positions[place] = self.positions[last]
+        self.positions[slot] = self.positions[last]
         for layer in self._cache.layers:
-            layer.keys[place] = layer.keys[last]
-            layer.values[place] = layer.values[last]
+            layer.keys[slot] = layer.keys[last]
+            layer.values[slot] = layer.values[last]
         self.positions[last] = 0
         return last
 
     def step(self, forward: Callable[..., Any], tokens: Tensor, dtype: torch.dtype) -> Tensor:
-        """Show some tokens of every row to the model, which computes in `dtype`; return what it says comes after each.
+        """Run the model on the next tokens of every row.
 
-        Shape: [count, places] -> [count, places, vocabulary].
+        Args:
+            tokens: [count, width], to be appended to each row.
+            dtype: in which the model computes.
+
+        Returns:
+            [count, width, vocabulary], the logits of what follows each token.
         """
         width = max(self.count, self._minimum)
         self.written = self.positions[:width, None] + torch.arange(tokens.shape[1], device=tokens.device)
@@ -78,7 +83,7 @@ class Slots:
         return logits[: self.count]
 
     def advance(self, counts: Sequence[int]) -> None:
-        """Keep the first tokens of the last step, so many of each row; the next are written over the others."""
+        """Keep the first `counts[i]` tokens that the last step appended to row i; the next step writes over the others."""
         self.positions[: self.count] += torch.tensor(counts, device=self.positions.device)
 
     def _fit(self, length: int) -> None:
@@ -91,12 +96,12 @@ class Slots:
     def _mask(self, dtype: torch.dtype, window: int | None = None) -> Tensor:
         """Return the additive mask that hides what comes after each token that is shown, and before its window.
 
-        Shape: [rows, 1, places, length].
+        Shape: [rows, 1, width, length].
         """
-        places, own = torch.arange(self.length, device=self.written.device), self.written[:, None, :, None]
-        hidden = places > own
+        keys, own = torch.arange(self.length, device=self.written.device), self.written[:, None, :, None]
+        hidden = keys > own  # a token sees itself and what is before it: keys 0..own
         if window is not None:
-            hidden |= places <= own - window
+            hidden |= keys <= own - window  # of these the last `window`
         return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, -torch.inf)
 
 
