@@ -83,7 +83,7 @@ class Slots:
         return logits[: self.count]
 
     def advance(self, counts: Sequence[int]) -> None:
-        """Keep the first `counts[i]` tokens that the last step appended to row i; the next step writes over the others."""
+        """Keep the first `counts[i]` tokens that the last step appended to row i; the next step overwrites the rest."""
         self.positions[: self.count] += torch.tensor(counts, device=self.positions.device)
 
     def _fit(self, length: int) -> None:

@@ -92,8 +92,8 @@ def pack(examples: Sequence[Encoded], virtual: int, device: torch.device) -> Pac
     for start, example in zip(starts, examples, strict=True):
         ids = ids + example.ids[common:]
         positions += range(virtual + common, virtual + len(example.ids))
-        # Token i is predicted at i - 1. Token i of an example is at start + i - common; the common ones, which come once,
-        # are at virtual + i.
+        # Token i is predicted at i - 1. Token i of an example is at start + i - common; the common ones, which come
+        # once, are at virtual + i.
         before = range(example.prompt - 1, len(example.ids) - 1)
         places += [start - common + place if place >= common else virtual + place for place in before]
     return Pack(
