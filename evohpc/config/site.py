@@ -43,7 +43,8 @@ class JobSection(Section):
     """Any other option by its long name, e.g. {mail-type: FAIL, exclude: n13}; true for one without a value, false for
     none."""
     setup: Annotated[tuple[str, ...], BeforeValidator(_lines)] = ()
-    """Shell lines that run before the work, e.g. [module load apptainer]; one line, or a block of them, may be text."""
+    """Shell lines that run before the work, in a shell of its own, e.g. [module load apptainer]; one line, or a block,
+    may be text."""
 
     def sbatch_options(self) -> dict[str, str | int | bool]:
         """Return the options that all jobs of this section carry, by their long names."""

@@ -21,7 +21,7 @@ from evohpc.files import write_atomic
 from evohpc.linux import python
 from evohpc.messages import EvaluationJob
 from evohpc.slurm.arrays import SCRIPT, Array
-from evohpc.slurm.script import claim
+from evohpc.slurm.script import after_setup, claim
 
 PICKLE = "task.pkl"
 
@@ -74,12 +74,13 @@ def text(folder: Path, shape: ArrayShape, site: Site, config: EvaluationConfig) 
         use_srun=False,
         signal_delay_s=0,
         wckey=None,
-        setup=[*_setup(folder), *site.evaluation.setup],
+        setup=_setup(folder),
         teardown=_teardown(folder),
         additional_parameters=_options(site, config),
     )
     executor.parameters["map_count"] = shape.size
-    return str(executor._make_submission_file_text(executor._submitit_command_str, ""))
+    command = after_setup(site.evaluation.setup, shlex.split(executor._submitit_command_str))
+    return str(executor._make_submission_file_text(shlex.join(command), ""))
 
 
 def _options(site: Site, config: EvaluationConfig) -> dict[str, str | int | bool]:

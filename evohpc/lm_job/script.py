@@ -29,8 +29,8 @@ _TEMPLATE = """\
 {options}
 
 {claim}
-{setup}{environment}
 echo "job $SLURM_JOB_ID starts on $(hostname)"
+{setup}{environment}
 exec {program}
 """
 

@@ -19,7 +19,7 @@ from evohpc.messages import TaskState
 from evohpc.run_folder import RunDir
 from evohpc.slurm import commands
 from evohpc.slurm.commands import Answer, NoAnswer
-from evohpc.slurm.script import directives
+from evohpc.slurm.script import after_setup, directives
 
 STOPPED = 85
 """Exit code of a driver that was asked to stop and has more to do; no shell or Slurm gives it a meaning."""
@@ -36,12 +36,12 @@ _TEMPLATE = """\
 {successor}# Only a shell that is in `wait` hears a signal.
 trap 'stop=yes; kill -TERM "$driver" 2>/dev/null' USR1
 trap 'kill -TERM "$driver" 2>/dev/null' TERM
-{setup}{program} &
+{program} &
 driver=$!
 [ "$stop" != yes ] || kill -TERM "$driver"  # the signal came before it had a name
 while kill -0 "$driver" 2>/dev/null; do wait "$driver"; done
 wait "$driver"; status=$?  # its own at last, whenever it ended: that of a `wait` above may be a signal's
-if [ "$stop" = yes ] && [ "$status" = {stopped} ]; then
+if [ "$stop" = yes ] && {{ [ "$status" = {stopped} ] || [ "$status" = 143 ]; }}; then  # 143: before it could listen
   {go_on}
 fi
 {end}exit "$status"
@@ -72,12 +72,12 @@ def script(run: Path, run_id: str, site: Site, program: Sequence[str] = ()) -> s
     """
     own, over = run / "driver.sbatch", shlex.quote(str(run / OVER))
     chain = site.driver.go_on_by == "successor"
+    command = program or [*python(site.python), "-m", "evohpc", "run", str(run)]
     return _TEMPLATE.format(
         run=run,
         options=directives(_options(run, run_id, site)),
         successor=_SUCCESSOR.format(script=shlex.quote(str(own)), over=over) if chain else "",
-        setup="".join(f"{line}\n" for line in site.driver.setup),
-        program=shlex.join(program or [*python(site.python), "-m", "evohpc", "run", str(run)]),
+        program=shlex.join(after_setup(site.driver.setup, command)),
         stopped=STOPPED,
         go_on="exit 0" if chain else 'scontrol requeue "$SLURM_JOB_ID"; exit 0',
         end=_NO_SUCCESSOR.format(over=over) if chain else "",

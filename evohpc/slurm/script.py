@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CLAIM = "claim"
@@ -29,3 +29,13 @@ def claim(folder: Path, variable: str) -> list[str]:
         f'  echo "job $(readlink {link}) does this work; nothing to do for ${variable}"; exit 0',
         "fi",
     ]
+
+
+def after_setup(setup: Sequence[str], command: Sequence[str]) -> list[str]:
+    """Return the command that runs a user's shell lines and then another command, in a shell of its own.
+
+    What such lines leave behind (`set -eu`, traps, functions, a changed PATH, an unbalanced quote) must not reach the
+    shell that supervises; their environment and folder reach the command. They may end it by `exit`.
+    """
+    lines = [*setup, f"exec {shlex.join(command)}"]
+    return ["/bin/bash", "-c", "\n".join(lines)] if setup else list(command)

@@ -26,11 +26,11 @@ if [ "$(readlink '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/claim)" != 
 fi
 ln -sfT task.pkl '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_submitted.pkl
 rm -f '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_0_result.pkl.save_tmp
-module load apptainer
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-/sw/venv/bin/python -P -u -m submitit.core._submit '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'
+/bin/bash -c 'module load apptainer
+exec /sw/venv/bin/python -P -u -m submitit.core._submit '"'"'/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'"'"''
 
 
 # teardown

@@ -19,6 +19,7 @@ ln -sT "$SLURM_JOB_ID" '/scratch/my runs/a/slurm/a-3f2a-lm/0'/claim 2>/dev/null
 if [ "$(readlink '/scratch/my runs/a/slurm/a-3f2a-lm/0'/claim)" != "$SLURM_JOB_ID" ]; then
   echo "job $(readlink '/scratch/my runs/a/slurm/a-3f2a-lm/0'/claim) does this work; nothing to do for $SLURM_JOB_ID"; exit 0
 fi
+echo "job $SLURM_JOB_ID starts on $(hostname)"
 module load apptainer
 # Apptainer honours these even where all else of the environment is kept out.
 unset "${!APPTAINER@}" "${!SINGULARITY@}"
@@ -26,5 +27,4 @@ for name in CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES HIP_VISIBLE_DEVICES; do
   [ -z "${!name+set}" ] || export "APPTAINERENV_$name=${!name}"
 done
 export "APPTAINERENV_SLURM_JOB_ID=$SLURM_JOB_ID"
-echo "job $SLURM_JOB_ID starts on $(hostname)"
 exec srun --export=ALL --nodes=1 --ntasks=1 --cpus-per-task=16 --kill-on-bad-exit=1 apptainer --quiet exec --containall --no-home --no-privs --no-mount hostfs,bind-paths,home,cwd --nv --bind /opt/drivers:/opt/drivers:ro --bind /sw/evohpc:/opt/evohpc/evohpc:ro --bind /scratch/models/qwen:/model:ro --bind '/scratch/my runs/a:/in:ro' --bind '/scratch/my runs/a/rounds:/in/rounds:rw' --bind '/scratch/my runs/a/slurm/a-3f2a-lm/0:/in/slurm/a-3f2a-lm/0:rw' --env GLOO_SOCKET_IFNAME=lo --env HF_HUB_OFFLINE=1 --env NCCL_SOCKET_IFNAME=lo --env OMP_NUM_THREADS=8 --env PYTHONDONTWRITEBYTECODE=1 --env PYTHONPATH=/opt/evohpc --env PYTHONSAFEPATH=1 --env TOKENIZERS_PARALLELISM=false --pwd /in/rounds /images/lm.sif env HOME=/tmp python3 -P -m evohpc.lm.serve /in /in/slurm/a-3f2a-lm/0 --idle-minutes=45 -- env HOME=/tmp python3 -P -m torch.distributed.run --nnodes=1 --rdzv-backend=c10d --rdzv-endpoint=127.0.0.1:0 --local-addr=127.0.0.1 --nproc-per-node=2 -m evohpc.lm.generate --model /model

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
+import pytest
+from support.cluster.unkind import UNKIND
 from support.paths import GOLDEN
 
 from evohpc.config.search import EvaluationConfig
@@ -47,3 +51,18 @@ def test_an_empty_profile_asks_for_nothing_but_the_work() -> None:
         "signal=USR2@0",
         "time=35",
     }
+
+
+@pytest.mark.parametrize("setup", [*UNKIND, "exit 3", "if"])
+def test_no_line_of_setup_keeps_an_array_task_from_tidying_up(tmp_path: Path, setup: str) -> None:
+    python, began = tmp_path / "python", tmp_path / "began"
+    python.write_text(f"#!/bin/sh\n: > {began}\nexit 5\n")
+    python.chmod(0o755)
+    site = Site(python=str(python), evaluation=EvaluationJobs(setup=(setup,)))
+    (tmp_path / array_script.PICKLE).touch()
+    script = array_script.text(tmp_path, ArrayShape("n", 1, 1), site, EvaluationConfig())
+    task = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}
+    done = subprocess.run(["bash", "-c", script], env={**os.environ, **task}, stderr=subprocess.DEVNULL)
+    fails = setup in ("exit 3", "if")
+    assert (done.returncode != 5, began.exists()) == (fails, not fails)
+    assert not list(tmp_path.glob("7_0_*"))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.cluster.daemons import wait_until
 from support.cluster.slurm import Cluster
+from support.cluster.unkind import UNKIND
 from support.paths import ROOT
 
 from evohpc.config.site import DriverJob, Site, load_site
@@ -36,26 +37,62 @@ LIMITED = """
 """
 
 
+@pytest.fixture
+def limited(tmp_path: Path) -> list[str]:
+    """Return a driver that stops when it is told to, and have a scontrol that notes what it was asked."""
+    program, command = tmp_path / "driver.py", tmp_path / "scontrol"
+    program.write_text(textwrap.dedent(LIMITED))
+    command.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    command.chmod(0o755)
+    return [sys.executable, str(program), str(tmp_path / "starts")]
+
+
+def _stop(tmp_path: Path, script: str, ready: Path, **environment: str) -> int:
+    """Run a driver's script and tell it to stop once a file has content; return how it ended."""
+    own = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", **environment}
+    with subprocess.Popen(["bash", "-c", script], env={**os.environ, **own}) as shell:
+        wait_until(lambda: ready.exists() and ready.read_text(), "the driver has started")
+        shell.send_signal(signal.SIGUSR1)
+    return shell.returncode
+
+
 @pytest.mark.parametrize(
-    "setup",
+    "slower",
     [
         pytest.param("", id="at once"),
         pytest.param("trap '[[ $BASH_COMMAND != driver=* ]] || sleep 1' DEBUG", id="before it knows the driver"),
         pytest.param('kill() { command kill "$@" && { [ "$1" = -0 ] || sleep 1; }; }', id="and the driver is faster"),
     ],
 )
-def test_its_shell_is_told_to_stop(tmp_path: Path, setup: str) -> None:
-    program, starts, command = tmp_path / "driver.py", tmp_path / "starts", tmp_path / "scontrol"
-    program.write_text(textwrap.dedent(LIMITED))
-    command.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
-    command.chmod(0o755)
-    site = Site(driver=DriverJob(setup=(setup,)))
-    script = driver_job.script(tmp_path, "r1", site, [sys.executable, str(program), str(starts)])
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
-    with subprocess.Popen(["bash", "-c", script], env=environment) as shell:
-        wait_until(lambda: starts.exists() and starts.read_text(), "the driver has started")
-        shell.send_signal(signal.SIGUSR1)
-    assert (shell.returncode, (tmp_path / "asked").read_text()) == (0, "requeue 7\n")
+def test_its_shell_is_told_to_stop(tmp_path: Path, limited: list[str], slower: str) -> None:
+    (tmp_path / "slower.sh").write_text(slower)
+    script = driver_job.script(tmp_path, "r1", Site(), limited)
+    assert _stop(tmp_path, script, tmp_path / "starts", BASH_ENV=str(tmp_path / "slower.sh")) == 0
+    assert (tmp_path / "asked").read_text() == "requeue 7\n"
+
+
+@pytest.mark.parametrize("setup", UNKIND)
+def test_no_line_of_setup_breaks_the_shell_that_supervises(tmp_path: Path, limited: list[str], setup: str) -> None:
+    script = driver_job.script(tmp_path, "r1", Site(driver=DriverJob(setup=(setup,))), limited)
+    assert _stop(tmp_path, script, tmp_path / "starts") == 0
+    assert (tmp_path / "asked").read_text() == "requeue 7\n"
+
+
+def test_it_goes_on_when_it_is_told_to_stop_during_setup(tmp_path: Path, limited: list[str]) -> None:
+    begun = tmp_path / "begun"
+    script = driver_job.script(
+        tmp_path, "r1", Site(driver=DriverJob(setup=(f"echo yes > {begun}", "while :; do sleep 0.1; done"))), limited
+    )
+    assert _stop(tmp_path, script, begun) == 0
+    assert (tmp_path / "asked").read_text() == "requeue 7\n"
+
+
+@pytest.mark.parametrize("setup", ["exit 3", "if", "set -e; false"])
+def test_a_setup_that_fails_ends_the_driver(tmp_path: Path, limited: list[str], setup: str) -> None:
+    script = driver_job.script(tmp_path, "r1", Site(driver=DriverJob(setup=(setup,))), limited)
+    done = subprocess.run(["bash", "-c", script], env={**os.environ, "SLURM_JOB_ID": "7"}, stderr=subprocess.DEVNULL)
+    assert done.returncode not in (0, driver_job.STOPPED)
+    assert not (tmp_path / "starts").exists()
 
 
 @pytest.fixture
