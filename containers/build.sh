@@ -43,7 +43,7 @@ EOF
   exit
 fi
 
-wheels=${WHEELS:-$here/../build/wheels-$image}
+wheels=${WHEELS:-build/wheels-$image}
 mkdir -p "$wheels"; wheels=$(cd "$wheels" && pwd)
 [ -f "$lock" ] || { echo "there is no $lock; make it with --relock where pip finds that build of torch" >&2; exit 1; }
 missing() { comm -23 <(grep -o '[0-9a-f]\{64\}$' "$lock" | sort) <(cd "$wheels" && sha256sum -- * | cut -c1-64 | sort); }

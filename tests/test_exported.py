@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -14,6 +15,10 @@ def test_at_most_eleven_names_and_all_of_them_are_there() -> None:
         assert getattr(evohpc, name).__name__ == name
         assert getattr(evohpc, name).__doc__
     assert dir(evohpc) == sorted(evohpc.__all__)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert evohpc.__version__ == metadata.version("evohpc")
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -12,11 +12,12 @@ import sys
 
 import click
 
-from evohpc.cli import doctor, evaluate, fetch_lm, inspect, report, run, transfer
+from evohpc.cli import doctor, evaluate, fetch_lm, init, inspect, report, run, transfer
 from evohpc.errors import EvohpcError
 
 _EPILOG = """\b
 Examples:
+  evohpc init first && cat first/README.md
   evohpc fetch-lm models/qwen2.5-coder-0.5b-instruct
   evohpc run runs/first configs/quickstart.yaml
   evohpc status runs/first
@@ -35,7 +36,7 @@ def evohpc() -> None:
     """
 
 
-for module in (run, inspect, report, evaluate, fetch_lm, doctor, transfer):
+for module in (init, run, inspect, report, evaluate, fetch_lm, doctor, transfer):
     for command in module.COMMANDS:
         evohpc.add_command(command)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -56,6 +57,13 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
     assert "evohpc run runs/first" in done.stdout
+
+
+def test_a_shell_can_complete_commands() -> None:
+    environment = {**os.environ, "_EVOHPC_COMPLETE": "bash_complete", "COMP_WORDS": "evohpc in", "COMP_CWORD": "1"}
+    code = "from evohpc.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout == "plain,init\n"
 
 
 @pytest.mark.parametrize("name", sorted(cli.evohpc.commands))

@@ -19,7 +19,7 @@ LAYERS = (
     "errors linux",
     "files messages envelopes",
     "config run_folder",
-    "evolution slurm store",
+    "evolution shipped slurm store",
     "lm tasks",
     "sandbox",
     "evaluation",
