@@ -166,20 +166,21 @@ class Sampling:
     top_p: float = 1.0
     retry_unparsable: bool = False
     speculation: int = 0
+    stop: str = "next_statement"
+    """As in requests of 0.1.0, which do not say it."""
+    retry_copies: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class LMRequest:
-    """`rounds/NNN/request.json`: everything the LM job of one round needs; no other input."""
+    """`rounds/NNN/request.json`: everything the LM job of one round needs; no other input. `config.lm` says more."""
 
     schema: int
     run_id: str
     round: int
     model_path: str
     dtype: str
-    """'float32', 'bfloat16' or 'float16'."""
     threads: int
-    """Torch threads on a CPU; 0 leaves torch's own choice."""
     sampling: Sampling
     adapter: str | None
     """Folder of what an earlier tuning left, to generate with when `tuning` is None; relative to the run folder."""
@@ -188,7 +189,6 @@ class LMRequest:
     tuning: Tuning | None
     prompts: tuple[Prompt, ...]
     tensor_parallel: bool = False
-    """Whether all processes of the job hold one model together."""
     engine: str = "deepspeed"
     """What draws the completions: 'deepspeed', 'vllm' or 'scripted'."""
     vllm: dict[str, object] = field(default_factory=dict)

@@ -62,6 +62,13 @@ class LMConfig(Section):
     retry_unparsable: bool = False
     """Draw a completion that is no Python once more, from the same prompt at the same temperature. The paper draws
     each once. The second counts in its place as one child, with the tokens of both."""
+    stop: Literal["next_statement", "whole_class"] = "whole_class"
+    """Where a completion ends; the paper states no rule. `next_statement`: before the first line at column 0, which the
+    next program's docstring is. `whole_class`: also before a fence or a docstring behind a class that is whole (Python
+    that ends in a return), wherever on a line it is; and what follows a whole class and makes it no Python is cut."""
+    retry_copies: CountOrZero = 0
+    """Draw a completion that repeats a program of its prompt again, at most so many times, from the same prompt at the
+    same temperature. The paper draws each once. The last counts in its place as one child, with the tokens of all."""
     tensor_parallel: bool = False
     """For a model larger than one GPU: all processes of the LM job hold it together, each a slice of every matrix, and
     draw and tune as one. Off, each holds all of it and draws a share of the completions: faster, where it fits. Not

@@ -32,6 +32,8 @@ from evohpc.errors import ConfigError
 from evohpc.messages import Isolation
 
 _HOTTEST_IN_VLLM = 2.0
+_BEFORE_0_2: dict[str, dict[str, object]] = {"lm": {"stop": "next_statement"}}
+"""What evohpc did, by section, before it could be told otherwise."""
 
 
 def _task_name(name: object) -> TaskName:
@@ -213,6 +215,21 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
         _apply_override(document, override)
     where = " ".join([str(path), *(f"--set {override}" for override in overrides)])
     return _resolve_paths(validate(Config, document, where), path.parent)
+
+
+def load_resolved(path: Path) -> Config:
+    """Read the resolved config of a run, which says everything that the evohpc that made the run could be told.
+
+    What it does not say did not exist then, and was done as evohpc did it: a search must not change half way.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    document = read_mapping(path, "a config")
+    for section, settings in _BEFORE_0_2.items():
+        if isinstance(said := document.setdefault(section, {}), dict):
+            document[section] = {**settings, **said}
+    return _resolve_paths(validate(Config, document, str(path)), path.parent)
 
 
 def _apply_override(document: dict[str, Any], override: str) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from evohpc import envelopes, linux
-from evohpc.config.search import Config, load_config
+from evohpc.config.search import Config, load_resolved
 from evohpc.config.site import load_site
 from evohpc.errors import EvaluationError, EvohpcError, StorageError, TaskError
 from evohpc.evaluation.attempt import WORKER, Benchmark, Evaluator, provenance
@@ -124,7 +124,7 @@ def _always(error: EvohpcError) -> Evaluate:
 
 
 def _start(run: RunDir, stack: ExitStack) -> Evaluator:
-    config = load_config(run.config)
+    config = load_resolved(run.config)
     task = config.task.moved(run.task_file.resolve())
     benchmark = Benchmark(
         task, config.task_options, config.search.seed, run.train, run.inputs, run.labels, config.evaluation

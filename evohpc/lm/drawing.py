@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evohpc.lm.stopping import Transcript, parses
+from evohpc.lm.programs import parses, repeats
+from evohpc.lm.stopping import Transcript
 from evohpc.messages import Completion, Prompt, Sample, Sampling
 
 
@@ -31,11 +32,11 @@ class Drawing:
     """The end of the prompt that the model was not shown; the completion repeats it."""
     attempt: int = 0
     spent: int = 0
-    """Tokens of an earlier attempt, which did not parse."""
+    """Tokens of earlier attempts, which were not kept."""
     tokens: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._transcript = Transcript(self.rules.tokenizer, self.prompt.text, self.healed)
+        self._transcript = Transcript(self.rules.tokenizer, self.prompt.text, self.healed, self.rules.sampling.stop)
 
     def add(self, token: int) -> str:
         """Append a token; return why the completion ends there ('eos', 'class_end' or 'length'), or ''."""
@@ -52,8 +53,14 @@ class Drawing:
         Args:
             stop: what `add` returned.
         """
+        self._transcript.cut()
         text, tokens = self._transcript.text, self.spent + len(self.tokens)
-        is_final = self.attempt > 0 or not self.rules.sampling.retry_unparsable
-        if is_final or parses(self.prompt.text, text):
+        if self._is_kept(text):
             return Completion(self.prompt.index, self.sample.index, text, tokens, stop)
         return replace(self, attempt=self.attempt + 1, spent=tokens, tokens=[])
+
+    def _is_kept(self, text: str) -> bool:
+        sampling = self.rules.sampling
+        if self.attempt < sampling.retry_unparsable and not parses(self.prompt.text, text):
+            return False
+        return self.attempt >= sampling.retry_copies or not repeats(self.prompt.text, text)

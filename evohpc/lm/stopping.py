@@ -1,33 +1,39 @@
-"""Where a completion ends: with its class, seen on the tokens as they come; and whether it is a program."""
+"""Where a completion ends: with its class, seen on the tokens as they come."""
 
 from __future__ import annotations
 
-import ast
 import re
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
 from tokenizers.decoders import DecodeStream
 
+from evohpc.lm.programs import is_whole, parses, whole_class
+
 _NEXT_STATEMENT = re.compile(r"\n\S")
+_NEXT_PROGRAM = re.compile("```|\"\"\"|'''")
+"""A fence, or the docstring of metrics: what language models write behind a class, with any indentation."""
 
 
 class Transcript:
     """The text of one completion, decoded token by token.
 
-    The class ends at the first line that is not blank and starts at column 0, which the next `\"""Metrics` is too.
+    The class ends at the first line that is not blank and starts at column 0, which the next `\"""Metrics` is too. With
+    the rule 'whole_class' it also ends where the next program begins on the line on which it was whole, or indented.
     """
 
-    def __init__(self, tokenizer: Any, prompt: str, healed: str) -> None:
+    def __init__(self, tokenizer: Any, prompt: str, healed: str, rule: str = "next_statement") -> None:
         """`healed` is the end of the prompt that the model was not shown; the completion repeats it."""
         self._tokenizer = tokenizer._tokenizer
         self._stream = DecodeStream(skip_special_tokens=True)
+        self._prompt = prompt
         self._text = prompt[: len(prompt) - len(healed)][-1:]
         # The last character of what was shown is kept: whether the first line starts at column 0 depends on it.
         self._shown = len(self._text)
         self._start = self._shown + len(healed)
         self._searched = max(0, self._start - 1)
+        self._marked = self._start
+        self._looks_at_programs = rule == "whole_class"
         self._end: int | None = None
 
     @property
@@ -38,10 +44,29 @@ class Transcript:
     def add(self, token: int) -> bool:
         """Append a token; return whether the class has ended."""
         self._text += self._stream.step(self._tokenizer, token) or ""
-        if self._end is None and (match := _NEXT_STATEMENT.search(self._text, self._searched)):
-            self._end = match.start() + 1
-        self._searched = max(self._searched, len(self._text) - 1)
+        if self._end is None:
+            self._end = self._next_statement() or self._next_program()
         return self._end is not None
+
+    def cut(self) -> None:
+        """Leave out what follows the whole class, where the text is no Python with it. Nothing is drawn any more."""
+        if self._looks_at_programs and not parses(self._prompt, self.text):
+            whole = whole_class(self._prompt, self.text)
+            self._end = self._start + len(whole) if whole else self._end
+
+    def _next_statement(self) -> int | None:
+        found = _NEXT_STATEMENT.search(self._text, self._searched)
+        self._searched = max(self._searched, len(self._text) - 1)
+        return found and found.start() + 1
+
+    def _next_program(self) -> int | None:
+        if not self._looks_at_programs:
+            return None
+        for mark in _NEXT_PROGRAM.finditer(self._text, self._marked):
+            self._marked = mark.end()
+            if is_whole(self._prompt, self._text[self._start : mark.start()]):
+                return mark.start()
+        return None
 
 
 def heal(tokenizer: Any, prompt: str) -> tuple[list[int], str]:
@@ -75,14 +100,3 @@ def stop_ids(defaults: Any, tokenizer: Any) -> frozenset[int]:
     declared = [getattr(defaults, "eos_token_id", None), tokenizer.eos_token_id]
     ids = {number for entry in declared for number in (entry if isinstance(entry, list) else [entry])}
     return frozenset((ids | set(tokenizer.all_special_ids)) - {None})
-
-
-def parses(prompt: str, completion: str) -> bool:
-    """Say whether the last line of a prompt, the header of the class, and what follows it are Python."""
-    header = prompt.rstrip("\n").rpartition("\n")[2]
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of invalid escapes in strings
-            ast.parse(f"{header}\n{completion.lstrip(chr(10))}")
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return False
-    return True

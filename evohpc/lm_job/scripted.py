@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from numpy.random import Generator, Philox
 
 from evohpc.lm import completions_file
+from evohpc.lm.programs import shown_bodies
 from evohpc.messages import Completion, LMRequest, Prompt, Sample
 from evohpc.run_folder import RoundDir, read_request
 
@@ -58,18 +59,10 @@ class ScriptedLMJob:
 def mutate(prompt: str, seed: int) -> str:
     """Return a changed copy of the body of one of the programs in a prompt."""
     rng = Generator(Philox(seed))
-    bodies = _bodies(prompt)
+    bodies = [f"{body.rstrip()}\n" for body in shown_bodies(prompt)] or ["    pass\n"]
     body = bodies[rng.integers(len(bodies))]
     rules: tuple[Callable[[str, Generator], str], ...] = (_resize, _drop_line, _double_line, _break, _copy)
     return rules[rng.choice(len(rules), p=(0.6, 0.1, 0.1, 0.1, 0.1))](body, rng)
-
-
-def _bodies(prompt: str) -> list[str]:
-    """Return what follows the class header in each in-context program: the lines that are indented or blank."""
-    header = prompt.rstrip("\n").rpartition("\n")[2]
-    programs = ("\n" + prompt).split(f"\n{header}\n")[1:-1]
-    bodies = [re.split(r"^(?=\S)", program, maxsplit=1, flags=re.MULTILINE)[0] for program in programs]
-    return [f"{body.rstrip()}\n" for body in bodies] or ["    pass\n"]
 
 
 def _resize(body: str, rng: Generator) -> str:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from evohpc import envelopes
-from evohpc.config.search import load_config
+from evohpc.config.search import load_resolved
 from evohpc.driver import lease
 from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
 from evohpc.evolution import population
@@ -48,7 +48,7 @@ class Reading:
         """
         self._run = RunDir(run)
         self.run_id = creation.run_id(self._run)
-        self.config = load_config(self._run.config)
+        self.config = load_resolved(self._run.config)
         if not self._run.snapshot.exists():
             raise RunFolderError(f"{run}: its search has not begun; evohpc run {shlex.quote(str(run))}")
         self.store = Store.snapshot_reader(self._run.snapshot)

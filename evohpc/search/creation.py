@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from evohpc.config.lm import is_partitioning, read_deepspeed_config
-from evohpc.config.search import Config, load_config
+from evohpc.config.search import Config, load_resolved
 from evohpc.config.site import Site
 from evohpc.driver import lease
 from evohpc.errors import ConfigError, RunFolderError, TaskError
@@ -122,7 +122,7 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
         RunFolderError: it differs where results already depend on it, so this is another search.
         LeaseError: it differs, and a living driver goes by the old one.
     """
-    old = load_config(run.config)
+    old = load_resolved(run.config)
     changes = list(_differences(old.model_dump(mode="json"), _comparable(run, config)))
     refused = [change for change in changes if not _is_allowed(old, *change)]
     if refused:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from evohpc.config.search import Config, load_config
+from evohpc.config.search import Config, load_resolved
 from evohpc.driver import lease
 from evohpc.driver.intake import Intake
 from evohpc.errors import LMError, RunFolderError
@@ -60,7 +60,7 @@ def rebuild(
             changed.
         StorageError: the file system refused; nothing was changed.
     """
-    run_id, config = creation.run_id(run), load_config(run.config)
+    run_id, config = creation.run_id(run), load_resolved(run.config)
     with lease.acquire(run, forgotten=partial(Store.last_epoch, run.database)) as held, ExitStack() as old_files:
         if not accept_loss:
             schema.check_owner(run.database)
@@ -96,7 +96,7 @@ def retry(run: RunDir) -> int:
         RunFolderError: this is no run folder, or its files hold less than its database (see `rebuild`).
     """
     creation.run_id(run)
-    config = load_config(run.config)
+    config = load_resolved(run.config)
     rounds = rebuild(run).rounds
     if not _has_given_up(run, rounds - 1):
         return 0

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from evohpc import envelopes
-from evohpc.config.search import Config, load_config
+from evohpc.config.search import Config, load_resolved
 from evohpc.config.site import Site, load_site
 from evohpc.driver.driver import Driver, Progress
 from evohpc.driver.results import check_numbers, unseal_result
@@ -49,7 +49,7 @@ class Search:
         """Open a run folder; the same as `Search.open`."""
         self.folder = RunDir(Path(run))
         self.run_id = creation.run_id(self.folder)
-        self.config = load_config(self.folder.config)
+        self.config = load_resolved(self.folder.config)
         self.site = load_site(self.folder.site) if self.folder.site.is_file() else None
         self._driving: _Driving | None = None
 

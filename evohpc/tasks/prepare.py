@@ -18,7 +18,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from evohpc import envelopes, linux
-from evohpc.config.search import Config, load_config
+from evohpc.config.search import Config, load_resolved
 from evohpc.errors import EvohpcError, TaskError
 from evohpc.files import write_atomic
 from evohpc.run_folder import RunDir
@@ -38,7 +38,7 @@ def prepare(run: RunDir) -> None:
     """
     if run.task_interface.exists():
         return
-    config = load_config(run.config)
+    config = load_resolved(run.config)
     task = load_task(config.task.moved(run.task_file.resolve()), config.task_options)
     splits = _splits(task, config, _secret(run))
     write_atomic(run.train, _encoded(splits.train, "train"))

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from support.paths import ROOT
 
-from evohpc.config.search import Config, load_config
+from evohpc.config.search import Config, load_config, load_resolved
 from evohpc.errors import ConfigError
 from evohpc.messages import Isolation
 
@@ -181,3 +181,30 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 def test_the_unknown_home_of_a_path_is_left_as_it_is(tmp_path):
     assert load(tmp_path, "seeds: ~nobody-has-this-name/x\nlm: {engine: scripted}").seeds.name == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("seeds: s\nlm: {engine: scripted}\n", "next_statement"),
+        ("seeds: s\nlm: {engine: scripted, stop: whole_class}\n", "whole_class"),
+        ("seeds: s\nlm: {engine: scripted, stop: next_statement}\n", "next_statement"),
+    ],
+)
+def test_a_run_of_an_older_evohpc_stops_as_it_did(tmp_path, text, rule):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    assert load_resolved(path).lm.stop == rule
+
+
+def test_a_section_of_a_resolved_config_that_is_none_is_named(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("seeds: s\nlm: 3\n")
+    with pytest.raises(ConfigError, match=r"config.yaml: lm"):
+        load_resolved(path)
+
+
+def test_the_rule_of_today_is_the_default(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("seeds: s\nlm: {engine: scripted}\n")
+    assert load_config(path).lm.stop == "whole_class"

@@ -56,7 +56,7 @@ def test_the_prompts_show_drawn_parents_and_name_them():
 def test_the_lms_settings_are_passed_on():
     asked = ask(config())
     assert (asked.run_id, asked.round, asked.model_path, asked.dtype, asked.threads) == ("r", 2, "/lm", "bfloat16", 3)
-    assert asked.sampling == Sampling(5, 99, top_k=7, top_p=0.5)
+    assert asked.sampling == Sampling(5, 99, top_k=7, top_p=0.5, stop="whole_class")
     assert asked.deepspeed_config == {"zero_optimization": {"stage": 2}}
 
 
@@ -77,7 +77,9 @@ def test_only_the_fittest_examples_are_taken():
     assert [e.candidate_id for e in ask(config(TuningConfig(max_examples=1))).tuning.examples] == ["d"]
 
 
-@pytest.mark.parametrize("changes", [{"retry_unparsable": True, "speculation": 3}, {}])
+@pytest.mark.parametrize(
+    "changes", [{"retry_unparsable": True, "speculation": 3}, {"stop": "next_statement", "retry_copies": 2}, {}]
+)
 def test_what_the_config_says_of_attempts_and_guesses_is_asked_for(changes):
     lm = config().lm.model_copy(update=changes)
     asked = ask(config().model_copy(update={"lm": lm}))

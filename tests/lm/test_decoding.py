@@ -134,6 +134,23 @@ def test_what_does_not_parse_is_drawn_once_more_and_both_are_paid_for(lm, monkey
     assert any(found[place].text != first[place].text for place in again)
 
 
+def test_a_copy_is_drawn_again_as_often_as_the_config_says_and_all_are_paid_for(lm, monkeypatch):
+    monkeypatch.setattr(drawing, "repeats", lambda prompt, text: True)
+    first = drawn(lm, prompts())
+    sampling = Sampling(5, 24, retry_copies=3)
+    found = {(c.prompt, c.sample): c for ended in Decoder(lm, None, sampling).draw(prompts()) for c in ended}
+    assert found.keys() == first.keys()
+    assert sum(c.tokens for c in found.values()) > 3 * sum(c.tokens for c in first.values())
+    assert any(found[place].text != first[place].text for place in found)
+
+
+def test_what_is_no_copy_is_drawn_once(lm):
+    first = drawn(lm, prompts())
+    sampling = Sampling(5, 24, retry_copies=3)
+    found = {(c.prompt, c.sample): c for ended in Decoder(lm, None, sampling).draw(prompts()) for c in ended}
+    assert found == first
+
+
 def test_a_second_attempt_depends_on_its_batch_no_more_than_the_first(lm, monkeypatch):
     pack(lm.model)
     monkeypatch.setattr(drawing, "parses", lambda prompt, text: "q" in text)

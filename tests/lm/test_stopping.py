@@ -1,14 +1,14 @@
 import pytest
 
-from evohpc.lm.stopping import Transcript, heal, parses
+from evohpc.lm.stopping import Transcript, heal
 
 PROMPT = "class Model(nn.Module):\n"
 BODY = "    def forward(self, x):\n        return x\n"
 
 
-def complete(tokenizer, text, prompt=PROMPT, healed=""):
+def complete(tokenizer, text, prompt=PROMPT, healed="", rule="next_statement"):
     """Feed a text byte by byte; return (completion, how many bytes were needed, whether it stopped)."""
-    transcript = Transcript(tokenizer, prompt, healed)
+    transcript = Transcript(tokenizer, prompt, healed, rule)
     tokens = tokenizer(text).input_ids
     for count, token in enumerate(tokens, start=1):
         if transcript.add(token):
@@ -70,20 +70,44 @@ def test_a_prompt_whose_end_stands_alone_is_shown_whole(lm):
     assert heal(lm.tokenizer, PROMPT) == (lm.tokenizer(PROMPT).input_ids, "")
 
 
+@pytest.mark.parametrize("mark", ["```", '"""', "'''"])
+@pytest.mark.parametrize("between", ["", " ", "\n    ", "\n\n        "])
+def test_a_whole_class_ends_where_the_next_program_begins(lm, mark, between):
+    text = BODY.rstrip("\n") + between
+    got, needed, stopped = complete(lm.tokenizer, f"{text}{mark}Metrics", rule="whole_class")
+    assert (got, stopped) == (text, True)
+    assert needed == len(text) + 3  # not a token later
+
+
+def test_a_docstring_within_a_class_ends_nothing(lm):
+    text = BODY + '\n    def half(self, x):\n        """Half."""\n        return x / 2\n'
+    assert complete(lm.tokenizer, text, rule="whole_class") == (text, len(text), False)
+
+
+def test_the_old_rule_goes_on_behind_a_fence(lm):
+    text = BODY + "    ```"
+    assert complete(lm.tokenizer, text) == (text, len(text), False)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (BODY, True),
-        ("\n" + BODY, True),
-        (BODY + "    def g(", False),
-        ("x = 1\n", False),
-        ("", False),
-        ("  \x00", False),
+        (BODY + "    oh no", BODY),
+        (BODY + "    x = 1\n", BODY + "    x = 1\n"),  # it is Python: nothing is cut
+        ("    def forward(self, x", "    def forward(self, x"),  # it was never whole
     ],
 )
-def test_programs_are_told_from_what_does_not_parse(text, expected):
-    assert parses(f"x = 1\n{PROMPT}", text) is expected
+def test_what_spoils_a_whole_class_is_cut_at_the_end(lm, text, expected):
+    transcript = Transcript(lm.tokenizer, PROMPT, "", "whole_class")
+    for token in lm.tokenizer(text).input_ids:
+        transcript.add(token)
+    transcript.cut()
+    assert transcript.text == expected
 
 
-def test_a_program_with_a_strange_escape_parses_without_a_warning():
-    assert parses(PROMPT, '    x = "\\d"\n')
+def test_the_old_rule_cuts_nothing(lm):
+    transcript = Transcript(lm.tokenizer, PROMPT, "")
+    for token in lm.tokenizer(BODY + "    oh no").input_ids:
+        transcript.add(token)
+    transcript.cut()
+    assert transcript.text == BODY + "    oh no"

@@ -1,0 +1,124 @@
+import ast
+
+import pytest
+
+from evohpc.lm.programs import is_whole, parses, repeats, shown_bodies, whole_class
+
+PROMPT = "class Model(nn.Module):\n"
+BODY = "    def forward(self, x):\n        return self.fc(x)\n"
+LINE = BODY.rstrip("\n")
+SHOWN = f'"""Metrics:\n{{\'num_params\': \'48\'}}\n"""\n{PROMPT}{BODY}\n"""Metrics:\n"""\n{PROMPT}'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (BODY, True),
+        ("\n" + BODY, True),
+        (BODY + "    def g(", False),
+        ("x = 1\n", False),
+        ("", False),
+        ("  \x00", False),
+    ],
+)
+def test_programs_are_told_from_what_does_not_parse(text, expected):
+    assert parses(f"x = 1\n{PROMPT}", text) is expected
+
+
+def test_a_program_with_a_strange_escape_parses_without_a_warning():
+    assert parses(PROMPT, '    x = "\\d"\n')
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        '"""Metrics:\n{\'num_params\': \'4000\'}\n"""\nclass Model(nn.Module):\n    def __init__(self',
+        "```",
+        " ```\nHere is the model",
+        "def __init__(self):\n        pass",
+        "class Model(nn.Module):\n    def forward(self, x",
+        "\n    Here is a model with fewer parameters.",
+        "\n    ```\n",
+        "\n  }",
+        ")",
+        ") -> Tensor:",
+        "\n\n    def half(self, x):\n        y = self.fc(",
+        "\n\n    def half(self",
+        "\n        '''",
+        "\n   def misplaced(self):\n        return 1\n",
+        " \x00",
+    ],
+)
+def test_what_follows_a_whole_class_is_cut(junk):
+    assert whole_class(PROMPT, LINE + junk).rstrip() == LINE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "    def forward(self, x):\n        x = self.fc(x",
+        "    def f(self",
+        "\x00",
+        '    """',
+        "(" * 5000,
+        "    pass\n",
+    ],
+)
+def test_what_was_never_whole_is_not_cut(text):
+    assert whole_class(PROMPT, text) == ""
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "        if x.sum() > 0:\n            return x\n        else:\n            return -x\n",
+        "        for y in x:\n            return y\n",
+        "        raise ValueError(x)\n",
+    ],
+)
+def test_a_return_may_be_nested(tail):
+    text = "    def forward(self, x):\n" + tail
+    assert is_whole(PROMPT, text)
+    assert whole_class(PROMPT, text + "    ```") == text + "    "
+
+
+def test_a_class_that_ends_otherwise_is_not_whole():
+    assert not is_whole(PROMPT, "    def forward(self, x):\n        y = x\n")
+
+
+def test_the_longest_beginning_is_kept_whatever_brackets_and_lines_it_ends_in():
+    text = "    def forward(self, x):\n        return self.fc(\n            x,\n        ).relu()"
+    assert whole_class(PROMPT, text + " then prose").rstrip() == text
+
+
+def test_a_cut_is_found_in_few_steps(monkeypatch):
+    calls = []
+    parse = ast.parse
+    monkeypatch.setattr(ast, "parse", lambda source: calls.append(source) or parse(source))
+    noise = "".join(f"        x = self.layer{i}(x) oh\n" for i in range(300))
+    assert whole_class(PROMPT, BODY + noise).rstrip() == LINE
+    assert len(calls) < 5
+
+
+def test_the_examples_of_a_prompt_are_found():
+    assert [body.rstrip() for body in shown_bodies(SHOWN)] == [LINE]
+    assert shown_bodies("class Model:\n") == []
+
+
+@pytest.mark.parametrize(
+    ("completion", "expected"),
+    [
+        (BODY, True),
+        ("    def forward(self, y):  # other words\n        return self.fc(y)\n", True),
+        ("    def forward(self, x):\n        return self.fc(x).relu()\n", False),
+        ("    def forward(self, x", False),
+    ],
+)
+def test_a_copy_of_an_example_is_recognised(completion, expected):
+    assert repeats(SHOWN, completion) is expected
+
+
+def test_a_prompt_without_examples_has_no_copies():
+    assert not repeats(PROMPT, BODY)
