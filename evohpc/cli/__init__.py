@@ -12,7 +12,7 @@ import sys
 
 import click
 
-from evohpc.cli import doctor, evaluate, fetch_lm, init, inspect, report, run, transfer
+from evohpc.cli import doctor, evaluate, explain, fetch_lm, init, inspect, report, run, status, transfer
 from evohpc.errors import EvohpcError
 
 _EPILOG = """\b
@@ -36,7 +36,7 @@ def evohpc() -> None:
     """
 
 
-for module in (init, run, inspect, report, evaluate, fetch_lm, doctor, transfer):
+for module in (init, run, status, inspect, explain, report, evaluate, fetch_lm, doctor, transfer):
     for command in module.COMMANDS:
         evohpc.add_command(command)
 

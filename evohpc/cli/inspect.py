@@ -1,19 +1,17 @@
-"""Commands that only read a run, from its snapshot: status, list, show, export."""
+"""Commands that list what a run holds, from its snapshot: list, show, export."""
 
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Iterator
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from evohpc.cli.shared import command, json_option, run_argument, stdout_console
+from evohpc.cli.shared import json_option, run_argument, stdout_console
 from evohpc.errors import RunFolderError
 from evohpc.messages import Status
 
@@ -23,29 +21,6 @@ if TYPE_CHECKING:
 
 _FILE = click.File("w", encoding="utf-8", lazy=True)
 """Opened at the first write, so that a mistake in another argument does not empty a file that exists."""
-
-
-@click.command()
-@run_argument
-@json_option
-def status(run: Path, as_json: bool) -> None:
-    """Show how far a search is."""
-    from evohpc.report import tables
-    from evohpc.report.reader import Reading
-
-    with Reading(run) as reading:
-        if as_json:
-            click.echo(json.dumps(reading.status(), indent=1))
-            return
-        console = stdout_console()
-        for name, value in reading.headlines():
-            console.print(f"{name:10}{value}", markup=False, soft_wrap=True)
-        rounds = partial(tables.rounds_table, reading.store, reading.metric, reading.error_below)
-        needed = console.measure(rounds(), options=console.options.update(max_width=1000)).maximum
-        console.print(rounds(brief=needed > console.width))
-        console.print(tables.best_table(reading.best(5), reading.metric))
-        console.print(tables.sentence(reading.store.counts()))
-        click.echo(f"next: {reading.advice()}", err=True)
 
 
 @click.command("list")
@@ -86,15 +61,13 @@ def show(run: Path, candidate_id: str, only_source: bool, as_json: bool) -> None
     from evohpc.report.terminal import printable
 
     with Reading(run) as reading:
-        entry = reading.store.entry(candidate_id)
-        if entry is None:
-            raise RunFolderError(f"{run} has no candidate {candidate_id!r}; see: {command('list', run)}")
+        entry = reading.candidate(candidate_id)
         if as_json:
             click.echo(tables.document(entry))
             return
         source = entry.candidate.source
         if not only_source:
-            stdout_console().print(tables.details(entry, reading.store.results(candidate_id)))
+            stdout_console().print(tables.details(entry, reading.store.results(entry.id)))
             click.echo()
             source = printable(source)
         # click takes escapes out of what goes to a pipe unless it is told that they are colours.
@@ -131,7 +104,7 @@ def export(runs: tuple[Path, ...], csv_file: IO[str] | None, jsonl_file: IO[str]
             print(tables.document(entry, run=run_id), file=jsonl_file)
 
 
-COMMANDS = (status, list_candidates, show, export)
+COMMANDS = (list_candidates, show, export)
 
 
 def _check_distinct(runs: tuple[Path, ...]) -> None:

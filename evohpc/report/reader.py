@@ -16,12 +16,22 @@ from evohpc.driver import lease
 from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
 from evohpc.evolution import population
 from evohpc.evolution.population import Budget
+from evohpc.messages import SEED_ROUND, Candidate
 from evohpc.report import tables
-from evohpc.run_folder import RunDir
+from evohpc.report.kinship import Family
+from evohpc.report.selection import Selections
+from evohpc.run_folder import RunDir, read_request
 from evohpc.search import creation
 from evohpc.store.rows import Entry
 from evohpc.store.store import Store
 from evohpc.tasks.data import interface
+
+SCHEMA = 1
+"""Of what `--json` prints; docs/report.md says what is in it. New keys may come; one that changes its meaning, or goes,
+makes it 2."""
+
+BEST = "best"
+"""In place of a candidate's id: the fittest. No candidate is called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +45,16 @@ class _LastProgress:
     total: int
     held: list[str]
     at: str
+
+
+def has_begun(run: Path) -> bool:
+    """Say whether there is a snapshot to read.
+
+    Raises:
+        RunFolderError: this is no run folder.
+    """
+    creation.run_id(RunDir(run))
+    return RunDir(run).snapshot.exists()
 
 
 class Reading:
@@ -68,6 +88,11 @@ class Reading:
         return self.store.is_closed(Budget.of(self.config.search).rounds - 1)
 
     @property
+    def is_over(self) -> bool:
+        """No driver is to go on with it."""
+        return self.is_done
+
+    @property
     def error_below(self) -> float:
         """What the error of a candidate must be below to count among the best: alpha of Algorithm 3."""
         return self.config.search.error_threshold
@@ -75,6 +100,38 @@ class Reading:
     def best(self, count: int) -> list[Entry]:
         """Return the fittest candidates; see `Search.best`."""
         return self.store.with_ids(row.id for row in population.best(self.store.scores(), count, self.config.search))
+
+    def candidate(self, name: str) -> Entry:
+        """Return a candidate by its id; `BEST` is the fittest.
+
+        Raises:
+            RunFolderError: there is none.
+        """
+        if name == BEST:
+            if best := self.best(1):
+                return best[0]
+            raise RunFolderError(f"{self._run.path}: nothing was trained with an error below {self.error_below:g} yet")
+        if (entry := self.store.entry(name)) is not None:
+            return entry
+        command = f"evohpc list {shlex.quote(str(self._run.path))}"
+        raise RunFolderError(f"{self._run.path} has no candidate {name!r}; see: {command}")
+
+    def selections(self) -> Selections:
+        """Return who descends from whom, and who was selected."""
+        survivors: dict[int, list[str]] = {row["round"]: [] for row in self.store.rows("closed_rounds")}
+        for row in self.store.rows("survivors"):
+            survivors[row["round"]].append(row["candidate_id"])
+        return Selections(Family(self.store.kin()), survivors, self.config.search)
+
+    def prompt(self, candidate: Candidate) -> str | None:
+        """Return the text that the language model completed; None for a seed, or where it cannot be read."""
+        if candidate.round == SEED_ROUND:
+            return None
+        try:
+            prompts = read_request(self._run.round(candidate.round)).prompts
+        except RunFolderError:
+            return None
+        return next((prompt.text for prompt in prompts if prompt.index == candidate.prompt), None)
 
     def headlines(self) -> Iterator[tuple[str, str]]:
         """Yield (name, value) lines for people."""
@@ -92,6 +149,7 @@ class Reading:
         """Return the same, and more, as plain values for `--json`."""
         last = self._last_progress()
         return {
+            **{"schema": SCHEMA, "kind": "status", "run": self.run_id},
             "run_id": self.run_id,
             "task": str(self.config.task),
             "variant": self.config.search.variant,

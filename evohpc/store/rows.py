@@ -41,6 +41,19 @@ class Score(NamedTuple):
     fitness: float
 
 
+class Kin(NamedTuple):
+    """Where a candidate comes from and what became of it, without its program."""
+
+    id: str
+    round: int
+    parents: tuple[str, ...]
+    """As its prompt showed them: one may be there twice."""
+    status: Status
+    error: float | None
+    """None where it was not trained, as is its fitness."""
+    fitness: float | None
+
+
 JSON_COLUMNS = ("metrics", "seconds", "versions")
 
 
@@ -52,6 +65,17 @@ SELECT_ENTRIES = (
     + ", ".join(f"r.{name} AS r_{name}" for name in RESULT_COLUMNS)
     + " FROM candidates c LEFT JOIN results r ON r.candidate_id = c.id AND r.attempt = c.attempt"
 )
+
+
+SELECT_KIN = (
+    "SELECT c.id, c.round, c.parents, c.status, r.error, c.fitness "
+    "FROM candidates c LEFT JOIN results r ON r.candidate_id = c.id AND r.attempt = c.attempt"
+)
+
+
+def as_kin(row: sqlite3.Row) -> Kin:
+    """Return a row of `SELECT_KIN`."""
+    return Kin(row[0], row[1], tuple(json.loads(row[2])), Status(row[3]), row[4], row[5])
 
 
 def as_entry(row: sqlite3.Row) -> Entry:

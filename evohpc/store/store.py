@@ -18,7 +18,7 @@ from evohpc.errors import LeaseError, storage_error
 from evohpc.files import make_folder, sync_folder
 from evohpc.messages import Candidate, Result, Status
 from evohpc.store import integrity, schema
-from evohpc.store.rows import JSON_COLUMNS, SELECT_ENTRIES, Entry, Score, as_entry, as_result
+from evohpc.store.rows import JSON_COLUMNS, SELECT_ENTRIES, SELECT_KIN, Entry, Kin, Score, as_entry, as_kin, as_result
 
 TABLES = ("candidates", "results", "pool", "survivors", "closed_rounds")
 """What `evohpc rebuild` re-creates row for row."""
@@ -161,6 +161,10 @@ class Store:
     def every(self) -> Iterator[Entry]:
         """Yield all candidates, seeds first, in order of round and id."""
         return map(as_entry, self._db.execute(f"{SELECT_ENTRIES} ORDER BY round, id"))
+
+    def kin(self) -> Iterator[Kin]:
+        """Yield the descent of all candidates, seeds first, in order of round and id."""
+        return map(as_kin, self._db.execute(f"{SELECT_KIN} ORDER BY round, id"))
 
     def scores(self) -> Iterator[Score]:
         """Yield the scores of all trained candidates, seeds included, the fittest first."""

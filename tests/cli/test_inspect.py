@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shlex
 import shutil
 from pathlib import Path
@@ -19,22 +18,11 @@ from evohpc.search.search import Search
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
 
 
-def test_status_shows_rounds_the_best_and_what_to_do_next(
-    finished_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, err = call(capsys, "status", finished_run)
-    best = Search.open(finished_run).best(1)[0].candidate.id
-    assert code == 0
-    assert "none; the search is over" in out
-    assert "16 children" in out
-    assert out.count(best) >= 2
-    assert err == f"next: evohpc show {finished_run} {best}\n"
-
-
 def test_a_terminal_of_80_columns_shows_whole_numbers_and_names(
     finished_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli.inspect, "stdout_console", lambda: Console(width=80))
+    for module in (cli.inspect, cli.status):
+        monkeypatch.setattr(module, "stdout_console", lambda: Console(width=80))
     for command in ("status", "list"):
         _, out, _ = call(capsys, command, finished_run)
         assert "…" not in out
@@ -47,25 +35,6 @@ def test_what_cannot_be_printed_is_one_readable_sentence(
 ) -> None:
     code, _, err = call(capsys, "export", finished_run, "--csv", "/dev/full")
     assert (code, err) == (1, "error: cannot write what was asked for: No space left on device\n")
-
-
-def test_status_for_machines(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = call(capsys, "status", finished_run, "--json")
-    status = json.loads(out)
-    assert status["is_done"]
-    assert status["driver"] == ""
-    assert sum(status["counts"].values()) == 16
-
-
-def test_status_names_the_living_driver_and_a_search_that_has_stopped(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with Search.create(tmp_path / "run", make_config(tmp_path)) as search:
-        assert "its search has not begun" in call(capsys, "status", tmp_path / "run")[2]
-        search.ask()
-        search._drive().snapshot()
-        assert f"process {os.getpid()} on " in call(capsys, "status", tmp_path / "run")[1]
-    assert call(capsys, "status", tmp_path / "run")[2] == f"next: evohpc run {tmp_path / 'run'}\n"
 
 
 def test_list_filters_and_sorts(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

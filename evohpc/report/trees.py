@@ -1,0 +1,73 @@
+"""Family trees and paths for a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from rich.text import Text
+from rich.tree import Tree
+
+from evohpc.messages import Status
+from evohpc.report.kinship import Branch, Family
+from evohpc.report.tables import number, outcome
+from evohpc.report.terminal import printable
+from evohpc.store.rows import Kin
+
+REPEATED = "^"
+"""After a candidate whose branches stand elsewhere in the tree."""
+
+
+def ancestors_tree(root: Branch, family: Family) -> Tree:
+    """Return a candidate's ancestors as a tree for a terminal, with their scores."""
+    return _tree(root, lambda branch: _label(family[branch.id], branch))
+
+
+def descendants_tree(root: Branch, family: Family) -> Tree:
+    """Return a candidate's descendants that were trained as a tree; the others are counted where they belong."""
+
+    def label(branch: Branch) -> Text:
+        text = _label(family[branch.id], branch)
+        others = untrained(family, branch.id)
+        return text.append(f"  and {others}", style="dim") if others and not branch.is_repeated else text
+
+    return _tree(root, label)
+
+
+def untrained(family: Family, id: str) -> str:
+    """Return what became of the children of a candidate that were not trained, e.g. '3 failed, 2 duplicate'."""
+    found = Counter(outcome(family[child].status) for child in family.children(id))
+    del found["trained"]
+    return ", ".join(f"{count} {name}" for name, count in found.items())
+
+
+def trained_children(family: Family, id: str) -> list[str]:
+    """Return the children of a candidate that were trained, the fittest first."""
+    return [child for child in family.children(id) if family[child].status is Status.TRAINED]
+
+
+def path_lines(family: Family, ids: Iterable[str]) -> list[Text]:
+    """Return a line of descent, one candidate a line."""
+    return [_label(family[id], Branch(id)) for id in ids]
+
+
+def _tree(root: Branch, label: Callable[[Branch], Text]) -> Tree:
+    top = Tree(label(root), guide_style="dim")
+    waiting = [(top, root)]
+    while waiting:
+        drawn, branch = waiting.pop()
+        waiting.extend((drawn.add(label(further)), further) for further in branch.branches)
+    return top
+
+
+def _label(kin: Kin, branch: Branch) -> Text:
+    text = Text(printable(kin.id), no_wrap=True, style="bold")
+    if kin.fitness is None:
+        text.append(f"  {kin.status}", style="not bold")
+    else:
+        text.append(f"  {number(kin.fitness)}  error {kin.error:.4g}", style="not bold")
+    if branch.is_repeated:
+        text.append(f"  {REPEATED}", style="dim")
+    if branch.hidden:
+        text.append(f"  ({branch.hidden} more behind it)", style="dim")
+    return text

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from support.command_line import call
+from support.searching import finish, make_config
+
+from evohpc.search.search import Search
+
+pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
+
+
+def test_status_shows_rounds_the_best_and_what_to_do_next(
+    finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = call(capsys, "status", finished_run)
+    best = Search.open(finished_run).best(1)[0].candidate.id
+    assert code == 0
+    assert "none; the search is over" in out
+    assert "16 children" in out
+    assert out.count(best) >= 2
+    assert err == f"next: evohpc show {finished_run} {best}\n"
+
+
+def test_status_for_machines(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = call(capsys, "status", finished_run, "--json")
+    status = json.loads(out)
+    assert status["is_done"]
+    assert status["driver"] == ""
+    assert sum(status["counts"].values()) == 16
+
+
+def test_status_names_the_living_driver_and_a_search_that_has_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Search.create(tmp_path / "run", make_config(tmp_path)) as search:
+        assert "its search has not begun" in call(capsys, "status", tmp_path / "run")[2]
+        search.ask()
+        search._drive().snapshot()
+        assert f"process {os.getpid()} on " in call(capsys, "status", tmp_path / "run")[1]
+    assert call(capsys, "status", tmp_path / "run")[2] == f"next: evohpc run {tmp_path / 'run'}\n"
+
+
+def test_watching_ends_when_the_search_is_over(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    once = call(capsys, "status", finished_run)[1]
+    assert call(capsys, "status", finished_run, "--watch") == (0, once + "\n", "")
+
+
+def test_watching_shows_each_change_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    Search.create(run, make_config(tmp_path, "search.rounds=1")).close()
+
+    def go_on() -> None:
+        time.sleep(0.2)
+        with Search.open(run) as search:
+            search.ask()
+            search._drive().snapshot()
+            time.sleep(0.5)
+            finish(search)
+
+    driver = threading.Thread(target=go_on)
+    driver.start()
+    code, out, _ = call(capsys, "status", run, "--watch", "--every", "0.1", "--json")
+    driver.join()
+    seen = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [status["is_done"] for status in seen[1:]] == [*[False] * (len(seen) - 2), True]
+    assert all(before != after for before, after in itertools.pairwise(seen))
+    assert sum(seen[-1]["counts"].values()) == 8
+
+
+def test_watching_needs_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "status", tmp_path, "--watch")
+    assert code == 1
+    assert "is no run folder" in err
+
+
+def test_a_copy_without_a_driver_is_shown(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(finished_run, tmp_path / "copy")
+    assert call(capsys, "status", copy)[1] == call(capsys, "status", finished_run)[1]

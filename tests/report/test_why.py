@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support.rows import candidate, trained
+
+from evohpc.config.search import SearchConfig
+from evohpc.messages import SEED_ROUND, Result, Status
+from evohpc.report.kinship import Family
+from evohpc.report.selection import Selections
+from evohpc.report.why import Case, facts, sentences
+from evohpc.store.rows import Entry, Kin
+
+SEARCH = SearchConfig(survivors=2)
+PROMPT = '''"""Metrics:
+{'num_params': '1'}
+"""
+class M:
+
+"""Metrics:
+{'num_params': '90', 'acc': '0.951'}
+"""
+class M:
+'''
+
+
+def child(name: str, fitness: float, error: float = 0.1, **changes: Any) -> Entry:
+    row = candidate(name, status=Status.TRAINED, **changes)
+    return Entry(row, trained(name, error=error, fitness=fitness, num_params=int(-fitness / error)))
+
+
+SEED = child("seed-a", -90, round=SEED_ROUND, parents=())
+FIRST, SECOND, THIRD = child("r0a", -50), child("r0b", -60), child("r0c", -70)
+TOO_BAD = child("r0d", -3, error=0.6)
+FAILED = Entry(candidate("r0e", status=Status.SHAPE_ERROR, detail="RuntimeError: no"), None)
+LATER = child("r1a", -40, round=1, parents=("r0a", "r0a"))
+WAITING = Entry(candidate("r2a", round=2, parents=("r1a",)), None)
+EVERY = (SEED, FIRST, SECOND, THIRD, TOO_BAD, FAILED, LATER, WAITING)
+SURVIVORS = {SEED_ROUND: ["seed-a"], 0: ["r0a", "r0b"], 1: ["r1a", "r0c"]}
+
+
+def case(entry: Entry, search: SearchConfig = SEARCH, every: tuple[Entry, ...] = EVERY, **changes: Any) -> Case:
+    rows = [Kin(e.id, e.candidate.round, e.candidate.parents, e.candidate.status, e.error, e.fitness) for e in every]
+    attempts = [entry.result] if entry.result else []
+    made = Case(entry, attempts, None, Selections(Family(rows), SURVIVORS, search), "acc", None)
+    return replace(made, **changes)
+
+
+def said(case: Case) -> dict[str, str]:
+    return dict(sentences(case))
+
+
+def test_a_parent_that_was_shown_twice_is_named_once() -> None:
+    assert said(case(LATER))["origin"].endswith("Its prompt showed r0a (fitness -50) 2 times.")
+    assert said(case(SEED))["origin"] == "It is a seed: a program that the search was given."
+
+
+def test_what_was_asked_is_beside_what_came() -> None:
+    asked = case(FIRST, prompt=PROMPT)
+    assert said(asked)["asked for"] == "Its prompt asked for 90 parameters (it has 500) and acc 0.951 (it has 0.5)."
+    assert facts(asked)["asked"] == {"num_params": 90.0, "acc": 0.951}
+    assert "asked for" not in said(case(FIRST))
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (FIRST, "Selected after round 0, as number 1 of 2: a parent of round 1."),
+        (THIRD, "Selected after round 1, as number 2 of 2: a parent of round 2."),
+        (TOO_BAD, "Not selected: its error, 0.6, is not below search.error_threshold, 0.5."),
+        (FAILED, "Not selected: only what was trained can be."),
+        (WAITING, "Not selected: it has no outcome yet."),
+        (SEED, "Selected after the evaluation of the seeds, as number 1 of 1: a parent of round 0."),
+    ],
+)
+def test_the_reason_for_the_selection(entry: Entry, expected: str) -> None:
+    assert said(case(entry))["selection"].startswith(expected)
+
+
+def test_who_was_not_fit_enough_is_told_by_whom_it_was_beaten() -> None:
+    loser = child("r1b", -80, round=1)
+    told = case(loser, every=(*EVERY, loser))
+    assert said(told)["selection"] == (
+        "Not selected after round 1: it was number 3 of the 3 in the pool, and 2 were selected; the last of them is "
+        "r0c, fitness -70."
+    )
+    assert (facts(told)["pool_rank"], facts(told)["pool_size"]) == (3, 3)
+
+
+def test_a_round_that_is_open_has_no_survivors_yet() -> None:
+    early = child("r2b", -30, round=2)
+    assert said(case(early, every=(*EVERY, early)))["selection"] == "Not selected yet: round 2 is still open."
+
+
+def test_what_is_fitter_than_the_best_but_above_alpha_says_so() -> None:
+    assert said(case(TOO_BAD))["best"] == (
+        "It is fitter than the best but does not count among the best, for its error is too high. The best is r1a, "
+        "fitness -40."
+    )
+    assert said(case(LATER))["best"] == "It is the best of the 5 that count."
+    assert said(case(SECOND))["best"].startswith("It is number 3 of the 5 that count.")
+
+
+def test_a_duplicate_tells_of_the_one_it_repeats() -> None:
+    twin = Entry(candidate("r1t", round=1, status=Status.DUPLICATE, detail="same program as r0a"), None)
+    told = case(twin, every=(*EVERY, twin))
+    original = told.family["r0a"]
+    assert said(replace(told, original=original))["outcome"] == (
+        "It was not evaluated: it is a duplicate (same program as r0a). What became of that one: trained, fitness -50."
+    )
+
+
+def test_machine_faults_before_the_outcome_are_told() -> None:
+    lost = Result("r0a", 1, Status.NODE_FAIL, "n13")
+    second = Entry(FIRST.candidate, replace(FIRST.result, attempt=2))  # type: ignore[type-var]
+    told = said(case(second, attempts=[lost, second.result]))["outcome"]
+    assert told.startswith("Attempt 1 was a machine fault, node_fail: n13. It was trained: 500 parameters")
+    given_up = Entry(candidate("r0a", status=Status.NODE_FAIL, detail="n13"), lost)
+    assert "No attempt is left" in said(case(given_up, attempts=[lost]))["outcome"]
+
+
+def test_children_are_counted_by_outcome() -> None:
+    assert said(case(FIRST))["children"] == (
+        "Drawn from prompts that showed it: 1 (1 trained). The fittest is r1a, fitness -40. Further descendants: 1."
+    )
+    assert said(case(SECOND))["children"] == "None was drawn from a prompt that showed it."
