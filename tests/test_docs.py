@@ -72,6 +72,14 @@ def test_the_everyday_commands_of_readme(checkout: Path) -> None:
     assert (checkout / "first.csv").read_text().count("seed-cnn") >= 1
 
 
+@pytest.mark.slow
+def test_the_commands_of_the_report_page(checkout: Path) -> None:
+    out = shell("\n".join(["evohpc run runs/first configs/quickstart.yaml", *blocks("docs/report.md", "sh")]), checkout)
+    assert "runs/first/report.html" in out
+    assert "--- seed-cnn" in out
+    assert "none; the search is over" in out
+
+
 def test_the_dry_run_of_readme(checkout: Path) -> None:
     *_, line = blocks("README.md", "sh")[2].strip().splitlines()
     assert "#SBATCH" in shell(line, checkout)
