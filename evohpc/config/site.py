@@ -9,8 +9,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
+from evohpc.config.sbatch_options import Options, checked, merged
 from evohpc.config.strict_yaml import Section, dump, read_mapping, validate
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -39,15 +40,15 @@ class JobSection(Section):
     """e.g. 1 or a100:4."""
     ask_memory: bool = True
     """false: never say --mem; some sites refuse it on their GPU partitions."""
-    options: dict[str, str | int | bool] = {}
+    options: Annotated[Options, AfterValidator(checked)] = {}
     """Any other option by its long name, e.g. {mail-type: FAIL, exclude: n13}; true for one without a value, false for
-    none."""
+    none. Refused are those that a search rests on, e.g. job-name."""
     setup: Annotated[tuple[str, ...], BeforeValidator(_lines)] = ()
     """Shell lines that run before the work, in a shell of its own, e.g. [module load apptainer]; one line, or a block,
     may be text."""
 
-    def sbatch_options(self) -> dict[str, str | int | bool]:
-        """Return the options that all jobs of this section carry, by their long names."""
+    def sbatch_options(self, own: Options) -> Options:
+        """Return the options of a job by their long names: evohpc's own, and those of this section."""
         named = {
             "partition": self.partition,
             "account": self.account,
@@ -57,7 +58,7 @@ class JobSection(Section):
             "gpus-per-node": self.gpus_per_node,
         }
         given = {name: value for name, value in self.options.items() if value is not False}
-        return {**{name: value for name, value in named.items() if value}, **given}
+        return merged({**own, **{name: value for name, value in named.items() if value}}, given)
 
 
 class EvaluationJobs(JobSection):

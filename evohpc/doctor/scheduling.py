@@ -76,7 +76,7 @@ def _judge(check: str, script: str, remark: str, done: subprocess.CompletedProce
     said = " ".join((done.stderr or done.stdout).replace("sbatch: error: ", "").replace("sbatch: ", "").split())
     if done.returncode:
         return fault(check, said, commands.advice(said))
-    partition, minutes = re.search(r"in partition (\S+)", said), re.search(r"--time=(\d+)", script)
+    partition, minutes = re.search(r"in partition (\S+)", said), re.search(r"--time=(\d+)$", script, re.MULTILINE)
     if partition is None or minutes is None:
         return ok(check, f"would run{remark}")
     return _within_limit(check, partition[1], int(minutes[1]), remark)

@@ -86,7 +86,7 @@ def text(folder: Path, shape: ArrayShape, site: Site, config: EvaluationConfig) 
 def _options(site: Site, config: EvaluationConfig) -> dict[str, str | int | bool]:
     jobs = site.evaluation
     memory = {"mem": f"{config.memory_mb + jobs.extra_memory_mb}M"} if jobs.ask_memory else {}
-    return {"requeue" if jobs.requeue else "no-requeue": True, **memory, **jobs.sbatch_options()}
+    return jobs.sbatch_options({"requeue" if jobs.requeue else "no-requeue": True, **memory})
 
 
 def _setup(folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evohpc import linux
+from evohpc.config.sbatch_options import Options
 from evohpc.config.site import LMJobs, Site
 from evohpc.files import write_atomic
 from evohpc.run_folder import RoundDir, RunDir
@@ -107,8 +108,8 @@ def _section(site: Site) -> LMJobs:
     return site.lm
 
 
-def _options(work: LMWork, jobs: LMJobs) -> dict[str, str | int | bool]:
-    return {
+def _options(work: LMWork, jobs: LMJobs) -> Options:
+    own: Options = {
         "job-name": work.name,
         "requeue" if jobs.requeue else "no-requeue": True,
         "open-mode": "append",
@@ -118,8 +119,8 @@ def _options(work: LMWork, jobs: LMJobs) -> dict[str, str | int | bool]:
         "ntasks": 1,
         "cpus-per-task": jobs.cpus,
         **({"mem": f"{jobs.memory_mb}M"} if jobs.ask_memory else {}),
-        **jobs.sbatch_options(),
     }
+    return jobs.sbatch_options(own)
 
 
 def _bare(work: LMWork, site: Site, jobs: LMJobs, program: Sequence[str]) -> list[str]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from evohpc.config.sbatch_options import Options
 from evohpc.config.site import Site
 from evohpc.errors import EvaluationError
 from evohpc.files import write_atomic
@@ -119,9 +120,9 @@ def cancel(run_id: str) -> list[str]:
     return ids
 
 
-def _options(run: Path, run_id: str, site: Site) -> Mapping[str, str | int | bool]:
+def _options(run: Path, run_id: str, site: Site) -> Options:
     driver = site.driver
-    return {
+    own: Options = {
         "job-name": job_name(run_id),
         "dependency": "singleton",
         "signal": f"B:USR1@{driver.stop_before_s}",
@@ -133,8 +134,8 @@ def _options(run: Path, run_id: str, site: Site) -> Mapping[str, str | int | boo
         "ntasks": 1,
         "cpus-per-task": driver.cpus,
         **({"mem": f"{driver.memory_mb}M"} if driver.ask_memory else {}),
-        **driver.sbatch_options(),
     }
+    return driver.sbatch_options(own)
 
 
 def _find(name: str) -> str:

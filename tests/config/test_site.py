@@ -46,4 +46,4 @@ def test_paths_start_at_the_profiles_folder(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_empty_values_leave_options_out() -> None:
-    assert Site().evaluation.sbatch_options() == {}
+    assert Site().evaluation.sbatch_options({}) == {}

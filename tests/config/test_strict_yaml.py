@@ -117,11 +117,11 @@ def test_a_site_profile_says_it_the_natural_way(tmp_path: Path) -> None:
     site = load_site(path)
     assert site.driver.setup == ("module load cuda",)
     assert site.evaluation.setup == ("module load cuda", "module load apptainer")
-    assert site.driver.sbatch_options() == {
+    assert site.driver.sbatch_options({}) == {
         "account": "012345",
         "time": "12:30:00",
         "begin": "16:00",
         "contiguous": True,
     }
-    assert site.evaluation.sbatch_options() == {"account": "5349", "gpus-per-node": "1"}
+    assert site.evaluation.sbatch_options({}) == {"account": "5349", "gpus-per-node": "1"}
     assert site.evaluation.requeue is False
