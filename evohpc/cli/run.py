@@ -75,7 +75,7 @@ def cancel(run: Path) -> None:
     search = Search.open(run)
     if search.site is None:
         raise RunFolderError(f"{run} does not run on Slurm; stop its driver with Ctrl-C, or `kill` its process")
-    ids = driver_job.cancel(search.run_id)
+    ids = driver_job.cancel(search.run_id, search.site)
     search.cancel_jobs()
     click.echo(
         f"ended the driver ({', '.join(ids) or 'none ran'}) and its job arrays; go on: {command('submit', run)}",

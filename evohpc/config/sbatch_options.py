@@ -72,10 +72,14 @@ def _problem(name: str, value: str | int | bool) -> str:
         return f"{refused[0]} is not for options: {REFUSED[refused[0]]}"
     if isinstance(value, str) and ("\n" in value or not value.strip()):
         return f"{name} takes one line, true or false"
+    if name == "clusters" and (not isinstance(value, str) or value.lower() == "all"):
+        return "clusters takes names: evohpc asks each of them for its jobs, e.g. {clusters: alpha}"
     return ""
 
 
 def _value(name: str, value: str | int | bool) -> str | int | bool:
+    if name == "clusters":
+        return "".join(str(value).split())
     if isinstance(value, str) and name not in _TAKE_A_WORD:
         return _WORDS.get(value.lower(), value)
     return value

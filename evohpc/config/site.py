@@ -47,6 +47,11 @@ class JobSection(Section):
     """Shell lines that run before the work, in a shell of its own, e.g. [module load apptainer]; one line, or a block,
     may be text."""
 
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """The clusters of a federation, or of a multi-cluster site, that its jobs may be on; ('',) is the local one."""
+        return tuple(str(self.options.get("clusters", "")).split(","))
+
     def sbatch_options(self, own: Options) -> Options:
         """Return the options of a job by their long names: evohpc's own, and those of this section."""
         named = {
@@ -158,6 +163,12 @@ class Site(Section):
     lm: LMJobs | None = None
     """With this section, be it `lm: {}`, the language model runs in Slurm jobs of its own; without, in the driver's."""
     container: ContainerSection = ContainerSection()
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """All clusters that jobs of a search may be on: the local one is another where the driver's job is."""
+        sections = (self.driver, self.evaluation, *([self.lm] if self.lm else []))
+        return tuple(dict.fromkeys(["", *(name for section in sections for name in section.clusters)]))
 
     def dump(self) -> str:
         """Return the profile as YAML; `load_site` reads it back to an equal value."""

@@ -29,11 +29,11 @@ _SHORTEN = {
 def examine_slurm(config: Config, site: Site) -> Iterator[Finding]:
     """Look at a site as the login node sees it."""
     try:
-        settings = commands.settings()
+        settings = commands.settings(site.evaluation.clusters[0])
+        largest = commands.largest_array(site.evaluation.clusters)
     except (EvaluationError, NoAnswer) as error:
         yield fault("Slurm", str(error), "load the site's Slurm module, or set SLURM_CONF")
         return
-    largest = commands.max_array_size(settings)
     yield ok("Slurm", f"answers; arrays of up to {largest} tasks")
     yield from attempt("jobs", "making job scripts in a temporary folder", lambda: _jobs(config, site, largest))
     yield from attempt("accounting", "reading Slurm's settings", lambda: _accounting(site, settings))
@@ -77,14 +77,15 @@ def _judge(check: str, script: str, remark: str, done: subprocess.CompletedProce
     if done.returncode:
         return fault(check, said, commands.advice(said))
     partition, minutes = re.search(r"in partition (\S+)", said), re.search(r"--time=(\d+)$", script, re.MULTILINE)
-    if partition is None or minutes is None:
+    clusters = re.search(r"--clusters=(.+)$", script, re.MULTILINE)
+    if partition is None or minutes is None or (clusters is not None and "," in clusters[1]):
         return ok(check, f"would run{remark}")
-    return _within_limit(check, partition[1], int(minutes[1]), remark)
+    longest = commands.longest_minutes(partition[1], clusters[1] if clusters else "")
+    return _within_limit(check, partition[1], longest, int(minutes[1]), remark)
 
 
-def _within_limit(check: str, partition: str, minutes: int, remark: str) -> Finding:
+def _within_limit(check: str, partition: str, longest: int | None, minutes: int, remark: str) -> Finding:
     """Compare with the partition's limit: unless the site enforces it, Slurm takes such a job and never starts it."""
-    longest = commands.longest_minutes(partition)
     if longest is not None and minutes > longest:
         found = f"asks for {minutes} minutes, partition {partition} allows {longest}: it would wait for ever"
         return fault(check, found, _SHORTEN[check])

@@ -48,7 +48,7 @@ class SlurmRunner:
         """
         self._run, self._site, self._evaluation = client.check_folder(run), site, evaluation
         self._work = work
-        self._client = SlurmClient(site.scheduler, clock)
+        self._client = SlurmClient(site.scheduler, clock, site.evaluation.clusters)
         self._jobs: dict[str, EvaluationJob] = {}
         self._arrays: dict[str, list[Array]] = {}
         self._wanted: set[str] = set()
@@ -78,7 +78,7 @@ class SlurmRunner:
                 arrays.fence_off(round, name)
             for array in self._arrays.get(name, ()):
                 array.end("cancelled")
-        client.end_jobs(names)
+        client.end_jobs(names, self._site.clusters)
 
     def close(self) -> None:
         """Nothing is held here; the jobs go on."""
@@ -89,7 +89,7 @@ class SlurmRunner:
         if not new:
             return
         try:
-            self._largest = self._largest or commands.max_array_size(commands.settings())
+            self._largest = self._largest or commands.largest_array(self._site.evaluation.clusters)
         except NoAnswer as error:
             log.warning("Slurm does not answer (%s); trying again", error)
             return

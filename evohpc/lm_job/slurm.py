@@ -60,7 +60,7 @@ class SlurmLMJob:
         assert site.lm is not None, "the site profile has no section lm"
         self._run, self._site, self._jobs = client.check_folder(run), site, site.lm
         self._program, self._clock = program, clock
-        self._client = SlurmClient(site.scheduler, clock)
+        self._client = SlurmClient(site.scheduler, clock, site.lm.clusters)
         self._round: RoundDir | None = None
         self._job: Array | None = None
         self._over_since: float | None = None
@@ -107,7 +107,7 @@ class SlurmLMJob:
         for folder in (job for parent in folders for job in parent.iterdir()):
             _conclude(folder, _CANCELLED)
         if folders:
-            client.end_jobs([folder.name for folder in folders])
+            client.end_jobs([folder.name for folder in folders], self._site.clusters)
 
     def release(self) -> None:
         """See `LMJob.release`."""
@@ -116,7 +116,7 @@ class SlurmLMJob:
             _conclude(folder, "the search needs it no more")
         try:
             if waiting:
-                client.end_jobs([folder.parent.name for folder in waiting])
+                client.end_jobs([folder.parent.name for folder in waiting], self._site.clusters)
         except EvaluationError as error:
             log.warning("%s; the LM job will see for itself that the search needs it no more", error)
 

@@ -19,7 +19,7 @@ from evohpc.linux import python
 from evohpc.messages import TaskState
 from evohpc.run_folder import RunDir
 from evohpc.slurm import commands
-from evohpc.slurm.commands import Answer, NoAnswer
+from evohpc.slurm.commands import Answer, NoAnswer, Row
 from evohpc.slurm.script import after_setup, directives
 
 STOPPED = 85
@@ -93,7 +93,7 @@ def submit(run: RunDir, run_id: str, site: Site) -> str:
     """
     name, path = job_name(run_id), run.path.resolve()
     (path / OVER).unlink(missing_ok=True)
-    if job_id := _find(name):
+    if job_id := _find(name, site):
         return job_id
     write_atomic(path / "driver.sbatch", script(path, run_id, site))
     submission = commands.submit(path / "driver.sbatch")
@@ -101,23 +101,23 @@ def submit(run: RunDir, run_id: str, site: Site) -> str:
         return submission.job_id
     if submission.answer is Answer.LOST:
         time.sleep(min(site.scheduler.poll_s, 10.0))
-        if job_id := _find(name):
+        if job_id := _find(name, site):
             return job_id
     raise EvaluationError(f"sbatch did not take the driver ({submission.message}); run the same command again")
 
 
-def cancel(run_id: str) -> list[str]:
+def cancel(run_id: str, site: Site) -> list[str]:
     """End the jobs that drive a run; return their ids. Its arrays are ended by `SlurmRunner.cancel`.
 
     Raises:
         EvaluationError: Slurm does not answer.
     """
     try:
-        ids = _alive(job_name(run_id))
-        commands.cancel(ids)
+        rows = _alive(job_name(run_id), site)
+        commands.end(rows)
     except NoAnswer as error:
         raise EvaluationError(f"Slurm does not answer ({error}); cancel again when it does") from None
-    return ids
+    return sorted({row.job_id for row in rows})
 
 
 def _options(run: Path, run_id: str, site: Site) -> Options:
@@ -138,13 +138,14 @@ def _options(run: Path, run_id: str, site: Site) -> Options:
     return driver.sbatch_options(own)
 
 
-def _find(name: str) -> str:
+def _find(name: str, site: Site) -> str:
     """Return the job of that name that runs or waits, '' if there is none."""
     try:
-        return min(_alive(name), key=int, default="")
+        return min((row.job_id for row in _alive(name, site)), key=int, default="")
     except NoAnswer as error:
         raise EvaluationError(f"Slurm does not answer ({error}); nothing was submitted: try again") from None
 
 
-def _alive(name: str) -> list[str]:
-    return sorted({row.job_id for row in commands.queue([name]) if row.report.state is not TaskState.ENDED})
+def _alive(name: str, site: Site) -> list[Row]:
+    rows = commands.queue([name], site.driver.clusters)
+    return [row for row in rows if row.report.state is not TaskState.ENDED]

@@ -24,8 +24,13 @@ _SLOWER = 1.5
 class SlurmClient:
     """Submits arrays by sbatch, and asks Slurm for the states of all of them with one request."""
 
-    def __init__(self, schedule: SchedulerSection, clock: Callable[[], float] = time.monotonic) -> None:
-        self._schedule, self._clock = schedule, clock
+    def __init__(
+        self,
+        schedule: SchedulerSection,
+        clock: Callable[[], float] = time.monotonic,
+        clusters: Collection[str] = commands.LOCAL,
+    ) -> None:
+        self._schedule, self._clock, self._clusters = schedule, clock, clusters
         self._has_accounting = True
         self._asks_accounting = False
         self._interval = schedule.poll_s
@@ -100,7 +105,7 @@ class SlurmClient:
 
     def _ask_queue(self, open_arrays: Sequence[Array]) -> None:
         rows_of: dict[str, list[Row]] = defaultdict(list)
-        for row in commands.queue([array.name for array in open_arrays]):
+        for row in commands.queue([array.name for array in open_arrays], self._clusters):
             rows_of[row.name].append(row)
         now, settle_s = self._clock(), self._schedule.settle_s
         for array in open_arrays:
@@ -115,7 +120,8 @@ class SlurmClient:
                 array.doubtful_since = None
 
     def _ask_accounting(self, open_arrays: Sequence[Array]) -> None:
-        rows = commands.history({array.job_id: array.name for array in open_arrays if array.is_missing_tasks})
+        missing = {array.job_id: array.name for array in open_arrays if array.is_missing_tasks}
+        rows = commands.history(missing, self._clusters)
         if rows is None:
             self._has_accounting = False
             return
@@ -123,15 +129,14 @@ class SlurmClient:
             array.record_history([row for row in rows if row.job_id == array.job_id])
 
 
-def end_jobs(names: Collection[str]) -> None:
-    """End the jobs with these names that run or wait, whichever process submitted them.
+def end_jobs(names: Collection[str], clusters: Collection[str] = commands.LOCAL) -> None:
+    """End the jobs with these names that run or wait on some clusters, whichever process submitted them.
 
     Raises:
         EvaluationError: Slurm does not answer.
     """
     try:
-        rows = [row for row in commands.queue() if arrays.belongs(row.name, names)]
-        commands.cancel({row.job_id for row in rows if row.report.state is not TaskState.ENDED})
+        commands.end([row for row in commands.queue(clusters=clusters) if arrays.belongs(row.name, names)])
     except NoAnswer as error:
         raise EvaluationError(f"Slurm does not answer ({error}); cancel again when it does") from None
 

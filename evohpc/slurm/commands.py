@@ -77,6 +77,12 @@ class Row:
     """In the array; -1 is a row for all of its tasks."""
     name: str
     report: TaskReport
+    cluster: str = ""
+    """The one that was asked; '' is the local one."""
+
+
+LOCAL = ("",)
+"""The clusters to ask where a site profile names none."""
 
 
 def submit(script: Path) -> Submission:
@@ -100,8 +106,11 @@ def submit(script: Path) -> Submission:
     raise EvaluationError(f"Slurm refuses {script}: {message}; {advice(message)}")
 
 
-def queue(names: Collection[str] | None = None) -> list[Row]:
+def queue(names: Collection[str] | None = None, clusters: Collection[str] = LOCAL) -> list[Row]:
     """Return what slurmctld knows of this user's array tasks: of these job names, or of all.
+
+    Args:
+        clusters: to ask, one after the other: ids and rows of different ones look alike.
 
     Raises:
         NoAnswer: it does not answer.
@@ -109,10 +118,10 @@ def queue(names: Collection[str] | None = None) -> list[Row]:
     command = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", f"--format={_QUEUE_FORMAT}"]
     if names is not None:
         command.append(f"--name={','.join(sorted(names))}")
-    return list(_queue_rows(_ask(command)))
+    return [row for cluster in clusters for row in _queue_rows(_ask([*command, *_on(cluster)]), cluster)]
 
 
-def history(jobs: Mapping[str, str]) -> list[Row] | None:
+def history(jobs: Mapping[str, str], clusters: Collection[str] = LOCAL) -> list[Row] | None:
     """Return the array tasks that accounting knows to be over; None if the cluster keeps no accounting.
 
     Args:
@@ -125,7 +134,7 @@ def history(jobs: Mapping[str, str]) -> list[Row] | None:
         return None
     command = ["sacct", "--allocations", "--noheader", "--parsable2", "--format=JobID,JobName,State"]
     try:
-        text = _ask([*command, f"--jobs={','.join(sorted(jobs))}"])
+        text = _ask([*command, f"--jobs={','.join(sorted(jobs))}", *_on(",".join(clusters))])
     except NoAnswer as error:
         if "accounting storage is disabled" in str(error):
             return None
@@ -144,14 +153,25 @@ def test(script: str) -> subprocess.CompletedProcess[str]:
     return _run(["sbatch", "--test-only"], script)
 
 
-def cancel(job_ids: Collection[str]) -> None:
+def cancel(job_ids: Collection[str], cluster: str = "") -> None:
     """End jobs and array tasks, whether they run or wait; unknown and ended ones are no error.
 
     Raises:
         NoAnswer: Slurm does not answer.
     """
     if job_ids:
-        _ask(["scancel", "--quiet", *sorted(job_ids)])
+        _ask(["scancel", "--quiet", *_on(cluster), *sorted(job_ids)])
+
+
+def end(rows: Collection[Row]) -> None:
+    """End the jobs of rows that run or wait, each on its cluster.
+
+    Raises:
+        NoAnswer: Slurm does not answer.
+    """
+    alive = [row for row in rows if row.report.state is not TaskState.ENDED]
+    for cluster in {row.cluster for row in alive}:
+        cancel({row.job_id for row in alive if row.cluster == cluster}, cluster)
 
 
 def max_array_size(settings: Mapping[str, str]) -> int:
@@ -159,22 +179,33 @@ def max_array_size(settings: Mapping[str, str]) -> int:
     return int(settings.get("MaxArraySize", _DEFAULT_MAX_ARRAY_SIZE))
 
 
-def settings() -> dict[str, str]:
+def largest_array(clusters: Collection[str] = LOCAL) -> int:
+    """Return how many tasks an array may have that any of these clusters may get.
+
+    Raises:
+        NoAnswer: Slurm does not answer.
+    """
+    return min(max_array_size(settings(cluster)) for cluster in clusters)
+
+
+def settings(cluster: str = "") -> dict[str, str]:
     """Return what slurmctld's configuration says, as `scontrol show config` prints it.
 
     Raises:
         NoAnswer: Slurm does not answer.
     """
-    return dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", _ask(["scontrol", "show", "config"]), re.MULTILINE))
+    return dict(
+        re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", _ask(["scontrol", *_on(cluster), "show", "config"]), re.MULTILINE)
+    )
 
 
-def longest_minutes(partition: str) -> int | None:
+def longest_minutes(partition: str, cluster: str = "") -> int | None:
     """Return the time limit of a partition; None if it has none.
 
     Raises:
         NoAnswer: Slurm does not answer.
     """
-    shown = _ask(["scontrol", "--oneliner", "show", "partition", partition])
+    shown = _ask(["scontrol", "--oneliner", *_on(cluster), "show", "partition", partition])
     found = re.search(r" MaxTime=(?:(\d+)-)?(\d+):(\d+):\d+", shown)
     if found is None:
         return None
@@ -192,6 +223,10 @@ def environment() -> dict[str, str]:
     mine = ("SLURM", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SALLOC_", "SRUN_", "SUBMITIT_")
     foreign = ("APPTAINER", "SINGULARITY")
     return {k: v for k, v in os.environ.items() if k in kept or not k.startswith(mine + foreign)}
+
+
+def _on(cluster: str) -> list[str]:
+    return [f"--clusters={cluster}"] if cluster else []
 
 
 def _ask(command: list[str]) -> str:
@@ -221,10 +256,11 @@ def _run(command: list[str], given: str | None = None) -> subprocess.CompletedPr
         raise NoAnswer(f"{command[0]} did not answer within {_TIMEOUT_S:g} s") from None
 
 
-def _queue_rows(text: str) -> Iterator[Row]:
+def _queue_rows(text: str, cluster: str) -> Iterator[Row]:
     for job_id, index, name, state, reason in _fields(text, 5):
         if job_id.isdecimal():
-            yield Row(job_id, int(index) if index.isdecimal() else -1, name, states.report(state, reason))
+            task = int(index) if index.isdecimal() else -1
+            yield Row(job_id, task, name, states.report(state, reason), cluster)
 
 
 def _history_rows(text: str) -> Iterator[Row]:
@@ -235,8 +271,8 @@ def _history_rows(text: str) -> Iterator[Row]:
 
 
 def _fields(text: str, count: int) -> Iterator[list[str]]:
-    """Yield the fields of each line that has so many. The others are of jobs with a newline or a | in their name, which
-    none of ours has."""
+    """Yield the fields of each line that has so many. The others are headings of clusters, or of jobs with a newline or
+    a | in their name, which none of ours has."""
     rows = (line.split("|") for line in text.split("\n"))
     return (row for row in rows if len(row) == count)
 

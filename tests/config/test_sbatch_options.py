@@ -64,6 +64,7 @@ def test_all_that_evohpc_sets_for_its_own_needs_is_refused_or_replaced(section: 
         ("{p: gpu}", "'p' is no option by its long name, e.g. mail-type"),
         ("{a b: gpu}", "'a b' is no option by its long name"),
         ('{comment: "two\\nlines"}', "comment takes one line, true or false"),
+        ("{clusters: all}", "clusters takes names: evohpc asks each of them"),
         ('{comment: ""}', "comment takes one line, true or false"),
     ],
 )
@@ -95,3 +96,11 @@ def test_time_and_memory_of_the_site_take_the_place_of_evohpc_s(tmp_path: Path, 
     assert sorted(line for line in merged if line.startswith(("time", "mem"))) == ["mem=8G", "time=12:30:00"]
     per_cpu = directives(profile(tmp_path, section, "{mem-per-cpu: 2G}"), section)
     assert [line for line in per_cpu if line.startswith("mem")] == ["mem-per-cpu=2G"]
+
+
+def test_the_clusters_of_all_sections_are_known(tmp_path: Path) -> None:
+    site = profile(tmp_path, "lm", "{clusters: 'alpha, beta'}")
+    assert (site.clusters, site.evaluation.clusters) == (("", "alpha", "beta"), ("",))
+    assert site.lm is not None
+    assert site.lm.clusters == ("alpha", "beta")
+    assert "clusters=alpha,beta" in directives(site, "lm")

@@ -168,9 +168,9 @@ def test_a_run_has_one_driver_and_it_can_be_cancelled(slurm: Cluster, tmp_path: 
     site = Site(python="sleep 60 #", driver=DriverJob(memory_mb=50, options={"hold": True}))
     first = driver_job.submit(RunDir(tmp_path), "r2", site)
     assert driver_job.submit(RunDir(tmp_path), "r2", site) == first
-    assert driver_job.cancel("r2") == [first]
+    assert driver_job.cancel("r2", site) == [first]
     wait_until(lambda: not slurm.run("squeue", "--noheader"), "the queue is empty")
-    assert driver_job.cancel("r2") == []
+    assert driver_job.cancel("r2", site) == []
 
 
 @pytest.mark.slurm

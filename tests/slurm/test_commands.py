@@ -95,6 +95,35 @@ def test_jobs_with_names_that_are_not_ours_are_passed_over(fake: Fake) -> None:
     assert [row.index for row in commands.history({"7": "new"}) or ()] == [1]
 
 
+def test_each_cluster_is_asked_for_itself(fake: Fake, tmp_path: Path) -> None:
+    """squeue takes a list of them but does not say in a row which it is of; scancel takes one (scancel(1))."""
+    note = f"echo ${{0##*/}} $@ >> {tmp_path}/called"
+    row = "{id}|0|r-000-00|RUNNING|None"
+    answers = f"*clusters=a*) echo 'CLUSTER: a'; echo '{row.format(id=7)}';; *clusters=b*) echo '{row.format(id=7)}';;"
+    answers += f" *) echo '{row.format(id=9)}'; echo '9|1|r-000-00|COMPLETED|None';;"
+    fake("squeue", f'{note}; case "$*" in {answers} esac')
+    fake("scancel", note)
+    rows = commands.queue(clusters=("", "a", "b"))
+    assert [(row.cluster, row.job_id, row.index) for row in rows] == [
+        ("", "9", 0), ("", "9", 1), ("a", "7", 0), ("b", "7", 0),
+    ]  # fmt: skip
+    commands.end(rows)
+    called = (tmp_path / "called").read_text().splitlines()
+    assert sorted(call for call in called if call.startswith("scancel")) == [
+        "scancel --quiet --clusters=a 7", "scancel --quiet --clusters=b 7", "scancel --quiet 9",
+    ]  # fmt: skip
+
+
+def test_accounting_and_settings_are_asked_about_the_cluster_of_the_jobs(fake: Fake) -> None:
+    fake("sacct", 'case "$*" in *--clusters=a,b) echo "7_1|new|FAILED";; esac')
+    assert commands.history({"7": "new"}) == []
+    assert [row.index for row in commands.history({"7": "new"}, ("a", "b")) or ()] == [1]
+    fake("scontrol", 'case "$1" in --clusters=a) echo "MaxArraySize = 11";; *) echo "MaxArraySize = 1001";; esac')
+    assert (commands.largest_array(), commands.largest_array(("b", "a"))) == (1001, 11)
+    fake("scontrol", 'case "$2" in --clusters=a) echo "PartitionName=p MaxTime=01:00:00 x";; esac')
+    assert (commands.longest_minutes("p"), commands.longest_minutes("p", "a")) == (None, 60)
+
+
 def test_a_job_id_that_came_round_again_is_another_job(fake: Fake) -> None:
     fake("sacct", "echo '7_0|old|COMPLETED'; echo '7_1|new|FAILED'; echo '7_2|new|RUNNING'")
     rows = commands.history({"7": "new"})
