@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import builtins
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Set as AbstractSet
 
 from evohpc.evolution import imports, introspection, trees
-from evohpc.evolution.imports import names_in_body
+from evohpc.evolution.imports import Import, names_in_body
 
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _PASSED_BY_TORCH = frozenset(
@@ -19,6 +20,20 @@ _PASSED_BY_TORCH = frozenset(
     }
 )
 """Parameters that `nn.TransformerEncoder` and its like pass to the layers they are given, by name."""
+_BUILTINS = frozenset(dir(builtins))
+_NAMED = {ast.Name: "id", ast.arg: "arg"}
+"""The field that holds the name of a variable."""
+_MARKED = re.compile("\0([^\0]*)\0")
+
+
+def _naming() -> dict[type[ast.AST], list[str]]:
+    """Return the fields of definitions, imports, handlers, patterns and `global` that hold names, by kind of node."""
+    kinds = [kind for kind in vars(ast).values() if isinstance(kind, type) and issubclass(kind, ast.AST)]
+    fields = ("name", "names", "asname", "rest")
+    return {kind: found for kind in kinds if (found := [field for field in fields if field in kind._fields])}
+
+
+_NAMING = _naming()
 
 
 def code_hash(tree: ast.Module, source: str) -> str:
@@ -37,9 +52,12 @@ def code_hash(tree: ast.Module, source: str) -> str:
     """
     if introspection.can_see_itself(tree):
         return _digest(f"text {source}")
-    used, program = imports.split(tree)
-    text = _NormalText(program, {name.rpartition(" ")[2] for name in used})
-    return _digest(f"{used}{text.of(program)}")
+    used, plain = imports.split(tree)
+    rest = [node for node in tree.body if node not in plain]
+    imported = {name.rpartition(" ")[2] for name in used}
+    has_star = "*" in imported or any(map(imports.is_star, set(trees.nodes(tree).of(ast.ImportFrom)).difference(plain)))
+    text = _NormalText(None if has_star else _fixed_names(tree, plain) | imported).of(ast.Module(rest, []))
+    return _digest(f"{used}{text}")
 
 
 def _digest(text: str) -> str:
@@ -51,79 +69,94 @@ class _NormalText:
     function, nested scopes included, numbered by order of appearance. Equal names stay equal and different ones
     different, so nothing changes its meaning. Empty fields, which new versions of Python add, are left out."""
 
-    def __init__(self, program: ast.Module, imported: set[str]) -> None:
-        self._fixed = _fixed_names(program) | imported
-        self._renames = not any(imports.is_star(node) for node in trees.nodes(program)) and "*" not in imported
-        """After `from x import *`, a name that one function binds may be a global of another."""
-        self._bound: set[str] = set()
-        self._numbers: dict[str, str] | None = None
-        """By name, within a function."""
+    def __init__(self, fixed: AbstractSet[str] | None) -> None:
+        """
+        Args:
+            fixed: names that stay; None for all: after `from x import *`, a name that one function binds may be a
+                global of another.
+        """
+        self._fixed = fixed
+        self._bound: set[str] | None = None
+        """What the outermost function binds, as far as it was read; None outside of functions."""
 
     def of(self, node: object) -> str:
         if isinstance(node, list):
             return f"[{', '.join(map(self.of, node))}]"
         if not isinstance(node, ast.AST):
             return repr(node)
-        if self._numbers is not None or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            return self._node(node)
-        self._numbers, self._bound = {}, _bound_names(node) - self._fixed if self._renames else set()
+        if not node._fields:
+            return f"{type(node).__name__}()"
+        if self._bound is None and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            return self._function(node)
+        return self._node(node)
+
+    def _function(self, node: ast.AST) -> str:
+        """Return an outermost function. What it binds is known at its end: names are marked first, then numbered."""
+        self._bound = set()
         text = self._node(node)
-        self._numbers = None
-        return text
+        bound, self._bound = set() if self._fixed is None else self._bound - self._fixed, None
+        numbers: dict[str, str] = {}
+
+        def shown(mark: re.Match[str]) -> str:
+            name = mark[1]  # a number is no identifier, so no program has it already
+            return repr(numbers.setdefault(name, f"${len(numbers)}") if name in bound else name)
+
+        return _MARKED.sub(shown, text)
 
     def _node(self, node: ast.AST) -> str:
-        fields = [(name, self._value(node, value)) for name, value in ast.iter_fields(node)]
-        shown = [f"{name}={self.of(value)}" for name, value in fields if value is not None and value != []]
+        shown = []
+        for field in node._fields:
+            value = getattr(node, field, None)
+            if isinstance(value, list) and field == "body" and isinstance(node, _DOCUMENTED):
+                value = value[ast.get_docstring(node, clean=False) is not None :]
+            if value is not None and value != []:
+                is_name = _NAMED.get(type(node)) == field
+                shown.append(f"{field}={self._name(node, value) if is_name else self.of(value)}")
         return f"{type(node).__name__}({', '.join(shown)})"
 
-    def _value(self, node: ast.AST, value: Any) -> Any:
-        """Return what counts of a field."""
-        if isinstance(node, ast.Name | ast.arg) and isinstance(value, str):
-            return self._renamed(value)
-        if isinstance(value, list) and isinstance(node, _DOCUMENTED) and value is node.body:
-            return value[ast.get_docstring(node, clean=False) is not None :]
-        return value
-
-    def _renamed(self, name: str) -> str:
-        if self._numbers is None or name not in self._bound:
-            return name
-        return self._numbers.setdefault(name, f"${len(self._numbers)}")  # no identifier, so no program has it already
+    def _name(self, node: ast.AST, name: str) -> str:
+        if self._bound is None:
+            return repr(name)
+        if not (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)) and not _is_mangled(name):
+            self._bound.add(name)
+        return f"\0{name}\0"  # in no other text: repr() escapes it
 
 
-def _bound_names(tree: ast.AST) -> set[str]:
-    """Return all parameters and assigned names in a tree, without those that Python mangles within a class: '__a' is
-    the same variable as '_Model__a' there."""
+def _is_mangled(name: str) -> bool:
+    """Say whether Python may change a name within a class: '__a' is the same variable as '_Model__a' there."""
+    return name.startswith("_") and "__" in name
+
+
+def _fixed_names(tree: ast.Module, plain: Sequence[Import]) -> set[str]:
+    """Return the names that a function's own may not be exchanged for.
+
+    Args:
+        plain: imports at the top of the module whose names come on top.
+    """
     nodes = trees.nodes(tree)
-    stored = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    bound = stored | {node.arg for node in nodes if isinstance(node, ast.arg)}
-    return {name for name in bound if not (name.startswith("_") and "__" in name)}
+    left_out = {id(alias) for statement in plain for alias in statement.names}
+    fixed = set(_BUILTINS)
+    fixed.update(*map(names_in_body, nodes.of(ast.Module)), *map(names_in_body, nodes.of(ast.ClassDef)))
+    for kind, fields in _NAMING.items():
+        for node in nodes.of(kind):
+            for value in (getattr(node, field, None) for field in fields if id(node) not in left_out):
+                names = value if isinstance(value, list) else [value]
+                fixed.update(name.partition(".")[0] for name in names if isinstance(name, str))
+    fixed.update(node.arg for node in nodes.of(ast.keyword) if node.arg)
+    fixed.update(_passed_by_name(nodes))
+    return fixed
 
 
-def _fixed_names(tree: ast.Module) -> set[str]:
-    """Return the names that a function's own may not be exchanged for."""
-    fixed = set(dir(builtins))
-    for node in trees.nodes(tree):
-        if isinstance(node, ast.Module | ast.ClassDef):
-            fixed |= names_in_body(node)
-        for field in ("name", "names", "asname", "rest"):  # definitions, imports, handlers, patterns, global
-            value = getattr(node, field, None)
-            names = value if isinstance(value, list) else [value]
-            fixed.update(name.partition(".")[0] for name in names if isinstance(name, str))
-        if isinstance(node, ast.keyword) and node.arg:
-            fixed.add(node.arg)
-    return fixed | set(_passed_by_name(tree))
-
-
-def _passed_by_name(tree: ast.Module) -> Iterator[str]:
+def _passed_by_name(nodes: trees.Nodes) -> Iterator[str]:
     """Yield the names that parameters may be passed by without being written as the keyword of a call."""
-    nodes = trees.nodes(tree)
-    unpacked = [node.value for node in nodes if isinstance(node, ast.keyword) and node.arg is None]
+    unpacked = [node.value for node in nodes.of(ast.keyword) if node.arg is None]
     if unpacked:
-        yield from (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+        yield from (node.value for node in nodes.of(ast.Constant) if isinstance(node.value, str))
     passed_on = _passed_on_whole(nodes)
     if not all(_has_plain_keys(value) or getattr(value, "id", None) in passed_on for value in unpacked):
-        yield from (node.arg for node in nodes if isinstance(node, ast.arg))
-    if any("Transformer" in str(getattr(node, "attr", getattr(node, "id", ""))) for node in nodes):
+        yield from (node.arg for node in nodes.of(ast.arg))
+    words = [*(node.attr for node in nodes.of(ast.Attribute)), *(node.id for node in nodes.of(ast.Name))]
+    if any("Transformer" in word for word in words):
         yield from _PASSED_BY_TORCH
 
 
@@ -131,8 +164,8 @@ def _has_plain_keys(value: ast.expr) -> bool:
     return isinstance(value, ast.Dict) and all(isinstance(key, ast.Constant) for key in value.keys)
 
 
-def _passed_on_whole(nodes: Sequence[ast.AST]) -> set[str]:
+def _passed_on_whole(nodes: trees.Nodes) -> set[str]:
     """Return the names of functions' own `**kwargs` of which nothing is done but to pass them on."""
-    caught = {node.kwarg.arg for node in nodes if isinstance(node, ast.arguments) and node.kwarg is not None}
-    passed = {id(node.value) for node in nodes if isinstance(node, ast.keyword) and node.arg is None}
-    return caught - {node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in passed}
+    caught = {node.kwarg.arg for node in nodes.of(ast.arguments) if node.kwarg is not None}
+    passed = {id(node.value) for node in nodes.of(ast.keyword) if node.arg is None}
+    return caught - {node.id for node in nodes.of(ast.Name) if id(node) not in passed} if caught else caught

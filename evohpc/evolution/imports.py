@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeGuard
 
 from evohpc.evolution import trees
@@ -16,19 +16,18 @@ MODULES = frozenset(
     }
 )
 """Modules that `import torch` loads: whether a program imports them once more changes nothing, nor how it does."""
+Import = ast.Import | ast.ImportFrom
 _EARLY = (ast.Import, ast.ImportFrom)
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
-def split(tree: ast.Module) -> tuple[list[str], ast.Module]:
-    """Return what a module imports for names that the rest of it mentions, sorted, e.g. 'torch.nn as nn', and the
-    module without these imports. An import whose place counts stays in the module: one of several that bind a name.
+def split(tree: ast.Module) -> tuple[list[str], list[Import]]:
+    """Return what a module imports for names that the rest of it mentions, sorted, e.g. 'torch.nn as nn', and the plain
+    imports, of which that says all. One whose place counts is not among them: one of several that bind a name.
     """
     placed = set(_placed(tree))
-    steady = [node for node in tree.body if isinstance(node, _EARLY) and node not in placed]
-    program = ast.Module([node for node in tree.body if not isinstance(node, _EARLY) or node in placed], [])
-    rest = ast.Module([node for node in tree.body if not isinstance(node, _EARLY)], [])
-    return sorted(_used(steady, rest)), program
+    plain = [node for node in tree.body if isinstance(node, _EARLY) and node not in placed]
+    return sorted(_used(plain, trees.nodes(tree))), plain
 
 
 def is_star(node: ast.AST) -> bool:
@@ -47,23 +46,24 @@ def names_in_body(scope: ast.Module | ast.ClassDef) -> set[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             pending.extend(_bound_in_head(node))
         else:
-            pending.extend(ast.iter_child_nodes(node))
+            pending.extend(trees.children(node))
     return names
 
 
 def _bound_in_head(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
     """Yield the targets of `:=` in decorators, defaults and annotations: these belong to the scope outside."""
     annotations = [
-        node.annotation for node in trees.nodes(function.args) if isinstance(node, ast.arg) and node.annotation
+        node.annotation for node in trees.walk(function.args) if isinstance(node, ast.arg) and node.annotation
     ]
     defaults = [default for default in (*function.args.defaults, *function.args.kw_defaults) if default]
     for part in (*function.decorator_list, *defaults, *annotations, *([function.returns] if function.returns else [])):
-        yield from (node.target for node in trees.nodes(part) if isinstance(node, ast.NamedExpr))
+        yield from (node.target for node in trees.walk(part) if isinstance(node, ast.NamedExpr))
 
 
-def _used(statements: Iterable[ast.stmt], rest: ast.Module) -> set[str]:
-    mentioned = {node.id for node in trees.nodes(rest) if isinstance(node, ast.Name)} | set(_in_fields(rest))
-    attributes = {node.attr for node in trees.nodes(rest) if isinstance(node, ast.Attribute)}
+def _used(statements: Sequence[Import], nodes: trees.Nodes) -> set[str]:
+    """Return what counts of imports at the top of a module that has these nodes."""
+    mentioned = {node.id for node in nodes.of(ast.Name)} | set(_in_fields(nodes))
+    attributes = {node.attr for node in nodes.of(ast.Attribute)}
     used = set()
     for statement in statements:
         for path, bound, alias in _imported(statement):
@@ -73,7 +73,7 @@ def _used(statements: Iterable[ast.stmt], rest: ast.Module) -> set[str]:
                     used.add(f"import {path} as {bound}")  # `from a import b` need not find a module
             if not (alias and f"{path} as {bound}" in used):
                 used |= {f"loaded {part}" for part in _loaded(path) if part.rpartition(".")[2] in attributes}
-    if any(_is_future(statement) for statement in statements) and _has_annotations(rest):
+    if any(_is_future(statement) for statement in statements) and _has_annotations(nodes):
         used |= {f"__future__.{alias.name}" for each in statements if _is_future(each) for alias in each.names}
     return used
 
@@ -105,14 +105,15 @@ def _placed(tree: ast.Module) -> Iterator[ast.stmt]:
         yield from () if is_star(imports[0]) and _is_only_star(tree, imports[0]) else imports
         return
     rebound, known, mentioned = _rebound(tree), set[str](), set[str]()
-    for node in tree.body:
+    last = max((index for index, node in enumerate(tree.body) if isinstance(node, _EARLY)), default=-1)
+    for node in tree.body[: last + 1]:
         if isinstance(node, _EARLY):
             bound = {name for _, name, _ in _imported(node)}
             if not _is_future(node) and (bound & rebound or (bound - known) & mentioned):
                 yield node
             known |= bound
         else:
-            mentioned |= {each.id for each in trees.nodes(node) if isinstance(each, ast.Name)}
+            mentioned |= {each.id for each in trees.walk(node) if isinstance(each, ast.Name)}
 
 
 def _is_only_star(tree: ast.Module, first: ast.stmt) -> bool:
@@ -129,7 +130,7 @@ def _rebound(tree: ast.Module) -> set[str]:
             for path, name, alias in _imported(statement):
                 origins[name].add(path if alias else name)
     others = {name for statement in tree.body if not isinstance(statement, _EARLY) for name in _binds(statement)}
-    others |= {name for node in trees.nodes(tree) if isinstance(node, ast.Global) for name in node.names}
+    others |= {name for node in trees.nodes(tree).of(ast.Global) for name in node.names}
     return {name for name, found in origins.items() if len(found) > 1 or name in others}
 
 
@@ -147,7 +148,7 @@ def _binds(statement: ast.stmt) -> set[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             pending.extend(_bound_in_head(node))
         elif not isinstance(node, _SCOPES):
-            pending.extend(ast.iter_child_nodes(node))
+            pending.extend(trees.children(node))
     return names
 
 
@@ -155,14 +156,14 @@ def _is_future(statement: ast.stmt) -> TypeGuard[ast.ImportFrom]:
     return isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
 
 
-def _has_annotations(tree: ast.Module) -> bool:
-    return any(getattr(node, "annotation", None) or getattr(node, "returns", None) for node in trees.nodes(tree))
+def _has_annotations(nodes: trees.Nodes) -> bool:
+    return any(getattr(node, "annotation", None) or getattr(node, "returns", None) for node in nodes.every)
 
 
-def _in_fields(tree: ast.Module) -> Iterator[str]:
+def _in_fields(nodes: trees.Nodes) -> Iterator[str]:
     """Yield the words of annotations that are text, of a class's fields: a dataclass looks for ClassVar in them."""
-    for scope in (node for node in trees.nodes(tree) if isinstance(node, ast.ClassDef)):
+    for scope in nodes.of(ast.ClassDef):
         for field in (node.annotation for node in scope.body if isinstance(node, ast.AnnAssign)):
-            for node in trees.nodes(field):
+            for node in trees.walk(field):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     yield from node.value.replace("[", " ").replace(".", " ").replace("]", " ").split()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from evohpc.evolution import trees
 
@@ -36,42 +37,80 @@ _DUNDERS = (
 )
 _FRAMES = re.compile(r"(co|f|tb|gi|cr|ag|func)_(code|frame|back|locals|globals|builtins|lineno|\w*names|\w*vars|doc)")
 _TELLS_ERRORS = frozenset({"__exit__", "__aexit__"})
+_WITH_BODY: tuple[Any, ...] = tuple(
+    kind for kind in vars(ast).values() if isinstance(kind, type) and "body" in getattr(kind, "_fields", ())
+)
 
 
 def can_see_itself(tree: ast.Module) -> bool:
     """Say whether the program mentions anything that shows it its own text."""
-    docstrings = set(map(id, _docstrings(tree)))
-    return any(_shows(node) for node in trees.nodes(tree) if id(node) not in docstrings)
+    nodes = trees.nodes(tree)
+    docstrings = {id(node.value) for node in _docstrings(nodes)}
+    return any(shows(node) for kind, shows in _SHOWS.items() for node in nodes.of(kind) if id(node) not in docstrings)
 
 
-def _docstrings(tree: ast.Module) -> Iterable[ast.AST]:
-    for node in trees.nodes(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            yield body[0].value
+def _docstrings(nodes: trees.Nodes) -> Iterator[ast.Expr]:
+    for node in nodes.of(*_WITH_BODY):
+        if isinstance(node.body, list) and node.body and isinstance(node.body[0], ast.Expr):
+            yield node.body[0]
 
 
-def _shows(node: ast.AST) -> bool:
-    match node:
-        case ast.Call(func=ast.Name(id=name), args=args) if name in _OF_CALLER:
-            return not args or not _is_self(args[0])
-        case ast.Name(id=name):
-            return name in _CALLS or name in _DUNDERS
-        case ast.Attribute(attr="__dict__", value=value):
-            return not _is_self(value)
-        case ast.Attribute(attr=name):
-            return name in _CALLS or name in _DUNDERS or _FRAMES.fullmatch(name) is not None or _is_module(node)
-        case ast.Import(names=names):
-            return any(_is_one_of_the_modules(alias.name) for alias in names)
-        case ast.ImportFrom(module=module, names=names):
-            return any(_is_one_of_the_modules(f"{module}.{a.name}") or a.name in _CALLS for a in names)
-        case ast.Constant(value=str(text)):
-            return any(name in text for name in _DUNDERS) or _FRAMES.search(text) is not None
-        case ast.ExceptHandler(name=str(name), body=body):
-            return _tells(name, body)
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-            return name in _TELLS_ERRORS
-    return False
+def _call_shows(node: ast.Call) -> bool:
+    is_asked = isinstance(node.func, ast.Name) and node.func.id in _OF_CALLER
+    return is_asked and not (node.args and _is_self(node.args[0]))
+
+
+def _name_shows(node: ast.Name) -> bool:
+    return node.id in _CALLS or node.id in _DUNDERS
+
+
+def _attribute_shows(node: ast.Attribute) -> bool:
+    name = node.attr
+    if name == "__dict__":
+        return not _is_self(node.value)
+    return name in _CALLS or name in _DUNDERS or _FRAMES.fullmatch(name) is not None or _is_module(node)
+
+
+def _import_shows(node: ast.Import) -> bool:
+    return any(_is_one_of_the_modules(alias.name) for alias in node.names)
+
+
+def _import_from_shows(node: ast.ImportFrom) -> bool:
+    return any(_is_one_of_the_modules(f"{node.module}.{a.name}") or a.name in _CALLS for a in node.names)
+
+
+def _text_shows(node: ast.Constant) -> bool:
+    text = node.value
+    if not isinstance(text, str):
+        return False
+    return any(name in text for name in _DUNDERS) or _FRAMES.search(text) is not None
+
+
+def _handler_shows(node: ast.ExceptHandler) -> bool:
+    """Say whether it does more with its exception than to raise it again: its text tells the names of locals."""
+    if node.name is None:
+        return False
+    nodes = [part for statement in node.body for part in trees.walk(statement)]
+    raised = {id(part) for each in nodes if isinstance(each, ast.Raise) for part in (each.exc, each.cause)}
+    return any(isinstance(each, ast.Name) and each.id == node.name and id(each) not in raised for each in nodes)
+
+
+def _function_shows(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return node.name in _TELLS_ERRORS
+
+
+_SHOWS: Mapping[type[ast.AST], Callable[[Any], bool]] = {
+    ast.Call: _call_shows,
+    ast.Name: _name_shows,
+    ast.Attribute: _attribute_shows,
+    ast.Import: _import_shows,
+    ast.ImportFrom: _import_from_shows,
+    ast.Constant: _text_shows,
+    ast.ExceptHandler: _handler_shows,
+    ast.FunctionDef: _function_shows,
+    ast.AsyncFunctionDef: _function_shows,
+}
+"""What says of a node of each kind whether it shows the program its own text."""
 
 
 def _is_self(node: ast.expr) -> bool:
@@ -85,10 +124,3 @@ def _is_module(node: ast.Attribute) -> bool:
 
 def _is_one_of_the_modules(path: str) -> bool:
     return any(f"{path}.".startswith(f"{module}.") for module in _MODULES)
-
-
-def _tells(name: str, body: list[ast.stmt]) -> bool:
-    """Say whether a handler does more with its exception than to raise it again: its text tells the names of locals."""
-    nodes = [node for statement in body for node in trees.nodes(statement)]
-    raised = {id(part) for node in nodes if isinstance(node, ast.Raise) for part in (node.exc, node.cause)}
-    return any(isinstance(node, ast.Name) and node.id == name and id(node) not in raised for node in nodes)

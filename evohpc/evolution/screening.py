@@ -6,9 +6,11 @@ Screening saves time and names reasons; it is no security boundary: that is the 
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 from evohpc.config.search import ScreeningConfig
 from evohpc.evolution import trees
@@ -19,6 +21,7 @@ from evohpc.messages import SEED_ROUND, Candidate, Completion, LMRequest, Status
 BIDI = dict.fromkeys(map(ord, "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
 FORBIDDEN_NAMES = frozenset({"eval", "exec", "compile", "__import__", "open", "breakpoint"})
 ALLOWED_DUNDERS = frozenset({"__init__", "__class__"})
+_BRACKETS = re.compile(r"[][(){}]")
 MAX_INTEGER_BITS = 256
 """No network needs more, and Python refuses to print an integer of more than 4300 digits."""
 
@@ -63,12 +66,9 @@ def _parse(source: str, config: ScreeningConfig) -> ast.Module | Verdict:
 def _bracket_depth(source: str) -> int:
     """Upper bound, brackets in strings counted: keeps CPython's parser off its own stack limit."""
     depth = deepest = 0
-    for character in source:
-        if character in "([{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in ")]}":
-            depth = max(0, depth - 1)
+    for bracket in _BRACKETS.findall(source):
+        depth = depth + 1 if bracket in "([{" else max(0, depth - 1)
+        deepest = max(deepest, depth)
     return deepest
 
 
@@ -83,19 +83,17 @@ def _problems(
         yield Status.SYNTAX, f"defines class {task.entry} {len(entry)} times"
     elif not any(isinstance(node, ast.FunctionDef) for node in entry[0].body):
         yield Status.SYNTAX, f"class {task.entry} has no methods"
-    depth = _depth(tree, config.max_depth)
-    if depth > config.max_depth:
+    nodes = trees.nodes(tree)
+    if nodes.depth > config.max_depth:
         yield Status.SCREENED, f"syntax tree deeper than {config.max_depth}"
         return
-    nodes = trees.nodes(tree)
-    if len(nodes) > config.max_nodes:
-        yield Status.SCREENED, f"{len(nodes)} nodes, limit {config.max_nodes}"
-    literals = sum(_literal_bytes(node.value) for node in nodes if isinstance(node, ast.Constant))
+    if len(nodes.every) > config.max_nodes:
+        yield Status.SCREENED, f"{len(nodes.every)} nodes, limit {config.max_nodes}"
+    literals = sum(_literal_bytes(node.value) for node in nodes.of(ast.Constant))
     if literals > config.max_literal_bytes:
         yield Status.SCREENED, f"{literals} bytes of literals, limit {config.max_literal_bytes}"
-    for node in nodes:
-        reason = _forbidden(node, task)
-        if reason:
+    for node in nodes.every:
+        if node._fields and (reason := _forbidden(node, task)):
             yield Status.SCREENED, f"line {getattr(node, 'lineno', 0)}: {reason}"
 
 
@@ -103,26 +101,16 @@ def _literal_bytes(value: object) -> int:
     return value.bit_length() // 3 + 1 if isinstance(value, int) else len(repr(value))
 
 
-def _depth(tree: ast.AST, limit: int) -> int:
-    """Depth of the tree by levels, no recursion; stops at the limit."""
-    level: list[ast.AST] = [tree]
-    depth = 0
-    while level and depth <= limit:
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
-        depth += 1
-    return depth
-
-
 def _forbidden(node: ast.AST, task: TaskInterface) -> str:
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return _forbidden_import(node, task)
-    if isinstance(node, ast.Name) and node.id in FORBIDDEN_NAMES:
-        return f"uses {node.id}"
-    if isinstance(node, ast.Attribute) and node.attr.startswith("__") and node.attr not in ALLOWED_DUNDERS:
-        return f"reaches for {node.attr}"
-    if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value.bit_length() > MAX_INTEGER_BITS:
-        return f"holds an integer of {node.value.bit_length()} bits, limit {MAX_INTEGER_BITS}"
-    return ""
+    if isinstance(node, ast.Name):
+        return f"uses {node.id}" if node.id in FORBIDDEN_NAMES else ""
+    if isinstance(node, ast.Attribute):
+        is_private = node.attr.startswith("__") and node.attr not in ALLOWED_DUNDERS
+        return f"reaches for {node.attr}" if is_private else ""
+    if isinstance(node, ast.Constant):
+        bits = node.value.bit_length() if isinstance(node.value, int) else 0
+        return f"holds an integer of {bits} bits, limit {MAX_INTEGER_BITS}" if bits > MAX_INTEGER_BITS else ""
+    return _forbidden_import(node, task) if isinstance(node, ast.Import | ast.ImportFrom) else ""
 
 
 def _forbidden_import(node: ast.Import | ast.ImportFrom, task: TaskInterface) -> str:
@@ -143,11 +131,12 @@ def children(
     by_place = {
         (prompt.index, sample.index): (prompt, sample) for prompt in request.prompts for sample in prompt.samples
     }
+    judge = cache(partial(screen, task=task, config=config))  # of a round's children, many are the same text
     candidates = []
     for completion in sorted(completions, key=lambda c: (c.prompt, c.sample)):
         prompt, sample = by_place[completion.prompt, completion.sample]
         source = candidate_source(completion.text, task)
-        verdict = screen(source, task, config)
+        verdict = judge(source)
         cut = " (cut at lm.max_new_tokens)" if completion.stop == "length" and verdict.status.is_refused else ""
         candidates.append(
             Candidate(

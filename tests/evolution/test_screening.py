@@ -1,3 +1,4 @@
+import ast
 import json
 import time
 from dataclasses import replace
@@ -169,6 +170,16 @@ def test_completions_become_candidates_in_order_of_place():
     assert second.code_hash == third.code_hash != ""
     assert first.status is Status.SYNTAX
     assert first.detail.endswith("(cut at lm.max_new_tokens)")
+
+
+def test_a_text_that_a_round_has_several_times_is_parsed_once(monkeypatch):
+    parsed, parse = [], ast.parse
+    monkeypatch.setattr(ast, "parse", lambda source, *more: parsed.append(source) or parse(source, *more))
+    answers = [completion(0, 0, GOOD), completion(0, 1, f"{FORWARD}        return -x\n"), completion(1, 0, GOOD)]
+    first, other, same = children(ASKED, answers, TASK, LIMITS)
+    assert len(parsed) == 2
+    assert first.status is other.status is same.status is Status.PENDING
+    assert first.code_hash == same.code_hash != other.code_hash
 
 
 def test_a_cut_completion_that_is_a_program_is_no_worse():
