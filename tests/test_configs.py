@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from evohpc.config.search import (
 )
 from evohpc.config.site import load_site
 from evohpc.config.strict_yaml import read_mapping
+from evohpc.evolution.population import Budget
 
 CONFIGS = sorted([*ROOT.glob("configs/*.yaml"), ROOT / "docs" / "own_task" / "config.yaml"])
 
@@ -26,6 +30,41 @@ def test_each_config_loads_and_its_seeds_are_there(path: Path) -> None:
     config = load_config(path)
     assert list(config.seeds.glob("*.py"))
     assert f"evohpc run runs/{path.stem} configs/{path.name}" in path.read_text() or path.stem != "quickstart"
+
+
+EXPERIMENTS = sorted(ROOT.glob("configs/experiments/*/"))
+
+
+def experiment(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "configs/experiments/run.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("folder", EXPERIMENTS, ids=lambda folder: folder.name)
+def test_each_arm_of_an_experiment_is_a_config_and_all_have_as_many_children(folder: Path) -> None:
+    lines = experiment(str(folder), "--dry-run").stdout.splitlines()
+    assert len(lines) == len(set(lines)) > 1
+    budgets = set()
+    for line in lines:
+        _, _, _, verb, run, base, *rest = shlex.split(line)
+        config = load_config(ROOT / base, [setting for setting in rest if setting != "--set"])
+        assert (verb, config.search.seed) == ("run", int(run.rpartition("-")[2]))
+        budget = Budget.of(config.search)
+        budgets.add(budget.rounds * budget.per_round)
+    assert len(budgets) == 1
+
+
+@pytest.mark.parametrize("folder", EXPERIMENTS, ids=lambda folder: folder.name)
+def test_a_part_of_an_experiment_can_be_run(folder: Path) -> None:
+    done = experiment(str(folder), "--dry-run", "--arm", "scripted", "--seed", "7", "--runs", "elsewhere")
+    assert [shlex.split(line)[4] for line in done.stdout.splitlines()] == ["elsewhere/scripted-7"]
+
+
+def test_an_arm_that_an_experiment_has_not_is_named() -> None:
+    done = experiment(str(EXPERIMENTS[0]), "--dry-run", "--arm", "scriptd")
+    assert done.returncode == 2
+    assert "has no arm 'scriptd'; it has " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("slurm/*.yaml")), ids=lambda path: path.stem)
