@@ -19,6 +19,20 @@ ISOLATED = {"PYTHONSAFEPATH": "1"}
 """Environment variable with the meaning of `-P`, for programs that start Python themselves."""
 
 
+SPARING = {"GOMP_SPINCOUNT": "1000"}
+"""Environment variable that lets threads of OpenMP that wait for each other sleep after microseconds.
+
+Left alone they spin for milliseconds; where more processes run than there are cores, they keep those from running that
+they wait for: a step of a language model took five times the CPU, and seven times as long (benchmarks/README.md)."""
+
+
+def spare_cores() -> None:
+    """Have this process's threads wait as `SPARING` says, unless its user has chosen. Call it before torch is imported,
+    which reads it once."""
+    if not {"OMP_WAIT_POLICY", *SPARING} & os.environ.keys():
+        os.environ.update(SPARING)
+
+
 def python(executable: str = "") -> list[str]:
     """Return the first words of a command that starts Python; more options of Python may follow.
 

@@ -66,3 +66,22 @@ def test_what_the_kernel_refuses_is_an_error_with_its_number() -> None:
     with pytest.raises(OSError, match="Invalid argument") as refused:
         linux.prctl(-1, 0)
     assert refused.value.errno == errno.EINVAL
+
+
+@pytest.mark.parametrize(
+    ("chosen", "spins"),
+    [
+        ({}, "1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, None),
+    ],
+)
+def test_threads_wait_asleep_unless_the_user_has_chosen(
+    chosen: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    linux.spare_cores()
+    assert os.environ.get("GOMP_SPINCOUNT") == spins

@@ -44,6 +44,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.parent is not None:
         linux.end_with(options.parent)
+    linux.spare_cores()
     work = tune if options.only_tune else answer
     return exit_code(lambda: work(options.request, options.model))
 

@@ -36,6 +36,7 @@ def environment(home: Path | str, threads: int) -> dict[str, str]:
     return {
         **kept,
         **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+        **linux.SPARING,
         "PATH": "/usr/bin:/bin",
         "HOME": str(home),
         "TMPDIR": str(home),
