@@ -142,7 +142,7 @@ class EvaluationConfig(Section):
     log_kb: Count = 64
     """How much is kept of the end of a candidate's stdout and stderr, in KiB."""
     max_params: Count = 50_000_000
-    """Size of the largest model, in numbers in its weights file."""
+    """Size of the largest model, in 32-bit words of a checkpoint."""
     candidates_per_task: Count = 1
     """Candidates that one array task evaluates, one after the other, each in its own sandbox."""
     retries: CountOrZero = 3
