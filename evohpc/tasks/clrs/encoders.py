@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evohpc.tasks.clrs.features import Feature, Location
+from evohpc.tasks.clrs.features import Feature
 from evohpc.tasks.clrs.linear import Image, truncated_normal
+from evohpc.tasks.clrs.specification import Location
 
 Columns = dict[str, Tensor]
 """Inputs of the encoders of one location, by the encoder's name: (batch, size) for the graph, (batch, n, size) for

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, cast
 
 from evohpc.errors import TaskError
-from evohpc.tasks.clrs import upstream
+from evohpc.tasks.clrs import specification
+from evohpc.tasks.clrs.specification import Location, Stage
 
-Stage = Literal["input", "hint", "output"]
-Location = Literal["node", "edge", "graph"]
 Kind = Literal["scalar", "mask", "mask_one", "categorical", "pointer", "permutation_pointer"]
 
 FIXED_PRED = frozenset(
@@ -48,7 +47,7 @@ class Feature:
 
 def algorithms() -> tuple[str, ...]:
     """Return the names of the 30 algorithms."""
-    return tuple(sorted(upstream.load().specs.CLRS_30_ALGS))
+    return tuple(_specifications())
 
 
 def check_algorithm(name: str) -> None:
@@ -58,21 +57,25 @@ def check_algorithm(name: str) -> None:
 
 
 @cache
+def _specifications() -> dict[str, tuple[specification.Row, ...]]:
+    return specification.read()
+
+
+@cache
 def features(algorithm: str) -> tuple[Feature, ...]:
     """Return the features of an algorithm, in dm-clrs's order."""
     check_algorithm(algorithm)
-    sizes = _class_counts(algorithm)
     found: list[Feature] = []
-    for name, (stage, location, kind) in upstream.load().specs.SPECS[algorithm].items():
+    for name, stage, location, kind, classes in _specifications()[algorithm]:
         if kind == "should_be_permutation":
             found += [
                 Feature(name, stage, location, "permutation_pointer"),
                 Feature(name + _MASK, stage, location, "mask_one"),
             ]
         elif name == "pred_h" and algorithm in FIXED_PRED:
-            found.append(Feature("pred", "input", location, kind))
+            found.append(Feature("pred", "input", location, cast(Kind, kind)))
         else:
-            found.append(Feature(name, stage, location, kind, sizes.get(name, 1)))
+            found.append(Feature(name, stage, location, cast(Kind, kind), classes))
     return tuple(found)
 
 
@@ -85,12 +88,3 @@ def answers(of: tuple[Feature, ...]) -> tuple[Feature, ...]:
 def first_node_mark(permutation: Feature) -> str:
     """Return the name of the feature that marks a permutation's first node."""
     return permutation.name + _MASK
-
-
-def _class_counts(algorithm: str) -> dict[str, int]:
-    """Return the number of classes of each categorical feature, which only the data tell."""
-    from evohpc.tasks.clrs.sampling import Sampler
-
-    drawn = Sampler(algorithm, 16, seed=0).draw(1)
-    points = (*drawn.features.inputs, *drawn.features.hints, *drawn.outputs)
-    return {point.name: point.data.shape[-1] for point in points if point.type_ == "categorical"}

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from evohpc.tasks.clrs.batch import Batch
 from evohpc.tasks.clrs.decoders import State, answer, log_sinkhorn, make_decoder, soft
 from evohpc.tasks.clrs.encoders import Columns, Encoder, columns, encoded_at
-from evohpc.tasks.clrs.features import Feature, Location, first_node_mark
+from evohpc.tasks.clrs.features import Feature, first_node_mark
 from evohpc.tasks.clrs.linear import Image
 from evohpc.tasks.clrs.processor import Processor
-from evohpc.tasks.clrs.sampling import Batch
+from evohpc.tasks.clrs.specification import Location
 
 LOCATIONS: tuple[Location, ...] = ("node", "edge", "graph")
 

@@ -13,9 +13,9 @@ import numpy as np
 from evohpc.evolution import population
 from evohpc.messages import TaskInterface
 from evohpc.tasks.base import Score, Splits
-from evohpc.tasks.clrs import metrics, sampling
+from evohpc.tasks.clrs import installation, metrics
+from evohpc.tasks.clrs.batch import TRAIN_SIZES, Batch, training_sizes
 from evohpc.tasks.clrs.features import Feature, check_algorithm, features
-from evohpc.tasks.clrs.sampling import Batch
 
 # Whoever prepares or scores needs no torch.
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Clrs30:
     hidden: int = 128
     triplet_features: int = 8
     batch_size: int = 32
-    sizes: tuple[int, ...] = sampling.TRAIN_SIZES
+    sizes: tuple[int, ...] = TRAIN_SIZES
     """Numbers of nodes to train on, in turn; the largest is validated on. Texts have a quarter more, and one size."""
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
@@ -66,7 +66,11 @@ class Clrs30:
     device: str = "auto"
     """'cpu', 'cuda' (also for ROCm), or 'auto': a GPU if the process sees one."""
 
+    hidden_modules = {"predict": ("clrs", "evohpc.tasks.clrs.sampling", "evohpc.tasks.clrs.upstream")}
+    """The algorithms answer what a network is asked."""
+
     def __post_init__(self) -> None:
+        installation.folder()
         check_algorithm(self.algorithm)
         object.__setattr__(self, "sizes", tuple(self.sizes))
         for name in (
@@ -84,7 +88,7 @@ class Clrs30:
             raise ValueError(f"evaluate_on is {self.evaluate_on!r}, it must be 'val' or 'test'")
         if not self.sizes or min(self.sizes) < 4:
             raise ValueError(f"sizes are {self.sizes}, they must be 4 or above")
-        trained = sampling.training_sizes(self.algorithm, self.sizes)
+        trained = training_sizes(self.algorithm, self.sizes)
         if trained != self.sizes and trained[0] < _MIN_STRING:
             raise ValueError(f"sizes are {self.sizes}, the largest must be 14 or above for {self.algorithm}")
 
@@ -135,6 +139,7 @@ class Clrs30:
 
     def train(self, model: nn.Module, data: Arrays, seed: int) -> Iterator[dict[str, float]]:
         """Draw batches on line; a checkpoint before any step, and every `eval_every` or only the best."""
+        from evohpc.tasks.clrs import sampling
         from evohpc.tasks.clrs.training import Recipe, optimise, start
 
         device = self._device()
@@ -178,6 +183,8 @@ class Clrs30:
         return features(self.algorithm)
 
     def _evaluation_set(self, seed: int, secret: int | None) -> Batch:
+        from evohpc.tasks.clrs import sampling
+
         if self.evaluate_on == "test":
             return sampling.held_out_set(self.algorithm, self.samples)
         if secret is None:
@@ -186,6 +193,8 @@ class Clrs30:
         return sampling.validation_set(self.algorithm, words, max(self.sizes), self.samples)
 
     def _validation_set(self, seed: int, key: int) -> Batch:
+        from evohpc.tasks.clrs import sampling
+
         own_seed = int(np.random.SeedSequence(seed, spawn_key=(key,)).generate_state(1)[0])
         return sampling.validation_set(self.algorithm, own_seed, max(self.sizes), self.samples)
 

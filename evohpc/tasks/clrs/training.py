@@ -9,10 +9,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from evohpc.tasks.clrs.batch import Batch
 from evohpc.tasks.clrs.linear import haiku_defaults
 from evohpc.tasks.clrs.losses import loss
 from evohpc.tasks.clrs.network import Network, Tensors
-from evohpc.tasks.clrs.sampling import Batch
 
 
 @dataclass(frozen=True, slots=True)

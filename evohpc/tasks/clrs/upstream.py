@@ -9,16 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 
 from evohpc.errors import TaskError
-
-VERSION = "2.0.3"
-INSTALL = f"pip install --no-deps dm-clrs=={VERSION} attrs"
-"""Without --no-deps, pip adds JAX and TensorFlow: 2.9 GB that evohpc has no use for."""
+from evohpc.tasks.clrs import installation
 
 _MAX_HULL_DRAWS = 1000
 
@@ -42,27 +38,16 @@ def load() -> Upstream:
     Raises:
         TaskError: it is not installed, or not in the version that the data are known for.
     """
-    path = _package_path()
+    path = [str(installation.folder())]
     with _stand_ins(path):
         try:
             samplers = importlib.import_module("clrs._src.samplers")
             specs = importlib.import_module("clrs._src.specs")
             algorithms = importlib.import_module("clrs._src.algorithms")
         except ImportError as error:
-            raise TaskError(f"the CLRS task cannot load dm-clrs ({error}); {INSTALL}") from None
+            raise TaskError(f"the CLRS task cannot load dm-clrs ({error}); {installation.INSTALL}") from None
     hull = _hull_sampler(samplers.ConvexHullSampler)
     return Upstream(specs, algorithms, {**samplers.SAMPLERS, "graham_scan": hull, "jarvis_march": hull})
-
-
-def _package_path() -> list[str]:
-    try:
-        found = metadata.distribution("dm-clrs")
-    except metadata.PackageNotFoundError:
-        raise TaskError(f"the CLRS task needs dm-clrs, which is not installed; {INSTALL}") from None
-    if found.version != VERSION:
-        raise TaskError(f"the CLRS task needs dm-clrs {VERSION}, {found.version} may draw other data; {INSTALL}")
-    # By file, not by name: a clrs.py in the working folder would come first.
-    return [str(found.locate_file("clrs"))]
 
 
 @contextmanager

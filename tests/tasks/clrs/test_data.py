@@ -12,6 +12,7 @@ from support.paths import TESTS
 
 from evohpc.errors import TaskError
 from evohpc.tasks.clrs import sampling, upstream
+from evohpc.tasks.clrs.batch import training_sizes
 from evohpc.tasks.clrs.features import FIXED_PRED, algorithms, features
 from evohpc.tasks.clrs.sampling import Sampler
 
@@ -50,7 +51,7 @@ def test_sizes_take_turns():
 
 
 def test_texts_have_one_size_with_room_for_the_needle():
-    assert sampling.training_sizes("kmp_matcher") == (20,)
+    assert training_sizes("kmp_matcher") == (20,)
 
 
 @pytest.mark.parametrize("algorithm", ["quickselect", "kmp_matcher"])

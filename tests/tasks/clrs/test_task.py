@@ -16,11 +16,12 @@ from evohpc.errors import TaskError
 from evohpc.evolution.screening import screen
 from evohpc.messages import Status
 from evohpc.tasks.base import load_task
+from evohpc.tasks.clrs.batch import Batch
 from evohpc.tasks.clrs.features import algorithms, features
 from evohpc.tasks.clrs.linear import haiku_defaults
 from evohpc.tasks.clrs.losses import loss
 from evohpc.tasks.clrs.network import Network, Tensors
-from evohpc.tasks.clrs.sampling import Batch, training_batches, validation_set
+from evohpc.tasks.clrs.sampling import training_batches, validation_set
 from evohpc.tasks.clrs.task import Clrs30
 
 SMALL = {"hidden": 8, "steps": 3, "eval_every": 2, "batch_size": 4, "samples": 6, "sizes": (4, 5)}
