@@ -7,17 +7,33 @@ name threats: F forging a score, Q using up the machine, H reaching the host or 
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.evaluating import HONEST, run_source
+from support.evaluating import CONFIG, HONEST, make_run, run_source
 from support.paths import TESTS
 
+from evohpc.config.task_name import TaskName
 from evohpc.evaluation.attempt import Evaluator
 from evohpc.messages import Isolation, Result, Status
 
 ATTACKS = sorted((TESTS / "hostile").glob("*.py"))
+ATTACKS_ON_CLRS = sorted((TESTS / "hostile/clrs").glob("*.py"))
+CLRS = {"algorithm": "bfs", "hidden": 8, "steps": 4, "eval_every": 2, "batch_size": 4, "samples": 8, "sizes": [4, 8]}
+HONEST_ON_CLRS = """
+from torch import nn
+
+class Triplets(nn.Module):
+    def __init__(self, nb_triplet_fts, out_size):
+        super().__init__()
+        self.out = nn.LazyLinear(out_size)
+
+    def forward(self, z, edge_fts, graph_fts):
+        return self.out(edge_fts)
+"""
 LIMIT_S = 1.0
 
 
@@ -65,6 +81,27 @@ def test_attack(attack: Path, fenced: Evaluator, honest: Result, canary: Path) -
     assert len(result.detail) <= 300
     assert result.detail.isprintable()
     _check(expected, result, honest)
+
+
+@pytest.fixture(scope="module")
+def fenced_clrs(fenced: Evaluator, tmp_path_factory: pytest.TempPathFactory) -> Evaluator:
+    """The same processes on another benchmark."""
+    options = json.dumps(CLRS)
+    config = CONFIG.replace("mnist1d", "clrs").replace("{steps: 20, eval_every: 10}", options)
+    run = make_run(tmp_path_factory.mktemp("clrs") / "run", config)
+    made = {"train": run.train, "inputs": run.inputs, "labels": run.labels}
+    benchmark = dataclasses.replace(fenced.benchmark, task=TaskName("clrs"), task_options=CLRS, **made)
+    return Evaluator(benchmark, fenced.runtime)
+
+
+@pytest.mark.parametrize("attack", ATTACKS_ON_CLRS, ids=lambda path: path.stem)
+def test_attack_on_clrs(attack: Path, fenced_clrs: Evaluator) -> None:
+    honest, _ = run_source(fenced_clrs, HONEST_ON_CLRS)
+    assert honest.status is Status.TRAINED, honest.detail
+    result, log = run_source(fenced_clrs, attack.read_text())
+    assert "attacking" in log
+    assert "ESCAPED" not in log
+    assert (result.status, result.error, result.num_params) == (Status.TRAINED, honest.error, honest.num_params)
 
 
 def test_the_next_candidate_is_untouched(fenced: Evaluator, honest: Result) -> None:

@@ -35,7 +35,7 @@ from evohpc.evaluation.verdict import Failed, Predictions
 from evohpc.messages import Attempt, Result, Status
 from evohpc.sandbox.base import Limits, Outcome, Runtime, Stage
 from evohpc.sandbox.outputs import Untrusted
-from evohpc.tasks.base import Score, Task, load_task
+from evohpc.tasks.base import Score, Task, hidden_modules, load_task
 from evohpc.tasks.data import is_whole
 
 WORKER = "evohpc.evaluation.stage.main"
@@ -204,6 +204,7 @@ class _Trial:
                 out=out,
                 limits=limits(self._config, self._time_left),
                 threads=self._config.threads,
+                hidden=hidden_modules(self._evaluator.task, kind),
             )
         )
         self._account(out, outcome)

@@ -31,6 +31,8 @@ class Contained:
     entry: str
     limits: Limits
     threads: int
+    hidden: tuple[str, ...]
+    """See `Stage.hidden`."""
 
 
 def main() -> NoReturn:
@@ -44,7 +46,7 @@ def main() -> NoReturn:
     os.umask(0o077)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     confine.limit(launch.limits, launch.threads)
-    confine.confine([inputs], out)
+    confine.confine([inputs], out, launch.hidden)
     os.write(1, READY + b"\n")
     sys.exit(entry.main(inputs, out))
 

@@ -139,7 +139,7 @@ def arguments(host: Container, more: Sequence[str], stage: Stage, inputs: Path) 
     """
     package = Path(__file__).resolve().parent.parent
     binds = apptainer_command.binds(inputs, stage.inputs, stage.out.resolve(), package, more)
-    launch = envelopes.encode(Contained(stage.entry, stage.limits, stage.threads))
+    launch = envelopes.encode(Contained(stage.entry, stage.limits, stage.threads, stage.hidden))
     # PYTHONPATH has this package only; -P: not the working folder, which is the candidate's.
     environment = {"PYTHONPATH": apptainer_command.EVOHPC, "PYTHONDONTWRITEBYTECODE": "1"}
     program = ["python3", "-P", "-s", "-W", "ignore", "-m", apptainer_entry.__name__, launch]

@@ -66,6 +66,8 @@ class Stage:
     """Folder of this host that becomes OUT; exists and is empty."""
     limits: Limits
     threads: int
+    hidden: tuple[str, ...] = ()
+    """Modules, with all that is in them, that it can neither import nor read where the kernel has Landlock."""
 
 
 @dataclass(frozen=True, slots=True)

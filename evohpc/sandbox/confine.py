@@ -9,11 +9,11 @@ import signal
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from evohpc import linux
-from evohpc.sandbox import landlock, seccomp
+from evohpc.sandbox import hiding, landlock, seccomp
 from evohpc.sandbox.base import Limits
 
 KEPT_VARIABLES = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
@@ -26,8 +26,6 @@ _GPU_DEVICES = ("/dev/nvidia*", "/dev/kfd", "/dev/dri", "/proc/driver/nvidia*")
 _GPU_FACTS = ("/sys/class/kfd", "/sys/bus/pci", "/sys/module")
 _OPEN_FILES = 256
 _PACKAGE = Path(__file__).resolve().parent.parent
-_HIDDEN = _PACKAGE / "tasks/mnist1d_data.py"
-"""What makes a benchmark's data again, labels and all; no candidate's process needs it."""
 
 
 def environment(home: Path | str, threads: int) -> dict[str, str]:
@@ -85,17 +83,22 @@ def limit(limits: Limits, threads: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def confine(readable: Sequence[Path], writable: Path) -> None:
+def confine(readable: Sequence[Path], writable: Path, hidden: Collection[str] = ()) -> None:
     """Give up capabilities, all files but these and the libraries, the network and other processes, as far as this
     kernel allows; what was reached is for `probe` to find out.
 
+    Args:
+        hidden: modules whose files are no part of the libraries: see `Stage.hidden`.
+
     Raises:
         OSError: the kernel has the means and refused them.
+        RuntimeError: what is to be hidden was imported before.
     """
+    kept_out = hiding.places(hidden, [_PACKAGE.parent, *libraries()])
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     linux.drop_capabilities()
     if landlock.abi():
-        rules = [rule for root in libraries() for rule in _without_hidden(root)]
+        rules = [rule for root in libraries() for rule in hiding.rules(root, kept_out)]
         rules += [(path, landlock.READ) for path in readable]
         devices = [(path, landlock.DEVICE) for path in _devices()]
         landlock.restrict([*rules, *devices, (writable, landlock.WRITE)])
@@ -112,18 +115,6 @@ def libraries() -> list[Path]:
     gpu = _GPU_FACTS if any(_glob(pattern) for pattern in _GPU_DEVICES) else ()
     names = dict.fromkeys([*_SYSTEM, *_FACTS, *installed, *conda, *linked, *packages, *gpu, str(_PACKAGE)])
     return [Path(name) for name in names]
-
-
-def _without_hidden(root: Path) -> Iterator[tuple[Path, int]]:
-    """Yield rules by which all at or beneath a path can be read, but for what is hidden, and its compiled form."""
-    if root.resolve() not in _HIDDEN.parents:
-        yield root, landlock.READ
-        return
-    yield root, landlock.LIST
-    for child in root.iterdir():
-        is_compiled = child.name == "__pycache__" and root.resolve() == _HIDDEN.parent
-        if child.resolve() != _HIDDEN and not is_compiled:
-            yield from _without_hidden(child)
 
 
 def _devices() -> Iterator[Path]:

@@ -49,6 +49,8 @@ class Launch:
     out: str
     limits: Limits
     threads: int
+    hidden: tuple[str, ...]
+    """See `Stage.hidden`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def _become(entry: Entry, launch: Launch, parent: int, log: int, status: int) ->
         confine.detach(log, out, launch.threads)
         confine.close_files(keep=status)
         confine.limit(launch.limits, launch.threads)
-        confine.confine([Path(launch.inputs), *map(Path, launch.readable)], out)
+        confine.confine([Path(launch.inputs), *map(Path, launch.readable)], out, launch.hidden)
         os.write(status, _SET_UP)
     except BaseException as error:
         os.write(status, f"{type(error).__name__}: {error}".encode()[:1000])

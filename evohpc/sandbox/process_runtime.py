@@ -51,7 +51,8 @@ class ProcessRuntime:
         self._start()
         with _laid_out(stage) as inputs:
             readable = tuple(str(path.resolve()) for path in stage.inputs.values())
-            answer = self._ask(Launch(str(inputs), readable, str(stage.out), stage.limits, stage.threads))
+            launch = Launch(str(inputs), readable, str(stage.out), stage.limits, stage.threads, stage.hidden)
+            answer = self._ask(launch)
         if answer.failure:
             raise EvaluationError(answer.failure)
         log = answer.log.encode("latin-1")

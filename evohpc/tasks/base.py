@@ -9,8 +9,8 @@ Where each method runs matters more than what it does:
     predict   the candidate's prediction stage      yes                   no (inputs and weights only)
     score     the evaluator's                       no                    yes
 
-So a candidate can neither see nor set its own score, and what it needs to predict with is counted from the weights
-file that a fresh process loads.
+So a candidate can neither see nor set its own score, and what it needs to predict with is counted from the checkpoint
+that a fresh process loads.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from evohpc.config.task_name import TaskName
 from evohpc.errors import TaskError
@@ -75,6 +75,10 @@ class Task(Protocol):
 
     It may have an attribute `checkpoints`, the number that its `train` keeps: a candidate that leaves another number
     has replaced the recipe, and is refused. Without it, any number up to 5,000 is taken.
+
+    It may have an attribute `hidden_modules`, those that tell right answers, e.g. by making the data again:
+    `{"train": (), "predict": ("my_package.labels",)}`. A candidate's process of that kind can neither import nor read
+    them where the kernel has Landlock, so no method that it calls, nor the module of the task, may import them either.
     """
 
     interface: TaskInterface
@@ -127,6 +131,12 @@ def load_task(name: TaskName, options: Mapping[str, Any]) -> Task:
     return _construct(importlib.import_module(where), class_name, where, options)
 
 
+def hidden_modules(task: Task, kind: Literal["train", "predict"]) -> tuple[str, ...]:
+    """Return the modules that a task hides from the stages of a kind."""
+    found: Mapping[str, Sequence[str]] = getattr(task, "hidden_modules", {})
+    return tuple(found.get(kind, ()))
+
+
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise TaskError(f"{path}: no such task file")
@@ -167,4 +177,14 @@ def _construct(module: ModuleType, class_name: str, where: str, options: Mapping
         raise TaskError(f"{where}:{class_name}: task_options {dict(options)}: {error}{more}") from error
     if not isinstance(getattr(task, "interface", None), TaskInterface):
         raise TaskError(f"{where}:{class_name} is no Task: its `interface` is not a TaskInterface")
+    if not _can_be_hidden(getattr(task, "hidden_modules", {})):
+        right = '{"train": (), "predict": ("my_package.labels",)}'
+        raise TaskError(f"{where}:{class_name}: `hidden_modules` must name modules by stage, as {right} does")
     return cast(Task, task)
+
+
+def _can_be_hidden(names: object) -> bool:
+    if not isinstance(names, Mapping) or not names.keys() <= {"train", "predict"}:
+        return False
+    lists = [each for each in names.values() if isinstance(each, tuple | list)]
+    return len(lists) == len(names) and all(isinstance(name, str) for each in lists for name in each)

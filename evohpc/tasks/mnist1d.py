@@ -57,6 +57,9 @@ class Mnist1D:
         metric="val_accuracy",
     )
 
+    hidden_modules = dict.fromkeys(("train", "predict"), ("evohpc.tasks.mnist1d_data", "mnist1d"))
+    """What makes the published labels again, and the package of its authors."""
+
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate", "eval_every"):
             if getattr(self, name) <= 0:

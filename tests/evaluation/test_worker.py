@@ -27,7 +27,7 @@ from evohpc.evaluation.stage.protocol import Order, Report
 from evohpc.files import write_atomic
 from evohpc.messages import Attempt, EvaluationJob, Isolation, Result, Status
 from evohpc.run_folder import RunDir
-from evohpc.sandbox import process_tree
+from evohpc.sandbox import landlock, process_tree
 from evohpc.sandbox.base import Outcome, Runtime, Stage
 from evohpc.tasks.data import prepare
 
@@ -204,9 +204,10 @@ def test_predictions_have_the_time_that_training_left(evaluator: Evaluator) -> N
     assert runtime.had == [200, pytest.approx(200 - runtime.took[0])]
 
 
-def test_a_task_of_one_s_own(tmp_path: Path, evaluator: Evaluator) -> None:
+def own_task(tmp_path: Path, evaluator: Evaluator, source: str) -> Evaluator:
+    """Return an evaluator on a task of a user's own."""
     path = tmp_path / "sums.py"
-    path.write_text(OWN_TASK)
+    path.write_text(source)
     given = tmp_path / "given.yaml"
     given.write_text(CONFIG.replace("SEEDS", str(SEEDS)).replace("mnist1d", f"{path}:Sums").replace("{steps", "#"))
     run = RunDir(tmp_path / "run")
@@ -214,7 +215,7 @@ def test_a_task_of_one_s_own(tmp_path: Path, evaluator: Evaluator) -> None:
     given.write_text(document)
     config = load_config(given)
     write_atomic(run.config, config.dump())
-    write_atomic(run.task_file, OWN_TASK)
+    write_atomic(run.task_file, source)
     prepare(run)
     benchmark = dataclasses.replace(
         evaluator.benchmark,
@@ -224,11 +225,28 @@ def test_a_task_of_one_s_own(tmp_path: Path, evaluator: Evaluator) -> None:
         inputs=run.inputs,
         labels=run.labels,
     )
-    result, _ = run_source(Evaluator(benchmark, evaluator.runtime), HONEST.replace("Model", "Net").replace("10", "1"))
+    return Evaluator(benchmark, evaluator.runtime)
+
+
+OWN = HONEST.replace("Model", "Net").replace("10", "1")
+
+
+def test_a_task_of_one_s_own(tmp_path: Path, evaluator: Evaluator) -> None:
+    result, _ = run_source(own_task(tmp_path, evaluator, OWN_TASK), OWN)
     assert result.status is Status.TRAINED, result.detail
     assert result.num_params == 4
     assert result.error is not None
     assert result.error < 0.1
+
+
+@pytest.mark.skipif(not landlock.abi(), reason="this kernel has no Landlock")
+def test_a_task_of_one_s_own_hides_what_it_names(tmp_path: Path, evaluator: Evaluator) -> None:
+    # iniconfig stands for a package that knows the answers: installed, and imported by nothing in a sandbox.
+    hiding = OWN_TASK.replace("    interface", "    hidden_modules = {'predict': ['iniconfig']}\n    interface")
+    looks = "try:\n    import iniconfig; print('found')\nexcept OSError:\n    print('hidden')\n"
+    result, log = run_source(own_task(tmp_path, evaluator, hiding), looks + OWN)
+    assert result.status is Status.TRAINED, result.detail
+    assert log == "found\nhidden\nhidden\n"
 
 
 def test_a_broken_fork_server_is_the_machine_s_fault_and_replaced(evaluator: Evaluator) -> None:

@@ -149,13 +149,3 @@ def test_too_little_is_refused_with_what_is_missing() -> None:
         require(Isolation.CONFINED, weak)
     assert "or set evaluation.minimum_isolation to process" in str(caught.value)
     require(Isolation.PROCESS, weak)
-
-
-@pytest.mark.parametrize("root", [confine._PACKAGE, confine._PACKAGE.parent], ids=["checkout", "site-packages"])
-def test_no_rule_covers_what_is_hidden(root: Path) -> None:
-    rules = list(confine._without_hidden(root))
-    compiled = confine._HIDDEN.parent / "__pycache__"
-    readable = [path.resolve() for path, rights in rules if rights != landlock.LIST]
-    assert not [path for path in readable if confine._HIDDEN.is_relative_to(path) or compiled.is_relative_to(path)]
-    assert confine._PACKAGE / "tasks/mnist1d.py" in readable
-    assert (root, landlock.LIST) in rules

@@ -44,6 +44,8 @@ class Assignment:
 class Transfer:
     """Trains each candidate on the algorithm that it names, and tests it on that one's published runs of 64 nodes."""
 
+    hidden_modules = Clrs30.hidden_modules
+
     def __init__(self, *, algorithms: Sequence[str] = (), **recipe: Any) -> None:
         """Take the algorithms, all 30 if none is named, and options of `Clrs30` that differ from the published recipe.
 
