@@ -102,6 +102,8 @@ class Mnist1D:
         import torch
         from torch.nn.parameter import is_lazy
 
+        from evohpc.tasks.optimizer import adamw
+
         device = self._device()
         model.to(device).train()
         x, y = (torch.from_numpy(data[name]).to(device) for name in ("x", "y"))
@@ -112,7 +114,7 @@ class Mnist1D:
         model.zero_grad()
         yield {"step": 0.0, "loss": loss.item()}
         used = [parameter for parameter in model.parameters() if not is_lazy(parameter)]
-        optimizer = torch.optim.AdamW(used, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
+        optimizer = adamw(used, self.learning_rate, self.weight_decay)
         for step in range(1, self.steps + 1):
             batch = next(batches)
             optimizer.zero_grad()

@@ -164,6 +164,74 @@ def test_a_failure_has_its_status_and_place(evaluator: Evaluator, source: str, s
     assert (result.fitness is None) == (status is not Status.TRAINED)
 
 
+MASKED = (
+    PRELUDE
+    + """
+class Model(nn.Module):
+    def __init__(self, width=16):
+        super().__init__()
+        self.embed = nn.Linear(1, width)
+        self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.register_buffer("mask", torch.triu(torch.full((40, 40), float("-inf")), diagonal=1))
+        self.out = nn.Linear(width, 10)
+    def forward(self, x):
+        h = self.embed(x.unsqueeze(-1))
+        return self.out(self.attention(h, h, h, attn_mask=self.mask, need_weights=False)[0][:, -1])
+"""
+)
+FOURIER = (
+    PRELUDE
+    + """
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(21, dtype=torch.cfloat))
+        self.out = nn.Linear(40, 10)
+    def forward(self, x):
+        return self.out(torch.fft.irfft(torch.fft.rfft(x) * self.weight, n=40))
+"""
+)
+COMPILED = (
+    PRELUDE
+    + """
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = torch.compile(nn.Linear(40, 10), mode="max-autotune", fullgraph=True)
+        self.out.compile()
+    @torch.compile
+    def forward(self, x):
+        return self.out(x)
+"""
+)
+SPARSE = (
+    PRELUDE
+    + """
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("graph", torch.eye(40).to_sparse())
+        self.out = nn.Linear(40, 10)
+    def forward(self, x):
+        return self.out((self.graph @ x.T).T)
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "numbers"), [(MASKED, 2890), (FOURIER, 452), (COMPILED, 410)], ids=["masked", "fourier", "compiled"]
+)
+def test_programs_as_language_models_write_them_are_trained(evaluator: Evaluator, source: str, numbers: int) -> None:
+    result, _ = run_source(evaluator, source)
+    assert (result.status, result.num_params) == (Status.TRAINED, numbers), result.detail
+
+
+def test_what_the_checkpoint_cannot_hold_is_said_in_words(evaluator: Evaluator) -> None:
+    result, _ = run_source(evaluator, SPARSE)
+    assert result.status is Status.PROTOCOL_VIOLATION
+    assert result.detail.startswith("graph in the state dict is a tensor of layout torch.sparse_coo; a checkpoint")
+
+
 def test_a_layer_that_is_never_called_costs_nothing(evaluator: Evaluator) -> None:
     source = HONEST.replace("nn.LazyLinear(10)\n", "nn.LazyLinear(10); self.unused = nn.LazyConv1d(9, 3)\n")
     result, _ = run_source(evaluator, source)

@@ -129,7 +129,7 @@ def _keep(model: nn.Module, curve: Mapping[str, Any], path: Path, progress: Prog
     progress.last_row = row = {name: float(value) for name, value in curve.items()}
     wrong = [f"{name} is {value}" for name, value in row.items() if not math.isfinite(value)]
     tensors = _own_tensors(model)
-    wrong += [f"{names[0]} is not finite" for names, tensor in tensors if not _is_finite(tensor)]
+    wrong += [f"{names[0]} is not finite" for names, tensor in tensors if _is_spoilt(tensor)]
     if wrong:
         raise FloatingPointError(wrong[0])
     torch.cat([_words(tensor) for _, tensor in tensors] or [torch.empty(0, dtype=torch.int32)]).numpy().tofile(path)
@@ -137,16 +137,34 @@ def _keep(model: nn.Module, curve: Mapping[str, Any], path: Path, progress: Prog
 
 def _own_tensors(model: nn.Module) -> list[tuple[list[str], Tensor]]:
     """Return the tensors of the state dict in its order, each with all its names, so that a shared one counts once;
-    without the parameters of lazy modules that the model never calls."""
+    without the parameters of lazy modules that the model never calls.
+
+    Raises:
+        Refused: something in it is no array of numbers.
+    """
     groups: dict[int, tuple[list[str], Tensor]] = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        groups.setdefault(id(tensor), ([], tensor))[0].append(name)
+    for name, value in model.state_dict(keep_vars=True).items():
+        if (kind := _no_array(value)) is not None:
+            raise Refused(f"{name} in the state dict is {kind}; a checkpoint takes dense tensors of numbers alone")
+        groups.setdefault(id(value), ([], value))[0].append(name)
     return [(names, tensor) for names, tensor in groups.values() if not is_lazy(tensor)]
 
 
+def _no_array(value: object) -> str | None:
+    """Return what a value of a state dict is, if it is no array of numbers."""
+    if not isinstance(value, Tensor):  # what get_extra_state returns may be anything
+        return f"a {type(value).__name__}"
+    if value.layout is not torch.strided:
+        return f"a tensor of layout {value.layout}"
+    if value.is_quantized or value.is_meta:
+        return "a quantized tensor" if value.is_quantized else "a tensor without numbers (meta)"
+    return None
+
+
 def _words(tensor: Tensor) -> Tensor:
-    """Return a tensor as int32 of shape (words,): a number of up to 32 bits takes a word, one of 64 bits two."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    """Return a tensor as int32 of shape (words,): a number of up to 32 bits takes a word, one of 64 bits two, a complex
+    one those of its two parts."""
+    flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
     narrow = _NARROW.get(flat.element_size())
     return flat.view(torch.int32) if narrow is None else flat.view(narrow).to(torch.int32)
 
@@ -163,8 +181,12 @@ def _size(tensors: list[tuple[list[str], Tensor]]) -> list[int]:
     return [tensor.numel() * max(1, tensor.element_size() // 4) for _, tensor in tensors]
 
 
-def _is_finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+def _is_spoilt(tensor: Tensor) -> bool:
+    """Say whether training broke a tensor. A buffer may hold infinities: a mask of attention does."""
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return False
+    good = torch.isfinite(tensor) if isinstance(tensor, nn.Parameter) else ~torch.isnan(tensor)
+    return not bool(good.all())
 
 
 def _check_size(model: nn.Module, limit: int) -> None:

@@ -13,6 +13,7 @@ from evohpc.tasks.clrs.batch import Batch
 from evohpc.tasks.clrs.linear import haiku_defaults
 from evohpc.tasks.clrs.losses import loss
 from evohpc.tasks.clrs.network import Network, Tensors
+from evohpc.tasks.optimizer import adamw
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def optimise(
 ) -> Iterator[dict[str, float]]:
     """Train in place; yield the curve's point every `eval_every` steps and at the end."""
     weights = list(model.parameters())
-    optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    optimizer = adamw(weights, recipe.learning_rate, recipe.weight_decay)
     for step in range(1, recipe.steps + 1):
         optimizer.zero_grad()
         found = batch_loss(model, next(batches), device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +60,10 @@ def test_a_curve_of_words_is_a_failure_with_a_reason(tmp_path: Path) -> None:
     assert progress.last_row == {}, "or its report could not be written"
 
 
-@pytest.mark.parametrize(
-    "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int8, torch.bool]
-)
+REAL = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int8, torch.bool]
+
+
+@pytest.mark.parametrize("dtype", REAL)
 @pytest.mark.parametrize("shape", [(), (3, 5), (0, 2)])
 def test_a_tensor_comes_back_from_its_words(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     tensor = (torch.randn(shape, dtype=torch.float64) * 100).to(dtype)
@@ -73,3 +75,49 @@ def test_a_tensor_comes_back_from_its_words(dtype: torch.dtype, shape: tuple[int
     again = stages._from_words(torch.cat([torch.zeros(1, dtype=torch.int32), words])[1:], like=torch.empty_like(tensor))
     assert again.dtype is dtype
     assert torch.equal(again, tensor)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_a_complex_number_takes_the_words_of_its_two_parts(dtype: torch.dtype) -> None:
+    tensor = torch.randn(3, 5, dtype=torch.complex128).conj().to(dtype)
+    words = stages._words(tensor)
+    assert [len(words)] == stages._size([(["w"], tensor)]) == [15 * tensor.element_size() // 4]
+    assert torch.equal(stages._from_words(words, like=torch.empty_like(tensor)), tensor)
+
+
+INFINITE, NAN = torch.tensor([float("-inf"), 1.0]), torch.tensor([float("nan"), 1.0])
+
+
+@pytest.mark.parametrize(
+    ("tensor", "is_spoilt"),
+    [
+        (INFINITE, False),
+        (NAN, True),
+        (torch.nn.Parameter(INFINITE), True),
+        (torch.nn.Parameter(torch.complex(torch.ones(2), INFINITE)), True),
+        (torch.complex(NAN, torch.ones(2)), True),
+        (torch.tensor([1]), False),
+    ],
+)
+def test_a_mask_of_infinities_is_no_spoilt_weight(tensor: torch.Tensor, is_spoilt: bool) -> None:
+    assert stages._is_spoilt(tensor) == is_spoilt
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (torch.eye(2).to_sparse(), "a tensor of layout torch.sparse_coo"),
+        (torch.empty(2, device="meta"), "a tensor without numbers (meta)"),
+        ({"step": 1}, "a dict"),
+    ],
+)
+def test_what_no_checkpoint_takes_is_refused_in_words(value: object, kind: str) -> None:
+    class Model(torch.nn.Module):
+        def get_extra_state(self) -> object:
+            return value
+
+        def set_extra_state(self, state: object) -> None: ...
+
+    message = re.escape(f"_extra_state in the state dict is {kind}; a checkpoint takes dense tensors of numbers alone")
+    with pytest.raises(stages.Refused, match=message):
+        stages._own_tensors(Model())
