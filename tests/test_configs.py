@@ -10,12 +10,12 @@ import pytest
 from support.paths import ROOT
 
 from evohpc.cli import evohpc as command_line
+from evohpc.config.lm import TuningConfig
 from evohpc.config.search import (
     EvaluationConfig,
     PromptConfig,
     ScreeningConfig,
     SearchConfig,
-    TuningConfig,
     load_config,
 )
 from evohpc.config.site import load_site

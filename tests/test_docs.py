@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Iterator[Path]:
+def checkout(tmp_path: Path) -> Path:
     """A copy of what the commands use, with a language model that needs no folder and a recipe of seconds."""
     for name in ("configs", "seeds", "docs", "slurm"):
         shutil.copytree(ROOT / name, tmp_path / name)

@@ -1,5 +1,6 @@
 import json
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,23 +37,23 @@ results = st.builds(
 
 
 @given(results, st.integers(0, 2**62))
-def test_what_is_sealed_comes_back_equal(result, epoch):
+def test_what_is_sealed_comes_back_equal(result: Result, epoch: int) -> None:
     assert unseal(seal(RUN, epoch, result), RUN, Result) == result
 
 
-def test_nested_records_come_back_as_records():
+def test_nested_records_come_back_as_records() -> None:
     job = EvaluationJob("n", 2, ((Attempt("a", 1), Attempt("b", 1)), (Attempt("c", 2),)))
     assert unseal(seal(RUN, 1, job), RUN, EvaluationJob) == job
 
 
-def test_every_torn_envelope_is_refused():
+def test_every_torn_envelope_is_refused() -> None:
     for length in range(len(ENVELOPE) - 1):
         with pytest.raises(EnvelopeError, match="torn"):
             unseal(ENVELOPE[:length], RUN, Result)
 
 
 @given(st.integers(0, len(ENVELOPE) - 2), st.integers(0, 7))
-def test_every_flipped_bit_is_refused(place, bit):
+def test_every_flipped_bit_is_refused(place: int, bit: int) -> None:
     altered = bytearray(ENVELOPE)
     altered[place] ^= 1 << bit
     with pytest.raises(EnvelopeError):
@@ -60,12 +61,12 @@ def test_every_flipped_bit_is_refused(place, bit):
 
 
 @given(st.binary())
-def test_garbage_is_refused(data):
+def test_garbage_is_refused(data: bytes) -> None:
     with pytest.raises(EnvelopeError):
         unseal(data, RUN, Result)
 
 
-def resealed(**changes) -> bytes:
+def resealed(**changes: Any) -> bytes:
     """Return an envelope whose digest is right, as someone with evohpc at hand would make it."""
     body = json.loads(ENVELOPE)
     del body["sha256"]
@@ -86,7 +87,7 @@ def resealed(**changes) -> bytes:
         ({"payload": None}, "not a valid Result"),
     ],
 )
-def test_the_reason_is_named(changes, reason):
+def test_the_reason_is_named(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(EnvelopeError, match=reason):
         unseal(resealed(**changes), RUN, Result)
 
@@ -103,31 +104,34 @@ def test_the_reason_is_named(changes, reason):
         "1" * 5000,
     ],
 )
-def test_json_that_we_never_write_is_refused(payload):
+def test_json_that_we_never_write_is_refused(payload: str) -> None:
     with pytest.raises(EnvelopeError):
         unseal(f'{{"schema":1,"run_id":"run-1","epoch":1,"payload":{payload},"sha256":""}}'.encode(), RUN, Result)
     with pytest.raises(EnvelopeError):
         decode(payload, Result)
 
 
-def test_a_record_without_a_finite_number_is_not_written():
+def test_a_record_without_a_finite_number_is_not_written() -> None:
     with pytest.raises(ValueError, match="Out of range"):
         seal(RUN, 1, Result("c", 1, Status.TRAINED, fitness=float("nan")))
 
 
-def test_numbers_of_numpy_are_written_as_numbers():
-    measured = replace(RESULT, num_params=np.int64(4800), error=np.float32(0.25))
+NUMPY: dict[str, Any] = {"num_params": np.int64(4800), "error": np.float32(0.25)}
+
+
+def test_numbers_of_numpy_are_written_as_numbers() -> None:
+    measured: Result = replace(RESULT, **NUMPY)
     back = unseal(seal(RUN, 1, measured), RUN, Result)
     assert (back.num_params, back.error) == (4800, 0.25)
     with pytest.raises(TypeError, match="is no number"):
         encode([object()])
 
 
-def test_the_encoding_does_not_depend_on_the_order_of_keys():
+def test_the_encoding_does_not_depend_on_the_order_of_keys() -> None:
     assert encode({"b": 1, "a": "é"}) == '{"a":"é","b":1}'
 
 
-def test_types_are_not_bent():
+def test_types_are_not_bent() -> None:
     @dataclass(frozen=True)
     class Record:
         count: int

@@ -1,7 +1,9 @@
 import errno
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -9,24 +11,26 @@ from evohpc import files
 from evohpc.errors import StorageError
 from evohpc.files import make_folder, write_atomic, write_once
 
+Write = Callable[[Path, str | bytes], object]
+
 
 @pytest.fixture(params=[write_atomic, write_once])
-def write(request):
-    return request.param
+def write(request: pytest.FixtureRequest) -> Write:
+    return cast(Write, request.param)
 
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_file_is_written_with_its_folders_and_nothing_else(write, tmp_path):
+def test_a_file_is_written_with_its_folders_and_nothing_else(write: Write, tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "f.txt"
     write(path, "grün")
     assert path.read_bytes() == "grün".encode()
     assert names(path.parent) == {"f.txt"}
 
 
-def test_atomic_replaces_and_once_does_not(tmp_path):
+def test_atomic_replaces_and_once_does_not(tmp_path: Path) -> None:
     path = tmp_path / "f"
     assert write_once(path, "1") is True
     assert write_once(path, "2") is False
@@ -36,17 +40,17 @@ def test_atomic_replaces_and_once_does_not(tmp_path):
     assert names(tmp_path) == {"f"}
 
 
-def test_of_many_writers_exactly_one_wins(tmp_path):
+def test_of_many_writers_exactly_one_wins(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         won = list(pool.map(lambda i: write_once(tmp_path / "f", str(i)), range(200)))
     assert (tmp_path / "f").read_text() == str(won.index(True))
     assert sum(won) == 1
 
 
-def test_a_link_whose_answer_was_lost_counts(tmp_path, monkeypatch):
+def test_a_link_whose_answer_was_lost_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = os.link
 
-    def lost(source, target):
+    def lost(source: str, target: Any) -> None:
         link(source, target)
         raise FileExistsError(errno.EEXIST, "File exists")
 
@@ -67,11 +71,13 @@ def test_a_link_whose_answer_was_lost_counts(tmp_path, monkeypatch):
         (errno.ENAMETOOLONG, "give the run folder a shorter path"),
     ],
 )
-def test_a_refused_write_leaves_the_old_file_and_no_other(write, tmp_path, monkeypatch, step, code, advice):
+def test_a_refused_write_leaves_the_old_file_and_no_other(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, code: int, advice: str
+) -> None:
     path = tmp_path / "f"
     path.write_text("old")
 
-    def refuse(*args):
+    def refuse(*args: Any) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, step, refuse)
@@ -87,11 +93,11 @@ def test_a_refused_write_leaves_the_old_file_and_no_other(write, tmp_path, monke
     assert names(tmp_path) == {"f"}
 
 
-def test_a_killed_write_leaves_the_old_file(write, tmp_path, monkeypatch):
+def test_a_killed_write_leaves_the_old_file(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "f"
     path.write_text("old")
 
-    def die(descriptor):
+    def die(descriptor: int) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "fsync", die)
@@ -100,24 +106,33 @@ def test_a_killed_write_leaves_the_old_file(write, tmp_path, monkeypatch):
     assert path.read_text() == "old"
 
 
-def test_content_is_synced_before_its_name_and_the_name_before_the_return(write, tmp_path, monkeypatch):
-    calls = []
+def test_content_is_synced_before_its_name_and_the_name_before_the_return(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def noted(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object) -> object:
+            calls.append(name)
+            return real(*args)
+
+        return call
+
     for name in ("fsync", "replace", "link"):
-        real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *args, real=real, name=name: (calls.append(name), real(*args)))
+        monkeypatch.setattr(os, name, noted(name, getattr(os, name)))
     write(tmp_path / "f", "x")
     assert calls == ["fsync", "replace" if write is write_atomic else "link", "fsync"]
 
 
-def test_new_folders_are_synced_into_theirs(tmp_path, monkeypatch):
-    synced = []
+def test_new_folders_are_synced_into_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
     monkeypatch.setattr(files, "sync_folder", synced.append)
     make_folder(tmp_path / "a" / "b")
     make_folder(tmp_path / "a" / "b")
     assert synced == [tmp_path, tmp_path / "a"]
 
 
-def test_a_folder_that_is_a_file_is_an_error_of_the_file_system(write, tmp_path):
+def test_a_folder_that_is_a_file_is_an_error_of_the_file_system(write: Write, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("")
     with pytest.raises(StorageError, match="cannot write"):
         write(tmp_path / "a" / "f", "x")

@@ -53,7 +53,7 @@ def test_the_search_stops_with_a_sentence_and_goes_on_when_there_is_space(small_
 def test_the_command_line_says_it_in_one_line(small_disk: Path, tmp_path: Path) -> None:
     make_config(tmp_path)
     _leave(small_disk / "filler", 8)
-    command = [sys.executable, "-m", "evohpc", "run", small_disk / "run", tmp_path / "given.yaml"]
+    command: list[str | Path] = [sys.executable, "-m", "evohpc", "run", small_disk / "run", tmp_path / "given.yaml"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("error: cannot write ")

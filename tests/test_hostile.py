@@ -89,8 +89,14 @@ def fenced_clrs(fenced: Evaluator, tmp_path_factory: pytest.TempPathFactory) -> 
     options = json.dumps(CLRS)
     config = CONFIG.replace("mnist1d", "clrs").replace("{steps: 20, eval_every: 10}", options)
     run = make_run(tmp_path_factory.mktemp("clrs") / "run", config)
-    made = {"train": run.train, "inputs": run.inputs, "labels": run.labels}
-    benchmark = dataclasses.replace(fenced.benchmark, task=TaskName("clrs"), task_options=CLRS, **made)
+    benchmark = dataclasses.replace(
+        fenced.benchmark,
+        task=TaskName("clrs"),
+        task_options=CLRS,
+        train=run.train,
+        inputs=run.inputs,
+        labels=run.labels,
+    )
     return Evaluator(benchmark, fenced.runtime)
 
 
@@ -136,6 +142,8 @@ def _check(expected: str, result: Result, honest: Result) -> None:
         assert (result.num_params, result.error, result.fitness) == (410, honest.error, honest.fitness)
     elif expected == "unaided":
         assert (result.status, result.num_params) == (Status.TRAINED, 410), result.detail
+        assert result.error is not None
+        assert honest.error is not None
         assert result.error >= honest.error
     elif expected == "chance":
         assert result.error is not None, result.detail

@@ -48,7 +48,7 @@ def drive_to_the_end(run: Path) -> float:
 def table(run: Path) -> dict[str, list[Any]]:
     store = Store.snapshot_reader(RunDir(run).database)
     try:
-        tables = {name: store.rows(name) for name in TABLES if name != "results"}
+        tables: dict[str, list[Any]] = {name: store.rows(name) for name in TABLES if name != "results"}
         steady = sorted(set(Result.__dataclass_fields__) - UNSTEADY)
         tables["results"] = [
             tuple(getattr(result, name) for name in steady)

@@ -27,22 +27,27 @@ HEAVY = (
 )
 
 
+def lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    assert node.end_lineno
+    return node.end_lineno - node.lineno + 1
+
+
 def ids(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
 
 
-def test_every_module_has_its_layer():
+def test_every_module_has_its_layer() -> None:
     assert {room(path) for path in MODULES} == set(RANK)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_imports_go_down_only(path):
+def test_imports_go_down_only(path: Path) -> None:
     me = room(path)
     wrong = {name for name in imported(path) if name != me and RANK.get(name, len(LAYERS)) >= RANK[me]}
     assert not wrong, f"{ids(path)} imports {', '.join(sorted(wrong))}, which is not below it"
 
 
-def test_what_runs_in_containers_needs_little_of_evohpc():
+def test_what_runs_in_containers_needs_little_of_evohpc() -> None:
     allowed = {"errors", "linux", "messages", "envelopes", "config", "run_folder", "files", "evolution"}
     for path in MODULES:
         if room(path) in ("lm", "tasks"):
@@ -51,7 +56,7 @@ def test_what_runs_in_containers_needs_little_of_evohpc():
             assert set(imported(path)) <= allowed | {"tasks", "evaluation"}, ids(path)
 
 
-def test_the_driver_side_starts_without_torch():
+def test_the_driver_side_starts_without_torch() -> None:
     """At run time, for what a module imports may itself import: one process loads all that runs on a login node."""
     names = [
         ".".join(("evohpc", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
@@ -65,7 +70,7 @@ def test_the_driver_side_starts_without_torch():
     assert sorted(set(HEAVY) & set(loaded)) == []
 
 
-def test_an_evaluation_image_has_what_a_stage_imports():
+def test_an_evaluation_image_has_what_a_stage_imports() -> None:
     """Of Python's packages an image has those of containers/eval-*.in, and no reader of configs."""
     script = (
         "import sys\nfor name in ('yaml', 'click', 'rich', 'sqlite_utils', 'submitit'): sys.modules[name] = None\n"
@@ -79,33 +84,30 @@ def test_an_evaluation_image_has_what_a_stage_imports():
 
 
 @pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_modules_and_functions_stay_small(path):
+def test_modules_and_functions_stay_small(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) < 300
     functions = [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    long = {f.name: f.end_lineno - f.lineno + 1 for f in functions if f.end_lineno - f.lineno >= 40}
+    long = {f.name: lines(f) for f in functions if lines(f) > 40}
     assert not long
 
 
-def test_most_functions_are_a_few_lines():
+def test_most_functions_are_a_few_lines() -> None:
     lengths = sorted(
-        node.end_lineno - node.lineno + 1
-        for path in MODULES
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.FunctionDef)
+        lines(node) for path in MODULES for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)
     )
     assert lengths[len(lengths) // 2] < 10
     assert sum(length > 30 for length in lengths) <= 0.02 * len(lengths)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_names_say_something(path):
+def test_names_say_something(path: Path) -> None:
     nodes = [n for n in ast.walk(tree(path)) if isinstance(n, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)]
     names = [*(node.name for node in nodes), *path.relative_to(PACKAGE).with_suffix("").parts]
     assert not [name for name in names if re.search(r"utils?$|manager|helper|misc|^common", name, re.IGNORECASE)]
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.stat().st_size], ids=ids)
-def test_what_is_public_is_documented(path):
+def test_what_is_public_is_documented(path: Path) -> None:
     assert ast.get_docstring(tree(path))
     undocumented = [
         node.name

@@ -13,9 +13,9 @@ from evohpc.run_folder import RoundDir, RunDir, read_request
 RUN = RunDir(Path("/r"))
 
 
-def test_every_path_lies_in_the_run_and_has_its_own_place():
+def test_every_path_lies_in_the_run_and_has_its_own_place() -> None:
     round = RUN.round(3)
-    values = [(RunDir, RUN), (RoundDir, round)]
+    values: list[tuple[type, RunDir | RoundDir]] = [(RunDir, RUN), (RoundDir, round)]
     paths = [
         value
         for kind, folder in values
@@ -28,20 +28,20 @@ def test_every_path_lies_in_the_run_and_has_its_own_place():
     assert all(path.is_relative_to("/r") for path in paths)
 
 
-def test_rounds_have_their_folders():
+def test_rounds_have_their_folders() -> None:
     assert [RUN.round(n).path.name for n in (SEED_ROUND, 0, 12, 1000)] == ["seeds", "000", "012", "1000"]
 
 
-def test_labels_are_not_beside_what_candidates_get():
+def test_labels_are_not_beside_what_candidates_get() -> None:
     assert RUN.labels.parent not in (RUN.data, *RUN.data.parents)
 
 
-def test_a_round_knows_its_run_and_its_name():
+def test_a_round_knows_its_run_and_its_name() -> None:
     for number, name in ((3, "003"), (SEED_ROUND, "seeds")):
         assert (RUN.round(number).name, RUN.round(number).run) == (name, RUN)
 
 
-def test_a_command_line_may_name_a_request_from_any_folder(tmp_path, monkeypatch):
+def test_a_command_line_may_name_a_request_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     round = RunDir(tmp_path).round(3)
     round.path.mkdir(parents=True)
     monkeypatch.chdir(round.path)
@@ -58,7 +58,7 @@ REQUEST_OF_0_1_0 = (
 )
 
 
-def test_a_request_that_0_1_0_wrote_is_read(tmp_path):
+def test_a_request_that_0_1_0_wrote_is_read(tmp_path: Path) -> None:
     round = RunDir(tmp_path).round(1)
     write_atomic(round.request, REQUEST_OF_0_1_0)
     request = read_request(round)
@@ -75,7 +75,7 @@ def test_a_request_that_0_1_0_wrote_is_read(tmp_path):
     ],
     ids=lambda value: str(value)[:12],
 )
-def test_a_request_that_cannot_be_read_is_one_sentence(tmp_path, content, problem):
+def test_a_request_that_cannot_be_read_is_one_sentence(tmp_path: Path, content: str | None, problem: str) -> None:
     round = RunDir(tmp_path).round(1)
     round.path.mkdir(parents=True)
     if content is not None:
@@ -85,7 +85,7 @@ def test_a_request_that_cannot_be_read_is_one_sentence(tmp_path, content, proble
         read_request(round)
 
 
-def test_a_request_of_0_1_0_is_read_as_one_of_today(tmp_path):
+def test_a_request_of_0_1_0_is_read_as_one_of_today(tmp_path: Path) -> None:
     """Then the fields of `sampling` stood beside the others, and some of them were not written."""
     round, asked = RoundDir(tmp_path), request("m", batch_size=7, max_new_tokens=99, top_k=5)
     document = json.loads(encode(asked))

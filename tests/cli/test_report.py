@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from support.command_line import call
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("made_once")
 
 
 @pytest.fixture
-def runs(tmp_path):
+def runs(tmp_path: Path) -> list[Path]:
     made = []
     for place, variant in enumerate(("evoprompting", "no_tuning", "evoprompting", "no_tuning")):
         folder = tmp_path / f"{variant}{place}"
@@ -24,7 +25,7 @@ def runs(tmp_path):
     return made
 
 
-def test_a_report_lies_in_its_run_folder(runs, capsys):
+def test_a_report_lies_in_its_run_folder(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = call(capsys, "report", runs[0])
     assert (code, out) == (0, f"{runs[0]}/report.html\n")
     assert f"file://{runs[0]}/report.html" in err
@@ -35,7 +36,9 @@ def test_a_report_lies_in_its_run_folder(runs, capsys):
     assert "http" not in page.split("</head>")[0].replace("http-equiv", "")
 
 
-def test_of_a_snapshot_alone_a_file_must_be_named(runs, capsys, tmp_path):
+def test_of_a_snapshot_alone_a_file_must_be_named(
+    runs: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     snapshot = tmp_path / "alone.db"
     snapshot.write_bytes((runs[0] / "snapshots" / "search.db").read_bytes())
     code, _, err = call(capsys, "report", snapshot)
@@ -45,7 +48,7 @@ def test_of_a_snapshot_alone_a_file_must_be_named(runs, capsys, tmp_path):
     assert (code, out) == (0, f"{tmp_path}/alone.html\n")
 
 
-def test_what_is_no_run_is_one_sentence(capsys, tmp_path):
+def test_what_is_no_run_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, err = call(capsys, "report", tmp_path / "missing")
     assert (code, out) == (1, "")
     assert err.startswith(f"error: {tmp_path}/missing: no such run folder")
@@ -53,7 +56,9 @@ def test_what_is_no_run_is_one_sentence(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("package", ["bokeh", "pandas"])
-def test_a_missing_extra_is_named(package, runs, capsys, monkeypatch, tmp_path):
+def test_a_missing_extra_is_named(
+    package: str, runs: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == package or "evohpc.report.figures" in name]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
@@ -63,7 +68,7 @@ def test_a_missing_extra_is_named(package, runs, capsys, monkeypatch, tmp_path):
     assert err == f"error: {package} is not installed: pip install 'evohpc[report]'\n"
 
 
-def test_runs_are_compared_by_group(runs, capsys, tmp_path):
+def test_runs_are_compared_by_group(runs: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     files = [tmp_path / f"all{suffix}" for suffix in (".html", ".csv", ".jsonl", ".tex")]
     options = [word for file in files for word in ("-o", file)]
     code, out, _ = call(capsys, "aggregate", *runs, "--by", "search.variant", "--target", -100, *options)
@@ -75,7 +80,7 @@ def test_runs_are_compared_by_group(runs, capsys, tmp_path):
     assert r"no\_tuning & 2 &" in files[3].read_text()
 
 
-def test_parquet_is_what_pandas_reads(runs, capsys, tmp_path):
+def test_parquet_is_what_pandas_reads(runs: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     import pandas
 
@@ -83,7 +88,9 @@ def test_parquet_is_what_pandas_reads(runs, capsys, tmp_path):
     assert len(pandas.read_parquet(tmp_path / "all.parquet")) == 4
 
 
-def test_broken_and_unfinished_runs_are_named_and_not_fatal(runs, capsys, tmp_path):
+def test_broken_and_unfinished_runs_are_named_and_not_fatal(
+    runs: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     (runs[0] / "snapshots" / "search.db").write_bytes(b"torn")
     write(runs[1], [])
     (tmp_path / "empty").mkdir()
@@ -95,19 +102,21 @@ def test_broken_and_unfinished_runs_are_named_and_not_fatal(runs, capsys, tmp_pa
     assert "all" in out
 
 
-def test_the_same_search_twice_is_refused(runs, capsys):
+def test_the_same_search_twice_is_refused(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = call(capsys, "aggregate", runs[0], runs[0] / "snapshots" / "search.db")
     assert code == 1
     assert "are the same search" in err
 
 
-def test_none_that_can_be_read_is_an_error(capsys, tmp_path):
+def test_none_that_can_be_read_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, _, err = call(capsys, "aggregate", tmp_path / "a", tmp_path / "b")
     assert code == 1
     assert "none of these runs can be read" in err
 
 
-def test_an_unknown_format_names_those_that_are(runs, capsys, tmp_path):
+def test_an_unknown_format_names_those_that_are(
+    runs: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     code, _, err = call(capsys, "aggregate", *runs, "-o", tmp_path / "all.xlsx")
     assert code == 1
     assert "take .html, .csv, .jsonl, .parquet, .tex" in err

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import io
 import signal
+import threading
 from typing import Any
 from unittest.mock import Mock
 
@@ -52,7 +53,17 @@ def test_a_signal_stops_it_where_nobody_can_be_told(error: BaseException, monkey
 
 
 def test_a_signal_while_the_driver_looks_whether_there_was_one_stops_it() -> None:
+    """It may hold the lock of the event that moment, so its thread may not set the event, and ends in no handler."""
+    setters: list[threading.Thread] = []
+
+    class Noting(threading.Event):
+        def set(self) -> None:
+            setters.append(threading.current_thread())
+            super().set()
+
     with cli.signals.stop_signals(Display(Console(file=io.StringIO()))) as stop:
-        with stop.event._cond:  # as Event.wait() does
-            signal.raise_signal(signal.SIGTERM)
+        stop.event = Noting()
+        signal.raise_signal(signal.SIGTERM)
         assert stop.event.wait(HANG_S)
+    assert setters
+    assert threading.main_thread() not in setters

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from support.cluster.daemons import wait_until
 from support.cluster.slurm import Cluster
-from support.evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, SEEDS, make_run
+from support.evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, make_run
+from support.paths import MNIST1D_SEEDS as SEEDS
 
 from evohpc import envelopes
 from evohpc.config.search import load_config

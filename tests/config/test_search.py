@@ -18,11 +18,11 @@ def load(folder: Path, text: str, *overrides: str) -> Config:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_configs_load_and_name_seeds_that_exist(path):
+def test_shipped_configs_load_and_name_seeds_that_exist(path: Path) -> None:
     assert list(load_config(path).seeds.glob("*.py"))
 
 
-def test_the_defaults_are_the_papers(tmp_path):
+def test_the_defaults_are_the_papers(tmp_path: Path) -> None:
     """Table 2 and section 4."""
     config = load(tmp_path, SMALL)
     search, tuning = config.search, config.tuning
@@ -34,7 +34,7 @@ def test_the_defaults_are_the_papers(tmp_path):
     assert (search.variant, search.pool, search.retire_parents) == ("evoprompting", "all_rounds", True)
 
 
-def test_every_field_is_documented():
+def test_every_field_is_documented() -> None:
     sections = {name: field.annotation for name, field in Config.model_fields.items()}
     undocumented = [
         f"{section}.{name}"
@@ -45,7 +45,7 @@ def test_every_field_is_documented():
     assert undocumented == []
 
 
-def test_a_dumped_config_loads_equal(tmp_path):
+def test_a_dumped_config_loads_equal(tmp_path: Path) -> None:
     text = """
 seeds: programs
 task: "own task.py:Mine"
@@ -62,20 +62,20 @@ tuning: {max_examples: 3}
     assert load(elsewhere, config.dump()) == config
 
 
-def test_paths_start_at_the_configs_folder(tmp_path, monkeypatch):
+def test_paths_start_at_the_configs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     config = load(tmp_path, "seeds: a\ntask: my/task.py:T\nlm: {path: ~/lm, deepspeed: /etc/ds.json}\n")
     assert (config.seeds, str(config.task)) == (tmp_path / "a", f"{tmp_path}/my/task.py:T")
     assert (config.lm.path, config.lm.deepspeed) == (tmp_path / "home" / "lm", Path("/etc/ds.json"))
 
 
-def test_sections_that_say_nothing_are_the_defaults(tmp_path):
+def test_sections_that_say_nothing_are_the_defaults(tmp_path: Path) -> None:
     text = "seeds: s\nlm: {engine: scripted}\nsearch:\n  # rounds: 3\n"
     assert load(tmp_path, text).search == load(tmp_path, SMALL).search
     assert load(tmp_path, text, "search.rounds=3").search.rounds == 3
 
 
-def test_overrides_reach_every_section_and_are_yaml(tmp_path):
+def test_overrides_reach_every_section_and_are_yaml(tmp_path: Path) -> None:
     config = load(
         tmp_path, SMALL, "search.temperatures=[0.3, 1]", "evaluation.retries=0", "task_options.steps=7", "seeds=b"
     )
@@ -94,7 +94,7 @@ def test_overrides_reach_every_section_and_are_yaml(tmp_path):
         ("search=3", "search is a section, a mapping of keys to values; it is 3"),
     ],
 )
-def test_a_wrong_override_is_named(tmp_path, override, message):
+def test_a_wrong_override_is_named(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         load(tmp_path, SMALL, override)
     assert message in str(error.value)
@@ -160,14 +160,14 @@ def test_a_wrong_override_is_named(tmp_path, override, message):
         ("seeds: s\ntask: tasks/mine:Mine", "task: a task file is named with its class"),
     ],
 )
-def test_a_mistake_is_named_with_its_file(tmp_path, text, message):
+def test_a_mistake_is_named_with_its_file(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         load(tmp_path, text)
     assert str(error.value).startswith(f"{tmp_path / 'config.yaml'}: {message}")
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
     for path, reason in [
@@ -179,7 +179,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
             load_config(path)
 
 
-def test_the_unknown_home_of_a_path_is_left_as_it_is(tmp_path):
+def test_the_unknown_home_of_a_path_is_left_as_it_is(tmp_path: Path) -> None:
     assert load(tmp_path, "seeds: ~nobody-has-this-name/x\nlm: {engine: scripted}").seeds.name == "x"
 
 
@@ -191,20 +191,20 @@ def test_the_unknown_home_of_a_path_is_left_as_it_is(tmp_path):
         ("seeds: s\nlm: {engine: scripted, stop: next_statement}\n", "next_statement"),
     ],
 )
-def test_a_run_of_an_older_evohpc_stops_as_it_did(tmp_path, text, rule):
+def test_a_run_of_an_older_evohpc_stops_as_it_did(tmp_path: Path, text: str, rule: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text)
     assert load_resolved(path).lm.stop == rule
 
 
-def test_a_section_of_a_resolved_config_that_is_none_is_named(tmp_path):
+def test_a_section_of_a_resolved_config_that_is_none_is_named(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("seeds: s\nlm: 3\n")
     with pytest.raises(ConfigError, match=r"config.yaml: lm"):
         load_resolved(path)
 
 
-def test_the_rule_of_today_is_the_default(tmp_path):
+def test_the_rule_of_today_is_the_default(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("seeds: s\nlm: {engine: scripted}\n")
     assert load_config(path).lm.stop == "whole_class"

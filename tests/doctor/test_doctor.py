@@ -17,7 +17,8 @@ from support.cluster.slurm import Cluster
 from support.evaluating import HONEST
 
 from evohpc import doctor
-from evohpc.config.search import Config, EvaluationConfig, LMConfig
+from evohpc.config.lm import LMConfig
+from evohpc.config.search import Config, EvaluationConfig
 from evohpc.config.site import ContainerSection, DriverJob, EvaluationJobs, LMJobs, SchedulerSection, Site
 from evohpc.doctor import Finding, Verdict, mounts, scheduling
 from evohpc.doctor.host import examine_host

@@ -1,6 +1,8 @@
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
 
 import pytest
 from support.driving import RUN_ID
@@ -42,12 +44,21 @@ class Recorder:
 
 
 @pytest.fixture
-def folder(tmp_path) -> RoundDir:
+def folder(tmp_path: Path) -> RoundDir:
     return RunDir(tmp_path).round(3)
 
 
+def recorder(dispatch: Dispatch) -> Recorder:
+    assert isinstance(dispatch.runner, Recorder)
+    return dispatch.runner
+
+
+class Make(Protocol):
+    def __call__(self, per_task: int = 1, grace_s: float = 0.0, epoch: int = 1) -> Dispatch: ...
+
+
 @pytest.fixture
-def make(tmp_path):
+def make(tmp_path: Path) -> Make:
     def dispatch(per_task: int = 1, grace_s: float = 0.0, epoch: int = 1) -> Dispatch:
         return Dispatch(RunDir(tmp_path), RUN_ID, epoch, 3, Recorder(RunDir(tmp_path)), per_task, grace_s)
 
@@ -66,45 +77,45 @@ def lost(name: str, attempt: int) -> Result:
     return Result(name, attempt, Status.LOST)
 
 
-def test_attempts_are_packed_into_tasks_in_order(make, folder):
+def test_attempts_are_packed_into_tasks_in_order(make: Make, folder: RoundDir) -> None:
     dispatch = make(per_task=2)
     dispatch.hand_out(first("a", "b", "c"))
     assert job(folder, 0).tasks == ((Attempt("a", 1), Attempt("b", 1)), (Attempt("c", 1),))
-    assert dispatch.runner.submitted == [("run-1-003-00", 2)]
+    assert recorder(dispatch).submitted == [("run-1-003-00", 2)]
 
 
-def test_later_attempts_go_alone(make, folder):
+def test_later_attempts_go_alone(make: Make, folder: RoundDir) -> None:
     dispatch = make(per_task=3)
     dispatch.hand_out([Attempt("a", 2), Attempt("b", 1), Attempt("c", 3), Attempt("d", 1)])
     assert [[a.candidate_id for a in task] for task in job(folder, 0).tasks] == [["b", "d"], ["a"], ["c"]]
 
 
-def test_what_is_handed_out_is_not_handed_out_again(make, folder):
+def test_what_is_handed_out_is_not_handed_out_again(make: Make, folder: RoundDir) -> None:
     dispatch = make()
     for names in (["a"], ["a", "b"], ["a", "b"]):
         dispatch.hand_out(first(*names))
-    assert dispatch.runner.submitted == [("run-1-003-00", 1), ("run-1-003-01", 1)]
+    assert recorder(dispatch).submitted == [("run-1-003-00", 1), ("run-1-003-01", 1)]
     assert job(folder, 1).tasks == ((Attempt("b", 1),),)
 
 
-def test_a_restarted_driver_offers_the_unfinished_again_under_the_same_name(make):
+def test_a_restarted_driver_offers_the_unfinished_again_under_the_same_name(make: Make) -> None:
     make(per_task=2).hand_out(first("a", "b", "c"))
     again = make(epoch=2)
     again.resume({"b": [lost("b", 1)]}, ["b", "c"])
     again.hand_out([Attempt("b", 2), Attempt("c", 1)])
-    assert again.runner.submitted == [("run-1-003-00", 2), ("run-1-003-01", 1)]
+    assert recorder(again).submitted == [("run-1-003-00", 2), ("run-1-003-01", 1)]
 
 
-def test_a_restarted_driver_does_not_offer_what_is_over(make):
+def test_a_restarted_driver_does_not_offer_what_is_over(make: Make) -> None:
     make().hand_out(first("a", "b"))
     again = make(epoch=2)
     again.resume({"a": [lost("a", 1)]}, ["a"])
-    assert again.runner.submitted == []
+    assert recorder(again).submitted == []
     again.hand_out([Attempt("a", 2)])
-    assert again.runner.submitted == [("run-1-003-01", 1)]
+    assert recorder(again).submitted == [("run-1-003-01", 1)]
 
 
-def test_names_are_never_used_twice_whatever_was_deleted(make, folder):
+def test_names_are_never_used_twice_whatever_was_deleted(make: Make, folder: RoundDir) -> None:
     dispatch = make()
     for name in "abc":
         dispatch.hand_out(first(name))
@@ -112,10 +123,10 @@ def test_names_are_never_used_twice_whatever_was_deleted(make, folder):
     again = make(epoch=2)
     again.resume({}, ["a", "c"])
     again.hand_out(first("b"))
-    assert again.runner.submitted[-1] == ("run-1-003-03", 1)
+    assert recorder(again).submitted[-1] == ("run-1-003-03", 1)
 
 
-def test_a_deposed_driver_does_not_overwrite_what_its_successor_handed_out(make, folder):
+def test_a_deposed_driver_does_not_overwrite_what_its_successor_handed_out(make: Make, folder: RoundDir) -> None:
     deposed = make()
     successor = make(epoch=2)
     successor.hand_out(first("a", "b"))
@@ -123,10 +134,10 @@ def test_a_deposed_driver_does_not_overwrite_what_its_successor_handed_out(make,
     with pytest.raises(LeaseError, match="another driver has taken over"):
         deposed.hand_out(first("a"))
     assert folder.job("run-1-003-00").read_bytes() == before
-    assert deposed.runner.submitted == []
+    assert recorder(deposed).submitted == []
 
 
-def test_an_altered_job_is_named(make, folder):
+def test_an_altered_job_is_named(make: Make, folder: RoundDir) -> None:
     make().hand_out(first("a"))
     path = folder.job("run-1-003-00")
     path.write_bytes(path.read_bytes()[:-9])
@@ -134,23 +145,23 @@ def test_an_altered_job_is_named(make, folder):
         make().resume({}, ["a"])
 
 
-def test_a_job_under_way_is_ignored(make, folder):
+def test_a_job_under_way_is_ignored(make: Make, folder: RoundDir) -> None:
     write_atomic(folder.jobs / ".tmp-x.json", "{")
     make().resume({}, ["a"])
 
 
-def test_only_unfinished_arrays_are_asked_for(make):
+def test_only_unfinished_arrays_are_asked_for(make: Make) -> None:
     dispatch = make()
     dispatch.poll()
-    assert dispatch.runner.asked == []
+    assert recorder(dispatch).asked == []
     dispatch.hand_out(first("a"))
     dispatch.hand_out(first("b", "c"))
     dispatch.record([lost("a", 1), lost("b", 1)])
     dispatch.poll()
-    assert dispatch.runner.asked == [{"run-1-003-01"}]
+    assert recorder(dispatch).asked == [{"run-1-003-01"}]
     dispatch.record([lost("c", 1)])
     dispatch.poll()
-    assert len(dispatch.runner.asked) == 1
+    assert len(recorder(dispatch).asked) == 1
 
 
 def buried(folder: RoundDir) -> dict[str, Result]:
@@ -158,10 +169,10 @@ def buried(folder: RoundDir) -> dict[str, Result]:
     return {name: unseal((folder.results / name).read_bytes(), RUN_ID, Result) for name in names}
 
 
-def test_an_attempt_that_ended_without_a_result_is_the_machines_fault(make, folder):
+def test_an_attempt_that_ended_without_a_result_is_the_machines_fault(make: Make, folder: RoundDir) -> None:
     dispatch = make(per_task=2)
     dispatch.hand_out(first("a", "b", "c", "d"))
-    dispatch.runner.reports["run-1-003-00"] = [ENDED, RUNNING]
+    recorder(dispatch).reports["run-1-003-00"] = [ENDED, RUNNING]
     dispatch.poll()
     dispatch.record([lost("a", 1)])
     dispatch.mark_lost()
@@ -172,10 +183,10 @@ def test_an_attempt_that_ended_without_a_result_is_the_machines_fault(make, fold
     assert result.finished_at.endswith("+00:00")
 
 
-def test_a_result_that_turns_up_late_wins(make, folder):
+def test_a_result_that_turns_up_late_wins(make: Make, folder: RoundDir) -> None:
     dispatch = make()
     dispatch.hand_out(first("a"))
-    dispatch.runner.reports["run-1-003-00"] = [ENDED]
+    recorder(dispatch).reports["run-1-003-00"] = [ENDED]
     dispatch.poll()
     late = Result("a", 1, Status.TRAINED, fitness=-1.0)
     write_atomic(folder.result("a", 1), seal(RUN_ID, 1, late))
@@ -183,20 +194,24 @@ def test_a_result_that_turns_up_late_wins(make, folder):
     assert buried(folder) == {"a.1.json": late}
 
 
-def test_results_may_appear_within_the_grace_period(make, folder, monkeypatch):
+def test_results_may_appear_within_the_grace_period(
+    make: Make, folder: RoundDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     dispatch = make(grace_s=60)
     dispatch.hand_out(first("a"))
     for seconds, report, over in [(0, RUNNING, 0), (10, ENDED, 0), (69, ENDED, 0), (71, ENDED, 1)]:
         now[0] = 100.0 + seconds
-        dispatch.runner.reports["run-1-003-00"] = [report]
+        recorder(dispatch).reports["run-1-003-00"] = [report]
         dispatch.poll()
         dispatch.mark_lost()
         assert len(buried(folder)) == over
 
 
-def test_the_grace_period_starts_again_if_a_task_does(make, folder, monkeypatch):
+def test_the_grace_period_starts_again_if_a_task_does(
+    make: Make, folder: RoundDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Slurm requeues: NODE_FAIL, then PENDING under the same id."""
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
@@ -204,24 +219,24 @@ def test_the_grace_period_starts_again_if_a_task_does(make, folder, monkeypatch)
     dispatch.hand_out(first("a"))
     for seconds, report in [(0, ENDED), (50, WAITING), (55, ENDED), (70, ENDED)]:
         now[0] = 100.0 + seconds
-        dispatch.runner.reports["run-1-003-00"] = [report]
+        recorder(dispatch).reports["run-1-003-00"] = [report]
         dispatch.poll()
         dispatch.mark_lost()
     assert buried(folder) == {}
 
 
-def test_why_tasks_are_held_is_told_once_each(make):
+def test_why_tasks_are_held_is_told_once_each(make: Make) -> None:
     dispatch = make()
     dispatch.hand_out(first("a", "b", "c"))
     held = [TaskReport(TaskState.HELD, reason=reason) for reason in ("QOSLimit", "Account", "QOSLimit")]
-    dispatch.runner.reports["run-1-003-00"] = held
+    recorder(dispatch).reports["run-1-003-00"] = held
     dispatch.poll()
     assert dispatch.held == ["Account", "QOSLimit"]
-    dispatch.runner.reports["run-1-003-00"] = [RUNNING] * 3
+    recorder(dispatch).reports["run-1-003-00"] = [RUNNING] * 3
     dispatch.poll()
     assert dispatch.held == []
 
 
-def test_each_pending_candidate_is_due_its_next_attempt():
+def test_each_pending_candidate_is_due_its_next_attempt() -> None:
     attempted = {"b": [lost("b", 1), lost("b", 2)], "a": []}
     assert next_attempts(["c", "b", "a"], attempted) == [Attempt("a", 1), Attempt("b", 3), Attempt("c", 1)]

@@ -3,9 +3,10 @@ import json
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.driving import CONFIG, RUN_ID, Driving, InstantRunner, drive, make_run, measure, tables
@@ -28,11 +29,11 @@ SMALL = CONFIG.replace("rounds: 3, prompts_per_round: 2", "rounds: 2, prompts_pe
 
 
 @pytest.fixture
-def run(tmp_path) -> RunDir:
+def run(tmp_path: Path) -> RunDir:
     return make_run(tmp_path / "run")
 
 
-def test_a_search_goes_through_all_rounds(run):
+def test_a_search_goes_through_all_rounds(run: RunDir) -> None:
     rows = drive(run)
     assert Counter(row["round"] for row in rows["candidates"]) == {SEED_ROUND: 3, 0: 8, 1: 8, 2: 8}
     outcomes = Counter(row["status"] for row in rows["candidates"])
@@ -52,7 +53,7 @@ def test_a_search_goes_through_all_rounds(run):
         ]
 
 
-def test_the_same_config_is_the_same_search(tmp_path):
+def test_the_same_config_is_the_same_search(tmp_path: Path) -> None:
     one, two = (drive(make_run(tmp_path / name)) for name in ("one", "two"))
     assert one == two
     other = drive(make_run(tmp_path / "other", CONFIG.replace("rounds: 3", "seed: 1, rounds: 3")))
@@ -64,14 +65,15 @@ class ShufflingRunner(InstantRunner):
 
     def __init__(self, run: RunDir, seed: int) -> None:
         super().__init__(run)
-        self._rng, self._running = random.Random(seed), []
+        self._rng = random.Random(seed)
+        self._running: list[tuple[str, int]] = []
         self.polls = 0
 
     def submit(self, job: EvaluationJob) -> None:
         self.submitted.append(job)
         self._running += [(job.name, index) for index in range(len(job.tasks))]
 
-    def poll(self, sizes):
+    def poll(self, sizes: Mapping[str, int]) -> Mapping[str, Sequence[TaskReport]]:
         self.polls += 1
         self._rng.shuffle(self._running)
         while self._running and self._rng.random() < 0.5:
@@ -84,7 +86,7 @@ class ShufflingRunner(InstantRunner):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_order_in_which_results_arrive_does_not_matter(tmp_path, seed):
+def test_the_order_in_which_results_arrive_does_not_matter(tmp_path: Path, seed: int) -> None:
     expected = drive(make_run(tmp_path / "instant"))
     run = make_run(tmp_path / "shuffled")
     runner = ShufflingRunner(run, seed)
@@ -92,7 +94,7 @@ def test_the_order_in_which_results_arrive_does_not_matter(tmp_path, seed):
     assert runner.polls > 10
 
 
-def test_lost_attempts_are_made_again(run):
+def test_lost_attempts_are_made_again(run: RunDir) -> None:
     results = drive(run)["results"]
     again = [row["candidate_id"] for row in results if row["attempt"] == 2]
     assert again
@@ -100,7 +102,7 @@ def test_lost_attempts_are_made_again(run):
     assert {first[name] for name in again} == {"lost"}
 
 
-def test_a_candidate_that_is_lost_each_time_is_given_up(run):
+def test_a_candidate_that_is_lost_each_time_is_given_up(run: RunDir) -> None:
     rows = drive(run, runner=InstantRunner(run, lose_children))
     children = {row["status"] for row in rows["candidates"] if row["round"] >= 0}
     assert children - {"duplicate", "syntax", "screened"} == {"lost"}
@@ -110,16 +112,16 @@ def test_a_candidate_that_is_lost_each_time_is_given_up(run):
     assert parents == {"seed-w8", "seed-w16", "seed-w32"}
 
 
-def test_a_round_that_is_packed_waits_for_nothing_more(run):
+def test_a_round_that_is_packed_waits_for_nothing_more(run: RunDir) -> None:
     rows = drive(run, runner=InstantRunner(run, lose_children))
     run.database.unlink()
     run.config.write_text(CONFIG.replace("retries: 2", "retries: 5"))  # as `evohpc retry` leaves it
     assert drive(run, runner=InstantRunner(run, lose_children)) == rows
 
 
-def test_a_candidates_file_that_was_removed_or_altered_is_written_again(run, tmp_path):
+def test_a_candidates_file_that_was_removed_or_altered_is_written_again(run: RunDir, tmp_path: Path) -> None:
     class Careless(InstantRunner):
-        def submit(self, job):
+        def submit(self, job: EvaluationJob) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -134,7 +136,7 @@ def lose_children(source: str, attempt: Attempt) -> Result | None:
     return measure(source, attempt) if attempt.candidate_id.startswith("seed-") else None
 
 
-def test_parents_of_a_round_are_the_survivors_of_the_last(run):
+def test_parents_of_a_round_are_the_survivors_of_the_last(run: RunDir) -> None:
     rows = drive(run)
     survivors: dict[int, set[str]] = defaultdict(set)
     for row in rows["survivors"]:
@@ -146,31 +148,32 @@ def test_parents_of_a_round_are_the_survivors_of_the_last(run):
 
 
 @pytest.mark.parametrize(("variant", "tuned"), [("evoprompting", True), ("random_parents", True), ("no_tuning", False)])
-def test_the_soft_prompt_is_tuned_from_the_second_round_on(run, variant, tuned):
+def test_the_soft_prompt_is_tuned_from_the_second_round_on(run: RunDir, variant: str, tuned: bool) -> None:
     run.config.write_text(CONFIG.replace("survivors: 3", f"survivors: 1, variant: {variant}"))
     drive(run)
     requests = [read_request(run.round(round)) for round in range(3)]
     assert [asked.tuning is not None for asked in requests] == [False, tuned, tuned]
 
 
-def test_the_naive_variant_has_one_round_from_the_seeds(run):
+def test_the_naive_variant_has_one_round_from_the_seeds(run: RunDir) -> None:
     run.config.write_text(CONFIG.replace("rounds: 3", "variant: naive, rounds: 3"))
     rows = drive(run)
     assert Counter(row["round"] for row in rows["candidates"]) == {SEED_ROUND: 3, 0: 24}
     assert read_request(run.round(0)).tuning is None
 
 
-def test_the_newest_soft_prompt_is_gone_on_from(run):
+def test_the_newest_soft_prompt_is_gone_on_from(run: RunDir) -> None:
     """A round whose tuning had no examples leaves none; then the one before counts."""
     run.round(0).adapter.mkdir(parents=True)
     run.config.write_text(CONFIG.replace("survivors: 3", "survivors: 1"))
     drive(run)
     requests = [read_request(run.round(round)) for round in range(3)]
     assert [asked.adapter for asked in requests] == [None, "rounds/000/adapter", "rounds/000/adapter"]
+    assert requests[1].tuning is not None
     assert requests[1].tuning.start_from == "rounds/000/adapter"
 
 
-def test_deepspeeds_settings_go_with_each_request(run, tmp_path):
+def test_deepspeeds_settings_go_with_each_request(run: RunDir, tmp_path: Path) -> None:
     settings = tmp_path / "zero.json"
     settings.write_text('{"zero_optimization": {"stage": 2}}')
     run.config.write_text(CONFIG.replace("engine: scripted", f"engine: scripted, deepspeed: {settings}"))
@@ -182,7 +185,7 @@ def test_deepspeeds_settings_go_with_each_request(run, tmp_path):
     ("content", "reason"),
     [(None, "No such file"), ("{", "not valid JSON"), ("[1]", "holds list; DeepSpeed's settings")],
 )
-def test_unreadable_deepspeed_settings_are_named(run, tmp_path, content, reason):
+def test_unreadable_deepspeed_settings_are_named(run: RunDir, tmp_path: Path, content: str | None, reason: str) -> None:
     settings = tmp_path / "zero.json"
     if content is not None:
         settings.write_text(content)
@@ -191,14 +194,14 @@ def test_unreadable_deepspeed_settings_are_named(run, tmp_path, content, reason)
         drive(run)
 
 
-def test_driving_a_finished_search_changes_nothing(run):
+def test_driving_a_finished_search_changes_nothing(run: RunDir) -> None:
     rows = drive(run)
     runner = InstantRunner(run)
     assert drive(run, runner=runner) == rows
     assert runner.submitted == []
 
 
-def test_more_rounds_go_on_where_a_search_ended(tmp_path):
+def test_more_rounds_go_on_where_a_search_ended(tmp_path: Path) -> None:
     long = drive(make_run(tmp_path / "long"))
     run = make_run(tmp_path / "short", CONFIG.replace("rounds: 3", "rounds: 1"))
     drive(run)
@@ -206,7 +209,7 @@ def test_more_rounds_go_on_where_a_search_ended(tmp_path):
     assert drive(run) == long
 
 
-def test_no_seed_that_trains_is_an_error_that_says_why(run):
+def test_no_seed_that_trains_is_an_error_that_says_why(run: RunDir) -> None:
     def fail(source: str, attempt: Attempt) -> Result:
         return Result(attempt.candidate_id, attempt.attempt, Status.BUILD_ERROR, "NameError: nn")
 
@@ -214,7 +217,7 @@ def test_no_seed_that_trains_is_an_error_that_says_why(run):
         drive(run, runner=InstantRunner(run, fail))
 
 
-def test_a_seed_that_does_not_train_is_told(run, caplog):
+def test_a_seed_that_does_not_train_is_told(run: RunDir, caplog: pytest.LogCaptureFixture) -> None:
     def measure_one(source: str, attempt: Attempt) -> Result | None:
         bad = attempt.candidate_id == "seed-w8"
         return Result("seed-w8", 1, Status.SHAPE_ERROR, "(3,)") if bad else measure(source, attempt)
@@ -225,7 +228,7 @@ def test_a_seed_that_does_not_train_is_told(run, caplog):
     assert first == {"seed-w16", "seed-w32"}
 
 
-def test_a_request_of_another_run_is_named(run, tmp_path):
+def test_a_request_of_another_run_is_named(run: RunDir, tmp_path: Path) -> None:
     other = make_run(tmp_path / "other")
     drive(other)
     path = run.round(0).request
@@ -234,7 +237,7 @@ def test_a_request_of_another_run_is_named(run, tmp_path):
         drive(run)
 
 
-def test_a_damaged_request_is_named(run):
+def test_a_damaged_request_is_named(run: RunDir) -> None:
     write_atomic(run.round(0).request, "{")
     with pytest.raises(RunFolderError, match=f"{run.round(0).request}: not a valid LMRequest"):
         drive(run)
@@ -245,7 +248,8 @@ class SlowLM(ScriptedLMJob):
 
     def __init__(self) -> None:
         super().__init__()
-        self.polls, self.ended = 0, []
+        self.polls = 0
+        self.ended: list[str] = []
 
     def poll(self) -> bool:
         self.polls += 1
@@ -261,15 +265,15 @@ class SlowLM(ScriptedLMJob):
 class SlowRunner(InstantRunner):
     """Its tasks run for ever."""
 
-    def submit(self, job) -> None:
-        self.submitted.append(job.name)
+    def submit(self, job: EvaluationJob) -> None:
+        self.submitted.append(job)
 
-    def poll(self, sizes):
+    def poll(self, sizes: Mapping[str, int]) -> Mapping[str, Sequence[TaskReport]]:
         return {name: [TaskReport(TaskState.RUNNING)] * size for name, size in sizes.items()}
 
 
 @pytest.mark.parametrize("slow", ["lm", "runner"])
-def test_a_stop_closes_and_cancels_nothing_and_can_be_gone_on_from(run, slow, tmp_path):
+def test_a_stop_closes_and_cancels_nothing_and_can_be_gone_on_from(run: RunDir, slow: str, tmp_path: Path) -> None:
     lm, runner = (SlowLM(), InstantRunner(run)) if slow == "lm" else (SlowLM(), SlowRunner(run))
     asked = iter([False] * 3 + [True])
     with Driving(run, lm=lm, runner=runner, wait=lambda seconds: next(asked)) as driving:
@@ -306,7 +310,7 @@ class NotingRunner(InstantRunner):
             self.noted.append(note)
 
 
-def test_the_language_model_is_released_once_nothing_more_is_asked_of_it(run):
+def test_the_language_model_is_released_once_nothing_more_is_asked_of_it(run: RunDir) -> None:
     runner = NotingRunner(run)
     noted = runner.noted = []
     drive(run, lm=WaitingLM(noted), runner=runner)
@@ -318,8 +322,10 @@ def die(*args: object) -> None:
     raise Killed
 
 
-def test_a_driver_that_was_killed_before_it_released_the_language_model_does_so_when_it_goes_on(run, monkeypatch):
-    noted = []
+def test_a_driver_that_was_killed_before_it_released_the_language_model_does_so_when_it_goes_on(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[str] = []
     with Driving(run, lm=WaitingLM(noted)) as driving:
         with monkeypatch.context() as context:
             context.setattr(WaitingLM, "release", die)
@@ -329,7 +335,7 @@ def test_a_driver_that_was_killed_before_it_released_the_language_model_does_so_
     assert noted[-2:] == ["asked 002", "released"]
 
 
-def test_the_driver_waits_longer_the_longer_nothing_happens(run):
+def test_the_driver_waits_longer_the_longer_nothing_happens(run: RunDir) -> None:
     waits = []
 
     def wait(seconds: float) -> bool:
@@ -339,10 +345,10 @@ def test_the_driver_waits_longer_the_longer_nothing_happens(run):
     with Driving(run, runner=SlowRunner(run), wait=wait) as driving, pytest.raises(Stopped):
         driving.driver.drive()
     assert waits == sorted(waits)
-    assert (waits[0], waits[-1]) == (pytest.approx(0.075), 1.0)
+    assert [waits[0], waits[-1]] == pytest.approx([0.075, 1.0])
 
 
-def test_a_deposed_driver_stops_and_writes_nothing(run, monkeypatch):
+def test_a_deposed_driver_stops_and_writes_nothing(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     with Driving(run, runner=SlowRunner(run)) as deposed:
 
         def suspended(seconds: float) -> bool:
@@ -358,7 +364,7 @@ def test_a_deposed_driver_stops_and_writes_nothing(run, monkeypatch):
     assert drive(run) == rows
 
 
-def test_who_asks_after_being_replaced_is_told(run):
+def test_who_asks_after_being_replaced_is_told(run: RunDir) -> None:
     with Driving(run) as deposed:
         assert deposed.driver.next_candidates()
         declare_dead(run)
@@ -368,7 +374,7 @@ def test_who_asks_after_being_replaced_is_told(run):
             deposed.driver.next_candidates()
 
 
-def test_progress_is_told_in_order(run):
+def test_progress_is_told_in_order(run: RunDir) -> None:
     told: list[Progress] = []
     drive(run, observe=told.append, lm=SlowLM())
     places = list(dict.fromkeys((p.round, p.step) for p in told))
@@ -381,20 +387,20 @@ def test_progress_is_told_in_order(run):
     ]
     assert all(p.done <= p.total and p.rounds == 3 for p in told)
     assert all(sum(p.counts.values()) == 8 for p in told if p.round >= 0 and p.step == "close")
-    best = [p.best.result.fitness for p in told if p.best]
+    best = [p.best.fitness for p in told if p.best and p.best.fitness is not None]
     assert best == sorted(best)
 
 
-def test_why_jobs_are_held_is_told(run):
+def test_why_jobs_are_held_is_told(run: RunDir) -> None:
     class Held(SlowLM):
         held = "QOSMaxJobs"
 
-    told = []
+    told: list[Progress] = []
     drive(run, observe=told.append, lm=Held())
     assert {p.held for p in told if p.step == "generate"} == {("QOSMaxJobs",)}
 
 
-def test_candidates_can_be_asked_for_and_measured_elsewhere(run, tmp_path):
+def test_candidates_can_be_asked_for_and_measured_elsewhere(run: RunDir, tmp_path: Path) -> None:
     expected = drive(make_run(tmp_path / "driven"))
     with Driving(run) as driving:
         while waiting := driving.driver.next_candidates():
@@ -408,7 +414,7 @@ def test_candidates_can_be_asked_for_and_measured_elsewhere(run, tmp_path):
         assert tables(driving.store) == expected
 
 
-def test_readers_see_the_end_of_a_search(run):
+def test_readers_see_the_end_of_a_search(run: RunDir) -> None:
     rows = drive(run)
     with closing(Store.snapshot_reader(run.snapshot)) as reader:
         assert tables(reader) == rows
@@ -418,13 +424,13 @@ def small(path: Path) -> RunDir:
     return make_run(path, SMALL, seeds=(8, 16))
 
 
-def undisturbed(folder: Path) -> tuple[dict, int]:
+def undisturbed(folder: Path) -> tuple[dict[str, Any], int]:
     """Return the tables of a search that nobody kills, and how many steps it takes."""
     with mortal() as steps:
         return drive(small(folder / "undisturbed")), steps.taken
 
 
-def killed_and_resumed(folder: Path, *fatal: int) -> dict:
+def killed_and_resumed(folder: Path, *fatal: int) -> dict[str, Any]:
     """Return the tables of a search whose driver is killed at these steps, one after the other."""
     run = small(folder)
     for step in fatal:
@@ -444,14 +450,14 @@ def killed_and_resumed(folder: Path, *fatal: int) -> dict:
 
 
 @pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 19])
-def test_killed_at_any_step_a_search_ends_in_the_same_tables(tmp_path, stride):
+def test_killed_at_any_step_a_search_ends_in_the_same_tables(tmp_path: Path, stride: int) -> None:
     expected, steps = undisturbed(tmp_path)
     assert steps > 200
     for step in range(0, steps, stride):
         assert killed_and_resumed(tmp_path / str(step), step) == expected, f"killed at step {step}"
 
 
-def test_killed_again_and_again_a_search_ends_in_the_same_tables(tmp_path):
+def test_killed_again_and_again_a_search_ends_in_the_same_tables(tmp_path: Path) -> None:
     expected, steps = undisturbed(tmp_path)
     rng = random.Random(20261124)
     for number in range(8):
@@ -460,7 +466,7 @@ def test_killed_again_and_again_a_search_ends_in_the_same_tables(tmp_path):
 
 
 @pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 19])
-def test_a_disk_that_is_full_at_any_step_is_named_and_loses_nothing(tmp_path, stride):
+def test_a_disk_that_is_full_at_any_step_is_named_and_loses_nothing(tmp_path: Path, stride: int) -> None:
     expected, steps = undisturbed(tmp_path)
     said = []
     for step in range(3, steps, stride):
@@ -478,24 +484,30 @@ def test_a_disk_that_is_full_at_any_step_is_named_and_loses_nothing(tmp_path, st
     assert all("No space left on device; nothing is lost: free some space" in message for message in said)
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    """Time passes only while the driver waits; returns how often it did."""
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+class Clock:
+    """Time that passes only while the driver waits, or when it is told to."""
 
-    def wait(seconds: float) -> bool:
-        now[0] += seconds
-        waits.append(seconds)
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.waits: list[float] = []
+
+    def __call__(self, seconds: float) -> bool:
+        self.advance(seconds)
+        self.waits.append(seconds)
         return False
 
-    waits: list[float] = []
-    wait.waits = waits
-    wait.advance = lambda seconds: now.append(now.pop() + seconds)
-    return wait
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
 
 
-def test_a_patient_driver_outlasts_a_full_disk(tmp_path, clock, caplog):
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(time, "monotonic", lambda: made.now)
+    return made
+
+
+def test_a_patient_driver_outlasts_a_full_disk(tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     expected, steps = undisturbed(tmp_path)
     with mortal() as to_begin, Driving(small(tmp_path / "begun")):
         first = to_begin.taken
@@ -508,7 +520,7 @@ def test_a_patient_driver_outlasts_a_full_disk(tmp_path, clock, caplog):
 
 
 @pytest.mark.parametrize("error", [StorageError("full"), OSError(116, "Stale file handle")])
-def test_patience_ends(run, clock, monkeypatch, error):
+def test_patience_ends(run: RunDir, clock: Clock, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def refuse(*args: object) -> None:
         raise error
 
@@ -519,7 +531,9 @@ def test_patience_ends(run, clock, monkeypatch, error):
 
 
 @pytest.mark.parametrize("seconds", [10, 31, 60, 1000])
-def test_patience_ends_however_long_each_refusal_takes(run, clock, monkeypatch, seconds):
+def test_patience_ends_however_long_each_refusal_takes(
+    run: RunDir, clock: Clock, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
     def refuse(*args: object) -> None:
         assert len(clock.waits) < 50, "it goes on for ever"
         clock.advance(seconds)  # as SQLite waits for a lock
@@ -531,7 +545,9 @@ def test_patience_ends_however_long_each_refusal_takes(run, clock, monkeypatch, 
     assert len(clock.waits) == max(0, -(-(300 - seconds) // (seconds + 30)))
 
 
-def test_two_short_refusals_with_a_long_training_between_them_are_no_long_one(run, clock, monkeypatch):
+def test_two_short_refusals_with_a_long_training_between_them_are_no_long_one(
+    run: RunDir, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     collect, times = Intake.collect, itertools.count()
 
     def refuse(intake: Intake, round: int) -> list[Result]:
@@ -546,14 +562,14 @@ def test_two_short_refusals_with_a_long_training_between_them_are_no_long_one(ru
     assert clock.waits.count(30.0) == 6
 
 
-def test_patience_is_for_the_file_system_only(run, clock):
+def test_patience_is_for_the_file_system_only(run: RunDir, clock: Clock) -> None:
     write_atomic(run.round(0).request, "{")
     with Driving(run, patience_s=100, wait=clock) as driving, pytest.raises(RunFolderError):
         driving.driver.drive()
     assert 30.0 not in clock.waits
 
 
-def test_a_stop_ends_patience(run, monkeypatch):
+def test_a_stop_ends_patience(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise StorageError("full")
 

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +38,7 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(time, "monotonic", lambda: clock.now)
     monkeypatch.setattr(time, "sleep", clock.sleep)
@@ -44,7 +46,7 @@ def clock(monkeypatch) -> Clock:
 
 
 @pytest.fixture
-def run(tmp_path) -> RunDir:
+def run(tmp_path: Path) -> RunDir:
     return RunDir(tmp_path)
 
 
@@ -52,51 +54,57 @@ def put(run: RunDir, current: Holder) -> None:
     write_atomic(run.lease / f"{current.epoch:06d}.json", encode(asdict(current)))
 
 
-def elsewhere(run: RunDir, **changes) -> Holder:
+def held_by(run: RunDir) -> Holder:
+    current = holder(run)
+    assert current is not None
+    return current
+
+
+def elsewhere(run: RunDir, **changes: Any) -> Holder:
     """Have the run held on another host, which the tests play; return its holder."""
     current = replace(lease._myself(epoch=4), **{"host": "node7", "slurm_job_id": "99", **changes})
     put(run, current)
     return current
 
 
-def test_the_first_driver_gets_the_run(run):
+def test_the_first_driver_gets_the_run(run: RunDir) -> None:
     mine = acquire(run)
     assert mine.epoch == 1
-    assert holder(run).pid == os.getpid()
-    assert is_alive_here(holder(run)) is True
+    assert held_by(run).pid == os.getpid()
+    assert is_alive_here(held_by(run)) is True
 
 
-def test_a_second_driver_is_refused_and_told_by_whom(run):
+def test_a_second_driver_is_refused_and_told_by_whom(run: RunDir) -> None:
     acquire(run)
     with pytest.raises(LeaseError, match=f"{run.path}: already driven by process {os.getpid()} on .*; wait for it, or"):
         acquire(run)
 
 
-def test_a_released_run_is_free_at_once(run):
+def test_a_released_run_is_free_at_once(run: RunDir) -> None:
     first = acquire(run)
     first.release()
     assert holder(run) is None
     assert acquire(run).epoch == 2
 
 
-def test_a_driver_that_was_killed_is_replaced_at_once(run):
+def test_a_driver_that_was_killed_is_replaced_at_once(run: RunDir) -> None:
     script = (
         "import os, sys; from pathlib import Path; from evohpc.driver import lease; from evohpc import run_folder\n"
         "lease.acquire(run_folder.RunDir(Path(sys.argv[1]))); os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(run.path)])
     assert killed.returncode == -9
-    assert is_alive_here(holder(run)) is False
+    assert is_alive_here(held_by(run)) is False
     assert acquire(run).epoch == 2
 
 
-def test_a_later_process_of_the_same_pid_is_not_the_holder(run):
+def test_a_later_process_of_the_same_pid_is_not_the_holder(run: RunDir) -> None:
     me = lease._myself(epoch=3)
     put(run, replace(me, started=me.started - 1))
     assert acquire(run).epoch == 4
 
 
-def test_a_zombie_holds_nothing(run):
+def test_a_zombie_holds_nothing(run: RunDir) -> None:
     child = subprocess.Popen(["true"])
     while lease._started(child.pid) is not None:
         time.sleep(0.005)
@@ -108,9 +116,11 @@ def test_a_zombie_holds_nothing(run):
 @pytest.mark.parametrize(
     "change", [{"host": "node7"}, {"boot_id": "another boot"}], ids=["another host", "another boot or PID namespace"]
 )
-def test_a_holder_that_cannot_be_seen_is_replaced_once_its_heart_stands_still(run, clock, change):
+def test_a_holder_that_cannot_be_seen_is_replaced_once_its_heart_stands_still(
+    run: RunDir, clock: Clock, change: dict[str, str]
+) -> None:
     current = elsewhere(run, **{"host": lease._myself(epoch=1).host, **change})
-    said = []
+    said: list[str] = []
     assert is_alive_here(current) is None
     assert acquire(run, waiting=said.append).epoch == 5
     assert 220 <= clock.now < 222
@@ -118,31 +128,31 @@ def test_a_holder_that_cannot_be_seen_is_replaced_once_its_heart_stands_still(ru
     assert "Slurm job 99" in said[0]
 
 
-def test_a_holder_elsewhere_whose_heart_beats_keeps_the_run(run, clock):
+def test_a_holder_elsewhere_whose_heart_beats_keeps_the_run(run: RunDir, clock: Clock) -> None:
     current = elsewhere(run)
     clock.after(119, lambda: put(run, replace(current, beat=1)))
     with pytest.raises(LeaseError, match=f"already driven by process {os.getpid()} on node7, Slurm job 99"):
         acquire(run)
 
 
-def test_a_holder_elsewhere_that_lets_go_is_replaced_before_the_time(run, clock):
+def test_a_holder_elsewhere_that_lets_go_is_replaced_before_the_time(run: RunDir, clock: Clock) -> None:
     current = elsewhere(run)
     clock.after(5, lambda: put(run, replace(current, released=True)))
     assert acquire(run).epoch == 5
     assert clock.now < 107
 
 
-def test_who_waited_for_a_dead_holder_is_refused_if_another_was_faster(run, clock):
+def test_who_waited_for_a_dead_holder_is_refused_if_another_was_faster(run: RunDir, clock: Clock) -> None:
     elsewhere(run)
     clock.after(119, lambda: put(run, replace(lease._myself(epoch=5), pid=1, started=1)))
     with pytest.raises(LeaseError, match="already driven"):
         acquire(run)
 
 
-def test_of_many_drivers_that_start_together_exactly_one_drives(run):
+def test_of_many_drivers_that_start_together_exactly_one_drives(run: RunDir) -> None:
     put(run, replace(lease._myself(epoch=1), started=1))
 
-    def start(_) -> int:
+    def start(_: object) -> int:
         try:
             return acquire(run).epoch
         except LeaseError:
@@ -153,44 +163,46 @@ def test_of_many_drivers_that_start_together_exactly_one_drives(run):
     assert sorted(epochs) == [0] * 99 + [2]
 
 
-def test_a_heart_beats_when_it_is_due(run, clock):
+def test_a_heart_beats_when_it_is_due(run: RunDir, clock: Clock) -> None:
     mine = acquire(run)
     for passed, beats in [(0, 0), (14, 0), (16, 1), (30, 1), (32, 2)]:
         clock.now = 100.0 + passed
         mine.beat()
-        assert holder(run).beat == beats
+        assert held_by(run).beat == beats
 
 
-def test_inside_it_the_heart_beats_by_itself_and_leaving_it_releases_the_run(run, monkeypatch):
+def test_inside_it_the_heart_beats_by_itself_and_leaving_it_releases_the_run(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lease, "HEARTBEAT_S", 0.02)
     with acquire(run) as held:
         time.sleep(0.3)
-        assert holder(run).beat >= 3
+        assert held_by(run).beat >= 3
         held.beat()
     assert holder(run) is None
     assert not held._thread.is_alive()
 
 
-def test_a_heart_that_skipped_a_beat_for_a_full_disk_goes_on(run, monkeypatch):
+def test_a_heart_that_skipped_a_beat_for_a_full_disk_goes_on(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "HEARTBEAT_S", 0.02)
     with acquire(run), monkeypatch.context() as full:
         full.setattr(lease, "write_atomic", raising(StorageError("full")))
         time.sleep(0.1)
-        before = holder(run).beat
+        before = held_by(run).beat
         full.undo()
         monkeypatch.setattr(lease, "HEARTBEAT_S", 0.02)
         time.sleep(0.1)
-        assert holder(run).beat > before
+        assert held_by(run).beat > before
 
 
-def test_a_deposed_driver_that_beats_by_itself_is_told(run, monkeypatch):
+def test_a_deposed_driver_that_beats_by_itself_is_told(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "HEARTBEAT_S", 0.02)
     with acquire(run) as held:
         put(run, replace(lease._myself(epoch=held.epoch + 1), host="node7"))
         held._thread.join(10)
         with pytest.raises(LeaseError, match="another driver has taken over"):
             held.beat()
-    assert holder(run).epoch == held.epoch + 1
+    assert held_by(run).epoch == held.epoch + 1
 
 
 def raising(error: Exception) -> Callable[..., None]:
@@ -201,7 +213,7 @@ def raising(error: Exception) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("successors", [1, 2, 3])
-def test_a_deposed_driver_sees_it_at_its_next_beat(run, successors):
+def test_a_deposed_driver_sees_it_at_its_next_beat(run: RunDir, successors: int) -> None:
     """It was suspended, taken for dead, and wakes up after one or more others have taken over."""
     mine = acquire(run)
     for epoch in range(1, successors + 1):
@@ -210,42 +222,42 @@ def test_a_deposed_driver_sees_it_at_its_next_beat(run, successors):
     mine._next_beat = 0
     with pytest.raises(LeaseError, match="another driver has taken over this run; this one stops"):
         mine.beat()
-    assert holder(run).epoch == successors + 1
+    assert held_by(run).epoch == successors + 1
 
 
-def test_old_lease_files_are_removed_but_for_the_predecessors(run):
+def test_old_lease_files_are_removed_but_for_the_predecessors(run: RunDir) -> None:
     for _ in range(5):
         acquire(run).release()
     assert sorted(os.listdir(run.lease)) == ["000004.json", "000005.json"]
 
 
-def test_the_epoch_goes_on_past_six_digits(run):
+def test_the_epoch_goes_on_past_six_digits(run: RunDir) -> None:
     put(run, replace(lease._myself(epoch=999_999), released=True))
     acquire(run).release()
     assert acquire(run).epoch == 1_000_001
 
 
-def test_a_file_under_way_is_no_lease(run):
+def test_a_file_under_way_is_no_lease(run: RunDir) -> None:
     write_atomic(run.lease / ".tmp-000009.json-ff", "{")
     write_atomic(run.lease / "notes.txt", "x")
     assert acquire(run).epoch == 1
 
 
-def test_a_damaged_lease_is_named(run):
+def test_a_damaged_lease_is_named(run: RunDir) -> None:
     write_atomic(run.lease / "000001.json", '{"epoch": 1')
     with pytest.raises(LeaseError, match=r"000001.json: .*; delete this file if no driver of this run is alive"):
         acquire(run)
 
 
-def test_a_file_that_a_successor_has_removed_is_looked_for_again(run, monkeypatch):
+def test_a_file_that_a_successor_has_removed_is_looked_for_again(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = acquire(run)
     listings = iter([[1, 7], [1]])
     monkeypatch.setattr(lease, "_epochs", lambda folder: next(listings))
-    assert holder(run).epoch == mine.epoch
+    assert held_by(run).epoch == mine.epoch
 
 
-def test_a_full_disk_is_named(run, monkeypatch):
-    def full(descriptor):
+def test_a_full_disk_is_named(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -253,7 +265,7 @@ def test_a_full_disk_is_named(run, monkeypatch):
         acquire(run)
 
 
-def test_the_holder_says_what_is_needed_to_find_it(run, monkeypatch):
+def test_the_holder_says_what_is_needed_to_find_it(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
     acquire(run)
     written = decode((run.lease / "000001.json").read_bytes(), Holder)

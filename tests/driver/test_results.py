@@ -2,7 +2,9 @@ import hashlib
 import os
 import shutil
 import zipfile
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.rows import trained
@@ -23,13 +25,13 @@ SOURCES = {"a": "the source of a", "b": "the source of b"}
 GOOD = "    def forward(self, x):\n        return x\n"
 
 
-def result(name: str = "a", attempt: int = 1, **changes) -> Result:
+def result(name: str = "a", attempt: int = 1, **changes: Any) -> Result:
     digest = hashlib.sha256(SOURCES.get(name, "").encode()).hexdigest()
     return trained(name, attempt, **{"source_sha256": digest, **changes})
 
 
 @pytest.fixture
-def folder(tmp_path) -> RoundDir:
+def folder(tmp_path: Path) -> RoundDir:
     return RoundDir(tmp_path / "000")
 
 
@@ -39,7 +41,7 @@ def put(folder: RoundDir, result: Result, run_id: str = RUN) -> Path:
     return path
 
 
-def read(folder: RoundDir, skip=()) -> dict[str, Result]:
+def read(folder: RoundDir, skip: Collection[str] = ()) -> dict[str, Result]:
     return dict(read_results(folder, RUN, SOURCES, METRIC, skip))
 
 
@@ -47,7 +49,7 @@ def quarantined(folder: RoundDir) -> dict[str, str]:
     return {path.stem: path.read_text().strip() for path in sorted(folder.quarantine.glob("*.reason"))}
 
 
-def test_results_are_read_in_order_of_name_and_only_once(folder):
+def test_results_are_read_in_order_of_name_and_only_once(folder: RoundDir) -> None:
     for name, attempt in [("b", 1), ("a", 2), ("a", 1)]:
         put(folder, result(name, attempt))
     assert list(read(folder)) == ["a.1.json", "a.2.json", "b.1.json"]
@@ -55,11 +57,11 @@ def test_results_are_read_in_order_of_name_and_only_once(folder):
     assert read(folder)["a.2.json"] == result("a", 2)
 
 
-def test_a_round_without_results_has_none(folder):
+def test_a_round_without_results_has_none(folder: RoundDir) -> None:
     assert read(folder) == {}
 
 
-def test_files_under_way_and_others_are_left_alone(folder):
+def test_files_under_way_and_others_are_left_alone(folder: RoundDir) -> None:
     for name in (".tmp-a.1.json-00ff", "a.1.log", "README"):
         write_atomic(folder.results / name, "{")
     assert read(folder) == {}
@@ -114,7 +116,9 @@ def renamed(path: Path) -> None:
         (result(status=Status.DUPLICATE), RUN, None, "a.1.json", "duplicate is no outcome of an evaluation"),
     ],
 )
-def test_what_cannot_be_trusted_is_quarantined_with_its_reason(folder, written, run_id, damage, name, reason):
+def test_what_cannot_be_trusted_is_quarantined_with_its_reason(
+    folder: RoundDir, written: Result, run_id: str, damage: Callable[[Path], object] | None, name: str, reason: str
+) -> None:
     path = put(folder, written, run_id)
     if damage:
         damage(path)
@@ -127,21 +131,21 @@ def test_what_cannot_be_trusted_is_quarantined_with_its_reason(folder, written, 
     assert read(folder, skip=["b.7.json"]) == {}
 
 
-def test_a_second_bad_file_of_the_same_name_does_not_hide_the_first(folder):
+def test_a_second_bad_file_of_the_same_name_does_not_hide_the_first(folder: RoundDir) -> None:
     for _ in range(3):
         torn(put(folder, result()))
         assert read(folder) == {}
     assert set(quarantined(folder)) == {"a.1.json", "a.1.json+", "a.1.json++"}
 
 
-def test_a_good_result_may_follow_a_bad_one(folder):
+def test_a_good_result_may_follow_a_bad_one(folder: RoundDir) -> None:
     torn(put(folder, result()))
     assert read(folder) == {}
     put(folder, result())
     assert read(folder) == {"a.1.json": result()}
 
 
-def test_a_quarantine_cut_short_is_done_again(folder, monkeypatch):
+def test_a_quarantine_cut_short_is_done_again(folder: RoundDir, monkeypatch: pytest.MonkeyPatch) -> None:
     torn(put(folder, result()))
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", lambda self, target: killed())
@@ -151,16 +155,16 @@ def test_a_quarantine_cut_short_is_done_again(folder, monkeypatch):
     assert quarantined(folder) == {"a.1.json": "not JSON: torn or altered"}
 
 
-def killed():
+def killed() -> None:
     raise KeyboardInterrupt
 
 
-def test_a_file_that_cannot_be_read_now_is_read_later(folder, monkeypatch):
+def test_a_file_that_cannot_be_read_now_is_read_later(folder: RoundDir, monkeypatch: pytest.MonkeyPatch) -> None:
     put(folder, result())
     put(folder, result("b"))
     real = Path.read_bytes
 
-    def stale(path):
+    def stale(path: Path) -> bytes:
         if path.name == "a.1.json":
             raise OSError(116, "Stale file handle")
         return real(path)
@@ -171,7 +175,7 @@ def test_a_file_that_cannot_be_read_now_is_read_later(folder, monkeypatch):
     assert list(read(folder)) == ["a.1.json", "b.1.json"]
 
 
-def test_a_full_disk_is_named_and_loses_nothing(folder, monkeypatch):
+def test_a_full_disk_is_named_and_loses_nothing(folder: RoundDir, monkeypatch: pytest.MonkeyPatch) -> None:
     torn(put(folder, result()))
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: full())
@@ -181,12 +185,12 @@ def test_a_full_disk_is_named_and_loses_nothing(folder, monkeypatch):
     assert list(quarantined(folder)) == ["a.1.json"]
 
 
-def full():
+def full() -> None:
     raise OSError(28, "No space left on device")
 
 
 @pytest.fixture
-def busy_round(folder) -> RoundDir:
+def busy_round(folder: RoundDir) -> RoundDir:
     """A round with a file of every kind that is packed, and some that are not."""
     put(folder, result())
     write_atomic(folder.candidate("a"), "the source of a")
@@ -203,7 +207,7 @@ def busy_round(folder) -> RoundDir:
 PACKED = {"candidates/a.py", "jobs/j.json", "logs/a.1.log", "results/a.1.json", "slurm/j/0/out"}
 
 
-def test_packing_leaves_one_archive_and_the_same_results(busy_round):
+def test_packing_leaves_one_archive_and_the_same_results(busy_round: RoundDir) -> None:
     pack(busy_round)
     pack(busy_round)
     assert sorted(os.listdir(busy_round.path)) == ["archive.zip", "request.json", "survivors.json"]
@@ -214,22 +218,24 @@ def test_packing_leaves_one_archive_and_the_same_results(busy_round):
     assert read(busy_round, skip=["a.1.json"]) == {}
 
 
-def test_a_round_that_needed_no_folder_is_packed(tmp_path):
+def test_a_round_that_needed_no_folder_is_packed(tmp_path: Path) -> None:
     nothing = RoundDir(tmp_path / "rounds" / "seeds")  # all seeds were refused
     pack(nothing)
     assert nothing.archive.is_file()
 
 
-def test_packing_nothing_is_fine(folder):
+def test_packing_nothing_is_fine(folder: RoundDir) -> None:
     folder.path.mkdir()
     pack(folder)
     assert read(folder) == {}
 
 
-def test_what_a_job_removes_while_its_round_is_packed_is_not_missed(busy_round, monkeypatch):
+def test_what_a_job_removes_while_its_round_is_packed_is_not_missed(
+    busy_round: RoundDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write = zipfile.ZipFile.write
 
-    def write_late(archive, path, name):
+    def write_late(archive: zipfile.ZipFile, path: Path, name: str) -> None:
         path.unlink() if path.name == "a.py" else None
         write(archive, path, name)
 
@@ -241,10 +247,10 @@ def test_what_a_job_removes_while_its_round_is_packed_is_not_missed(busy_round, 
 
 
 @pytest.mark.parametrize("step", ["write", "fsync", "replace", "sync_folder", "rmtree 0", "rmtree 1", "rmtree 4"])
-def test_packing_killed_anywhere_goes_on(busy_round, monkeypatch, step):
+def test_packing_killed_anywhere_goes_on(busy_round: RoundDir, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     calls = [0]
 
-    def rmtree(part, ignore_errors):
+    def rmtree(part: Path, ignore_errors: bool) -> None:
         if calls[0] == int(step[-1]):
             killed()
         calls[0] += 1
@@ -272,7 +278,9 @@ def test_packing_killed_anywhere_goes_on(busy_round, monkeypatch, step):
     assert sorted(os.listdir(busy_round.path)) == ["archive.zip", "request.json", "survivors.json"]
 
 
-def test_packing_on_a_full_disk_is_named_and_keeps_the_files(busy_round, monkeypatch):
+def test_packing_on_a_full_disk_is_named_and_keeps_the_files(
+    busy_round: RoundDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: full())
         with pytest.raises(StorageError, match=f"cannot write {busy_round.archive}: No space left"):
@@ -281,7 +289,7 @@ def test_packing_on_a_full_disk_is_named_and_keeps_the_files(busy_round, monkeyp
     assert read(busy_round) == {"a.1.json": result()}
 
 
-def test_a_damaged_archive_is_named(busy_round):
+def test_a_damaged_archive_is_named(busy_round: RoundDir) -> None:
     pack(busy_round)
     data = busy_round.archive.read_bytes()
     with zipfile.ZipFile(busy_round.archive) as archive:
@@ -292,7 +300,7 @@ def test_a_damaged_archive_is_named(busy_round):
             read(busy_round)
 
 
-def test_what_cannot_be_trusted_in_an_archive_is_left_out(busy_round):
+def test_what_cannot_be_trusted_in_an_archive_is_left_out(busy_round: RoundDir) -> None:
     torn(put(busy_round, result("b")))
     pack(busy_round)
     assert list(read(busy_round)) == ["a.1.json"]

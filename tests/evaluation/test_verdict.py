@@ -28,7 +28,7 @@ def outcome(ending: Ending, code: int = 0) -> Outcome:
     return Outcome(ending, code, 1.0, 0, b"")
 
 
-class Task:
+class Told:
     """A task whose methods return what they are told."""
 
     interface = TaskInterface("toy", "Model", "class Model:", "", (), "accuracy")
@@ -42,6 +42,10 @@ class Task:
         return self.answer
 
     fitness = score
+
+
+def told(answer: Any) -> Any:
+    return Told(answer)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +146,7 @@ def test_predictions_must_match_the_checkpoints(tmp_path: Path) -> None:
 
 def test_a_wrong_shape_is_the_candidate_s() -> None:
     with pytest.raises(Failed, match="must be") as caught:
-        verdict.score(Task(ValueError("must be (3,)")), [], {})
+        verdict.score(told(ValueError("must be (3,)")), [], {})
     assert caught.value.status is Status.SHAPE_ERROR
 
 
@@ -161,19 +165,19 @@ def test_a_wrong_shape_is_the_candidate_s() -> None:
 )
 def test_a_broken_score_is_the_task_s(answer: object, message: str) -> None:
     with pytest.raises(TaskError, match=message):
-        verdict.score(Task(answer), [], {})
+        verdict.score(told(answer), [], {})
 
 
 def test_a_score_may_hold_numbers_of_numpy() -> None:
-    number = np.float32(0.25)
-    found = verdict.score(Task(Score(number, {"accuracy": number})), [], {})  # type: ignore[arg-type]
+    number: Any = np.float32(0.25)
+    found = verdict.score(told(Score(number, {"accuracy": number})), [], {})
     assert [type(value) for value in (found.error, found.metrics["accuracy"])] == [float, float]
 
 
 @pytest.mark.parametrize("answer", [ZeroDivisionError(), "text", float("-inf")])
 def test_a_broken_fitness_is_the_task_s(answer: object) -> None:
     with pytest.raises(TaskError, match=r"task toy: fitness\(5, 0\.5\)"):
-        verdict.fitness(Task(answer), 5, 0.5)
+        verdict.fitness(told(answer), 5, 0.5)
 
 
 def test_the_number_of_checkpoints_is_the_recipe_s(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from support.evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, SEEDS, make_run, prepare_once, run_source
+from support.evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, make_run, prepare_once, run_source
+from support.paths import MNIST1D_SEEDS as SEEDS
 
 from evohpc import envelopes
 from evohpc.config.search import load_config
@@ -27,7 +29,7 @@ from evohpc.evaluation.stage.protocol import Order, Report
 from evohpc.files import write_atomic
 from evohpc.messages import Attempt, EvaluationJob, Isolation, Result, Status
 from evohpc.run_folder import RunDir
-from evohpc.sandbox import landlock, process_tree
+from evohpc.sandbox import confine, landlock, process_tree
 from evohpc.sandbox.base import Outcome, Runtime, Stage
 from evohpc.tasks.data import prepare
 
@@ -99,7 +101,9 @@ def test_data_that_is_gone_is_no_candidate_s_fault(evaluator: Evaluator, tmp_pat
     torn = tmp_path / "torn.safetensors"
     torn.write_bytes(getattr(evaluator.benchmark, part).read_bytes()[:-1])
     for path in (torn, tmp_path / "gone"):
-        without = dataclasses.replace(evaluator, benchmark=dataclasses.replace(evaluator.benchmark, **{part: path}))
+        changed: dict[str, Any] = {part: path}
+        benchmark = dataclasses.replace(evaluator.benchmark, **changed)
+        without = dataclasses.replace(evaluator, benchmark=benchmark)
         with pytest.raises(EvaluationError, match=f"{path} is missing or not whole; the next driver of the run makes"):
             run_source(without, HONEST)
 
@@ -387,7 +391,7 @@ def test_a_node_without_scratch_says_so_in_every_result(tmp_path: Path, monkeypa
 
 def test_labels_in_a_readable_place_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(tmp_path / "run")
-    monkeypatch.setattr(worker.confine, "libraries", lambda: [tmp_path])
+    monkeypatch.setattr(confine, "libraries", lambda: [tmp_path])
     said = f"{run.path} lies in {tmp_path}, which candidates may read"
     with pytest.raises(EvaluationError, match=said), worker.evaluator(run):
         pass

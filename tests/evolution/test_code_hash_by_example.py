@@ -1,4 +1,5 @@
 import ast
+import builtins
 import keyword
 import tokenize
 from pathlib import Path
@@ -31,29 +32,28 @@ def reformatted(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
-def test_comments_and_formatting_do_not_matter(path):
+def test_comments_and_formatting_do_not_matter(path: Path) -> None:
     with tokenize.open(path) as file:
         commented = "".join(f"{line.rstrip()}  # why\n" if line.strip().endswith(")") else line for line in file)
     assert digest(path.read_text()) == digest(reformatted(path)) == digest(commented)
 
 
-def test_different_seeds_have_different_hashes():
+def test_different_seeds_have_different_hashes() -> None:
     assert len({digest(path.read_text()) for path in PROGRAMS}) == len(PROGRAMS)
 
 
-def test_docstrings_do_not_matter():
+def test_docstrings_do_not_matter() -> None:
     plain = forward("return x")
     assert digest(forward('"""Why."""', "return x", before='    """Says nothing."""\n')) == digest(plain)
 
 
-NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True).filter(
-    lambda name: not keyword.iskeyword(name) and name not in {*dir(__builtins__), *__builtins__, "torch", "nn", "dim"}
-)
+TAKEN = {*dir(builtins), *keyword.kwlist, "torch", "nn", "dim"}
+NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True).filter(lambda name: name not in TAKEN)
 
 
 @given(st.lists(NAMES, min_size=8, max_size=8, unique=True))
-def test_names_of_locals_do_not_matter(names):
-    def program(me, x, y, i, inner, a, rest, last):
+def test_names_of_locals_do_not_matter(names: list[str]) -> None:
+    def program(me: str, x: str, y: str, i: str, inner: str, a: str, rest: str, last: str) -> str:
         return forward(
             f"{y} = [{i} * {x} for {i} in range(3)]",
             f"{inner} = lambda {a}, *{rest}: {a} + {x} + sum({rest})",
@@ -75,13 +75,13 @@ def test_names_of_locals_do_not_matter(names):
         "import torch.nn.functional as F\n" + PRELUDE,
     ],
 )
-def test_order_of_imports_and_unused_ones_do_not_matter(imports):
+def test_order_of_imports_and_unused_ones_do_not_matter(imports: str) -> None:
     program = f"class Model(nn.Module):\n{FORWARD}        return F.relu(x)\n"
     assert digest(imports + program) == digest(PRELUDE + program)
     assert digest("import torch.nn as nn\nimport math as F\n" + program) != digest(PRELUDE + program)
 
 
-def test_a_copy_of_a_seed_is_known_for_one():
+def test_a_copy_of_a_seed_is_known_for_one() -> None:
     for path in PROGRAMS:
         assert digest(f"import math\n\n{PRELUDE}{path.read_text()}") == digest(path.read_text())
 
@@ -132,11 +132,11 @@ def test_a_copy_of_a_seed_is_known_for_one():
         ),
     ],
 )
-def test_what_does_something_else_has_another_hash(one, other):
+def test_what_does_something_else_has_another_hash(one: str, other: str) -> None:
     assert digest(one) != digest(other)
 
 
-def test_hashing_leaves_the_tree_alone():
+def test_hashing_leaves_the_tree_alone() -> None:
     source = forward("y = x", "return y")
     tree = ast.parse(source)
     before = ast.dump(tree)
@@ -144,5 +144,5 @@ def test_hashing_leaves_the_tree_alone():
     assert ast.dump(tree) == before
 
 
-def test_the_hash_is_the_same_in_every_version_of_python():
+def test_the_hash_is_the_same_in_every_version_of_python() -> None:
     assert digest(forward("y = x", "return y")) == "89fb9e28ed8f47aa"

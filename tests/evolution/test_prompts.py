@@ -54,16 +54,16 @@ ONE = example(LISTING_1, 4800, 0.865)
 TWO = [example(LINEAR, 15_210, 0.656), example(IDENTITY, 410, 0.934)]
 
 
-def test_listing_1():
+def test_listing_1() -> None:
     """The paper prints 0.880 for 1.02 * 0.865; by the rule that its section 3 states it is 0.882."""
     assert few_shot_prompt([ONE], [ONE], TASK, PAPER) == (GOLDEN / "prompt_listing_1.txt").read_text()
 
 
-def test_two_examples():
+def test_two_examples() -> None:
     assert few_shot_prompt(TWO, TWO, TASK, PAPER) == (GOLDEN / "prompt_two_shot.txt").read_text()
 
 
-def test_the_preamble_comes_first():
+def test_the_preamble_comes_first() -> None:
     config = PAPER.model_copy(update={"preamble": "# Write smaller networks.\n"})
     assert few_shot_prompt(TWO, TWO, TASK, config) == config.preamble + few_shot_prompt(TWO, TWO, TASK, PAPER)
 
@@ -79,7 +79,7 @@ def test_the_preamble_comes_first():
         ([40], "0"),  # 36
     ],
 )
-def test_target_size_is_90_percent_of_the_smallest_to_the_nearest_100(sizes, size):
+def test_target_size_is_90_percent_of_the_smallest_to_the_nearest_100(sizes: list[int], size: str) -> None:
     assert f"'num_params': '{size}'" in target_metrics([example("", n, 0.5) for n in sizes], TASK, PAPER)
 
 
@@ -92,11 +92,13 @@ def test_target_size_is_90_percent_of_the_smallest_to_the_nearest_100(sizes, siz
         ([0.99], "1.010"),  # the paper caps nothing
     ],
 )
-def test_target_accuracy_is_102_percent_of_the_best_to_the_nearest_tenth_of_a_percent(accuracies, target):
+def test_target_accuracy_is_102_percent_of_the_best_to_the_nearest_tenth_of_a_percent(
+    accuracies: list[float], target: str
+) -> None:
     assert f"'val_accuracy': '{target}'" in target_metrics([example("", 100, a) for a in accuracies], TASK, PAPER)
 
 
-def test_the_target_metric_can_be_capped():
+def test_the_target_metric_can_be_capped() -> None:
     assert "'1.000'" in target_metrics([example("", 100, 0.99)], TASK, PromptConfig(metric_cap=1.0, size_rounding=100))
 
 
@@ -120,7 +122,7 @@ METRICS = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max
 @example_of(0.01, 1.02)
 @example_of(5e-324, 1.02)
 @example_of(0.05, 0.98)
-def test_a_target_is_better_whatever_the_sign_and_scale_of_the_metric(metric, factor):
+def test_a_target_is_better_whatever_the_sign_and_scale_of_the_metric(metric: float, factor: float) -> None:
     shown, target = shown_and_asked_for(100, metric, PromptConfig(metric_factor=factor))
     better, than = (target, shown) if factor > 1 else (shown, target)
     assert better["val_accuracy"] > than["val_accuracy"]
@@ -131,7 +133,7 @@ def test_a_target_is_better_whatever_the_sign_and_scale_of_the_metric(metric, fa
 @example_of(11, 0.9)
 @example_of(300, 0.9)
 @example_of(5, 0.9)
-def test_a_target_is_smaller_whatever_the_size(size, factor):
+def test_a_target_is_smaller_whatever_the_size(size: int, factor: float) -> None:
     shown, target = shown_and_asked_for(size, 0.5, PromptConfig(size_factor=factor))
     assert 0 < target["num_params"] < shown["num_params"]
     assert shown["num_params"] == pytest.approx(size, rel=0.06)
@@ -149,12 +151,12 @@ def test_a_target_is_smaller_whatever_the_size(size, factor):
         (1234.5, 1.02, "1259.190"),
     ],
 )
-def test_targets_of_metrics_that_are_no_accuracies(metric, factor, target):
+def test_targets_of_metrics_that_are_no_accuracies(metric: float, factor: float, target: str) -> None:
     found = target_metrics([example("", 100, metric)], TASK, PromptConfig(metric_factor=factor))
     assert f"'val_accuracy': '{target}'" in found
 
 
-def test_of_several_errors_the_least_is_the_best():
+def test_of_several_errors_the_least_is_the_best() -> None:
     parents = [example("", 100, 0.5), example("", 100, 0.25)]
     assert "'0.245'" in target_metrics(parents, TASK, PromptConfig(metric_factor=0.98))
 
@@ -163,12 +165,12 @@ def test_of_several_errors_the_least_is_the_best():
     ("size", "shown", "target"),
     [(11, 11, 10), (5, 5, 4), (1, 1, 1), (162, 160, 150), (322, 320, 290), (4800, 4800, 4300)],
 )
-def test_sizes_are_rounded_to_what_the_target_can_be_told_by(size, shown, target):
+def test_sizes_are_rounded_to_what_the_target_can_be_told_by(size: int, shown: int, target: int) -> None:
     found = shown_and_asked_for(size, 0.5, OWN)
     assert [each["num_params"] for each in found] == [shown, target]
 
 
-def test_targets_can_come_from_all_parents():
+def test_targets_can_come_from_all_parents() -> None:
     everyone = [*TWO, example("", 100, 0.1)]
     assert "'num_params': '100'" in few_shot_prompt(
         TWO, everyone, TASK, PAPER.model_copy(update={"targets_from": "all_parents"})
@@ -176,20 +178,20 @@ def test_targets_can_come_from_all_parents():
     assert "'num_params': '100'" not in few_shot_prompt(TWO, everyone, TASK, PAPER)
 
 
-def test_metrics_have_the_tasks_name_and_the_configs_rounding():
+def test_metrics_have_the_tasks_name_and_the_configs_rounding() -> None:
     task = TaskInterface("t", "Model", "class Model(nn.Module):", "", (), "score")
     prompt, _ = completion_target(example(LINEAR, 15_210, 0.6564), task, PromptConfig(size_rounding=1))
     assert prompt == "\"\"\"Metrics:\n{'num_params': '15210', 'score': '0.656'}\n\"\"\"\nclass Model(nn.Module):\n"
 
 
-def test_a_tuning_example_is_the_last_part_of_a_prompt_and_its_answer():
+def test_a_tuning_example_is_the_last_part_of_a_prompt_and_its_answer() -> None:
     prompt, completion = completion_target(ONE, TASK, PAPER)
     assert few_shot_prompt([ONE], [ONE], TASK, PAPER).startswith(prompt + completion)
     assert completion.startswith("    @nn.compact\n")
     assert completion.endswith("        return x\n")
 
 
-def test_a_completion_becomes_the_module_it_was_asked_for():
+def test_a_completion_becomes_the_module_it_was_asked_for() -> None:
     _, completion = completion_target(example(LINEAR, 1, 0.5), TASK, PAPER)
     source = candidate_source(completion, TASK)
     assert source.startswith(f"{PRELUDE}\n\nclass Model(nn.Module):\n    def __init__")
@@ -199,13 +201,13 @@ def test_a_completion_becomes_the_module_it_was_asked_for():
 
 @pytest.mark.parametrize("odd", ["\x0c", "\x1c", "\u2028", "\x85", "é"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_the_class_is_cut_out_where_python_sees_it(odd, newline):
+def test_the_class_is_cut_out_where_python_sees_it(odd: str, newline: str) -> None:
     lines = [f"X = '''a{odd}b'''", "class Model(nn.Module):", f"    y = 'c{odd}d'", "    z = 1", "after = 2", ""]
     code = class_code(newline.join(lines), TASK)
     assert code.split(newline) == lines[1:4]
 
 
-def test_a_module_without_the_class_is_an_error():
+def test_a_module_without_the_class_is_an_error() -> None:
     with pytest.raises(ValueError, match="no class Model"):
         class_code("class Other: pass", TASK)
 
@@ -215,28 +217,28 @@ def drawn(operator: str, parents: str = "abcde", k: int = 3) -> list[list[str]]:
     return [draw_examples(parents, search, round, prompt) for round in range(20) for prompt in range(10)]
 
 
-def test_crossover_shows_different_parents_each_as_often_as_the_others():
+def test_crossover_shows_different_parents_each_as_often_as_the_others() -> None:
     prompts = drawn("crossover")
     assert {len(set(shown)) for shown in prompts} == {len(shown) for shown in prompts} == {3}
     counts = Counter(name for shown in prompts for name in shown)
     assert all(90 < counts[name] < 150 for name in "abcde")  # 200 prompts, 3 of 5: mean 120, standard deviation 7
 
 
-def test_crossover_of_fewer_parents_than_examples_shows_them_all():
+def test_crossover_of_fewer_parents_than_examples_shows_them_all() -> None:
     assert {tuple(sorted(shown)) for shown in drawn("crossover", "ab")} == {("a", "b")}
 
 
-def test_mutation_shows_one_parent_once():
+def test_mutation_shows_one_parent_once() -> None:
     prompts = drawn("mutation")
     assert {len(shown) for shown in prompts} == {1}
     assert {shown[0] for shown in prompts} == set("abcde")
 
 
-def test_mixed_is_either_of_the_two_with_equal_chances():
+def test_mixed_is_either_of_the_two_with_equal_chances() -> None:
     sizes = Counter(len(shown) for shown in drawn("mixed"))
     assert set(sizes) == {1, 3}
     assert 70 < sizes[1] < 130  # of 200: mean 100, standard deviation 7
 
 
-def test_the_paper_s_operator_may_show_a_parent_twice():
+def test_the_paper_s_operator_may_show_a_parent_twice() -> None:
     assert any(len(set(shown)) < 3 for shown in drawn("paper"))

@@ -1,13 +1,15 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from evohpc.config.search import Config, LMConfig, SearchConfig, TuningConfig
+from evohpc.config.lm import LMConfig, TuningConfig
+from evohpc.config.search import Config, SearchConfig
 from evohpc.envelopes import decode, encode
 from evohpc.evolution.prompts import Example, completion_target, few_shot_prompt
 from evohpc.evolution.request import request, samples
-from evohpc.messages import LMRequest, LowRank, Sampling, TaskInterface
+from evohpc.messages import LMRequest, LowRank, Sampling, TaskInterface, Tuning
 
 TASK = TaskInterface("t", "Model", "class Model(nn.Module):", "import torch.nn as nn\n", ("torch",), "acc")
 
@@ -21,13 +23,16 @@ PARENTS = [example("a", 1000), example("b", 2000), example("c", 3000)]
 EXAMPLES = [example("d", 100), example("e", 200)]
 
 
-def config(tuning: TuningConfig | None = None, **search) -> Config:
+def config(tuning: TuningConfig | None = None, **search: Any) -> Config:
     lm = LMConfig(path=Path("/lm"), dtype="bfloat16", threads=3, batch_size=5, max_new_tokens=99, top_k=7, top_p=0.5)
     return Config(seeds=Path("s"), lm=lm, search=SearchConfig(**search), tuning=tuning or TuningConfig())
 
 
 def ask(
-    config: Config, round: int = 2, tuning_examples=EXAMPLES, adapter: str | None = "rounds/001/adapter"
+    config: Config,
+    round: int = 2,
+    tuning_examples: list[Example] = EXAMPLES,
+    adapter: str | None = "rounds/001/adapter",
 ) -> LMRequest:
     return request(
         config,
@@ -41,7 +46,13 @@ def ask(
     )
 
 
-def test_the_prompts_show_drawn_parents_and_name_them():
+def tuning_of(config: Config, **how: Any) -> Tuning:
+    tuning = ask(config, **how).tuning
+    assert tuning is not None
+    return tuning
+
+
+def test_the_prompts_show_drawn_parents_and_name_them() -> None:
     asked = ask(config(prompts_per_round=4, samples_per_prompt=3, seed=5))
     assert [prompt.index for prompt in asked.prompts] == [0, 1, 2, 3]
     by_id = {parent.candidate_id: parent for parent in PARENTS}
@@ -53,15 +64,15 @@ def test_the_prompts_show_drawn_parents_and_name_them():
     assert len({prompt.parents for prompt in asked.prompts}) > 1
 
 
-def test_the_lms_settings_are_passed_on():
+def test_the_lms_settings_are_passed_on() -> None:
     asked = ask(config())
     assert (asked.run_id, asked.round, asked.model_path, asked.dtype, asked.threads) == ("r", 2, "/lm", "bfloat16", 3)
     assert asked.sampling == Sampling(5, 99, top_k=7, top_p=0.5, stop="whole_class")
     assert asked.deepspeed_config == {"zero_optimization": {"stage": 2}}
 
 
-def test_the_tuning_continues_from_the_last_soft_prompt():
-    tuning = ask(config(TuningConfig(virtual_tokens=4, epochs=3, batch_size=2, learning_rate=0.3))).tuning
+def test_the_tuning_continues_from_the_last_soft_prompt() -> None:
+    tuning = tuning_of(config(TuningConfig(virtual_tokens=4, epochs=3, batch_size=2, learning_rate=0.3)))
     assert (tuning.virtual_tokens, tuning.epochs, tuning.batch_size, tuning.learning_rate) == (4, 3, 2, 0.3)
     assert (tuning.start_from, tuning.lora) == ("rounds/001/adapter", None)
     assert [(e.candidate_id, e.prompt, e.completion) for e in tuning.examples] == [
@@ -69,53 +80,53 @@ def test_the_tuning_continues_from_the_last_soft_prompt():
     ]
 
 
-def test_the_tuning_can_start_afresh_each_round():
-    assert ask(config(TuningConfig(restart=True))).tuning.start_from is None
+def test_the_tuning_can_start_afresh_each_round() -> None:
+    assert tuning_of(config(TuningConfig(restart=True))).start_from is None
 
 
-def test_only_the_fittest_examples_are_taken():
-    assert [e.candidate_id for e in ask(config(TuningConfig(max_examples=1))).tuning.examples] == ["d"]
+def test_only_the_fittest_examples_are_taken() -> None:
+    assert [e.candidate_id for e in tuning_of(config(TuningConfig(max_examples=1))).examples] == ["d"]
 
 
 @pytest.mark.parametrize(
     "changes", [{"retry_unparsable": True, "speculation": 3}, {"stop": "next_statement", "retry_copies": 2}, {}]
 )
-def test_what_the_config_says_of_attempts_and_guesses_is_asked_for(changes):
+def test_what_the_config_says_of_attempts_and_guesses_is_asked_for(changes: dict[str, Any]) -> None:
     lm = config().lm.model_copy(update=changes)
     asked = ask(config().model_copy(update={"lm": lm}))
     assert asked.sampling == replace(ask(config()).sampling, **changes)
 
 
-def test_the_fitter_weigh_more_if_that_is_asked_for():
+def test_the_fitter_weigh_more_if_that_is_asked_for() -> None:
     scored = [example(name, 100) for name in "abc"]
     weights = {
         spread: [
-            e.weight for e in ask(config(TuningConfig(fitness_weight=spread)), tuning_examples=scored).tuning.examples
+            e.weight for e in tuning_of(config(TuningConfig(fitness_weight=spread)), tuning_examples=scored).examples
         ]
         for spread in (0, 0.5)
     }
     assert weights == {0: [1, 1, 1], 0.5: [1.5, 1, 0.5]}
-    lonely = ask(config(TuningConfig(fitness_weight=0.5, max_examples=1)), tuning_examples=scored).tuning.examples
+    lonely = tuning_of(config(TuningConfig(fitness_weight=0.5, max_examples=1)), tuning_examples=scored).examples
     assert [e.weight for e in lonely] == [1]
 
 
 @pytest.mark.parametrize("variant", ["no_tuning", "naive"])
-def test_some_variants_tune_nothing(variant):
+def test_some_variants_tune_nothing(variant: str) -> None:
     assert ask(config(variant=variant)).tuning is None
     assert ask(config(variant="random_parents")).tuning is not None
 
 
-def test_a_lora_is_asked_for_in_its_shape():
+def test_a_lora_is_asked_for_in_its_shape() -> None:
     lora = TuningConfig(method="lora", lora_rank=4, lora_alpha=8, learning_rate=1e-3)
-    assert ask(config(lora)).tuning.lora == LowRank(4, 8)
+    assert tuning_of(config(lora)).lora == LowRank(4, 8)
 
 
-def test_a_round_without_examples_goes_on_with_the_last_soft_prompt():
+def test_a_round_without_examples_goes_on_with_the_last_soft_prompt() -> None:
     asked = ask(config(), tuning_examples=[])
     assert (asked.tuning, asked.adapter) == (None, "rounds/001/adapter")
 
 
-def test_the_same_question_is_the_same_bytes_and_comes_back_from_disk():
+def test_the_same_question_is_the_same_bytes_and_comes_back_from_disk() -> None:
     text = encode(ask(config()))
     assert text == encode(ask(config()))
     assert decode(text, LMRequest) == ask(config())

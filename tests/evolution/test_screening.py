@@ -2,6 +2,8 @@ import ast
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from support.requests import request
 from support.rows import completion
 
 from evohpc.config.search import ScreeningConfig
-from evohpc.evolution.screening import children, screen, seeds
+from evohpc.evolution.screening import Verdict, children, screen, seeds
 from evohpc.messages import SEED_ROUND, Prompt, Sample, Status, TaskInterface
 
 PROGRAMS = sorted(SEEDS.glob("*/*.py"))
@@ -22,19 +24,19 @@ HEAD = f"{PRELUDE}class Model(nn.Module):\n"
 FORWARD = "    def forward(self, x):\n"
 
 
-def judge(body: str, **limits: int):
+def judge(body: str, **limits: int) -> Verdict:
     """Screen a module whose class has this body."""
     return screen(HEAD + body, TASK, LIMITS.model_copy(update=limits))
 
 
-def test_a_good_program_waits_for_its_evaluation():
+def test_a_good_program_waits_for_its_evaluation() -> None:
     verdict = judge(f"{FORWARD}        return F.relu(x)\n")
     assert (verdict.status, verdict.detail) == (Status.PENDING, "")
     assert len(verdict.code_hash) == 16
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
-def test_shipped_seeds_pass(path):
+def test_shipped_seeds_pass(path: Path) -> None:
     allowed = ("torch", "math", "evohpc.tasks.clrs.triplets")
     entry = "Model" if path.parent.name == "mnist1d" else "Triplets"
     task = TaskInterface("t", entry, f"class {entry}(nn.Module):", "", allowed, "m")
@@ -54,7 +56,7 @@ def test_shipped_seeds_pass(path):
         ("-" * 19_000 + "1", "nested too deeply for Python's parser"),
     ],
 )
-def test_what_is_no_program_with_the_class(source, reason):
+def test_what_is_no_program_with_the_class(source: str, reason: str) -> None:
     verdict = screen(source, TASK, LIMITS)
     assert verdict.status is Status.SYNTAX
     assert reason in verdict.detail
@@ -78,7 +80,7 @@ def test_what_is_no_program_with_the_class(source, reason):
         ("x = '\u202e'", "holds bidirectional control characters"),
     ],
 )
-def test_what_a_task_does_not_allow(line, reason):
+def test_what_a_task_does_not_allow(line: str, reason: str) -> None:
     verdict = judge(f"{FORWARD}        {line}\n")
     assert verdict.status is Status.SCREENED
     assert verdict.detail.startswith(reason)
@@ -99,7 +101,7 @@ def test_what_a_task_does_not_allow(line, reason):
         "0x" + "f" * 64,
     ],
 )
-def test_what_it_allows(line):
+def test_what_it_allows(line: str) -> None:
     assert judge(f"{FORWARD}        {line}\n").status is Status.PENDING
 
 
@@ -115,7 +117,7 @@ def test_what_it_allows(line):
         ({"max_literal_bytes": 50}, f"{FORWARD}        return 0x{'f' * 42}\n"),
     ],
 )
-def test_limits_hold_and_are_named(limit, body):
+def test_limits_hold_and_are_named(limit: dict[str, int], body: str) -> None:
     verdict = judge(body, **limit)
     assert verdict.status is Status.SCREENED
     assert str(*limit.values()) in verdict.detail
@@ -137,14 +139,14 @@ def test_limits_hold_and_are_named(limit, body):
         "".join(f"{' ' * (4 + i)}if x:\n" for i in range(95)),
     ],
 )
-def test_hostile_source_is_judged_fast_and_raises_nothing(body):
+def test_hostile_source_is_judged_fast_and_raises_nothing(body: str) -> None:
     started = time.process_time()
     assert isinstance(judge(body).detail, str)
     assert time.process_time() - started < 5
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_judged(text):
+def test_any_text_is_judged(text: str) -> None:
     assert judge(text).status in (Status.PENDING, Status.SYNTAX, Status.SCREENED)
 
 
@@ -158,7 +160,7 @@ ASKED = request(
 GOOD = f"{FORWARD}        return x\n"
 
 
-def test_completions_become_candidates_in_order_of_place():
+def test_completions_become_candidates_in_order_of_place() -> None:
     answers = [completion(1, 0, GOOD), completion(0, 1, GOOD, tokens=8), completion(0, 0, "(", stop="length")]
     found = children(ASKED, answers, TASK, LIMITS)
     assert [c.id for c in found] == ["r003p00s000", "r003p00s001", "r003p01s000"]
@@ -172,22 +174,22 @@ def test_completions_become_candidates_in_order_of_place():
     assert first.detail.endswith("(cut at lm.max_new_tokens)")
 
 
-def test_a_text_that_a_round_has_several_times_is_parsed_once(monkeypatch):
-    parsed, parse = [], ast.parse
-    monkeypatch.setattr(ast, "parse", lambda source, *more: parsed.append(source) or parse(source, *more))
+def test_a_text_that_a_round_has_several_times_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = Mock(wraps=ast.parse)
+    monkeypatch.setattr(ast, "parse", parse)
     answers = [completion(0, 0, GOOD), completion(0, 1, f"{FORWARD}        return -x\n"), completion(1, 0, GOOD)]
     first, other, same = children(ASKED, answers, TASK, LIMITS)
-    assert len(parsed) == 2
+    assert parse.call_count == 2
     assert first.status is other.status is same.status is Status.PENDING
     assert first.code_hash == same.code_hash != other.code_hash
 
 
-def test_a_cut_completion_that_is_a_program_is_no_worse():
+def test_a_cut_completion_that_is_a_program_is_no_worse() -> None:
     found = children(replace(ASKED, prompts=ASKED.prompts[1:]), [completion(1, 0, GOOD, stop="length")], TASK, LIMITS)
     assert (found[0].status, found[0].detail) == (Status.PENDING, "")
 
 
-def test_seeds_become_candidates_by_name():
+def test_seeds_become_candidates_by_name() -> None:
     found = seeds({"b": f"class Model:\n{GOOD}", "a": "import os\n"}, TASK, LIMITS)
     assert [(c.id, c.round, c.sample) for c in found] == [("seed-a", SEED_ROUND, 0), ("seed-b", SEED_ROUND, 1)]
     assert [c.status for c in found] == [Status.SYNTAX, Status.PENDING]

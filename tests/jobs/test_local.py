@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from support.bench import Bench
 from support.evaluating import CONFIG, make_run
+from support.processes import beneath, command
 
 from evohpc.errors import EvaluationError
 from evohpc.jobs import local
@@ -53,13 +54,6 @@ def is_training() -> list[int]:
     return [child for server in servers for child in process_tree.children(server)]
 
 
-def command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
-
-
 def wait_for_candidate() -> int:
     while not (found := is_training()):
         time.sleep(0.02)
@@ -80,8 +74,7 @@ def test_a_worker_that_dies_loses_its_task_only_and_is_replaced(bench: Bench) ->
     bench.submit(job)
     bench.submit(after)
     candidate = wait_for_candidate()
-    tree = process_tree.descendants(os.getpid())
-    worker = next(pid for pid in tree if "--serve" in command(pid))
+    worker, *_ = beneath(os.getpid(), "--serve")
     os.kill(worker, signal.SIGKILL)
     (report,) = bench.wait(job, TaskState.ENDED)
     assert (report.fault, report.reason) == (Status.LOST, "its worker ended: SIGKILL")
@@ -105,7 +98,7 @@ def test_a_worker_whose_driver_has_ended_does_nothing(tmp_path: Path) -> None:
     """Not even what it was told before: the next driver has somebody else do it."""
     with subprocess.Popen(["true"]) as driver:
         pass
-    command = [
+    command: list[str | Path] = [
         sys.executable,
         "-m",
         "evohpc.evaluation.worker",
@@ -124,7 +117,7 @@ class Idle(local._Worker):
     def __init__(self, run: Path) -> None:
         self.told: list[str] = []
 
-    is_alive = True  # type: ignore[assignment]
+    is_alive = True
 
     def run(self, task: local._Task) -> TaskReport:
         self.told.append(task.name)

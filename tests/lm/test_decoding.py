@@ -2,16 +2,16 @@ from collections import Counter
 
 import pytest
 import torch
-from support.drawing import TEXTS, drawn, prompts
+from support.drawing import TEXTS, drawn, prompts, recording
 
 from evohpc.errors import LMError
 from evohpc.lm import drawing
 from evohpc.lm.decoding import Decoder
-from evohpc.lm.model import pack
+from evohpc.lm.model import LanguageModel, pack
 from evohpc.messages import Prompt, Sample, Sampling
 
 
-def test_no_completion_depends_on_its_batch(lm):
+def test_no_completion_depends_on_its_batch(lm: LanguageModel) -> None:
     pack(lm.model)
     together = drawn(lm, prompts(), rows=12)
     assert len({c.text for c in together.values()}) > 6
@@ -20,52 +20,35 @@ def test_no_completion_depends_on_its_batch(lm):
     assert drawn(lm, list(reversed(prompts())), rows=3) == together
 
 
-def test_a_restart_draws_only_what_is_missing_and_the_same(lm):
+def test_a_restart_draws_only_what_is_missing_and_the_same(lm: LanguageModel) -> None:
     pack(lm.model)
     whole = drawn(lm, prompts())
     rest = [Prompt(p.index, p.text, (), p.samples[1::2]) for p in prompts()]
     assert drawn(lm, rest) == {place: c for place, c in whole.items() if place[1] % 2}
 
 
-def test_greedy_completions_are_those_of_transformers(lm):
+def test_greedy_completions_are_those_of_transformers(lm: LanguageModel) -> None:
     ids = lm.tokenizer(TEXTS[1], return_tensors="pt").input_ids
     theirs = lm.model.generate(ids, max_new_tokens=24, do_sample=False, pad_token_id=0)[0, ids.shape[1] :]
     pack(lm.model)
-    tokens: list[int] = []
-
-    class Recorder(Decoder):
-        def _add(self, row, token):
-            tokens.append(token)
-            return "length" if super()._add(row, token) == "length" else ""
-
     asked = [Prompt(0, TEXTS[1], (), (Sample(0, 1, 0.0),))]
-    list(Recorder(lm, None, Sampling(2, 24)).draw(asked))
-    assert tokens == theirs.tolist()
+    with recording(endless=True) as record:
+        list(Decoder(lm, None, Sampling(2, 24)).draw(asked))
+    assert record.tokens == {(0, 0): theirs.tolist()}
 
 
-def test_logits_of_every_step_are_those_of_a_plain_forward_pass(lm):
-    seen: list[torch.Tensor] = []
-    tokens: list[int] = []
-
-    class Recorder(Decoder):
-        def _draw(self, logits, rows):
-            seen.append(logits[:, 0])
-            return super()._draw(logits, rows)
-
-        def _add(self, row, token):
-            tokens.append(token)
-            return super()._add(row, token)
-
-    next(Recorder(lm, None, Sampling(3, 16)).draw([Prompt(0, TEXTS[0], (), (Sample(0, 1, 1.0),))]))
+def test_logits_of_every_step_are_those_of_a_plain_forward_pass(lm: LanguageModel) -> None:
+    with recording() as record:
+        next(Decoder(lm, None, Sampling(3, 16)).draw([Prompt(0, TEXTS[0], (), (Sample(0, 1, 1.0),))]))
     shown = lm.tokenizer(TEXTS[0]).input_ids
     with torch.inference_mode():
-        plain = lm.model(input_ids=torch.tensor([shown + tokens])).logits[0, len(shown) - 1 :]
-    steps = min(len(seen), len(plain))
+        plain = lm.model(input_ids=torch.tensor([shown + record.tokens[0, 0]])).logits[0, len(shown) - 1 :]
+    steps = min(len(record.logits), len(plain))
     assert steps > 3
-    torch.testing.assert_close(torch.cat(seen)[:steps], plain[:steps], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.cat(record.logits)[:steps], plain[:steps], rtol=1e-4, atol=1e-4)
 
 
-def test_the_soft_prompt_changes_what_is_generated(lm):
+def test_the_soft_prompt_changes_what_is_generated(lm: LanguageModel) -> None:
     soft = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
     plain, tuned = (Decoder(lm, s, Sampling(2, 8)).prefill(prompts()[0]) for s in (None, soft))
     assert tuned.length == plain.length + 4
@@ -73,29 +56,22 @@ def test_the_soft_prompt_changes_what_is_generated(lm):
     assert drawn(lm, prompts(), soft=soft) != drawn(lm, prompts())
 
 
-def test_a_prompt_that_is_too_long_is_named(lm):
+def test_a_prompt_that_is_too_long_is_named(lm: LanguageModel) -> None:
     with pytest.raises(LMError, match=r"prompt 0 needs 6.* tokens .* takes 512"):
         list(Decoder(lm, None, Sampling(2, 24)).draw([Prompt(0, "x" * 600, (), (Sample(0, 0, 1.0),))]))
 
 
-def test_length_and_end_tokens_are_told_apart(lm):
+def test_length_and_end_tokens_are_told_apart(lm: LanguageModel) -> None:
     stops = {c.stop for c in drawn(lm, prompts(temperature=3.0, samples=40), rows=40, new=60).values()}
     assert stops >= {"eos", "length"}
 
 
-def test_completions_have_the_distribution_of_the_model(lm):
+def test_completions_have_the_distribution_of_the_model(lm: LanguageModel) -> None:
     """Pairs of tokens, top-k 3, against the probabilities of plain forward passes: a chi-square test."""
-    pairs: dict[int, list[int]] = {}
-
-    class Recorder(Decoder):
-        def _add(self, row, token):
-            super()._add(row, token)
-            pairs.setdefault(row.drawing.sample.index, []).append(token)
-            return "length" if len(row.drawing.tokens) == 2 else ""
-
     count, temperature = 3000, 1.5
     asked = [Prompt(0, TEXTS[2], (), tuple(Sample(j, 7000 + j, temperature) for j in range(count)))]
-    list(Recorder(lm, None, Sampling(100, 2, top_k=3)).draw(asked))
+    with recording(endless=True) as record:
+        list(Decoder(lm, None, Sampling(100, 2, top_k=3)).draw(asked))
 
     def likely(ids: list[int]) -> dict[int, float]:
         with torch.inference_mode():
@@ -108,14 +84,16 @@ def test_completions_have_the_distribution_of_the_model(lm):
         for one, first in likely(shown).items()
         for two, second in likely([*shown, one]).items()
     }
-    seen = Counter(map(tuple, pairs.values()))
+    seen = Counter(map(tuple, record.tokens.values()))
     assert set(seen) <= set(expected)
     # 26.12 is the 0.999 quantile of chi-square with 8 degrees of freedom.
     assert sum((seen[pair] - mean) ** 2 / mean for pair, mean in expected.items()) < 26.12
     assert min(expected.values()) > 5
 
 
-def test_what_does_not_parse_is_drawn_once_more_and_both_are_paid_for(lm, monkeypatch):
+def test_what_does_not_parse_is_drawn_once_more_and_both_are_paid_for(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = drawn(lm, prompts())
     judged: list[str] = []
 
@@ -134,7 +112,9 @@ def test_what_does_not_parse_is_drawn_once_more_and_both_are_paid_for(lm, monkey
     assert any(found[place].text != first[place].text for place in again)
 
 
-def test_a_copy_is_drawn_again_as_often_as_the_config_says_and_all_are_paid_for(lm, monkeypatch):
+def test_a_copy_is_drawn_again_as_often_as_the_config_says_and_all_are_paid_for(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(drawing, "repeats", lambda prompt, text: True)
     first = drawn(lm, prompts())
     sampling = Sampling(5, 24, retry_copies=3)
@@ -144,14 +124,16 @@ def test_a_copy_is_drawn_again_as_often_as_the_config_says_and_all_are_paid_for(
     assert any(found[place].text != first[place].text for place in found)
 
 
-def test_what_is_no_copy_is_drawn_once(lm):
+def test_what_is_no_copy_is_drawn_once(lm: LanguageModel) -> None:
     first = drawn(lm, prompts())
     sampling = Sampling(5, 24, retry_copies=3)
     found = {(c.prompt, c.sample): c for ended in Decoder(lm, None, sampling).draw(prompts()) for c in ended}
     assert found == first
 
 
-def test_a_second_attempt_depends_on_its_batch_no_more_than_the_first(lm, monkeypatch):
+def test_a_second_attempt_depends_on_its_batch_no_more_than_the_first(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pack(lm.model)
     monkeypatch.setattr(drawing, "parses", lambda prompt, text: "q" in text)
     answers = []
@@ -162,12 +144,13 @@ def test_a_second_attempt_depends_on_its_batch_no_more_than_the_first(lm, monkey
     assert answers[0] == answers[1]
 
 
-def test_guesses_change_no_completion_and_save_steps(lm):
+def test_guesses_change_no_completion_and_save_steps(lm: LanguageModel) -> None:
     """Where it is nearly greedy, a model of random weights goes in circles: then guesses are right."""
     pack(lm.model)
     answers, steps = [], []
     for guesses in (0, 1, 7):
-        sampling, counted = Sampling(32, 50, speculation=guesses), []
+        sampling = Sampling(32, 50, speculation=guesses)
+        counted: list[int] = []
         completions = []
         for prompt in (*prompts(0.0, 1), *prompts(0.2, 2), *prompts(1.0, 3)):
             completions += [c for ended in Decoder(lm, None, sampling).draw([prompt], counted.append) for c in ended]
@@ -178,13 +161,7 @@ def test_guesses_change_no_completion_and_save_steps(lm):
     assert steps[2] < steps[1] < 0.9 * steps[0]
 
 
-def test_guesses_keep_to_the_empty_places_of_the_batch(lm):
-    shapes = []
-
-    class Recorder(Decoder):
-        def _draw(self, logits, rows):
-            shapes.append(logits.shape[:2].numel())
-            return super()._draw(logits, rows)
-
-    list(Recorder(lm, None, Sampling(9, 40, speculation=7)).draw(prompts(temperature=0.0)))
-    assert 1 < max(shapes) <= 9
+def test_guesses_keep_to_the_empty_places_of_the_batch(lm: LanguageModel) -> None:
+    with recording() as record:
+        list(Decoder(lm, None, Sampling(9, 40, speculation=7)).draw(prompts(temperature=0.0)))
+    assert 1 < max(map(len, record.logits)) <= 9

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.drawing import Record, recording
 from support.tiny_lm import write_tiny_lm
 from support.tunings import tuned, tuning
 from transformers import (
@@ -101,25 +102,12 @@ def theirs(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
 
 
-class Recorder(Decoder):
-    """Keeps what each greedy completion is made of; nothing but its length ends one."""
-
-    def __init__(self, lm: LanguageModel, sampling: Sampling) -> None:
-        super().__init__(lm, None, sampling)
-        self.tokens: dict[int, list[int]] = {}
-        self.logits: list[torch.Tensor] = []
-
-    def record(self, samples: int) -> None:
-        list(self.draw([Prompt(0, TEXT, (), tuple(Sample(index, index, 0.0) for index in range(samples)))]))
-
-    def _draw(self, logits: torch.Tensor, rows: Any) -> Any:
-        self.logits.append(logits[0, :1])
-        return super()._draw(logits, rows)
-
-    def _add(self, row: Any, token: int) -> str:
-        self.tokens.setdefault(row.drawing.sample.index, []).append(token)
-        super()._add(row, token)
-        return "length" if len(row.drawing.tokens) == NEW else ""
+def recorded(lm: LanguageModel, sampling: Sampling, samples: int) -> Record:
+    """Record greedy completions that nothing but their length ends."""
+    with recording(endless=True) as record:
+        asked = Prompt(0, TEXT, (), tuple(Sample(index, index, 0.0) for index in range(samples)))
+        list(Decoder(lm, None, sampling).draw([asked]))
+    return record
 
 
 def test_greedy_completions_are_those_of_transformers(folder: Path) -> None:
@@ -129,10 +117,9 @@ def test_greedy_completions_are_those_of_transformers(folder: Path) -> None:
     plain = theirs(folder).generate(ids, **exactly, output_logits=True, return_dict_in_generate=True)
     expected = plain.sequences[0, ids.shape[1] :].tolist()
     model.pack(lm.model)
-    one, many = Recorder(lm, Sampling(2, NEW)), Recorder(lm, Sampling(16, NEW, speculation=7))
-    one.record(samples=1)
-    many.record(samples=3)
-    assert one.tokens == {0: expected}
+    one = recorded(lm, Sampling(2, NEW), samples=1)
+    many = recorded(lm, Sampling(16, NEW, speculation=7), samples=3)
+    assert one.tokens == {(0, 0): expected}
     torch.testing.assert_close(torch.cat(one.logits), torch.cat(plain.logits), rtol=1e-4, atol=1e-4)
     assert list(many.tokens.values()) == 3 * [expected]
 

@@ -1,5 +1,7 @@
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,13 +16,13 @@ from evohpc.messages import LMRequest, LowRank
 from evohpc.run_folder import RoundDir, RunDir
 
 
-def answered(run, asked: LMRequest) -> bytes:
+def answered(run: Path, asked: LMRequest) -> bytes:
     round = write(run, asked)
     answer(round)
     return round.completions.read_bytes()
 
 
-def test_a_request_is_answered_in_order_and_always_the_same(tmp_path, model_folder):
+def test_a_request_is_answered_in_order_and_always_the_same(tmp_path: Path, model_folder: Path) -> None:
     asked = request(model_folder)
     first = answered(tmp_path / "a", asked)
     assert [(c["prompt"], c["sample"]) for c in map(json.loads, first.splitlines())] == completions_file.keys(asked)
@@ -28,7 +30,9 @@ def test_a_request_is_answered_in_order_and_always_the_same(tmp_path, model_fold
 
 
 @pytest.mark.parametrize("kept", range(6))
-def test_what_was_finished_is_kept_and_the_rest_comes_out_the_same(tmp_path, model_folder, kept):
+def test_what_was_finished_is_kept_and_the_rest_comes_out_the_same(
+    tmp_path: Path, model_folder: Path, kept: int
+) -> None:
     asked = request(model_folder)
     whole = answered(tmp_path / "a", asked)
     lines = whole.splitlines(keepends=True)
@@ -39,7 +43,7 @@ def test_what_was_finished_is_kept_and_the_rest_comes_out_the_same(tmp_path, mod
     assert round.completions.read_bytes() == whole
 
 
-def test_a_complete_request_loads_no_model(tmp_path, model_folder):
+def test_a_complete_request_loads_no_model(tmp_path: Path, model_folder: Path) -> None:
     asked = request(model_folder)
     answered(tmp_path, asked)
     completions = tmp_path / "rounds/000/completions.jsonl"
@@ -49,7 +53,7 @@ def test_a_complete_request_loads_no_model(tmp_path, model_folder):
     assert identity(completions) == before
 
 
-def test_tuning_leaves_a_prompt_its_curve_and_other_completions(tmp_path, model_folder):
+def test_tuning_leaves_a_prompt_its_curve_and_other_completions(tmp_path: Path, model_folder: Path) -> None:
     plain = answered(tmp_path / "a", request(model_folder))
     tuned = answered(tmp_path / "b", request(model_folder, tuning=tuning()))
     record = json.loads((tmp_path / "b/rounds/000" / TUNING).read_text())
@@ -59,7 +63,9 @@ def test_tuning_leaves_a_prompt_its_curve_and_other_completions(tmp_path, model_
     assert tuned != plain
 
 
-def test_a_lora_is_tuned_gone_on_from_and_generated_with(tmp_path, model_folder, monkeypatch):
+def test_a_lora_is_tuned_gone_on_from_and_generated_with(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changes = {"lora": LowRank(4, 8.0), "learning_rate": 1e-2, "epochs": 6}
     plain = answered(tmp_path / "a", request(model_folder))
     run = tmp_path / "b"
@@ -76,7 +82,7 @@ def test_a_lora_is_tuned_gone_on_from_and_generated_with(tmp_path, model_folder,
     assert answered(run, request(model_folder, tuning=tuning(**changes))) == tuned
 
 
-def test_the_next_round_continues_from_this_ones_prompt(tmp_path, model_folder):
+def test_the_next_round_continues_from_this_ones_prompt(tmp_path: Path, model_folder: Path) -> None:
     answered(tmp_path, request(model_folder, tuning=tuning()))
     first = soft_prompt.load(tmp_path / "rounds/000/adapter")
     follow = tuning(start_from="rounds/000/adapter", learning_rate=1e-6)
@@ -84,7 +90,9 @@ def test_the_next_round_continues_from_this_ones_prompt(tmp_path, model_folder):
     torch.testing.assert_close(soft_prompt.load(tmp_path / "rounds/001/adapter"), first, rtol=0, atol=1e-4)
 
 
-def test_a_prompt_that_was_tuned_is_not_tuned_again(tmp_path, model_folder, monkeypatch):
+def test_a_prompt_that_was_tuned_is_not_tuned_again(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = request(model_folder, tuning=tuning())
     whole = answered(tmp_path, asked)
     (tmp_path / "rounds/000/completions.jsonl").unlink()
@@ -92,10 +100,12 @@ def test_a_prompt_that_was_tuned_is_not_tuned_again(tmp_path, model_folder, monk
     assert answered(tmp_path, asked) == whole
 
 
-def test_a_tuning_that_fails_goes_on_untuned_and_says_so(tmp_path, model_folder, monkeypatch):
+def test_a_tuning_that_fails_goes_on_untuned_and_says_so(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = answered(tmp_path / "a", request(model_folder))
 
-    def fail(*_):
+    def fail(*_: Any) -> None:
         raise tuning_module.TuningFailed("the loss is nan in epoch 0")
 
     monkeypatch.setattr(tuning_module, "tune", fail)
@@ -109,7 +119,7 @@ def test_a_tuning_that_fails_goes_on_untuned_and_says_so(tmp_path, model_folder,
     assert answered(tmp_path / "b", asked) == plain
 
 
-def test_what_other_ranks_finished_before_a_crash_is_kept(tmp_path, model_folder):
+def test_what_other_ranks_finished_before_a_crash_is_kept(tmp_path: Path, model_folder: Path) -> None:
     asked = request(model_folder)
     whole = answered(tmp_path / "a", asked)
     round = write(tmp_path / "b", asked)
@@ -120,7 +130,7 @@ def test_what_other_ranks_finished_before_a_crash_is_kept(tmp_path, model_folder
 
 
 @pytest.mark.parametrize(("content", "problem"), [(None, "No such file"), ("{}", "not a valid LMRequest")])
-def test_a_request_that_cannot_be_read_is_named(tmp_path, content, problem):
+def test_a_request_that_cannot_be_read_is_named(tmp_path: Path, content: str | None, problem: str) -> None:
     round = RoundDir(tmp_path)
     if content is not None:
         round.request.write_text(content)
@@ -128,7 +138,9 @@ def test_a_request_that_cannot_be_read_is_named(tmp_path, content, problem):
         answer(round)
 
 
-def test_an_error_is_the_last_line_and_the_exit_code(tmp_path, monkeypatch, capsys):
+def test_an_error_is_the_last_line_and_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("sys.argv", ["generate", str(tmp_path / "none.json")])
     assert generate.main() == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")

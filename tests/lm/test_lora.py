@@ -1,4 +1,6 @@
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,21 +13,22 @@ from evohpc.errors import LMError
 from evohpc.lm import adapters, lora, model, soft_prompt
 from evohpc.lm import tuning as module
 from evohpc.lm.decoding import Decoder
+from evohpc.lm.model import LanguageModel
 from evohpc.messages import LowRank, Prompt, Sampling, Tuning
 
 SHAPE = LowRank(4, 8.0)
 
 
-def tuning(**changes) -> Tuning:
+def tuning(**changes: Any) -> Tuning:
     return tunings.tuning(**{"learning_rate": 2e-3, "lora": SHAPE, **changes})
 
 
-def logits(lm, text: str = "class A:") -> torch.Tensor:
+def logits(lm: LanguageModel, text: str = "class A:") -> torch.Tensor:
     with torch.inference_mode():
         return Decoder(lm, None, Sampling(1, 4)).prefill(Prompt(0, text, (), ())).logits
 
 
-def test_the_loss_falls_and_the_model_is_left_as_it_was(lm):
+def test_the_loss_falls_and_the_model_is_left_as_it_was(lm: LanguageModel) -> None:
     before = {name: weight.clone() for name, weight in lm.model.state_dict().items()}
     losses, update = tuned(lm, tuning(epochs=12))
     assert sum(losses[-2:]) < 0.9 * sum(losses[:2])
@@ -37,7 +40,7 @@ def test_the_loss_falls_and_the_model_is_left_as_it_was(lm):
     assert not any("lm_head" in name for name in update.weights)
 
 
-def test_it_starts_from_the_model_as_it_is(lm):
+def test_it_starts_from_the_model_as_it_is(lm: LanguageModel) -> None:
     losses, _ = tuned(lm, tuning(epochs=1, batch_size=6, learning_rate=1e-9))
     total, count = 0.0, 0
     for example in EXAMPLES:
@@ -49,7 +52,7 @@ def test_it_starts_from_the_model_as_it_is(lm):
     assert losses == [pytest.approx(total / count, rel=1e-5)]
 
 
-def test_the_same_tuning_gives_the_same_update_whatever_was_drawn_before(lm):
+def test_the_same_tuning_gives_the_same_update_whatever_was_drawn_before(lm: LanguageModel) -> None:
     losses, update = tuned(lm, tuning())
     torch.rand(3)
     losses_again, update_again = tuned(lm, tuning())
@@ -57,7 +60,7 @@ def test_the_same_tuning_gives_the_same_update_whatever_was_drawn_before(lm):
     assert all(torch.equal(weight, update_again.weights[name]) for name, weight in update.weights.items())
 
 
-def test_it_continues_from_the_last_update(lm):
+def test_it_continues_from_the_last_update(lm: LanguageModel) -> None:
     first, update = tuned(lm, tuning(epochs=8))
     second, _ = tuned(lm, tuning(epochs=1, batch_size=6), update)
     assert second[0] < min(first[:2])
@@ -65,7 +68,7 @@ def test_it_continues_from_the_last_update(lm):
 
 # peft 0.21 asks transformers 5.23 by an old name.
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-def test_a_saved_update_is_what_generates(lm, model_folder, tmp_path):
+def test_a_saved_update_is_what_generates(lm: LanguageModel, model_folder: Path, tmp_path: Path) -> None:
     _, update = tuned(lm, tuning())
     untuned = logits(lm)
     adapters.save(update, tmp_path / "adapter", "model")
@@ -85,7 +88,7 @@ def test_a_saved_update_is_what_generates(lm, model_folder, tmp_path):
     torch.testing.assert_close(logits(lm), theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_an_update_of_another_shape_or_kind_or_model_is_refused(lm, tmp_path):
+def test_an_update_of_another_shape_or_kind_or_model_is_refused(lm: LanguageModel, tmp_path: Path) -> None:
     _, update = tuned(lm, tuning(epochs=1))
     with pytest.raises(LMError, match="the last LoRA has rank 4 and alpha 8, tuning asks for rank 2 and alpha 8"):
         tuned(lm, tuning(lora=LowRank(2, 8.0)), update)
@@ -99,7 +102,7 @@ def test_an_update_of_another_shape_or_kind_or_model_is_refused(lm, tmp_path):
         lora.merge(smaller, update)
 
 
-def test_a_loss_that_is_not_finite_fails_the_tuning(lm):
+def test_a_loss_that_is_not_finite_fails_the_tuning(lm: LanguageModel) -> None:
     _, update = tuned(lm, tuning(epochs=1))
     for weight in update.weights.values():
         weight.fill_(math.nan)
@@ -108,7 +111,7 @@ def test_a_loss_that_is_not_finite_fails_the_tuning(lm):
     assert "peft_config" not in vars(lm.model)
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "IA3"}')
     with pytest.raises(LMError, match="holds no adapter"):
         adapters.load(tmp_path)

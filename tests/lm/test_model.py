@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from evohpc.errors import LMError
 from evohpc.lm import model
-from evohpc.lm.model import PackedLinear
+from evohpc.lm.model import LanguageModel, PackedLinear
 
 DTYPES = [torch.float32] + [torch.bfloat16] * bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
@@ -12,7 +14,7 @@ DTYPES = [torch.float32] + [torch.bfloat16] * bool(torch.ops.mkldnn._is_mkldnn_b
 @pytest.mark.parametrize(
     ("inputs", "outputs"), [(64, 64), (896, 128), (896, 896), (896, 1024), (1024, 896), (4864, 896), (896, 20_000)]
 )
-def test_a_row_of_a_packed_product_does_not_depend_on_the_others(dtype, inputs, outputs):
+def test_a_row_of_a_packed_product_does_not_depend_on_the_others(dtype: torch.dtype, inputs: int, outputs: int) -> None:
     torch.manual_seed(0)
     linear = PackedLinear(torch.nn.Linear(inputs, outputs, dtype=dtype))
     rows = torch.randn(65, inputs, dtype=dtype)
@@ -24,27 +26,30 @@ def test_a_row_of_a_packed_product_does_not_depend_on_the_others(dtype, inputs, 
     assert torch.equal(linear(rows[None, :, None]), together[None, :, None])
 
 
-def test_a_product_is_the_same_while_gradients_are_enabled():
+def test_a_product_is_the_same_while_gradients_are_enabled() -> None:
     linear, rows = PackedLinear(torch.nn.Linear(896, 128)), torch.randn(9, 896)
     enabled = linear(rows)
     with torch.inference_mode():
         assert torch.equal(linear(rows), enabled)
 
 
-def test_a_prompt_is_multiplied_at_once(monkeypatch):
+def test_a_prompt_is_multiplied_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     linear, rows = torch.nn.Linear(64, 128), torch.randn(2, 40, 64)
     whole, blocks = PackedLinear(linear, rows=79), PackedLinear(linear, rows=80)
     counted: list[int] = []
     product = model._Product.__call__
-    monkeypatch.setattr(
-        model._Product, "__call__", lambda self, x: counted.append(x.shape[:-1].numel()) or product(self, x)
-    )
+
+    def count(self: model._Product, x: torch.Tensor) -> torch.Tensor:
+        counted.append(x.shape[:-1].numel())
+        return product(self, x)
+
+    monkeypatch.setattr(model._Product, "__call__", count)
     torch.testing.assert_close(whole(rows), linear(rows))
     torch.testing.assert_close(blocks(rows), linear(rows))
     assert counted == [80, 32, 32, 16] or counted == [80, 32, 32, 32]
 
 
-def test_packing_keeps_the_logits(lm):
+def test_packing_keeps_the_logits(lm: LanguageModel) -> None:
     ids = torch.arange(2, 30)[None]
     before = lm.model(ids).logits
     model.pack(lm.model)
@@ -52,12 +57,12 @@ def test_packing_keeps_the_logits(lm):
     torch.testing.assert_close(lm.model(ids).logits, before, rtol=1e-4, atol=1e-4)
 
 
-def test_the_model_is_frozen_and_its_end_token_known(lm):
+def test_the_model_is_frozen_and_its_end_token_known(lm: LanguageModel) -> None:
     assert not any(parameter.requires_grad for parameter in lm.model.parameters())
     assert lm.tokenizer.eos_token_id in lm.stop_ids
 
 
-def test_a_folder_that_is_no_model_is_one_sentence(tmp_path):
+def test_a_folder_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "no such"}')
     with pytest.raises(LMError, match="cannot be loaded as a Hugging Face causal LM"):
         model.load(tmp_path, "float32")

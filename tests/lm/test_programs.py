@@ -1,4 +1,6 @@
 import ast
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -21,11 +23,11 @@ SHOWN = f'"""Metrics:\n{{\'num_params\': \'48\'}}\n"""\n{PROMPT}{BODY}\n"""Metri
         ("  \x00", False),
     ],
 )
-def test_programs_are_told_from_what_does_not_parse(text, expected):
+def test_programs_are_told_from_what_does_not_parse(text: str, expected: bool) -> None:
     assert parses(f"x = 1\n{PROMPT}", text) is expected
 
 
-def test_a_program_with_a_strange_escape_parses_without_a_warning():
+def test_a_program_with_a_strange_escape_parses_without_a_warning() -> None:
     assert parses(PROMPT, '    x = "\\d"\n')
 
 
@@ -49,7 +51,7 @@ def test_a_program_with_a_strange_escape_parses_without_a_warning():
         " \x00",
     ],
 )
-def test_what_follows_a_whole_class_is_cut(junk):
+def test_what_follows_a_whole_class_is_cut(junk: str) -> None:
     assert whole_class(PROMPT, LINE + junk).rstrip() == LINE
 
 
@@ -66,7 +68,7 @@ def test_what_follows_a_whole_class_is_cut(junk):
         "    pass\n",
     ],
 )
-def test_what_was_never_whole_is_not_cut(text):
+def test_what_was_never_whole_is_not_cut(text: str) -> None:
     assert whole_class(PROMPT, text) == ""
 
 
@@ -78,31 +80,30 @@ def test_what_was_never_whole_is_not_cut(text):
         "        raise ValueError(x)\n",
     ],
 )
-def test_a_return_may_be_nested(tail):
+def test_a_return_may_be_nested(tail: str) -> None:
     text = "    def forward(self, x):\n" + tail
     assert is_whole(PROMPT, text)
     assert whole_class(PROMPT, text + "    ```") == text + "    "
 
 
-def test_a_class_that_ends_otherwise_is_not_whole():
+def test_a_class_that_ends_otherwise_is_not_whole() -> None:
     assert not is_whole(PROMPT, "    def forward(self, x):\n        y = x\n")
 
 
-def test_the_longest_beginning_is_kept_whatever_brackets_and_lines_it_ends_in():
+def test_the_longest_beginning_is_kept_whatever_brackets_and_lines_it_ends_in() -> None:
     text = "    def forward(self, x):\n        return self.fc(\n            x,\n        ).relu()"
     assert whole_class(PROMPT, text + " then prose").rstrip() == text
 
 
-def test_a_cut_is_found_in_few_steps(monkeypatch):
-    calls = []
-    parse = ast.parse
-    monkeypatch.setattr(ast, "parse", lambda source: calls.append(source) or parse(source))
+def test_a_cut_is_found_in_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = Mock(wraps=ast.parse)
+    monkeypatch.setattr(ast, "parse", parse)
     noise = "".join(f"        x = self.layer{i}(x) oh\n" for i in range(300))
     assert whole_class(PROMPT, BODY + noise).rstrip() == LINE
-    assert len(calls) < 5
+    assert 0 < parse.call_count < 5
 
 
-def test_the_examples_of_a_prompt_are_found():
+def test_the_examples_of_a_prompt_are_found() -> None:
     assert [body.rstrip() for body in shown_bodies(SHOWN)] == [LINE]
     assert shown_bodies("class Model:\n") == []
 
@@ -116,9 +117,9 @@ def test_the_examples_of_a_prompt_are_found():
         ("    def forward(self, x", False),
     ],
 )
-def test_a_copy_of_an_example_is_recognised(completion, expected):
+def test_a_copy_of_an_example_is_recognised(completion: Any, expected: bool) -> None:
     assert repeats(SHOWN, completion) is expected
 
 
-def test_a_prompt_without_examples_has_no_copies():
+def test_a_prompt_without_examples_has_no_copies() -> None:
     assert not repeats(PROMPT, BODY)

@@ -56,7 +56,7 @@ class Served:
     def start(self, source: str, idle_s: float = 60) -> None:
         """Serve the run with a program of that source."""
         self.program.write_text(textwrap.dedent(source))
-        command = [
+        command: list[str | Path] = [
             "-m",
             "evohpc.lm.serve",
             self.run.path,
@@ -202,7 +202,15 @@ def test_a_log_that_cannot_be_written_is_named(served: Served) -> None:
 
 def test_a_program_that_is_not_there_is_named(served: Served) -> None:
     served.ask(0)
-    command = [sys.executable, "-m", "evohpc.lm.serve", served.run.path, served.folder, "--idle-minutes=1", "/no/torch"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "evohpc.lm.serve",
+        served.run.path,
+        served.folder,
+        "--idle-minutes=1",
+        "/no/torch",
+    ]
     served.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     code, printed = served.end()
     assert (code, printed.splitlines()[-1]) == (1, "error: cannot run /no/torch: No such file or directory")

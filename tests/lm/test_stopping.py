@@ -1,12 +1,17 @@
+from typing import Any
+
 import pytest
 
+from evohpc.lm.model import LanguageModel
 from evohpc.lm.stopping import Transcript, heal
 
 PROMPT = "class Model(nn.Module):\n"
 BODY = "    def forward(self, x):\n        return x\n"
 
 
-def complete(tokenizer, text, prompt=PROMPT, healed="", rule="next_statement"):
+def complete(
+    tokenizer: Any, text: str, prompt: str = PROMPT, healed: str = "", rule: str = "next_statement"
+) -> tuple[str, int, bool]:
     """Feed a text byte by byte; return (completion, how many bytes were needed, whether it stopped)."""
     transcript = Transcript(tokenizer, prompt, healed, rule)
     tokens = tokenizer(text).input_ids
@@ -27,64 +32,64 @@ def complete(tokenizer, text, prompt=PROMPT, healed="", rule="next_statement"):
         ("\n\nx = 1", "\n\n"),
     ],
 )
-def test_a_class_ends_before_the_first_line_at_column_0(lm, text, expected):
+def test_a_class_ends_before_the_first_line_at_column_0(lm: LanguageModel, text: str, expected: str) -> None:
     got, needed, stopped = complete(lm.tokenizer, text)
     assert (got, stopped) == (expected, True)
     assert needed == len(expected) + 1  # not a token later
 
 
-def test_an_unfinished_class_does_not_stop(lm):
+def test_an_unfinished_class_does_not_stop(lm: LanguageModel) -> None:
     assert complete(lm.tokenizer, BODY + "\n    z") == (BODY + "\n    z", len(BODY) + 6, False)
 
 
-def test_text_after_a_header_without_newline_belongs_to_its_line(lm):
+def test_text_after_a_header_without_newline_belongs_to_its_line(lm: LanguageModel) -> None:
     assert complete(lm.tokenizer, " pass\nx", prompt="class Model:")[0] == " pass\n"
     assert complete(lm.tokenizer, "x\n y\nz", prompt="class Model:")[0] == "x\n y\n"
 
 
-def test_characters_of_several_tokens_come_out_whole(lm):
+def test_characters_of_several_tokens_come_out_whole(lm: LanguageModel) -> None:
     text = '    """né 数 🙂"""\n'
     assert complete(lm.tokenizer, text)[0] == text
 
 
-def test_a_healed_newline_is_not_part_of_the_completion(lm):
+def test_a_healed_newline_is_not_part_of_the_completion(lm: LanguageModel) -> None:
     got = complete(lm.tokenizer, "\n" + BODY + "x", healed="\n")
     assert got == (BODY, len(BODY) + 2, True)
 
 
-def test_a_prompt_is_shortened_where_its_end_would_be_merged():
+def test_a_prompt_is_shortened_where_its_end_would_be_merged() -> None:
     class Merging:
         """Tokens are characters, but a newline takes the spaces after it along."""
 
-        def __call__(self, text):
+        def __call__(self, text: str) -> Any:
             text = text.replace("\n    ", "N")
             return type("Encoding", (), {"input_ids": [ord(character) for character in text]})
 
-        def decode(self, ids, skip_special_tokens):
+        def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
             return "".join(map(chr, ids))
 
     assert heal(Merging(), "class A:\n") == ([ord(c) for c in "class A:"], "\n")
 
 
-def test_a_prompt_whose_end_stands_alone_is_shown_whole(lm):
+def test_a_prompt_whose_end_stands_alone_is_shown_whole(lm: LanguageModel) -> None:
     assert heal(lm.tokenizer, PROMPT) == (lm.tokenizer(PROMPT).input_ids, "")
 
 
 @pytest.mark.parametrize("mark", ["```", '"""', "'''"])
 @pytest.mark.parametrize("between", ["", " ", "\n    ", "\n\n        "])
-def test_a_whole_class_ends_where_the_next_program_begins(lm, mark, between):
+def test_a_whole_class_ends_where_the_next_program_begins(lm: LanguageModel, mark: str, between: str) -> None:
     text = BODY.rstrip("\n") + between
     got, needed, stopped = complete(lm.tokenizer, f"{text}{mark}Metrics", rule="whole_class")
     assert (got, stopped) == (text, True)
     assert needed == len(text) + 3  # not a token later
 
 
-def test_a_docstring_within_a_class_ends_nothing(lm):
+def test_a_docstring_within_a_class_ends_nothing(lm: LanguageModel) -> None:
     text = BODY + '\n    def half(self, x):\n        """Half."""\n        return x / 2\n'
     assert complete(lm.tokenizer, text, rule="whole_class") == (text, len(text), False)
 
 
-def test_the_old_rule_goes_on_behind_a_fence(lm):
+def test_the_old_rule_goes_on_behind_a_fence(lm: LanguageModel) -> None:
     text = BODY + "    ```"
     assert complete(lm.tokenizer, text) == (text, len(text), False)
 
@@ -97,7 +102,7 @@ def test_the_old_rule_goes_on_behind_a_fence(lm):
         ("    def forward(self, x", "    def forward(self, x"),  # it was never whole
     ],
 )
-def test_what_spoils_a_whole_class_is_cut_at_the_end(lm, text, expected):
+def test_what_spoils_a_whole_class_is_cut_at_the_end(lm: LanguageModel, text: str, expected: str) -> None:
     transcript = Transcript(lm.tokenizer, PROMPT, "", "whole_class")
     for token in lm.tokenizer(text).input_ids:
         transcript.add(token)
@@ -105,7 +110,7 @@ def test_what_spoils_a_whole_class_is_cut_at_the_end(lm, text, expected):
     assert transcript.text == expected
 
 
-def test_the_old_rule_cuts_nothing(lm):
+def test_the_old_rule_cuts_nothing(lm: LanguageModel) -> None:
     transcript = Transcript(lm.tokenizer, PROMPT, "")
     for token in lm.tokenizer(BODY + "    oh no").input_ids:
         transcript.add(token)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ from evohpc.messages import Prompt, Sample
     [(0, Qwen2Config, {}), (2, Gemma2Config, {"head_dim": 8, "sliding_window": 16, "tie_word_embeddings": False})],
 )
 def test_two_ranks_with_one_model_tune_and_draw_as_one_rank_does(
-    tmp_path: Path, stage: int, family: type[PretrainedConfig], more: dict[str, object]
+    tmp_path: Path, stage: int, family: type[PretrainedConfig], more: dict[str, Any]
 ) -> None:
     """Up to rounding, as sums over the ranks are added up in another order."""
     write_tiny_lm(tmp_path / "model", family, **more)

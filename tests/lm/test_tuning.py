@@ -1,5 +1,7 @@
 import math
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +12,11 @@ from evohpc.errors import LMError
 from evohpc.lm import soft_prompt
 from evohpc.lm import tuning as module
 from evohpc.lm.decoding import Decoder
+from evohpc.lm.model import LanguageModel
 from evohpc.messages import Prompt, Sampling
 
 
-def test_the_loss_falls_and_only_the_prompt_moves(lm):
+def test_the_loss_falls_and_only_the_prompt_moves(lm: LanguageModel) -> None:
     before = {name: weight.clone() for name, weight in lm.model.state_dict().items()}
     losses, _ = tuned(lm, tuning(epochs=12))
     assert len(losses) == 12 * 2
@@ -22,7 +25,7 @@ def test_the_loss_falls_and_only_the_prompt_moves(lm):
     assert all(parameter.grad is None for parameter in lm.model.parameters())
 
 
-def test_the_same_tuning_gives_the_same_prompt(lm, model_folder):
+def test_the_same_tuning_gives_the_same_prompt(lm: LanguageModel, model_folder: Path) -> None:
     from evohpc.lm import model
 
     again = model.load(model_folder, "float32")
@@ -31,14 +34,14 @@ def test_the_same_tuning_gives_the_same_prompt(lm, model_folder):
     assert torch.equal(prompt, prompt_again)
 
 
-def test_it_continues_from_the_last_prompt(lm):
+def test_it_continues_from_the_last_prompt(lm: LanguageModel) -> None:
     start = torch.full((4, 32), 0.25)
     _, moved = tuned(lm, tuning(epochs=1, batch_size=6, learning_rate=0.01), start)
     # Adam's first step is the learning rate, in every direction that has a gradient.
     assert (moved - start).abs().max().item() == pytest.approx(0.01, rel=1e-3)
 
 
-def test_the_first_loss_is_that_of_the_untuned_prompt_on_the_completions_alone(lm):
+def test_the_first_loss_is_that_of_the_untuned_prompt_on_the_completions_alone(lm: LanguageModel) -> None:
     losses, _ = tuned(lm, tuning(epochs=1, batch_size=6, learning_rate=1e-9))
     start = soft_prompt.initial(lm, tuning(), None)
     total, count = 0.0, 0
@@ -53,8 +56,9 @@ def test_the_first_loss_is_that_of_the_untuned_prompt_on_the_completions_alone(l
 
 # peft 0.21 asks transformers 5.23 by an old name.
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-def test_a_saved_prompt_is_what_generates(lm, tmp_path):
+def test_a_saved_prompt_is_what_generates(lm: LanguageModel, tmp_path: Path) -> None:
     tokens = module.tune(lm, tuning(), None, {})
+    assert isinstance(tokens, torch.Tensor)
     soft_prompt.save(tokens, tmp_path / "soft_prompt", "model")
     loaded = soft_prompt.load(tmp_path / "soft_prompt")
     assert torch.equal(loaded, tokens)
@@ -66,13 +70,13 @@ def test_a_saved_prompt_is_what_generates(lm, tmp_path):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_a_loss_that_is_not_finite_fails_the_tuning(lm):
+def test_a_loss_that_is_not_finite_fails_the_tuning(lm: LanguageModel) -> None:
     with pytest.raises(module.TuningFailed, match="nan"):
         tuned(lm, tuning(), torch.full((4, 32), math.nan))
 
 
-def test_running_out_of_memory_fails_the_tuning(lm, monkeypatch):
-    def refuse(*args, **kwargs):
+def test_running_out_of_memory_fails_the_tuning(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(module, "_update", refuse)
@@ -80,12 +84,12 @@ def test_running_out_of_memory_fails_the_tuning(lm, monkeypatch):
         tuned(lm, tuning())
 
 
-def test_a_prompt_of_another_length_is_refused(lm):
+def test_a_prompt_of_another_length_is_refused(lm: LanguageModel) -> None:
     with pytest.raises(LMError, match=r"has 3 virtual tokens, tuning.virtual_tokens asks for 4"):
         tuned(lm, tuning(), torch.zeros(3, 32))
 
 
-def test_an_example_of_twice_the_weight_counts_as_two(lm, model_folder):
+def test_an_example_of_twice_the_weight_counts_as_two(lm: LanguageModel, model_folder: Path) -> None:
     from evohpc.lm import model
 
     heavy, light = replace(EXAMPLES[0], weight=2.0), EXAMPLES[3]

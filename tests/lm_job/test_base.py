@@ -1,3 +1,4 @@
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,14 +9,14 @@ from evohpc.config.site import LMJobs, SchedulerSection, Site
 from evohpc.errors import LMError
 from evohpc.lm import completions_file
 from evohpc.lm_job import base as lm_job
-from evohpc.lm_job.base import progress
+from evohpc.lm_job.base import LMJob, progress
 from evohpc.lm_job.local import LocalLMJob
 from evohpc.lm_job.scripted import ScriptedLMJob
 from evohpc.lm_job.slurm import SlurmLMJob
 from evohpc.run_folder import read_request
 
 
-def finish(job) -> None:
+def finish(job: LMJob) -> None:
     wait_until(job.poll, "the request is answered", 600)
 
 
@@ -25,16 +26,21 @@ def on_slurm(run: Path) -> SlurmLMJob:
 
 
 @pytest.fixture(params=["local", "scripted", pytest.param("slurm", marks=pytest.mark.slurm)])
-def job(request, tmp_path):
+def job(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LMJob]:
     if request.param == "slurm":
         request.getfixturevalue("slurm")
-    job = {"local": LocalLMJob, "scripted": ScriptedLMJob, "slurm": lambda: on_slurm(tmp_path)}[request.param]()
+    kinds: dict[str, Callable[[], LMJob]] = {
+        "local": LocalLMJob,
+        "scripted": ScriptedLMJob,
+        "slurm": lambda: on_slurm(tmp_path),
+    }
+    job = kinds[request.param]()
     yield job
     job.cancel()
     job.close()
 
 
-def test_a_job_completes_its_request_in_order(job, tmp_path, tiny_model):
+def test_a_job_completes_its_request_in_order(job: LMJob, tmp_path: Path, tiny_model: Path) -> None:
     round = ask(tmp_path, tiny_model)
     assert progress(round) == (0, 6)
     job.start(round)
@@ -44,7 +50,7 @@ def test_a_job_completes_its_request_in_order(job, tmp_path, tiny_model):
     assert [(c.prompt, c.sample) for c in completions] == [(p, s) for p in range(2) for s in range(3)]
 
 
-def test_starting_again_changes_nothing(job, tmp_path, tiny_model):
+def test_starting_again_changes_nothing(job: LMJob, tmp_path: Path, tiny_model: Path) -> None:
     round = ask(tmp_path, tiny_model)
     job.start(round)
     job.start(round)
@@ -56,7 +62,7 @@ def test_starting_again_changes_nothing(job, tmp_path, tiny_model):
 
 
 @pytest.mark.slow
-def test_the_same_request_gets_the_same_answer(job, tmp_path, tiny_model):
+def test_the_same_request_gets_the_same_answer(job: LMJob, tmp_path: Path, tiny_model: Path) -> None:
     answers = []
     for name in ("a", "b"):
         round = ask(tmp_path / name, tiny_model)
@@ -67,14 +73,14 @@ def test_the_same_request_gets_the_same_answer(job, tmp_path, tiny_model):
 
 
 @pytest.mark.parametrize("end", ["cancel", "close"])
-def test_ending_it_twice_or_before_the_start_is_fine(job, end, tmp_path, tiny_model):
+def test_ending_it_twice_or_before_the_start_is_fine(job: LMJob, end: str, tmp_path: Path, tiny_model: Path) -> None:
     getattr(job, end)()
     job.start(ask(tmp_path, tiny_model))
     getattr(job, end)()
     getattr(job, end)()
 
 
-def test_what_other_ranks_have_drawn_is_progress_but_completes_nothing(tmp_path, tiny_model):
+def test_what_other_ranks_have_drawn_is_progress_but_completes_nothing(tmp_path: Path, tiny_model: Path) -> None:
     round = ask(tmp_path, tiny_model)
     ScriptedLMJob().start(round)
     completions = round.completions
@@ -85,7 +91,9 @@ def test_what_other_ranks_have_drawn_is_progress_but_completes_nothing(tmp_path,
     assert not lm_job.is_complete(round)
 
 
-def test_what_was_not_put_in_order_is_not_complete_and_the_next_job_does_only_that(tmp_path, tiny_model):
+def test_what_was_not_put_in_order_is_not_complete_and_the_next_job_does_only_that(
+    tmp_path: Path, tiny_model: Path
+) -> None:
     round = ask(tmp_path, tiny_model)
     ScriptedLMJob().start(round)
     completions = round.completions
@@ -100,7 +108,7 @@ def test_what_was_not_put_in_order_is_not_complete_and_the_next_job_does_only_th
     assert completions.read_bytes() == whole
 
 
-def test_an_incomplete_file_is_refused_with_its_first_gap(tmp_path, tiny_model):
+def test_an_incomplete_file_is_refused_with_its_first_gap(tmp_path: Path, tiny_model: Path) -> None:
     round = ask(tmp_path, tiny_model)
     job = ScriptedLMJob()
     job.start(round)
@@ -111,7 +119,7 @@ def test_an_incomplete_file_is_refused_with_its_first_gap(tmp_path, tiny_model):
 
 
 @pytest.mark.parametrize("damage", [b'{"prompt":0', b"\x00\x00\x00\n", b'{"prompt":7,"sample":0}\n', b"[]\n"])
-def test_what_is_damaged_or_foreign_does_not_count(tmp_path, tiny_model, damage):
+def test_what_is_damaged_or_foreign_does_not_count(tmp_path: Path, tiny_model: Path, damage: bytes) -> None:
     round = ask(tmp_path, tiny_model)
     ScriptedLMJob().start(round)
     completions = round.completions

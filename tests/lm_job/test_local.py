@@ -1,27 +1,29 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support.cluster.daemons import lives, wait_until
+from support.processes import beneath
 from support.requests import ask
 
 from evohpc.errors import LMError
-from evohpc.lm_job.base import progress
+from evohpc.lm_job.base import LMJob, progress
 from evohpc.lm_job.local import LocalLMJob
 
 
-def finish(job) -> None:
+def finish(job: LMJob) -> None:
     wait_until(job.poll, "the request is answered", 600)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["cancel", "close"])
-def test_a_local_job_that_was_ended_leaves_no_process_and_can_go_on(end, tmp_path, tiny_model):
+def test_a_local_job_that_was_ended_leaves_no_process_and_can_go_on(end: str, tmp_path: Path, tiny_model: Path) -> None:
     round = ask(tmp_path, tiny_model)
     job = LocalLMJob()
     job.start(round)
-    pid = job._process.pid
+    (pid,) = beneath(os.getpid(), "evohpc.lm.generate")
     getattr(job, end)()
     with pytest.raises(ProcessLookupError):
         os.killpg(pid, 0)
@@ -44,7 +46,9 @@ completions_file.append = append_and_die
 
 
 @pytest.mark.slow
-def test_a_job_killed_in_the_middle_comes_out_the_same(tmp_path, tiny_model, monkeypatch):
+def test_a_job_killed_in_the_middle_comes_out_the_same(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = LocalLMJob()
     whole = ask(tmp_path / "whole", tiny_model, samples=20, new=150)
     job.start(whole)
@@ -63,7 +67,7 @@ def test_a_job_killed_in_the_middle_comes_out_the_same(tmp_path, tiny_model, mon
 
 
 @pytest.mark.slow
-def test_a_job_that_fails_says_why_and_where_its_log_is(tmp_path):
+def test_a_job_that_fails_says_why_and_where_its_log_is(tmp_path: Path) -> None:
     job = LocalLMJob()
     job.start(ask(tmp_path, tmp_path / "no model"))
     with pytest.raises(LMError, match=r"failed: .*no model cannot be loaded as .*; its log is .*logs/lm\.log"):
@@ -71,16 +75,18 @@ def test_a_job_that_fails_says_why_and_where_its_log_is(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_job_dies_with_its_driver(tmp_path, tiny_model):
+def test_a_job_dies_with_its_driver(tmp_path: Path, tiny_model: Path) -> None:
     round = ask(tmp_path, tiny_model, samples=2000, new=200)
     script = (
         "import sys, time; from pathlib import Path; from evohpc.lm_job.local import LocalLMJob\n"
         "from evohpc.run_folder import RoundDir\n"
         f"job = LocalLMJob(); job.start(RoundDir(Path({str(round.path)!r})))\n"
-        "print(job._process.pid, flush=True); time.sleep(900)"
+        "print(flush=True); time.sleep(900)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as driver:
-        pid = int(driver.stdout.readline())
+        assert driver.stdout is not None
+        driver.stdout.readline()
+        (pid,) = beneath(driver.pid, "evohpc.lm.generate")
         wait_until(lambda: progress(round)[0], "it draws")
         driver.kill()
     wait_until(lambda: not lives(pid), "it is gone")

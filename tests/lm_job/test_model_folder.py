@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -6,7 +7,7 @@ from evohpc.errors import LMError
 from evohpc.lm_job.model_folder import check_model_folder
 
 
-def test_a_whole_model_folder_passes(tiny_model):
+def test_a_whole_model_folder_passes(tiny_model: Path) -> None:
     check_model_folder(tiny_model)
 
 
@@ -18,7 +19,7 @@ def test_a_whole_model_folder_passes(tiny_model):
         ("tokenizer*", "has no tokenizer"),
     ],
 )
-def test_what_a_model_folder_lacks_is_named(tmp_path, tiny_model, lacks, problem):
+def test_what_a_model_folder_lacks_is_named(tmp_path: Path, tiny_model: Path, lacks: str, problem: str) -> None:
     for file in tiny_model.iterdir():
         if not file.match(lacks):
             (tmp_path / file.name).symlink_to(file)
@@ -26,7 +27,7 @@ def test_what_a_model_folder_lacks_is_named(tmp_path, tiny_model, lacks, problem
         check_model_folder(tmp_path)
 
 
-def test_a_missing_model_folder_and_a_missing_shard_are_named(tmp_path, tiny_model):
+def test_a_missing_model_folder_and_a_missing_shard_are_named(tmp_path: Path, tiny_model: Path) -> None:
     with pytest.raises(LMError, match=r"none is missing; lm.path must name"):
         check_model_folder(tmp_path / "none")
     (tmp_path / "config.json").write_text("{}")

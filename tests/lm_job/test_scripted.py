@@ -1,5 +1,6 @@
 import ast
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ def prompt(*parents: Example) -> str:
     return few_shot_prompt(parents, PARENTS, TASK, PromptConfig())
 
 
-def test_children_of_the_seeds_are_copies_mutants_and_a_few_broken_ones():
+def test_children_of_the_seeds_are_copies_mutants_and_a_few_broken_ones() -> None:
     verdicts = []
     for one in PARENTS:
         for other in PARENTS:
@@ -42,12 +43,12 @@ def test_children_of_the_seeds_are_copies_mutants_and_a_few_broken_ones():
     assert len({v.code_hash for v in verdicts}) > 60
 
 
-def test_a_child_is_a_function_of_its_prompt_and_seed():
+def test_a_child_is_a_function_of_its_prompt_and_seed() -> None:
     text = prompt(PARENTS[0], PARENTS[1])
     assert [mutate(text, seed) for seed in range(20)] == [mutate(text, seed) for seed in range(20)]
 
 
-def test_both_parents_have_children_and_the_metrics_none():
+def test_both_parents_have_children_and_the_metrics_none() -> None:
     text = prompt(PARENTS[0], PARENTS[3])
     children = [mutate(text, seed) for seed in range(60)]
     bodies = [parent.source.partition(f"{TASK.header}\n")[2].rstrip() + "\n" for parent in (PARENTS[0], PARENTS[3])]
@@ -56,18 +57,18 @@ def test_both_parents_have_children_and_the_metrics_none():
 
 
 @given(st.text(), st.integers(0, 2**63 - 1))
-def test_any_prompt_has_a_child(text, seed):
+def test_any_prompt_has_a_child(text: str, seed: int) -> None:
     assert isinstance(mutate(text, seed), str)
     assert isinstance(mutate(f"{text}\nclass Model(nn.Module):\n{text}\nclass Model(nn.Module):\n", seed), str)
 
 
 @pytest.fixture
-def folder(tmp_path) -> RoundDir:
+def folder(tmp_path: Path) -> RoundDir:
     texts = [prompt(PARENTS[i], PARENTS[i + 1]) for i in range(2)]
     return write(tmp_path, request(prompts=prompts(texts, samples=4, temperature=1.0)))
 
 
-def test_an_incomplete_answer_is_given_again_and_a_complete_one_kept(folder):
+def test_an_incomplete_answer_is_given_again_and_a_complete_one_kept(folder: RoundDir) -> None:
     job, completions = ScriptedLMJob(), folder.completions
     job.start(folder)
     assert job.poll()
@@ -80,13 +81,13 @@ def test_an_incomplete_answer_is_given_again_and_a_complete_one_kept(folder):
     assert completions.read_bytes() == whole
 
 
-def test_given_texts_are_used_in_turn(folder):
+def test_given_texts_are_used_in_turn(folder: RoundDir) -> None:
     ScriptedLMJob(texts=["a", "b", "c"]).start(folder)
     found = completions_file.read_complete(folder.completions, read_request(folder))
     assert [completion.text for completion in found] == list("abcabcab")
 
 
-def test_scripted_children_are_mutants_copies_and_broken_programs():
+def test_scripted_children_are_mutants_copies_and_broken_programs() -> None:
     children = [mutate(PROMPT, seed) for seed in range(200)]
     body = PROGRAM.partition("\n")[2]
     assert children == [mutate(PROMPT, seed) for seed in range(200)]
@@ -96,7 +97,7 @@ def test_scripted_children_are_mutants_copies_and_broken_programs():
     assert sum("LazyLinear(" in child and child != body for child in children) > 60
 
 
-def test_scripted_texts_are_used_in_turn(tmp_path, tiny_model):
+def test_scripted_texts_are_used_in_turn(tmp_path: Path, tiny_model: Path) -> None:
     round = ask(tmp_path, tiny_model)
     ScriptedLMJob(texts=["    a\n", "    b\n"]).start(round)
     found = completions_file.read_complete(round.completions, read_request(round))

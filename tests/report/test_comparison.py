@@ -1,5 +1,8 @@
 import math
+from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.reporting import START, candidate, trained
@@ -11,7 +14,9 @@ from evohpc.report.runs import Run
 from evohpc.store.rows import Entry
 
 
-def run(name, fitness, *, seed=0, variant="a", seconds=3600.0):
+def run(
+    name: str, fitness: Sequence[float | None], *, seed: int = 0, variant: str = "a", seconds: float = 3600.0
+) -> Run:
     """A run of one seed of fitness -100 and children of these; None is one that failed."""
     entries = [Entry(candidate("seed-x"), trained("seed-x", 1000, 0.1, seconds={"total": seconds}))]
     for number, value in enumerate(fitness):
@@ -22,16 +27,16 @@ def run(name, fitness, *, seed=0, variant="a", seconds=3600.0):
         entries.append(Entry(candidate(id, round=0, status=result.status), result))
     entries.append(Entry(candidate("r000p01s000", round=0, status=Status.DUPLICATE), None))
     config = {"search": {"seed": seed, "variant": variant, "error_threshold": 1.0}}
-    return Run(name, name, entries, [], frozenset({-1, 0}), "val_accuracy", config=config, rounds=1)
+    return Run(name, Path(name), entries, [], frozenset({-1, 0}), "val_accuracy", config=config, rounds=1)
 
 
-def rows(*runs, target=None):
+def rows(*runs: Run, target: float | None = None) -> list[Any]:
     names = [group_of(r, ["search.variant"]) for r in runs]
     evaluations = [by_evaluations(r, n) for r, n in zip(runs, names, strict=True)]
     return list(run_rows(evaluations, [by_hours(r, n) for r, n in zip(runs, names, strict=True)], target))
 
 
-def test_a_curve_counts_what_was_evaluated_and_never_falls():
+def test_a_curve_counts_what_was_evaluated_and_never_falls() -> None:
     curve = by_evaluations(run("a", [-200, None, -50, -70]), "a")
     assert list(curve.cost) == [0, 1, 2, 3, 4]  # the duplicate cost nothing
     assert list(curve.best) == pytest.approx([-100, -100, -100, -50, -50])
@@ -39,13 +44,13 @@ def test_a_curve_counts_what_was_evaluated_and_never_falls():
     assert float(curve.at(99)) == pytest.approx(-50)
 
 
-def test_time_is_summed_over_candidates_seeds_included():
+def test_time_is_summed_over_candidates_seeds_included() -> None:
     curve = by_hours(run("a", [-200, -50], seconds=1800.0), "a")
     assert list(curve.cost) == pytest.approx([0.5, 1.0, 1.5])
     assert math.isnan(curve.at(0.1))
 
 
-def test_runs_are_compared_at_what_the_shortest_has():
+def test_runs_are_compared_at_what_the_shortest_has() -> None:
     long, short = rows(run("a", [-90, -80, -10]), run("b", [-95]))
     assert long["equal_evaluations"] == 1
     assert long["best_at_equal_evaluations"] == pytest.approx(-90)
@@ -53,20 +58,20 @@ def test_runs_are_compared_at_what_the_shortest_has():
     assert short["best_at_equal_evaluations"] == pytest.approx(-95)
 
 
-def test_the_cost_of_a_target_is_that_of_the_first_that_reaches_it():
+def test_the_cost_of_a_target_is_that_of_the_first_that_reaches_it() -> None:
     first, never = rows(run("a", [-200, -50, -40]), run("b", [-99, -98, -97]), target=-50)
     assert first["evaluations_to_target"] == 2
     assert never["evaluations_to_target"] is None
 
 
-def test_a_median_counts_those_that_never_arrive():
+def test_a_median_counts_those_that_never_arrive() -> None:
     found = rows(run("a", [-50]), run("b", [-99]), run("c", [-99]), target=-50)
     (group,) = group_rows(found, -50)
     assert group["reached_target"] == 1
     assert group["median_evaluations_to_target"] is None
 
 
-def test_pairs_are_of_the_same_seed_and_lone_ones_are_left_out():
+def test_pairs_are_of_the_same_seed_and_lone_ones_are_left_out() -> None:
     runs = [
         *(run("a0", [-50], seed=0), run("a1", [-60], seed=1), run("a2", [-1], seed=2)),
         *(run("b0", [-70], seed=0, variant="b"), run("b1", [-61], seed=1, variant="b")),
@@ -77,13 +82,13 @@ def test_pairs_are_of_the_same_seed_and_lone_ones_are_left_out():
     assert pair["difference_low"] <= pair["difference"] <= pair["difference_high"]
 
 
-def test_a_band_ends_where_the_first_of_its_runs_does():
+def test_a_band_ends_where_the_first_of_its_runs_does() -> None:
     curves = [by_evaluations(r, "a") for r in (run("a", [-90, -80, -10]), run("b", [-50]))]
     (band,) = bands(curves)
     assert band.cost[-1] == 1
     assert band.mean[-1] == pytest.approx((-90 - 50) / 2)
 
 
-def test_an_unknown_key_is_a_sentence_with_a_right_one():
+def test_an_unknown_key_is_a_sentence_with_a_right_one() -> None:
     with pytest.raises(ConfigError, match=r"--by variant: .* take e\.g\. search\.variant"):
         group_of(run("a", []), ["variant"])

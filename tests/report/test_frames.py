@@ -1,5 +1,6 @@
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from support.paths import ROOT
@@ -10,6 +11,7 @@ import evohpc
 from evohpc.errors import RunFolderError
 from evohpc.messages import Status
 from evohpc.report import frames, tables
+from evohpc.report.frames import Tables
 from evohpc.report.reader import Reading
 
 pytest.importorskip("pandas", reason="pip install 'evohpc[report]'")
@@ -18,11 +20,11 @@ NAMES = ("runs", "rounds", "candidates", "results", "lineage")
 
 
 @pytest.fixture
-def loaded(finished_run):
+def loaded(finished_run: Path) -> Tables:
     return evohpc.load(finished_run)
 
 
-def test_a_row_a_candidate_as_export_has_it(loaded, finished_run):
+def test_a_row_a_candidate_as_export_has_it(loaded: Tables, finished_run: Path) -> None:
     with Reading(finished_run) as reading:
         rows = [tables.row(entry) for entry in reading.store.every()]
     assert list(loaded.candidates["id"]) == [row["id"] for row in rows]
@@ -31,7 +33,7 @@ def test_a_row_a_candidate_as_export_has_it(loaded, finished_run):
         assert list(mine) == [row.get(column) for row in rows]
 
 
-def test_counts_add_up(loaded):
+def test_counts_add_up(loaded: Tables) -> None:
     rounds, candidates = loaded.rounds, loaded.candidates
     assert rounds["children"].sum() == len(candidates)
     for name in tables.OUTCOMES:
@@ -40,22 +42,22 @@ def test_counts_add_up(loaded):
     assert loaded.runs["is_done"].item()
 
 
-def test_the_best_so_far_never_falls(loaded):
+def test_the_best_so_far_never_falls(loaded: Tables) -> None:
     assert loaded.rounds["best_so_far"].is_monotonic_increasing
     assert loaded.rounds["best_so_far"].iloc[-1] == loaded.runs["best_fitness"].item()
 
 
-def test_lineage_joins_with_candidates(loaded):
+def test_lineage_joins_with_candidates(loaded: Tables) -> None:
     children = loaded.lineage.merge(loaded.candidates, left_on="child", right_on="id")
     assert len(children) == len(loaded.lineage) == loaded.candidates["parents"].str.split().map(len).sum()
     assert set(loaded.lineage["parent"]) <= set(loaded.candidates["id"])
 
 
-def test_configs_are_columns(loaded):
+def test_configs_are_columns(loaded: Tables) -> None:
     assert loaded.runs["config.search.variant"].item() == loaded.runs["variant"].item() == "evoprompting"
 
 
-def test_a_snapshot_alone_has_the_same_candidates(loaded, finished_run, tmp_path):
+def test_a_snapshot_alone_has_the_same_candidates(loaded: Tables, finished_run: Path, tmp_path: Path) -> None:
     shutil.copy(finished_run / "snapshots" / "search.db", tmp_path / "alone.db")
     alone = evohpc.load(tmp_path / "alone.db")
     assert list(alone.candidates["fitness"].dropna()) == list(loaded.candidates["fitness"].dropna())
@@ -63,19 +65,19 @@ def test_a_snapshot_alone_has_the_same_candidates(loaded, finished_run, tmp_path
     assert alone.runs["run"].item() == "alone"
 
 
-def test_a_snapshot_in_its_place_knows_its_run(loaded, finished_run):
+def test_a_snapshot_in_its_place_knows_its_run(loaded: Tables, finished_run: Path) -> None:
     there = evohpc.load(finished_run / "snapshots" / "search.db")
     assert there.runs["run"].item() == loaded.runs["run"].item()
 
 
-def test_no_child_and_no_result_is_no_error(made_once, tmp_path):
+def test_no_child_and_no_result_is_no_error(made_once: None, tmp_path: Path) -> None:
     run = make_run(tmp_path, 0)
     write(run, [])
     empty = evohpc.load(run)
     assert [len(getattr(empty, name)) for name in NAMES] == [1, 0, 0, 0, 0]
 
 
-def test_alpha_decides_what_counts(made_once, tmp_path):
+def test_alpha_decides_what_counts(made_once: None, tmp_path: Path) -> None:
     run = make_run(tmp_path, 0, overrides=["search.error_threshold=0.3"])
     write(run, [(candidate("seed-a"), trained("seed-a", 10, 0.29)), (candidate("seed-b"), trained("seed-b", 1, 0.3))])
     loaded = evohpc.load(run)
@@ -83,7 +85,7 @@ def test_alpha_decides_what_counts(made_once, tmp_path):
     assert loaded.runs["best"].item() == "seed-a"
 
 
-def test_machine_faults_and_pending_do_not_lower_the_share(made_once, tmp_path):
+def test_machine_faults_and_pending_do_not_lower_the_share(made_once: None, tmp_path: Path) -> None:
     run = make_run(tmp_path, 0)
     write(
         run,
@@ -98,7 +100,7 @@ def test_machine_faults_and_pending_do_not_lower_the_share(made_once, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["nothing", "folder", "file"])
-def test_what_is_no_run_is_a_sentence(what, tmp_path):
+def test_what_is_no_run_is_a_sentence(what: str, tmp_path: Path) -> None:
     path = tmp_path / what
     if what == "folder":
         path.mkdir()
@@ -108,7 +110,7 @@ def test_what_is_no_run_is_a_sentence(what, tmp_path):
         evohpc.load(path)
 
 
-def test_every_column_is_in_the_dictionary(made_once, tmp_path):
+def test_every_column_is_in_the_dictionary(made_once: None, tmp_path: Path) -> None:
     """docs/report.md has a table for each of the five, and no column that is not there."""
     loaded = evohpc.load(make_run(tmp_path, 40, rounds=2))
     text = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
@@ -123,7 +125,7 @@ def test_every_column_is_in_the_dictionary(made_once, tmp_path):
         assert {column.removesuffix(".*") for column in described if "." in column} == groups, name
 
 
-def test_a_config_of_another_search_is_its_own_row(made_once, finished_run, tmp_path):
+def test_a_config_of_another_search_is_its_own_row(made_once: None, finished_run: Path, tmp_path: Path) -> None:
     other = make_run(tmp_path, 20, rounds=2, seed=4)
     both = evohpc.load(finished_run, other)
     assert list(both.runs["seed"]) == [make_config(tmp_path).search.seed, 4]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 import time
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.browsing import complaints, painted, requested, show
 from support.reporting import START, candidate, make_run, trained, write
+
+from evohpc.messages import Candidate, Result
 
 pytest.importorskip("bokeh", reason="pip install 'evohpc[report]'")
 
@@ -29,40 +33,40 @@ CHARTS = {
 }
 
 
-def draw(run, file, **more):
+def draw(run: Path, file: Path, **more: Any) -> Path:
     file.write_text(report(read(run), **more), encoding="utf-8")
     return file
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory, browser):
+def page(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
     return draw(make_run(folder, 300, rounds=5), folder / "report.html", target=-133)
 
 
 @pytest.fixture
-def shown(page, browser):
+def shown(page: Path, browser: Any) -> Any:
     show(browser, page)
     return browser
 
 
-def click_on(browser, element):
+def click_on(browser: Any, element: Any) -> None:
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'}); arguments[0].click()", element)
 
 
-def count(browser):
+def count(browser: Any) -> int:
     return int(
         browser.execute_script("return document.getElementById('count').textContent").split()[0].replace(",", "")
     )
 
 
-def test_every_chart_is_drawn_without_a_word_and_without_a_request(shown):
+def test_every_chart_is_drawn_without_a_word_and_without_a_request(shown: Any) -> None:
     assert {name for name, pixels in painted(shown).items() if pixels > 100} == CHARTS
     assert complaints(shown) == []
     assert requested(shown) == []
 
 
-def test_a_search_narrows_the_table(shown):
+def test_a_search_narrows_the_table(shown: Any) -> None:
     whole = count(shown)
     box = shown.find_element("id", "search")
     box.send_keys("kernel=3")
@@ -73,13 +77,13 @@ def test_a_search_narrows_the_table(shown):
     assert count(shown) == whole
 
 
-def test_a_box_of_an_outcome_takes_it_away(shown):
+def test_a_box_of_an_outcome_takes_it_away(shown: Any) -> None:
     outcome = shown.execute_script("return report.candidates.outcome")
     click_on(shown, shown.find_element("css selector", "input[value=failed]"))
     assert count(shown) == sum(name != "failed" for name in outcome)
 
 
-def test_a_header_sorts_and_says_so(shown):
+def test_a_header_sorts_and_says_so(shown: Any) -> None:
     click_on(shown, shown.find_element("css selector", "button[data-key=params]"))
     sizes = [
         int(cell.text.replace(",", ""))
@@ -90,7 +94,7 @@ def test_a_header_sorts_and_says_so(shown):
     assert shown.find_element("css selector", "th[aria-sort]").get_attribute("aria-sort") == "ascending"
 
 
-def test_a_bar_lists_its_children(shown):
+def test_a_bar_lists_its_children(shown: Any) -> None:
     """By a real click of the mouse on the canvas."""
     from selenium.webdriver import ActionChains
 
@@ -105,7 +109,7 @@ def test_a_bar_lists_its_children(shown):
     assert len(statuses) == 1
 
 
-def test_drawing_around_points_filters_the_rest(shown):
+def test_drawing_around_points_filters_the_rest(shown: Any) -> None:
     """By a real drag of the mouse: the lasso is what the chart begins with."""
     from selenium.webdriver import ActionChains
 
@@ -125,7 +129,7 @@ def test_drawing_around_points_filters_the_rest(shown):
     assert 0 < sum(after) < sum(before)
 
 
-def test_a_candidate_shows_its_source_and_what_changed(shown):
+def test_a_candidate_shows_its_source_and_what_changed(shown: Any) -> None:
     click_on(shown, shown.find_element("css selector", "#candidates tbody button.link"))
     best = shown.execute_script("return report.candidates.id[report.candidates.best]")
     assert shown.find_element("id", "candidate-id").text == best
@@ -133,7 +137,7 @@ def test_a_candidate_shows_its_source_and_what_changed(shown):
     assert shown.find_elements("css selector", "#candidate-body pre .plus")
 
 
-def test_a_diff_is_one(shown):
+def test_a_diff_is_one(shown: Any) -> None:
     script = "return difference(arguments[0], arguments[1])"
     lines = shown.execute_script(script, "a\nb\nc\nd", "a\nc\nx\nd")
     assert [mark for mark, _ in lines] == [" ", "\N{MINUS SIGN}", " ", "+", " "]
@@ -141,7 +145,7 @@ def test_a_diff_is_one(shown):
     assert [line for mark, line in lines if mark != "\N{MINUS SIGN}"] == list("acxd")
 
 
-def test_it_can_be_used_by_keys_alone(shown):
+def test_it_can_be_used_by_keys_alone(shown: Any) -> None:
     shown.execute_script("document.getElementById('search').focus()")
     from selenium.webdriver.common.keys import Keys
 
@@ -156,7 +160,7 @@ def test_it_can_be_used_by_keys_alone(shown):
     assert shown.find_element("id", "candidate-id").text == wanted
 
 
-def test_hostile_text_stays_text(tmp_path, browser):
+def test_hostile_text_stays_text(tmp_path: Path, browser: Any) -> None:
     run = make_run(tmp_path, 0, rounds=1)
     seed = candidate(f"seed-{HOSTILE}", HOSTILE)
     child = candidate("r000p00s000", HOSTILE * 8000, round=0, parents=(seed.id, seed.id))
@@ -180,7 +184,7 @@ def test_hostile_text_stays_text(tmp_path, browser):
     assert requested(browser) == []
 
 
-def test_the_policy_stops_what_is_injected(shown):
+def test_the_policy_stops_what_is_injected(shown: Any) -> None:
     """Were a text node ever forgotten: neither scripts nor handlers run, and nothing can be sent."""
     shown.execute_script("document.body.insertAdjacentHTML('beforeend', arguments[0])", '<img src=x onerror="owned=1">')
     shown.execute_script(
@@ -196,10 +200,13 @@ def test_the_policy_stops_what_is_injected(shown):
 
 
 @pytest.mark.parametrize("what", ["nothing", "seeds", "pending", "one", "zero error"])
-def test_a_search_that_has_hardly_begun_is_drawn_too(what, tmp_path, browser):
+def test_a_search_that_has_hardly_begun_is_drawn_too(what: str, tmp_path: Path, browser: Any) -> None:
     run = make_run(tmp_path, 0, rounds=2)
-    seeds = [(candidate("seed-a"), trained("seed-a", 900, 0.5)), (candidate("seed-b"), trained("seed-b", 800, 0.9))]
-    entries = {
+    seeds: list[tuple[Candidate, Result | None]] = [
+        (candidate("seed-a"), trained("seed-a", 900, 0.5)),
+        (candidate("seed-b"), trained("seed-b", 800, 0.9)),
+    ]
+    entries: dict[str, list[tuple[Candidate, Result | None]]] = {
         "nothing": [],
         "seeds": seeds,
         "pending": [*seeds, (candidate("r000p00s000", round=0), None)],
@@ -212,7 +219,7 @@ def test_a_search_that_has_hardly_begun_is_drawn_too(what, tmp_path, browser):
     assert count(browser) == len(entries[what])
 
 
-def test_ten_thousand_candidates_are_a_small_file(tmp_path, browser):
+def test_ten_thousand_candidates_are_a_small_file(tmp_path: Path, browser: Any) -> None:
     page = draw(make_run(tmp_path, 10_000), tmp_path / "large.html")
     assert page.stat().st_size < 5e6
     show(browser, page)

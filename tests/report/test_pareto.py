@@ -15,12 +15,12 @@ from evohpc.report.pareto import pareto_front
         ([(3, 1), (2, 1), (1, 1)], [2]),
     ],
 )
-def test_the_front_by_example(points, front):
+def test_the_front_by_example(points: list[tuple[float, float]], front: list[int]) -> None:
     assert pareto_front(points) == front
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6))))
-def test_the_front_is_what_nothing_beats(points):
+def test_the_front_is_what_nothing_beats(points: list[tuple[float, float]]) -> None:
     front = [points[i] for i in pareto_front(points)]
     undominated = {p for p in points if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)}
     assert front == sorted(undominated)

@@ -31,12 +31,12 @@ evaluation: {workers: 2}
 
 
 @pytest.fixture
-def run(tmp_path) -> RunDir:
+def run(tmp_path: Path) -> RunDir:
     return RunDir(tmp_path / "My run")
 
 
 @pytest.fixture
-def configure(tmp_path) -> Callable[..., Config]:
+def configure(tmp_path: Path) -> Callable[..., Config]:
     """Writes what a user has, once; returns the config with overrides."""
     folder = tmp_path / "home"
     write_atomic(folder / "programs" / "a.py", "class A: pass\n")
@@ -50,7 +50,7 @@ def configure(tmp_path) -> Callable[..., Config]:
 
 
 @pytest.fixture(autouse=True)
-def prepared(monkeypatch) -> None:
+def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     """The task's data takes torch, and has tests of its own."""
 
     def prepare(run: RunDir, task_file: str) -> None:
@@ -64,7 +64,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_a_run_has_copies_of_all_it_depends_on(run, configure):
+def test_a_run_has_copies_of_all_it_depends_on(run: RunDir, configure: Callable[..., Config]) -> None:
     config = configure()
     create(run, config)
     assert exists(run)
@@ -84,7 +84,7 @@ def test_a_run_has_copies_of_all_it_depends_on(run, configure):
     assert json.loads(found["deepspeed.json"]) == {"zero_optimization": {"stage": 2}}
 
 
-def test_its_config_names_the_copies_and_is_else_the_same(run, configure):
+def test_its_config_names_the_copies_and_is_else_the_same(run: RunDir, configure: Callable[..., Config]) -> None:
     config = configure()
     create(run, config)
     own = load_config(run.config)
@@ -94,7 +94,9 @@ def test_its_config_names_the_copies_and_is_else_the_same(run, configure):
         assert getattr(own, section) == getattr(config, section)
 
 
-def test_a_run_can_be_moved_and_its_sources_deleted(run, configure, tmp_path):
+def test_a_run_can_be_moved_and_its_sources_deleted(
+    run: RunDir, configure: Callable[..., Config], tmp_path: Path
+) -> None:
     config = configure()
     create(run, config)
     moved = RunDir(tmp_path / "elsewhere" / "run")
@@ -107,7 +109,7 @@ def test_a_run_can_be_moved_and_its_sources_deleted(run, configure, tmp_path):
     reconfigure(moved, own)
 
 
-def test_where_a_run_comes_from_is_written_down(run, configure, tmp_path):
+def test_where_a_run_comes_from_is_written_down(run: RunDir, configure: Callable[..., Config], tmp_path: Path) -> None:
     create(run, configure())
     provenance = json.loads(run.provenance.read_text())
     assert provenance["seeds_from"] == str(tmp_path / "home" / "programs")
@@ -118,7 +120,7 @@ def test_where_a_run_comes_from_is_written_down(run, configure, tmp_path):
     assert run_id(run) == provenance["run_id"]
 
 
-def test_every_run_has_an_id_of_its_own_made_of_its_name(tmp_path, configure):
+def test_every_run_has_an_id_of_its_own_made_of_its_name(tmp_path: Path, configure: Callable[..., Config]) -> None:
     config = configure()
     ids = set()
     for name, slug in [
@@ -136,7 +138,7 @@ def test_every_run_has_an_id_of_its_own_made_of_its_name(tmp_path, configure):
     assert len(ids) == 5
 
 
-def test_a_site_is_kept_with_the_run(run, configure):
+def test_a_site_is_kept_with_the_run(run: RunDir, configure: Callable[..., Config]) -> None:
     create(run, configure(), Site(python="/opt/python"))
     assert load_site(run.site).python == "/opt/python"
     reconfigure(run, configure())
@@ -146,7 +148,7 @@ def test_a_site_is_kept_with_the_run(run, configure):
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "seeds", "thesis.tex"])
-def test_a_folder_with_other_files_is_left_alone(run, configure, name):
+def test_a_folder_with_other_files_is_left_alone(run: RunDir, configure: Callable[..., Config], name: str) -> None:
     """Even if they have the names of ours: they may be the user's only copy."""
     write_atomic(run.path / name, "precious")
     with pytest.raises(RunFolderError, match=rf"{run.path} holds other files \({name}\); take a new folder"):
@@ -154,19 +156,21 @@ def test_a_folder_with_other_files_is_left_alone(run, configure, name):
     assert content(run.path) == {name: b"precious"}
 
 
-def test_a_folder_that_is_empty_but_for_hidden_files_is_used(run, configure):
+def test_a_folder_that_is_empty_but_for_hidden_files_is_used(run: RunDir, configure: Callable[..., Config]) -> None:
     write_atomic(run.path / ".gitignore", "*")
     create(run, configure())
     assert content(run.path)[".gitignore"] == b"*"
 
 
-def test_a_run_that_is_a_file_is_named(run, configure):
+def test_a_run_that_is_a_file_is_named(run: RunDir, configure: Callable[..., Config]) -> None:
     run.path.write_text("")
     with pytest.raises(RunFolderError, match="is a file; a run needs a folder"):
         create(run, configure())
 
 
-def test_an_unfinished_creation_is_made_anew_and_leaves_nothing_of_its_config(run, configure, monkeypatch, tmp_path):
+def test_an_unfinished_creation_is_made_anew_and_leaves_nothing_of_its_config(
+    run: RunDir, configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def fail(run: RunDir, task_file: str) -> None:
         write_atomic(run.labels, "labels of the other task")
         raise TaskError("no such option")
@@ -188,7 +192,9 @@ def test_an_unfinished_creation_is_made_anew_and_leaves_nothing_of_its_config(ru
     }
 
 
-def test_an_unfinished_creation_can_be_finished_from_its_own_copies(run, configure, monkeypatch):
+def test_an_unfinished_creation_can_be_finished_from_its_own_copies(
+    run: RunDir, configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(run: RunDir, task_file: str) -> None:
         raise TaskError("out of memory")
 
@@ -201,7 +207,9 @@ def test_an_unfinished_creation_can_be_finished_from_its_own_copies(run, configu
 
 
 @pytest.mark.parametrize("number", range(0, 60, 4))
-def test_a_creation_killed_anywhere_can_be_made_again(run, configure, number, monkeypatch):
+def test_a_creation_killed_anywhere_can_be_made_again(
+    run: RunDir, configure: Callable[..., Config], number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = iter(range(number))
 
     def fsync(descriptor: int) -> None:
@@ -223,7 +231,9 @@ def test_a_creation_killed_anywhere_can_be_made_again(run, configure, number, mo
     assert sorted(path.name for path in run.seeds.iterdir()) == ["a.py", "b.py"]
 
 
-def test_of_two_creations_at_once_one_is_refused(run, configure, monkeypatch):
+def test_of_two_creations_at_once_one_is_refused(
+    run: RunDir, configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def prepare(run: RunDir, task_file: str) -> None:
@@ -266,7 +276,14 @@ def test_of_two_creations_at_once_one_is_refused(run, configure, monkeypatch):
         ),
     ],
 )
-def test_what_is_missing_is_named_and_nothing_made(run, configure, tmp_path, overrides, kind, message):
+def test_what_is_missing_is_named_and_nothing_made(
+    run: RunDir,
+    configure: Callable[..., Config],
+    tmp_path: Path,
+    overrides: list[str],
+    kind: type[Exception],
+    message: str,
+) -> None:
     (tmp_path / "home" / "empty").mkdir()
     (tmp_path / "home" / "zero3.json").write_text('{"zero_optimization": {"stage": 3}}')
     write_atomic(tmp_path / "home" / "latin" / "a.py", b"# \xe4\n")
@@ -275,7 +292,7 @@ def test_what_is_missing_is_named_and_nothing_made(run, configure, tmp_path, ove
     assert not run.path.exists()
 
 
-def test_what_is_no_run_folder_is_named(run):
+def test_what_is_no_run_folder_is_named(run: RunDir) -> None:
     with pytest.raises(RunFolderError, match=f"is no run folder.*start one: evohpc run '{run.path}' CONFIG"):
         run_id(run)
     for damaged in ("", "[]", "{}", '{"run_id"'):
@@ -284,7 +301,7 @@ def test_what_is_no_run_folder_is_named(run):
             run_id(run)
 
 
-def test_the_same_config_again_changes_nothing(run, configure):
+def test_the_same_config_again_changes_nothing(run: RunDir, configure: Callable[..., Config]) -> None:
     create(run, configure())
     before = content(run.path)
     reconfigure(run, configure())
@@ -293,7 +310,9 @@ def test_the_same_config_again_changes_nothing(run, configure):
 
 
 @pytest.mark.parametrize("given", [["evaluation.retries=9"], []])
-def test_a_living_driver_keeps_the_config_and_the_site_that_it_goes_by(run, configure, given):
+def test_a_living_driver_keeps_the_config_and_the_site_that_it_goes_by(
+    run: RunDir, configure: Callable[..., Config], given: list[str]
+) -> None:
     create(run, configure(), Site())
     driver = lease.acquire(run)
     before = content(run.path)
@@ -304,13 +323,17 @@ def test_a_living_driver_keeps_the_config_and_the_site_that_it_goes_by(run, conf
     driver.release()
 
 
-def test_whoever_prepares_data_for_long_shows_that_it_lives(run, configure, monkeypatch):
+def test_whoever_prepares_data_for_long_shows_that_it_lives(
+    run: RunDir, configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
     beats = []
 
     def prepare(run: RunDir, task_file: str) -> None:
         for _ in range(20):
             time.sleep(0.02)
-            beats.append(lease.holder(run).beat)
+            holder = lease.holder(run)
+            assert holder is not None
+            beats.append(holder.beat)
         write_atomic(run.task_interface, "{}")
 
     monkeypatch.setattr(lease, "HEARTBEAT_S", 0.04)
@@ -320,7 +343,9 @@ def test_whoever_prepares_data_for_long_shows_that_it_lives(run, configure, monk
     assert lease.holder(run) is None
 
 
-def test_whoever_was_replaced_while_it_prepared_makes_no_run(run, configure, monkeypatch):
+def test_whoever_was_replaced_while_it_prepared_makes_no_run(
+    run: RunDir, configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def prepare(run: RunDir, task_file: str) -> None:
         declare_dead(run)
         monkeypatch.setattr(creation, "prepare", lambda run, task_file: None)
@@ -337,7 +362,9 @@ CHANGES = ["search.rounds=4", "evaluation.workers=5", "evaluation.retries=9", "e
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_no_earlier_result_depends_on_may_change(run, configure, change):
+def test_what_no_earlier_result_depends_on_may_change(
+    run: RunDir, configure: Callable[..., Config], change: str
+) -> None:
     create(run, configure())
     reconfigure(run, configure(change))
     own = load_config(run.config)
@@ -364,7 +391,9 @@ def test_what_no_earlier_result_depends_on_may_change(run, configure, change):
         ("lm.deepspeed=null", "lm.deepspeed is '.*/My run/deepspeed.json' there and None in this config"),
     ],
 )
-def test_what_makes_another_search_is_refused_and_named(run, configure, tmp_path, change, message):
+def test_what_makes_another_search_is_refused_and_named(
+    run: RunDir, configure: Callable[..., Config], tmp_path: Path, change: str, message: str
+) -> None:
     write_atomic(tmp_path / "home" / "other" / "a.py", "class A: pass\n")
     write_atomic(tmp_path / "home" / "other.json", "{}")
     create(run, configure())
@@ -375,20 +404,24 @@ def test_what_makes_another_search_is_refused_and_named(run, configure, tmp_path
 
 
 @pytest.mark.parametrize("file", ["programs/a.py", "mine.py", "zero.json"])
-def test_files_whose_content_changed_make_another_search(run, configure, tmp_path, file):
+def test_files_whose_content_changed_make_another_search(
+    run: RunDir, configure: Callable[..., Config], tmp_path: Path, file: str
+) -> None:
     create(run, configure())
     write_atomic(tmp_path / "home" / file, '{"zero_optimization": {"stage": 3}}')
     with pytest.raises(RunFolderError, match="holds another search"):
         reconfigure(run, configure())
 
 
-def test_the_one_round_of_naive_prompting_cannot_grow(run, configure):
+def test_the_one_round_of_naive_prompting_cannot_grow(run: RunDir, configure: Callable[..., Config]) -> None:
     create(run, configure("search.variant=naive"))
     with pytest.raises(RunFolderError, match=r"search.rounds is 3 there and 4"):
         reconfigure(run, configure("search.variant=naive", "search.rounds=4"))
 
 
-def test_a_config_that_is_saved_again_keeps_to_the_runs_own_copies(run, configure):
+def test_a_config_that_is_saved_again_keeps_to_the_runs_own_copies(
+    run: RunDir, configure: Callable[..., Config]
+) -> None:
     create(run, configure())
     before = run.config.read_text()
     save_config(run, load_config(run.config))

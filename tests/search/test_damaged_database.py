@@ -57,7 +57,7 @@ each_damage = pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: dama
 how_often = pytest.mark.parametrize("count", [8, pytest.param(300, marks=pytest.mark.slow)])
 
 
-def tables(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+def tables(store: Store) -> dict[str, list[dict[str, Any]]]:
     with closing(store):
         return {table: store.rows(table) for table in TABLES}
 

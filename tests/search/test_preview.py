@@ -11,7 +11,8 @@ from typing import Any, Literal
 import pytest
 from support.paths import MNIST1D_SEEDS
 
-from evohpc.config.search import Config, EvaluationConfig, LMConfig, SearchConfig
+from evohpc.config.lm import LMConfig
+from evohpc.config.search import Config, EvaluationConfig, SearchConfig
 from evohpc.config.site import ContainerSection, LMJobs, SchedulerSection, Site
 from evohpc.errors import ConfigError
 from evohpc.evolution.population import Budget

@@ -41,7 +41,7 @@ def test_asking_goes_from_the_seeds_through_all_rounds(tmp_path: Path) -> None:
                 search.tell(measure(candidate))
         best = search.best(3)
     assert rounds == [{SEED_ROUND}, {0}, {1}]
-    fitness = [entry.result.fitness for entry in best if entry.result]
+    fitness = [entry.fitness for entry in best if entry.fitness is not None]
     assert len(fitness) == 3
     assert fitness == sorted(fitness, reverse=True)
 
@@ -141,9 +141,13 @@ def test_a_stop_ends_the_wait_for_a_driver_that_cannot_be_seen(held_elsewhere: S
 
 
 def test_a_wait_never_has_the_lock_that_a_signal_handler_needs_for_a_stop(held_elsewhere: Search) -> None:
-    stop = threading.Event()
-    with pytest.raises(Stopped), held_elsewhere as search, stop._cond:
-        search.run(stop=stop, waiting=lambda message: setattr(stop, "_flag", True))
+    class Unlocked(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pytest.fail("Event.wait() has the event's lock when it looks whether it was set")
+
+    stop = Unlocked()
+    with pytest.raises(Stopped), held_elsewhere as search:
+        search.run(stop=stop, waiting=lambda message: stop.set())
 
 
 def test_a_search_whose_task_file_was_removed_does_not_begin(tmp_path: Path) -> None:

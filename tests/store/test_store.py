@@ -1,5 +1,6 @@
 import os
 import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ def result(name: str, attempt: int = 1, fitness: float | None = -1.0, **changes:
 
 
 @pytest.fixture
-def path(tmp_path) -> Path:
+def path(tmp_path: Path) -> Path:
     return tmp_path / "search.db"
 
 
 @pytest.fixture
-def store(path):
+def store(path: Path) -> Iterator[Store]:
     store = Store(path, epoch=1)
     yield store
     store.close()
@@ -48,7 +49,7 @@ def ids(entries: list[Entry]) -> list[str]:
     return [entry.candidate.id for entry in entries]
 
 
-def test_rows_come_back_as_they_went_in(store):
+def test_rows_come_back_as_they_went_in(store: Store) -> None:
     refused = candidate("b", status=Status.SYNTAX, code_hash="", detail="line 1: ü")
     store.add_candidates([candidate("a"), refused])
     store.add_results([result("a")])
@@ -61,13 +62,13 @@ def test_rows_come_back_as_they_went_in(store):
     assert store.results("a") == [result("a")]
 
 
-def test_a_candidate_is_entered_once(store):
+def test_a_candidate_is_entered_once(store: Store) -> None:
     store.add_candidates([candidate("a")])
     store.add_candidates([candidate("a", detail="other"), candidate("b")])
     assert [e.candidate.detail for e in store.entries(0)] == ["", ""]
 
 
-def test_an_attempt_counts_once_and_the_first_outcome_for_ever(store):
+def test_an_attempt_counts_once_and_the_first_outcome_for_ever(store: Store) -> None:
     store.add_candidates([candidate("a")])
     for fitness in (-1.0, -2.0):
         store.add_results([result("a", fitness=fitness)])
@@ -75,16 +76,18 @@ def test_an_attempt_counts_once_and_the_first_outcome_for_ever(store):
     store.add_results([result("a", 2, -9.0)])
     store.conclude([result("a", 2, -9.0)])
     assert [r.fitness for r in store.results("a")] == [-1.0, -9.0]
-    assert store.entry("a").result.fitness == -1.0
+    entry = store.entry("a")
+    assert entry is not None
+    assert entry.fitness == -1.0
 
 
-def test_a_result_of_an_unknown_candidate_is_refused(store):
+def test_a_result_of_an_unknown_candidate_is_refused(store: Store) -> None:
     with pytest.raises(RunFolderError, match="FOREIGN KEY"):
         store.add_results([result("a")])
     assert store.rows("results") == []
 
 
-def test_pending_candidates_and_their_attempts(store):
+def test_pending_candidates_and_their_attempts(store: Store) -> None:
     store.add_candidates([candidate("a"), candidate("b"), candidate("c"), candidate("d", round=1)])
     lost = [result("b", n, None, status=Status.LOST) for n in (1, 2, 10)]
     store.add_results([*lost, result("a")])
@@ -93,7 +96,7 @@ def test_pending_candidates_and_their_attempts(store):
     assert store.attempts(0) == {"b": lost}
 
 
-def test_a_transaction_is_all_or_nothing(store):
+def test_a_transaction_is_all_or_nothing(store: Store) -> None:
     store.add_candidates([candidate("a")])
     before = tables(store)
 
@@ -110,7 +113,7 @@ def test_a_transaction_is_all_or_nothing(store):
     assert list(store.pool()) == ["b"]
 
 
-def test_the_best_of_all_rounds_and_ties_by_id(store):
+def test_the_best_of_all_rounds_and_ties_by_id(store: Store) -> None:
     fill(store, "m", "b", "c")
     fill(store, "a", round=1)
     fill(store, "seed-x", round=SEED_ROUND)
@@ -119,7 +122,7 @@ def test_the_best_of_all_rounds_and_ties_by_id(store):
     assert store.last_round() == 1
 
 
-def test_the_pool_by_fitness_and_round(store):
+def test_the_pool_by_fitness_and_round(store: Store) -> None:
     assert list(store.pool()) == []
     fill(store, "b", "a")
     fill(store, "c", round=1)
@@ -129,7 +132,7 @@ def test_the_pool_by_fitness_and_round(store):
 
 
 @pytest.mark.parametrize("leaving", [["b", "a"], []])
-def test_a_closed_round_keeps_its_survivors_and_lets_go_who_leaves(store, leaving):
+def test_a_closed_round_keeps_its_survivors_and_lets_go_who_leaves(store: Store, leaving: list[str]) -> None:
     fill(store, "a", "b", "c")
     assert not store.is_closed(0)
     for _ in range(2):
@@ -141,7 +144,7 @@ def test_a_closed_round_keeps_its_survivors_and_lets_go_who_leaves(store, leavin
     assert store.rows("closed_rounds") == [{"round": 0}]
 
 
-def test_known_hashes_name_the_first_that_is_no_duplicate(store):
+def test_known_hashes_name_the_first_that_is_no_duplicate(store: Store) -> None:
     store.add_candidates(
         [candidate("b", code_hash="h"), candidate("a", round=1, status=Status.DUPLICATE, code_hash="h")]
     )
@@ -149,7 +152,7 @@ def test_known_hashes_name_the_first_that_is_no_duplicate(store):
     assert store.known_hashes(["h", "", "x", "h"]) == {"h": "b"}
 
 
-def test_counts(store):
+def test_counts(store: Store) -> None:
     fill(store, "seed-x", round=SEED_ROUND)
     fill(store, "a", "b")
     store.add_candidates([candidate("c", round=1), candidate("d", round=1, status=Status.SYNTAX)])
@@ -157,7 +160,7 @@ def test_counts(store):
     assert store.counts(SEED_ROUND) == {Status.TRAINED: 1}
 
 
-def test_every_table_can_be_read_in_key_order(store):
+def test_every_table_can_be_read_in_key_order(store: Store) -> None:
     fill(store, "b", "a")
     store.close_round(0, ["b", "a"], [])
     assert {table: [tuple(row.values())[:2] for row in store.rows(table)] for table in TABLES} == {
@@ -169,14 +172,15 @@ def test_every_table_can_be_read_in_key_order(store):
     }
 
 
-def test_a_later_driver_fences_off_the_earlier_one(store, path):
+def test_a_later_driver_fences_off_the_earlier_one(store: Store, path: Path) -> None:
     fill(store, "a")
     with closing(Store(path, epoch=2)) as successor:
-        for verb in (
+        verbs: list[Callable[[], object]] = [
             lambda: store.add_candidates([candidate("z")]),
             lambda: store.conclude([result("a")]),
             lambda: store.close_round(0, [], []),
-        ):
+        ]
+        for verb in verbs:
             with pytest.raises(LeaseError, match="another driver has taken over"):
                 verb()
         successor.add_candidates([candidate("b")])
@@ -185,14 +189,14 @@ def test_a_later_driver_fences_off_the_earlier_one(store, path):
         Store(path, epoch=1)
 
 
-def test_the_last_epoch_is_known_to_who_is_no_driver_yet(store, path, tmp_path):
+def test_the_last_epoch_is_known_to_who_is_no_driver_yet(store: Store, path: Path, tmp_path: Path) -> None:
     with closing(Store(path, epoch=7)):
         assert Store.last_epoch(path) == 7
     (tmp_path / "junk").write_text("junk")
     assert Store.last_epoch(tmp_path / "junk") == Store.last_epoch(tmp_path / "none") == 0
 
 
-def test_the_fence_holds_within_a_transaction_that_waited(store, path):
+def test_the_fence_holds_within_a_transaction_that_waited(store: Store, path: Path) -> None:
     """The epoch is read under the write lock: who waited for it sees what the other one did."""
     with closing(Store(path, epoch=2)) as successor:
         with successor.write():
@@ -201,7 +205,7 @@ def test_the_fence_holds_within_a_transaction_that_waited(store, path):
             raise AssertionError("must not get here")
 
 
-def test_a_writer_takes_the_lock_before_it_reads(store, path, monkeypatch):
+def test_a_writer_takes_the_lock_before_it_reads(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "LOCK_TIMEOUT_S", 0.05)
     with closing(sqlite3.connect(path, timeout=0)) as other, store.write():
         with pytest.raises(sqlite3.OperationalError, match="locked"):
@@ -209,7 +213,7 @@ def test_a_writer_takes_the_lock_before_it_reads(store, path, monkeypatch):
         assert other.execute("SELECT count(*) FROM candidates").fetchone() == (0,)
 
 
-def test_a_locked_database_is_named(path, monkeypatch):
+def test_a_locked_database_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "LOCK_TIMEOUT_S", 0.05)
     with closing(Store(path, epoch=1)) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -220,17 +224,17 @@ def test_a_locked_database_is_named(path, monkeypatch):
         assert store.pending(0) == ["a"]
 
 
-def pragma(store: Store, name: str) -> object:
+def pragma(store: Store, name: str) -> Any:
     return store._db.execute(f"PRAGMA {name}").fetchone()[0]
 
 
-def test_the_journal_is_safe_on_network_file_systems(store, path):
+def test_the_journal_is_safe_on_network_file_systems(store: Store, path: Path) -> None:
     assert pragma(store, "journal_mode") == "delete"
     assert pragma(store, "synchronous") == 3  # EXTRA
     assert pragma(store, "foreign_keys") == 1
 
 
-def test_a_database_that_was_switched_to_wal_is_switched_back(path):
+def test_a_database_that_was_switched_to_wal_is_switched_back(path: Path) -> None:
     Store(path, epoch=1).close()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
@@ -239,7 +243,7 @@ def test_a_database_that_was_switched_to_wal_is_switched_back(path):
 
 
 @pytest.mark.parametrize("pages", range(22, 40, 3))
-def test_a_full_disk_loses_nothing_and_can_be_gone_on_from(store, path, pages):
+def test_a_full_disk_loses_nothing_and_can_be_gone_on_from(store: Store, path: Path, pages: int) -> None:
     fill(store, "a")
     before = tables(store)
     limit = max(pages, pragma(store, "page_count"))
@@ -260,7 +264,7 @@ def test_a_full_disk_loses_nothing_and_can_be_gone_on_from(store, path, pages):
     assert pragma(store, "integrity_check") == "ok"
 
 
-def test_a_snapshot_is_a_copy_that_stays_as_it_is(store, tmp_path):
+def test_a_snapshot_is_a_copy_that_stays_as_it_is(store: Store, tmp_path: Path) -> None:
     target = tmp_path / "snapshots" / "search.db"
     fill(store, "a", "b")
     store.snapshot(target)
@@ -275,7 +279,9 @@ def test_a_snapshot_is_a_copy_that_stays_as_it_is(store, tmp_path):
     assert os.listdir(target.parent) == ["search.db"]
 
 
-def test_a_snapshot_cut_short_leaves_the_last_one(store, tmp_path, monkeypatch):
+def test_a_snapshot_cut_short_leaves_the_last_one(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "snapshots" / "search.db"
     store.snapshot(target)
     fill(store, "a")
@@ -291,17 +297,17 @@ def test_a_snapshot_cut_short_leaves_the_last_one(store, tmp_path, monkeypatch):
         assert reader.last_round() == 0
 
 
-def full():
+def full() -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_snapshots_path_may_hold_any_character(store, tmp_path):
+def test_a_snapshots_path_may_hold_any_character(store: Store, tmp_path: Path) -> None:
     target = tmp_path / "a #1?b%20 c" / "s.db"
     store.snapshot(target)
     Store.snapshot_reader(target).close()
 
 
-def test_what_is_no_search_database_is_named_and_left_alone(path):
+def test_what_is_no_search_database_is_named_and_left_alone(path: Path) -> None:
     def garbage() -> None:
         path.write_bytes(b"not a database at all" * 100)
 
@@ -313,13 +319,14 @@ def test_what_is_no_search_database_is_named_and_left_alone(path):
         path.unlink(missing_ok=True)
         make()
         before = path.read_bytes()
-        for opened in (lambda: Store(path, epoch=1), lambda: Store.snapshot_reader(path)):
+        ways: list[Callable[[], object]] = [lambda: Store(path, epoch=1), lambda: Store.snapshot_reader(path)]
+        for opened in ways:
             with pytest.raises(RunFolderError, match=reason):
                 opened()
         assert path.read_bytes() == before
 
 
-def test_a_database_of_a_newer_evohpc_is_named(path):
+def test_a_database_of_a_newer_evohpc_is_named(path: Path) -> None:
     Store(path, epoch=1).close()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE _sqlite_migrations SET id = 2, name = 'm002_later'")
@@ -327,19 +334,19 @@ def test_a_database_of_a_newer_evohpc_is_named(path):
         Store(path, epoch=1)
 
 
-def test_a_missing_snapshot_is_named(path):
+def test_a_missing_snapshot_is_named(path: Path) -> None:
     with pytest.raises(RunFolderError, match=f"{path}: no such database"):
         Store.snapshot_reader(path)
     assert not path.exists()
 
 
-def test_a_folder_that_is_missing_is_named(tmp_path):
+def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="unable to open database file"):
         Store(tmp_path / "none" / "search.db", epoch=1)
 
 
-def test_a_creation_cut_short_is_finished(path, monkeypatch):
-    def killed(db):
+def test_a_creation_cut_short_is_finished(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(db: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from evohpc.messages import SEED_ROUND, Candidate, Isolation, Result, Status
 from evohpc.run_folder import RunDir
@@ -74,18 +75,25 @@ def write(run: Path, entries: Iterable[tuple[Candidate, Result | None]], closed:
     aside.unlink()
 
 
-def candidate(name: str, source: str = "", *, round: int = SEED_ROUND, **more: object) -> Candidate:
+def candidate(name: str, source: str = "", *, round: int = SEED_ROUND, **more: Any) -> Candidate:
     """Return a candidate that waits for its evaluation."""
-    values = {"prompt": 0, "sample": 0, "parents": (), "temperature": 0.6, "tokens": 100, "detail": ""}
+    values: dict[str, Any] = {"prompt": 0, "sample": 0, "parents": (), "temperature": 0.6, "tokens": 100, "detail": ""}
     digest = hashlib.sha256(source.encode("utf-8", "replace")).hexdigest()[:16]
-    made = {"id": name, "round": round, "source": source, "code_hash": digest, "status": Status.PENDING, **values}
+    made: dict[str, Any] = {
+        "id": name,
+        "round": round,
+        "source": source,
+        "code_hash": digest,
+        "status": Status.PENDING,
+        **values,
+    }
     return Candidate(**{**made, **more})
 
 
-def trained(name: str, num_params: int, error: float, *, at: datetime = START, **more: object) -> Result:
+def trained(name: str, num_params: int, error: float, *, at: datetime = START, **more: Any) -> Result:
     """Return the result of a candidate that was trained."""
     seconds = {"start": 0.4, "check": 0.1, "train": 30.0, "predict": 0.2, "score": 0.1, "total": 31.0}
-    made = {
+    made: dict[str, Any] = {
         "candidate_id": name,
         "attempt": 1,
         "status": Status.TRAINED,
@@ -126,8 +134,16 @@ def _child(
     name = f"r{round:03d}p{sample // 100:02d}s{sample % 100:03d}"
     features, kernel = rng.randint(2, 80), rng.choice((3, 5, 7))
     source = SOURCE.format(features=features, kernel=kernel, note=f"{rng.random():.6f}")
-    place = {"round": round, "prompt": sample // 100, "sample": sample % 100, "tokens": rng.randint(60, 300)}
-    born = {"parents": tuple(rng.choices(parents, k=2)), "temperature": rng.choice((0.2, 0.6, 0.8, 1.0))}
+    place: dict[str, Any] = {
+        "round": round,
+        "prompt": sample // 100,
+        "sample": sample % 100,
+        "tokens": rng.randint(60, 300),
+    }
+    born: dict[str, Any] = {
+        "parents": tuple(rng.choices(parents, k=2)),
+        "temperature": rng.choice((0.2, 0.6, 0.8, 1.0)),
+    }
     if rng.random() < 0.35:
         size = int(rng.lognormvariate(8.2 - 0.12 * round, 0.6)) + 40
         error = min(0.9, rng.lognormvariate(-2.0 - 0.02 * round, 0.5))

@@ -11,7 +11,8 @@ from evohpc.config.search import Config, load_config
 from evohpc.messages import Candidate, Result, Status
 from evohpc.search import creation
 from evohpc.search.search import Search
-from support.evaluating import SEEDS, prepare_once
+from support.evaluating import prepare_once
+from support.paths import MNIST1D_SEEDS as SEEDS
 
 CONFIG = """
 task: mnist1d

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from evohpc.lm.generate import TUNING
 from evohpc.messages import LMRequest
@@ -89,14 +90,16 @@ def drawn(log: str) -> int:
     return sum(int(total) for _, total in set(re.findall(r"rank (\d+): generating: \d+ of (\d+)", log)))
 
 
-def zero(stage: int) -> dict:
-    return json.loads((CONFIGS / f"zero{stage}.json").read_text())
+def zero(stage: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((CONFIGS / f"zero{stage}.json").read_text())
+    return found
 
 
 def losses(run: Path) -> list[float]:
     record = json.loads((RoundDir(run / "rounds/000").path / TUNING).read_text())
     assert record["outcome"] == "tuned"
-    return record["losses"]
+    found: list[float] = record["losses"]
+    return found
 
 
 CONFIGS = ROOT / "configs/deepspeed"

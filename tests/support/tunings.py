@@ -1,14 +1,15 @@
 """Tunings of the tiny language model."""
 
-import torch
+from typing import Any
 
 from evohpc.lm import tuning as module
+from evohpc.lm.model import LanguageModel
 from evohpc.messages import Tuning, TuningExample
 
 EXAMPLES = tuple(TuningExample(f"e{i}", "class A:\n", f"    x = {i % 2}\n    y = {i % 3}\n") for i in range(6))
 
 
-def tuning(**changes) -> Tuning:
+def tuning(**changes: Any) -> Tuning:
     values = {
         "examples": EXAMPLES,
         "virtual_tokens": 4,
@@ -21,7 +22,9 @@ def tuning(**changes) -> Tuning:
     return Tuning(**{**values, **changes})
 
 
-def tuned(lm, asked: Tuning, start=None, config=None) -> tuple[list[float], torch.Tensor]:
+def tuned(
+    lm: LanguageModel, asked: Tuning, start: Any = None, config: dict[str, object] | None = None
+) -> tuple[list[float], Any]:
     losses: list[float] = []
     tokens = module.tune(lm, asked, start, config or {}, lambda step: losses.append(step.loss))
     return losses, tokens

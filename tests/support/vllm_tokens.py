@@ -6,10 +6,11 @@ python vllm_tokens.py RUN/rounds/NNN/request.json [ADAPTER]
 import json
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from evohpc.lm import generate, soft_prompt
+from evohpc.lm.drawing import Drawing
 from evohpc.lm.vllm import engine as vllm_engine
-from evohpc.lm.vllm.engine import VLLMEngine
 from evohpc.run_folder import RoundDir
 
 
@@ -18,16 +19,16 @@ def main() -> None:
     request = generate.read(RoundDir.of_request(sys.argv[1]))
     virtual = soft_prompt.load(Path(sys.argv[2])) if len(sys.argv) > 2 else None
     tokens: dict[str, list[int]] = {}
-    add = VLLMEngine._add
+    add = Drawing.add
 
-    def note(engine, row, token):
-        tokens.setdefault(f"{row.drawing.prompt.index}.{row.drawing.sample.index}", []).append(token)
-        return add(engine, row, token)
+    def note(drawing: Drawing, token: int) -> str:
+        tokens.setdefault(f"{drawing.prompt.index}.{drawing.sample.index}", []).append(token)
+        return add(drawing, token)
 
-    VLLMEngine._add = note
     engine = vllm_engine.start(request, virtual, gpus=1)
     drawn: list[int] = []
-    completions = [c for ended in engine.draw(request.prompts, drawn.append) for c in ended]
+    with patch.object(Drawing, "add", note):
+        completions = [c for ended in engine.draw(request.prompts, drawn.append) for c in ended]
     assert len(completions) == len(tokens)
     assert sum(drawn) == sum(c.tokens for c in completions), "vLLM went on after the end of a class"
     print(json.dumps(tokens))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,7 +178,7 @@ def test_ties_are_wrong() -> None:
         lambda p: p.update(test=p["test"].T),
     ],
 )
-def test_other_shapes_are_refused(change) -> None:  # type: ignore[no-untyped-def]
+def test_other_shapes_are_refused(change: Callable[[Any], object]) -> None:
     predictions = logits(1)
     change(predictions)
     with pytest.raises(ValueError, match="must be float32"):
@@ -189,6 +190,6 @@ def test_the_fitness_is_the_paper_s() -> None:
 
 
 @pytest.mark.parametrize("options", [{"steps": 0}, {"batch_size": -1}, {"eval_every": 0}])
-def test_bad_options_are_refused(options: dict[str, int]) -> None:
+def test_bad_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         Mnist1D(**options)

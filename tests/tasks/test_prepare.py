@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 from support.cluster.daemons import lives
-from support.evaluating import CONFIG, SEEDS
+from support.evaluating import CONFIG
+from support.paths import MNIST1D_SEEDS as SEEDS
 
 from evohpc.config.search import load_config
 from evohpc.errors import TaskError
@@ -159,7 +160,7 @@ def test_without_its_driver_it_does_not_begin(tmp_path: Path) -> None:
     run = run_with(tmp_path, "task.py:Tiny")
     with subprocess.Popen(["true"]) as driver:
         pass
-    command = [sys.executable, "-m", "evohpc.tasks.prepare", run.path, "--parent", str(driver.pid)]
+    command: list[str | Path] = [sys.executable, "-m", "evohpc.tasks.prepare", run.path, "--parent", str(driver.pid)]
     assert subprocess.run(command).returncode == 1
     assert not run.data.exists()
 
@@ -188,7 +189,7 @@ def test_without_its_driver_it_does_not_begin(tmp_path: Path) -> None:
 def test_what_is_wrong_is_one_line(tmp_path: Path, task: str, options: str, source: str, message: str) -> None:
     run = run_with(tmp_path, task, options, source)
     with pytest.raises(TaskError) as caught:
-        prepare(run, "/given/t.py")
+        prepare(run, Path("/given/t.py"))
     assert message in str(caught.value)
     assert str(run.task_file) not in str(caught.value), "it would be mended in the wrong place"
     assert "\n" not in str(caught.value)

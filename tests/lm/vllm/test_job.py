@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.requests import identity, request, write
@@ -38,11 +40,15 @@ def asked(model_folder: Path) -> LMRequest:
     return request(model_folder, engine="vllm")
 
 
+Calls = Callable[[], list[dict[str, Any]]]
+Make = Callable[..., Calls]
+
+
 @pytest.fixture
-def python(tmp_path, monkeypatch):
+def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Make a Python that notes how it was called; return a function that reads the notes."""
 
-    def make(complaint: str = "", signal: int = 0):
+    def make(complaint: str = "", signal: int = 0) -> Calls:
         calls = tmp_path / "calls"
         program = tmp_path / "python"
         program.write_text(_PYTHON.format(python=sys.executable, calls=str(calls), complaint=complaint, signal=signal))
@@ -53,7 +59,9 @@ def python(tmp_path, monkeypatch):
     return make
 
 
-def test_a_python_without_vllm_ends_the_job_before_anything_is_done(tmp_path, asked, monkeypatch):
+def test_a_python_without_vllm_ends_the_job_before_anything_is_done(
+    tmp_path: Path, asked: LMRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(vllm_job.PYTHON, raising=False)
     monkeypatch.setattr(vllm_job, "_LOOK", "raise SystemExit(1)")
     round = write(tmp_path, replace(asked, tuning=tuning()))
@@ -62,13 +70,15 @@ def test_a_python_without_vllm_ends_the_job_before_anything_is_done(tmp_path, as
     assert [path.name for path in round.path.iterdir()] == ["request.json"]
 
 
-def test_a_python_that_is_not_there_is_named(tmp_path, asked, monkeypatch):
+def test_a_python_that_is_not_there_is_named(tmp_path: Path, asked: LMRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(vllm_job.PYTHON, "/nowhere/python")
     with pytest.raises(LMError, match="EVOHPC_VLLM_PYTHON names /nowhere/python: No such file"):
         generate.answer(write(tmp_path, asked))
 
 
-def test_vllm_gets_the_request_and_no_word_of_torchrun(tmp_path, asked, python, monkeypatch):
+def test_vllm_gets_the_request_and_no_word_of_torchrun(
+    tmp_path: Path, asked: LMRequest, python: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = python()
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "4")
@@ -86,7 +96,9 @@ def test_vllm_gets_the_request_and_no_word_of_torchrun(tmp_path, asked, python, 
     assert Path(environment["PYTHONPATH"].split(os.pathsep)[0], "evohpc/lm/vllm/engine.py").is_file()
 
 
-def test_other_ranks_leave_the_drawing_to_the_first(tmp_path, asked, python, monkeypatch):
+def test_other_ranks_leave_the_drawing_to_the_first(
+    tmp_path: Path, asked: LMRequest, python: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = python()
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -94,7 +106,7 @@ def test_other_ranks_leave_the_drawing_to_the_first(tmp_path, asked, python, mon
     assert calls() == []
 
 
-def test_a_complete_request_starts_nothing(tmp_path, asked, python):
+def test_a_complete_request_starts_nothing(tmp_path: Path, asked: LMRequest, python: Make) -> None:
     calls = python()
     round = write(tmp_path, asked)
     generate.answer(write(tmp_path, replace(asked, engine="deepspeed")))
@@ -103,7 +115,9 @@ def test_a_complete_request_starts_nothing(tmp_path, asked, python):
     assert calls() == []
 
 
-def test_what_vllm_says_last_is_what_the_job_says_last(tmp_path, asked, python, capfd):
+def test_what_vllm_says_last_is_what_the_job_says_last(
+    tmp_path: Path, asked: LMRequest, python: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
     python(complaint="it does not fit")
     with pytest.raises(SystemExit) as ended:
         generate.answer(write(tmp_path, asked))
@@ -111,14 +125,14 @@ def test_what_vllm_says_last_is_what_the_job_says_last(tmp_path, asked, python, 
     assert capfd.readouterr().err.splitlines()[-1] == "error: it does not fit"
 
 
-def test_a_killed_vllm_is_told_with_its_signal(tmp_path, asked, python):
+def test_a_killed_vllm_is_told_with_its_signal(tmp_path: Path, asked: LMRequest, python: Make) -> None:
     python(signal=9)
     with pytest.raises(LMError, match=r"vllm\.engine was killed by SIGKILL, most likely for want of memory"):
         generate.answer(write(tmp_path, asked))
 
 
 @pytest.mark.slow
-def test_the_tuning_is_done_and_over_before_vllm_starts(tmp_path, asked, python):
+def test_the_tuning_is_done_and_over_before_vllm_starts(tmp_path: Path, asked: LMRequest, python: Make) -> None:
     """And it is the very one that our own engine would have drawn with."""
     calls = python()
     tuned = replace(asked, tuning=tuning())
@@ -136,7 +150,7 @@ def test_the_tuning_is_done_and_over_before_vllm_starts(tmp_path, asked, python)
     assert identity(round.path / generate.TUNING) == before
 
 
-def test_a_round_without_a_tuning_of_its_own_generates_with_the_last(tmp_path, asked):
+def test_a_round_without_a_tuning_of_its_own_generates_with_the_last(tmp_path: Path, asked: LMRequest) -> None:
     round = RoundDir(tmp_path / "rounds/003")
     assert generate.adapter_to_use(asked, round) is None
     assert (
@@ -146,7 +160,7 @@ def test_a_round_without_a_tuning_of_its_own_generates_with_the_last(tmp_path, a
     assert generate.adapter_to_use(failed, round) == tmp_path / "rounds/001/adapter"
 
 
-def test_nothing_but_python_itself_is_needed_to_start_the_processes():
+def test_nothing_but_python_itself_is_needed_to_start_the_processes() -> None:
     script = "import sys, evohpc.lm.generate, evohpc.lm.vllm.job; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "vllm", "transformers"} & set(loaded)

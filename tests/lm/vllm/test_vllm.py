@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.drawing import recording
 from support.paths import TESTS
 from support.real_model import FOLDER, few_shot
 from support.requests import identity, request, write
@@ -78,20 +79,15 @@ def tokens(run: Path, wanted: LMRequest, *adapter: Path) -> dict[tuple[int, int]
     done = subprocess.run([*command, *map(str, adapter)], env=vllm_job._environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
-    return {tuple(map(int, place.split("."))): drawn for place, drawn in answer.items()}
+    places = {place: place.split(".") for place in answer}
+    return {(int(prompt), int(sample)): answer[place] for place, (prompt, sample) in places.items()}
 
 
 def ours(lm: LanguageModel, wanted: LMRequest, virtual: torch.Tensor | None = None) -> dict[tuple[int, int], list[int]]:
     """Return the tokens that our own engine draws."""
-    found: dict[tuple[int, int], list[int]] = {}
-
-    class Recorder(Decoder):
-        def _add(self, row, token):
-            found.setdefault((row.drawing.prompt.index, row.drawing.sample.index), []).append(token)
-            return super()._add(row, token)
-
-    list(Recorder(lm, virtual, wanted.sampling).draw(wanted.prompts))
-    return found
+    with recording() as record:
+        list(Decoder(lm, virtual, wanted.sampling).draw(wanted.prompts))
+    return record.tokens
 
 
 def answered(run: Path, wanted: LMRequest) -> list[Completion]:
@@ -101,7 +97,9 @@ def answered(run: Path, wanted: LMRequest) -> list[Completion]:
 
 
 @pytest.mark.parametrize("is_tuned", [False, True])
-def test_greedy_tokens_are_those_of_our_own_engine(tmp_path, folder, lm, adapter, is_tuned):
+def test_greedy_tokens_are_those_of_our_own_engine(
+    tmp_path: Path, folder: Path, lm: LanguageModel, adapter: Path, is_tuned: bool
+) -> None:
     wanted = asked(folder, prompts(0.0, 1), max_new_tokens=40)
     virtual = soft_prompt.load(adapter) if is_tuned else None
     found = tokens(tmp_path, wanted, *[adapter][: int(is_tuned)])
@@ -110,14 +108,14 @@ def test_greedy_tokens_are_those_of_our_own_engine(tmp_path, folder, lm, adapter
     assert (found == ours(lm, wanted)) is not is_tuned
 
 
-def test_a_seed_fixes_its_completion_and_others_draw_others(tmp_path, folder):
+def test_a_seed_fixes_its_completion_and_others_draw_others(tmp_path: Path, folder: Path) -> None:
     wanted = asked(folder, prompts(0.8, 6), max_new_tokens=24)
     first = answered(tmp_path / "a", wanted)
     assert answered(tmp_path / "b", wanted) == first
     assert len({completion.text for completion in first}) > 12
 
 
-def test_completions_end_for_the_reasons_that_they_tell(tmp_path, folder, lm):
+def test_completions_end_for_the_reasons_that_they_tell(tmp_path: Path, folder: Path, lm: LanguageModel) -> None:
     wanted = asked(folder, prompts(2.0, 60), max_new_tokens=60, batch_size=32)
     drawn = tokens(tmp_path / "a", wanted)
     found = {(c.prompt, c.sample): c for c in answered(tmp_path / "b", wanted)}
@@ -130,7 +128,9 @@ def test_completions_end_for_the_reasons_that_they_tell(tmp_path, folder, lm):
 
 
 @pytest.mark.parametrize("is_tuned", [False, True])
-def test_completions_have_the_distribution_of_the_model(tmp_path, folder, lm, adapter, is_tuned):
+def test_completions_have_the_distribution_of_the_model(
+    tmp_path: Path, folder: Path, lm: LanguageModel, adapter: Path, is_tuned: bool
+) -> None:
     """Pairs of tokens after a shortened prompt, whose first must repeat its end; top-k 3; a chi-square test."""
     count, temperature = 2000, 1.5
     wanted = asked(
@@ -167,7 +167,7 @@ def test_completions_have_the_distribution_of_the_model(tmp_path, folder, lm, ad
     assert sum((seen[pair] - mean) ** 2 / mean for pair, mean in expected.items()) < 20.52
 
 
-def test_the_whole_job_tunes_draws_and_goes_on_where_it_was_killed(tmp_path, folder):
+def test_the_whole_job_tunes_draws_and_goes_on_where_it_was_killed(tmp_path: Path, folder: Path) -> None:
     wanted = replace(asked(folder, prompts(0.8, 4), max_new_tokens=12), tuning=tuning())
     whole = answered(tmp_path, wanted)
     round = write(tmp_path, wanted)
@@ -184,7 +184,7 @@ def test_the_whole_job_tunes_draws_and_goes_on_where_it_was_killed(tmp_path, fol
     assert identity(round.path / generate.TUNING) == tuned
 
 
-def test_ranks_tune_together_and_become_the_gpus_of_one_model(tmp_path, folder):
+def test_ranks_tune_together_and_become_the_gpus_of_one_model(tmp_path: Path, folder: Path) -> None:
     wanted = replace(asked(folder, prompts(0.0, 1), max_new_tokens=12), tuning=tuning())
     round = write(tmp_path / "two", wanted)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -202,7 +202,9 @@ def test_ranks_tune_together_and_become_the_gpus_of_one_model(tmp_path, folder):
     assert list(completions_file.read(round.completions, wanted).values()) == answered(tmp_path / "one", wanted)
 
 
-def test_a_wrong_argument_of_vllm_is_named_with_the_right_one(tmp_path, folder, capfd):
+def test_a_wrong_argument_of_vllm_is_named_with_the_right_one(
+    tmp_path: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     wanted = replace(asked(folder, prompts(0.8, 1)), vllm={"gpu_memory_utilisation": 0.1})
     with pytest.raises(SystemExit):
         answered(tmp_path, wanted)
@@ -211,7 +213,9 @@ def test_a_wrong_argument_of_vllm_is_named_with_the_right_one(tmp_path, folder, 
     assert last.endswith("did you mean gpu_memory_utilization?")
 
 
-def test_what_vllm_cannot_run_is_told_in_its_own_words(tmp_path, folder, capfd):
+def test_what_vllm_cannot_run_is_told_in_its_own_words(
+    tmp_path: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     wanted = asked(folder, [Prompt(0, "x" * 600, (), (Sample(0, 0, 1.0),))])
     with pytest.raises(SystemExit):
         answered(tmp_path, wanted)
@@ -221,7 +225,7 @@ def test_what_vllm_cannot_run_is_told_in_its_own_words(tmp_path, folder, capfd):
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no {FOLDER}: evohpc fetch-lm makes it")
 @pytest.mark.parametrize("is_tuned", [False, True])
-def test_greedy_tokens_of_a_real_model_are_those_of_our_own_engine(tmp_path, is_tuned):
+def test_greedy_tokens_of_a_real_model_are_those_of_our_own_engine(tmp_path: Path, is_tuned: bool) -> None:
     real = model.load(FOLDER, "float32")
     virtual = real.embed(torch.arange(1000, 1008)) + 0.01 if is_tuned else None
     if virtual is not None:

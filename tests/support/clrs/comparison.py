@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,9 @@ def compare(file: Path, hidden: int, count: int, size: int) -> None:
     assert metrics.score(of, answers, truth) == pytest.approx(float(expected["score"][0]), abs=1e-6)
 
 
-def _compare_logits(network, predictions, expected: Mapping[str, np.ndarray], wanted) -> None:
+def _compare_logits(
+    network: Network, predictions: Any, expected: Mapping[str, np.ndarray], wanted: SimpleNamespace
+) -> None:
     for each in network.outputs:
         _close(predictions.outputs[each.name], expected[f"output/{each.name}"][wanted.order], each.name)
     for each in network.hints:
@@ -55,7 +58,7 @@ def _compare_logits(network, predictions, expected: Mapping[str, np.ndarray], wa
         _close(predictions.hints[each.name], steps[wanted.alive], each.name)
 
 
-def _compare_losses(network, predictions, batch: Tensors, expected: Mapping[str, np.ndarray]) -> None:
+def _compare_losses(network: Network, predictions: Any, batch: Tensors, expected: Mapping[str, np.ndarray]) -> None:
     for each in network.outputs:
         found = losses.output_loss(each, predictions.outputs[each.name], batch.outputs[each.name])
         _close(found[None], expected[f"loss/{each.name}"], f"loss of {each.name}")

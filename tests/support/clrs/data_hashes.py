@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -19,13 +20,13 @@ TRAINING = (16, 8)
 """Nodes and runs of a training batch."""
 
 
-def digest(feedback) -> str:
+def digest(feedback: Any) -> str:
     """Return 16 hex digits of all arrays of a dm-clrs `Feedback`, in float32."""
     points = [*feedback.features.inputs, *feedback.features.hints, *feedback.outputs]
     return digest_arrays([(point.name, point.data) for point in points], feedback.features.lengths)
 
 
-def digest_sorted(feedback) -> str:
+def digest_sorted(feedback: Any) -> str:
     """Return the digest of a processed batch as evohpc has it."""
     lengths = feedback.features.lengths
     order = np.argsort(-lengths, kind="stable")
@@ -52,7 +53,7 @@ def main() -> None:
 
     from support.clrs.reference import batches
 
-    hashes = {}
+    hashes: dict[str, dict[str, str | list[str]]] = {}
     for algorithm in specs.CLRS_30_ALGS:
         hashes[algorithm] = {
             name: digest(clrs.build_sampler(algorithm, seed=seed, num_samples=runs, length=size)[0].next())

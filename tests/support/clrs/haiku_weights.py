@@ -47,7 +47,7 @@ def _names(network: Network) -> Iterator[tuple[str, str]]:
     yield "processor.message.0", f"{_PROCESSOR}mlp/~/linear_0"
     yield "processor.message.2", f"{_PROCESSOR}mlp/~/linear_1"
     for where, encoder in network.encoders.items():
-        for name in encoder.layers:
+        for name, _ in encoder.get_submodule("layers").named_children():
             feature = name.removesuffix("_2")
             yield f"encoders.{where}.layers.{name}", f"{_CODERS}{feature}_enc_linear{'_1' if feature != name else ''}"
     for name, decoder in network.decoders.items():

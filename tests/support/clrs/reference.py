@@ -8,11 +8,13 @@ the losses and the score of one batch.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import clrs
-import haiku as hk
-import jax
+import haiku as hk  # type: ignore[import-not-found]
+import jax  # type: ignore[import-not-found]
 import numpy as np
 from clrs._src import losses, specs
 from safetensors.numpy import save_file
@@ -25,7 +27,7 @@ FIXED_PRED = (
 )
 
 
-def batches(algorithm: str, size: int, count: int):
+def batches(algorithm: str, size: int, count: int) -> Any:
     """Return spec and an endless iterator, made as in dm-clrs's examples/run.py."""
     rng = np.random.RandomState(DATA_SEED)
     density = tuple([0.1 + 0.1 * i for i in range(9)])
@@ -43,14 +45,14 @@ def batches(algorithm: str, size: int, count: int):
         length_needle=-8,
     )
 
-    def forever():
+    def forever() -> Iterator[Any]:
         while True:
             yield sampler.next(count)
 
-    stream = clrs.process_random_pos(forever(), rng)
+    stream = clrs.process_random_pos(forever(), rng)  # type: ignore[no-untyped-call]
     if algorithm in FIXED_PRED:
-        spec, stream = clrs.process_pred_as_input(spec, stream)
-    return clrs.process_permutations(spec, stream, True)
+        spec, stream = clrs.process_pred_as_input(spec, stream)  # type: ignore[no-untyped-call]
+    return clrs.process_permutations(spec, stream, True)  # type: ignore[no-untyped-call]
 
 
 def reference(algorithm: str, hidden: int, count: int, size: int) -> dict[str, np.ndarray]:
@@ -88,18 +90,18 @@ def reference(algorithm: str, hidden: int, count: int, size: int) -> dict[str, n
         by_feature[f"hint_loss/{truth.name}"] = loss
     found |= by_feature
     if not any(kind == "permutation_pointer" for _, _, kind in spec.values()):  # no noise in training
-        found["loss_in_training"] = model._loss(params, key, batch, 0)
+        found["loss_in_training"] = model._loss(params, key, batch, 0)  # type: ignore[no-untyped-call]
     scores = clrs.evaluate(batch.outputs, answers)
     found["score"] = np.float32(scores["score"])
     found["lengths"] = batch.features.lengths
     return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in found.items()}
 
 
-def shaken(params):
+def shaken(params: Any) -> Any:
     """Move every weight, so that no bias is zero and no two are equal."""
     rng = np.random.RandomState(11)
 
-    def moved(module, name, array):
+    def moved(module: str, name: str, array: Any) -> Any:
         return array + 0.05 * rng.standard_normal(array.shape).astype(np.float32)
 
     return hk.data_structures.map(moved, params)

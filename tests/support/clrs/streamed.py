@@ -12,12 +12,14 @@ class Streamed(nn.Module):
 
     def __init__(self, nb_triplet_fts: int, out_size: int, reduction: Reduction = "max") -> None:
         super().__init__()
-        for name in ("node_1", "node_2", "node_3", "edge_1", "edge_2", "edge_3", "graph"):
-            setattr(self, name, nn.LazyLinear(nb_triplet_fts))
-        self.output = nn.LazyLinear(out_size)
+        self.node_1, self.node_2, self.node_3 = (nn.LazyLinear(nb_triplet_fts) for _ in range(3))
+        self.edge_1, self.edge_2, self.edge_3 = (nn.LazyLinear(nb_triplet_fts) for _ in range(3))
+        self.graph = nn.LazyLinear(nb_triplet_fts)
+        self.output: nn.Linear = nn.LazyLinear(out_size)
         self.reduction = reduction
 
     def forward(self, z: Tensor, edge_fts: Tensor, graph_fts: Tensor) -> Tensor:
         nodes = (self.node_1(z), self.node_2(z), self.node_3(z))
         edges = (self.edge_1(edge_fts), self.edge_2(edge_fts), self.edge_3(edge_fts))
-        return self.output(reduce_triplets(nodes, edges, self.graph(graph_fts), self.reduction))
+        found: Tensor = self.output(reduce_triplets(nodes, edges, self.graph(graph_fts), self.reduction))
+        return found

@@ -77,7 +77,8 @@ def _packages_of_base() -> str:
 def _build(name: str, containers: ContainerSection, folder: Path) -> Path:
     """Return the image that containers/build.sh builds on the bare base from a lock file."""
     output = folder / "image.sif"
-    build = [CONTAINERS / "build.sh", name, output, "--base", containers.image]
+    assert containers.image is not None
+    build: list[str | Path] = [CONTAINERS / "build.sh", name, output, "--base", containers.image]
     python = Path(sys.executable).parent
     environment = {"APPTAINER": str(apptainer.builder(folder)), "WHEELS": str(folder / "wheels")}
     environment |= {"PATH": f"{python}:{os.environ['PATH']}"}

@@ -169,7 +169,12 @@ class Cluster:
         """Wait until a condition holds that a requeued job brings about when it starts again. By itself it would wait
         until the credential of its last start has expired, for two minutes; those are for nodes that a busy machine
         lets stand still."""
-        wait_until(lambda: self._hasten() or condition(), what, every_s=0.3)
+
+        def hastened() -> bool:
+            self._hasten()
+            return bool(condition())
+
+        wait_until(hastened, what, every_s=0.3)
 
     def _hasten(self) -> None:
         waiting = ["squeue", "--noheader", "--array", "--states=PENDING", "--format=%i %S %r"]

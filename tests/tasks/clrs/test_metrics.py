@@ -1,5 +1,7 @@
 """The score in numpy."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ POINTER = Feature("p", "output", "node", "pointer")
 ORDER = (Feature("o", "output", "node", "permutation_pointer"), Feature("o_mask", "output", "node", "mask_one"))
 
 
-def ints(*values):
+def ints(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.int32)
 
 
@@ -27,20 +29,24 @@ def ints(*values):
         ((1, 1, 1), (1, 1, -1), 1.0),
     ],
 )
-def test_f1_of_a_mask(predicted, truth, f1):
+def test_f1_of_a_mask(
+    predicted: tuple[int, int, int, int] | tuple[int, int, int] | tuple[int, int],
+    truth: tuple[int, int, int, int] | tuple[int, int, int] | tuple[int, int],
+    f1: float,
+) -> None:
     assert metrics.score((MASK,), {"m": ints(*predicted)}, {"m": ints(*truth)}) == f1
 
 
-def test_share_of_right_answers_leaves_out_what_is_masked():
+def test_share_of_right_answers_leaves_out_what_is_masked() -> None:
     assert metrics.score((CLASS,), {"c": ints(0, 1, 2)}, {"c": ints(0, 2, -1)}) == 0.5
 
 
-def test_score_is_the_mean_over_outputs():
+def test_score_is_the_mean_over_outputs() -> None:
     predicted = {"m": ints(1, 0), "p": ints(0, 1)}
     assert metrics.score((MASK, POINTER), predicted, {"m": ints(1, 0), "p": ints(1, 0)}) == 0.5
 
 
-def test_truths():
+def test_truths() -> None:
     outputs = {
         "m": np.array([[1.0, 0, -1]]),
         "c": np.array([[[0.0, 1, 0], [0, 0, -1]]]),
@@ -57,6 +63,6 @@ def test_truths():
 
 
 @pytest.mark.parametrize("predicted", [{}, {"p": ints(1)}, {"p": np.array([0.0, 1.0])}])
-def test_wrong_shapes_are_refused(predicted):
+def test_wrong_shapes_are_refused(predicted: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"'p' must be int32 \(2,\), it is"):
         metrics.score((POINTER,), predicted, {"p": ints(0, 1)})

@@ -1,5 +1,7 @@
 """Parameter counts against the integers that EvoPrompting prints (Table 3, and the seeds' listings)."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from support.clrs.clrs_candidates import DISCOVERED, SEEDS, load_candidate
@@ -58,7 +60,7 @@ SEED_SIZES = {
 }
 
 
-def size(algorithm, candidate):
+def size(algorithm: str, candidate: Callable[..., torch.nn.Module]) -> int:
     """Count the numbers in a network's state dict, as an evaluation does."""
     # dm-clrs got this hint in May 2024, after the paper.
     of = tuple(each for each in features(algorithm) if (algorithm, each.name) != ("quickselect", "pivot"))
@@ -68,32 +70,32 @@ def size(algorithm, candidate):
     return sum(tensor.numel() for tensor in network.state_dict().values())
 
 
-def test_every_algorithm_has_a_published_size():
+def test_every_algorithm_has_a_published_size() -> None:
     assert tuple(PUBLISHED) == algorithms()
 
 
 @pytest.mark.parametrize("algorithm", PUBLISHED)
-def test_baseline(algorithm):
+def test_baseline(algorithm: str) -> None:
     assert size(algorithm, load_candidate(SEEDS / "v1_standard.py").Triplets) == PUBLISHED[algorithm][0]
 
 
 @pytest.mark.parametrize("algorithm", PUBLISHED)
-def test_best_found_model(algorithm):
+def test_best_found_model(algorithm: str) -> None:
     _, name, expected = PUBLISHED[algorithm]
     assert size(algorithm, load_candidate(DISCOVERED / f"{name}.py").Triplets) == expected
 
 
 @pytest.mark.parametrize("seed", SEED_SIZES)
-def test_seed_on_the_searched_algorithms(seed):
+def test_seed_on_the_searched_algorithms(seed: str) -> None:
     candidate = load_candidate(SEEDS / f"{seed}.py").Triplets
     assert tuple(size(algorithm, candidate) for algorithm in SEARCHED) == SEED_SIZES[seed]
 
 
-def test_div2_mean_and_max_mean_have_one_size():
+def test_div2_mean_and_max_mean_have_one_size() -> None:
     sizes = [size("bfs", load_candidate(DISCOVERED / f"{name}.py").Triplets) for name in ("div2_mean", "max_mean")]
     assert sizes == [522931, 522931]
 
 
-def test_folders_hold_just_these():
+def test_folders_hold_just_these() -> None:
     assert {path.stem for path in SEEDS.glob("*.py")} == set(SEED_SIZES)
     assert {path.stem for path in DISCOVERED.glob("*.py")} == {name for _, name, _ in PUBLISHED.values()}

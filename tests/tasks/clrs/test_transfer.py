@@ -1,5 +1,8 @@
 """Many algorithms as one task."""
 
+from types import ModuleType
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,20 +10,20 @@ from support.clrs.clrs_candidates import SEEDS, load_candidate
 
 from evohpc.config.task_name import TaskName
 from evohpc.errors import TaskError
-from evohpc.tasks.base import load_task
+from evohpc.tasks.base import Splits, load_task
 from evohpc.tasks.clrs.task import Clrs30
 from evohpc.tasks.clrs.transfer import Transfer
 
-TINY = {"steps": 2, "hidden": 8, "samples": 2, "eval_every": 1, "batch_size": 2}
+TINY: dict[str, Any] = {"steps": 2, "hidden": 8, "samples": 2, "eval_every": 1, "batch_size": 2}
 
 
-def assigned(algorithm, repeat=0):
+def assigned(algorithm: str, repeat: int = 0) -> ModuleType:
     module = load_candidate(SEEDS / "v1_standard.py")
-    module.ALGORITHM, module.REPEAT = algorithm, repeat
+    module.__dict__.update(ALGORITHM=algorithm, REPEAT=repeat)
     return module
 
 
-def trained(task, algorithm, repeat=0):
+def trained(task: Transfer, algorithm: str, repeat: int = 0) -> tuple[Any, list[dict[str, float]]]:
     torch.manual_seed(5)
     model = task.build(assigned(algorithm, repeat))
     rows = list(task.train(model, {}, 5))
@@ -28,16 +31,16 @@ def trained(task, algorithm, repeat=0):
 
 
 @pytest.fixture(scope="module")
-def task():
+def task() -> Transfer:
     return Transfer(algorithms=["bfs", "segments_intersect"], **TINY)
 
 
 @pytest.fixture(scope="module")
-def splits(task):
+def splits(task: Transfer) -> Splits:
     return task.prepare(0)
 
 
-def test_each_algorithm_is_tested_as_the_task_of_it_alone_does(task, splits):
+def test_each_algorithm_is_tested_as_the_task_of_it_alone_does(task: Transfer, splits: Splits) -> None:
     for name in ("bfs", "segments_intersect"):
         model, _ = trained(task, name)
         predictions = task.predict(model, splits.inputs)
@@ -49,7 +52,7 @@ def test_each_algorithm_is_tested_as_the_task_of_it_alone_does(task, splits):
         assert found.error == expected.error
 
 
-def test_the_default_is_the_published_recipe_on_all_algorithms():
+def test_the_default_is_the_published_recipe_on_all_algorithms() -> None:
     task = Transfer()
     assert len(task._tasks) == 30
     bfs = task._tasks["bfs"]
@@ -57,8 +60,8 @@ def test_the_default_is_the_published_recipe_on_all_algorithms():
     assert task.interface.metric == "test_accuracy"
 
 
-def test_repeats_draw_their_own_weights_and_data_and_one_repeat_always_the_same(task):
-    def weights(repeat):
+def test_repeats_draw_their_own_weights_and_data_and_one_repeat_always_the_same(task: Transfer) -> None:
+    def weights(repeat: int) -> tuple[Any, Any]:
         model, rows = trained(task, "bfs", repeat)
         return rows, model.state_dict()
 
@@ -69,7 +72,7 @@ def test_repeats_draw_their_own_weights_and_data_and_one_repeat_always_the_same(
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-def test_labels_of_one_algorithm_do_not_score_answers_to_another(task, splits):
+def test_labels_of_one_algorithm_do_not_score_answers_to_another(task: Transfer, splits: Splits) -> None:
     answers = {f"bfs.{name}": array for name, array in task.predict(*_of_bfs(task, splits)).items()}
     with pytest.raises(ValueError, match="answers one algorithm of the task, not none"):
         task.score([{}], splits.labels)
@@ -80,7 +83,7 @@ def test_labels_of_one_algorithm_do_not_score_answers_to_another(task, splits):
         task.score([{"bfs.pi": np.zeros(1), "segments_intersect.intersect": np.zeros(1)}], splits.labels)
 
 
-def _of_bfs(task, splits):
+def _of_bfs(task: Transfer, splits: Splits) -> tuple[Any, Any]:
     model, _ = trained(task, "bfs")
     return model, splits.inputs
 
@@ -94,6 +97,6 @@ def _of_bfs(task, splits):
         ({"algorithms": ["bfs"], "steps": 0}, "steps is 0, it must be above 0"),
     ],
 )
-def test_wrong_options_are_named(options, said):
+def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:
     with pytest.raises(TaskError, match=said):
         load_task(TaskName("clrs_transfer"), options)
