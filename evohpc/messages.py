@@ -119,6 +119,8 @@ class Prompt:
     parents: tuple[str, ...]
     """Candidate ids of the in-context examples, in the order shown."""
     samples: tuple[Sample, ...]
+    is_rescaled: bool = False
+    """Answered by `evolution.rescaling`, not by a language model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +187,12 @@ class LMRequest:
     adapter: str | None
     """Folder of what an earlier tuning left, to generate with when `tuning` is None; relative to the run folder."""
     deepspeed_config: dict[str, object]
-    """Passed to `deepspeed.initialize` for prompt-tuning."""
     tuning: Tuning | None
     prompts: tuple[Prompt, ...]
     tensor_parallel: bool = False
     engine: str = "deepspeed"
     """What draws the completions: 'deepspeed', 'vllm' or 'scripted'."""
     vllm: dict[str, object] = field(default_factory=dict)
-    """Further arguments of vLLM's engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class Completion:
     tokens: int
     """New tokens drawn, the stop token included, and those of an attempt that was not kept."""
     stop: str
-    """'class_end', 'eos' or 'length'."""
+    """'class_end', 'eos', 'length'; 'rescaled' where no model drew it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,10 @@ class SearchConfig(Section):
     """What a prompt shows. `paper`: k parents drawn independently with replacement (Algorithm 2), so that a prompt may
     show one parent twice. The others are not in the paper. `crossover`: k different parents, or all if there are fewer.
     `mutation`: one parent, once. `mixed`: either of the two, with equal chances for each prompt."""
+    rescale: Fraction = 0
+    """Chance of each prompt that no language model answers it: its children are one parent with one or two whole
+    numbers changed by a factor of 0.5 to 2 (`evolution.rescaling`). Not in the paper (0): the LM writes structure, a
+    rule tunes widths; each such child is evaluated and counted as any other."""
     survivors: Count = 10
     """p, candidates selected as parents of the next round."""
     error_threshold: Fraction = 0.5
@@ -94,6 +98,9 @@ class PromptConfig(Section):
     """Put before the first example. The paper shows none; instruction-tuned models may want one."""
     size_factor: Positive = 0.9
     """Target size: this times the size of the smallest parent, rounded as `size_rounding` says."""
+    size_factors: tuple[Positive, ...] = ()
+    """Not in the paper: one of these is drawn for each prompt, instead of `size_factor`; [0.9, 0.5] asks for large
+    steps, too."""
     size_rounding: Count | None = None
     """Sizes in prompts are rounded to this many parameters (paper: 100). null: to 100 from 1,000 parameters on, to 10
     from 100 on, and not at all below, so that a target is smaller than its parents for networks of any size."""

@@ -56,11 +56,25 @@ def draw_examples(parents: Sequence[T], search: SearchConfig, round: int, prompt
     Algorithm 2: x_j iid ~ Uniform(P) for j = 1..k, with replacement. `search.operator` names what else there is.
     """
     rng = generator(search.seed, round, Draw.EXAMPLES, prompt)
-    if search.operator == "paper":
+    is_mutation = is_rescaled(search, round, prompt) or search.operator == "mutation"
+    if search.operator == "paper" and not is_mutation:
         return [parents[i] for i in rng.integers(len(parents), size=search.examples_per_prompt)]
-    is_mutation = search.operator == "mutation" or (search.operator == "mixed" and rng.random() < 0.5)
+    is_mutation = is_mutation or (search.operator == "mixed" and rng.random() < 0.5)
     count = 1 if is_mutation else min(search.examples_per_prompt, len(parents))
     return [parents[i] for i in rng.choice(len(parents), size=count, replace=False)]
+
+
+def is_rescaled(search: SearchConfig, round: int, prompt: int) -> bool:
+    """Say whether a prompt is answered by a rule (`search.rescale`)."""
+    return float(generator(search.seed, round, Draw.RESCALING, prompt).random()) < search.rescale
+
+
+def with_size_factor(config: PromptConfig, search: SearchConfig, round: int, prompt: int) -> PromptConfig:
+    """Return what holds for one prompt, whose `size_factor` is drawn if there are several."""
+    if not config.size_factors:
+        return config
+    drawn = generator(search.seed, round, Draw.SIZE_FACTOR, prompt).integers(len(config.size_factors))
+    return config.model_copy(update={"size_factor": config.size_factors[int(drawn)]})
 
 
 def few_shot_prompt(

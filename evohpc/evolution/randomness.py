@@ -18,6 +18,8 @@ class Draw(IntEnum):
     EXAMPLES = 1
     SAMPLE = 2
     TUNING = 3
+    RESCALING = 4
+    SIZE_FACTOR = 5
 
 
 def generator(seed: int, round: int, draw: Draw, *position: int) -> np.random.Generator:

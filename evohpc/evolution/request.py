@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from evohpc.config.search import Config, SearchConfig
 from evohpc.envelopes import SCHEMA
 from evohpc.evolution.population import Budget, is_tuned
-from evohpc.evolution.prompts import Example, completion_target, draw_examples, few_shot_prompt
+from evohpc.evolution.prompts import (
+    Example,
+    completion_target,
+    draw_examples,
+    few_shot_prompt,
+    is_rescaled,
+    with_size_factor,
+)
 from evohpc.evolution.randomness import Draw, generator
 from evohpc.messages import LMRequest, LowRank, Prompt, Sample, TaskInterface, Tuning, TuningExample
 
@@ -69,9 +76,10 @@ def _prompts(config: Config, task: TaskInterface, round: int, parents: Sequence[
     prompts = []
     for index in range(budget.prompts):
         shown = draw_examples(parents, config.search, round, index)
-        text = few_shot_prompt(shown, parents, task, config.prompt)
+        text = few_shot_prompt(shown, parents, task, with_size_factor(config.prompt, config.search, round, index))
         ids = tuple(example.candidate_id for example in shown)
-        prompts.append(Prompt(index, text, ids, samples(config.search, round, index, budget.samples)))
+        drawn = samples(config.search, round, index, budget.samples)
+        prompts.append(Prompt(index, text, ids, drawn, is_rescaled(config.search, round, index)))
     return tuple(prompts)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from evohpc.lm import completions_file, ranks
+from evohpc.lm import completions_file, ranks, rescaling
 from evohpc.lm.completions_file import Key
 from evohpc.lm.log import say
 from evohpc.messages import Completion, LMRequest, Prompt
@@ -36,7 +36,7 @@ class Engine(Protocol):
 def missing(request: LMRequest, round: RoundDir) -> list[Key]:
     """Return what is not finished, in the order of the request; to be asked on the first rank only.
 
-    Takes over what other ranks finished before a crash, and puts in order what lacks nothing.
+    Takes over what other ranks finished before a crash, adds what needs no model, and puts in order what lacks nothing.
 
     Raises:
         StorageError: the file system refused.
@@ -46,6 +46,9 @@ def missing(request: LMRequest, round: RoundDir) -> list[Key]:
         completions_file.append(round.completions, [more[key] for key in more if key not in finished])
         finished |= more
         part.unlink(missing_ok=True)
+    by_rule = rescaling.completions(request, finished)
+    completions_file.append(round.completions, by_rule)
+    finished |= {(completion.prompt, completion.sample): completion for completion in by_rule}
     completions_file.close(round.completions, request)
     return [key for key in completions_file.keys(request) if key not in finished]
 

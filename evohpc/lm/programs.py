@@ -17,9 +17,10 @@ def header(prompt: str) -> str:
 
 
 def shown_bodies(prompt: str) -> list[str]:
-    """Return what follows the header in each in-context example: the lines that are indented or blank."""
+    """Return what follows the header in each in-context example: the lines that are indented or blank, without blank
+    ones at the end. A program with another header, which only a seed can have, is left out."""
     programs = ("\n" + prompt).split(f"\n{header(prompt)}\n")[1:-1]
-    return [_DEDENT.split(program, maxsplit=1)[0] for program in programs]
+    return [f"{_DEDENT.split(program, maxsplit=1)[0].rstrip()}\n" for program in programs]
 
 
 def parses(prompt: str, completion: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from numpy.random import Generator, Philox
 
-from evohpc.lm import completions_file
+from evohpc.lm import completions_file, rescaling
 from evohpc.lm.programs import shown_bodies
 from evohpc.messages import Completion, LMRequest, Prompt, Sample
 from evohpc.run_folder import RoundDir, read_request
@@ -52,6 +52,8 @@ class ScriptedLMJob:
         return [self._complete(number, prompt, sample) for number, (prompt, sample) in enumerate(samples)]
 
     def _complete(self, number: int, prompt: Prompt, sample: Sample) -> Completion:
+        if prompt.is_rescaled:
+            return rescaling.completion(prompt, sample)
         text = self._texts[number % len(self._texts)] if self._texts else mutate(prompt.text, sample.seed)
         return Completion(prompt.index, sample.index, text, len(text.split()), "class_end")
 
@@ -59,7 +61,7 @@ class ScriptedLMJob:
 def mutate(prompt: str, seed: int) -> str:
     """Return a changed copy of the body of one of the programs in a prompt."""
     rng = Generator(Philox(seed))
-    bodies = [f"{body.rstrip()}\n" for body in shown_bodies(prompt)] or ["    pass\n"]
+    bodies = shown_bodies(prompt) or ["    pass\n"]
     body = bodies[rng.integers(len(bodies))]
     rules: tuple[Callable[[str, Generator], str], ...] = (_resize, _drop_line, _double_line, _break, _copy)
     return rules[rng.choice(len(rules), p=(0.6, 0.1, 0.1, 0.1, 0.1))](body, rng)

@@ -15,7 +15,9 @@ from evohpc.evolution.prompts import (
     completion_target,
     draw_examples,
     few_shot_prompt,
+    is_rescaled,
     target_metrics,
+    with_size_factor,
 )
 from evohpc.messages import TaskInterface
 
@@ -242,3 +244,32 @@ def test_mixed_is_either_of_the_two_with_equal_chances() -> None:
 
 def test_the_paper_s_operator_may_show_a_parent_twice() -> None:
     assert any(len(set(shown)) < 3 for shown in drawn("paper"))
+
+
+def test_a_rescaled_prompt_shows_one_parent_whatever_the_operator() -> None:
+    for operator in ("paper", "crossover", "mixed"):
+        search = SearchConfig(seed=7, operator=operator, rescale=1)
+        assert all(len(draw_examples("abcde", search, 0, prompt)) == 1 for prompt in range(20))
+
+
+def test_as_many_prompts_are_rescaled_as_the_config_says() -> None:
+    some = SearchConfig(seed=7, rescale=0.25)
+    rescaled = [is_rescaled(some, round, prompt) for round in range(20) for prompt in range(20)]
+    assert 70 < sum(rescaled) < 130  # of 400: mean 100, standard deviation 9
+    assert not any(is_rescaled(SearchConfig(seed=7), 0, prompt) for prompt in range(100))
+    assert all(is_rescaled(SearchConfig(seed=7, rescale=1), 0, prompt) for prompt in range(100))
+
+
+def test_other_draws_do_not_depend_on_the_share_of_rescaled_prompts() -> None:
+    plain, some = SearchConfig(seed=7, operator="crossover"), SearchConfig(seed=7, operator="crossover", rescale=0.5)
+    for prompt in range(20):
+        if not is_rescaled(some, 0, prompt):
+            assert draw_examples("abcde", some, 0, prompt) == draw_examples("abcde", plain, 0, prompt)
+
+
+def test_of_several_size_factors_each_prompt_has_one() -> None:
+    config, search = PromptConfig(size_factors=[0.9, 0.5, 0.25]), SearchConfig(seed=7)
+    drawn = [with_size_factor(config, search, 0, prompt).size_factor for prompt in range(60)]
+    assert set(drawn) == {0.9, 0.5, 0.25}
+    assert drawn == [with_size_factor(config, search, 0, prompt).size_factor for prompt in range(60)]
+    assert with_size_factor(PromptConfig(), search, 0, 0) == PromptConfig()

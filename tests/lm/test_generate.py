@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.requests import identity, request, write
+from support.requests import PROMPT, identity, prompts, request, write
 from support.tunings import tuning
 
 from evohpc.errors import RunFolderError
@@ -51,6 +51,22 @@ def test_a_complete_request_loads_no_model(tmp_path: Path, model_folder: Path) -
     write(tmp_path, replace(asked, model_path="/nowhere"))
     answer(RunDir(tmp_path).round(0))
     assert identity(completions) == before
+
+
+def test_a_request_whose_prompts_are_all_rescaled_loads_no_model(tmp_path: Path) -> None:
+    asked = request("/nowhere", prompts=[replace(each, is_rescaled=True) for each in prompts([PROMPT] * 2)])
+    lines = answered(tmp_path, asked).splitlines()
+    assert [json.loads(line)["stop"] for line in lines] == ["rescaled"] * 6
+
+
+def test_the_others_are_drawn_as_if_no_prompt_were_rescaled(tmp_path: Path, model_folder: Path) -> None:
+    both = prompts([PROMPT] * 2)
+    plain = answered(tmp_path / "a", request(model_folder, prompts=both)).splitlines()
+    mixed = answered(
+        tmp_path / "b", request(model_folder, prompts=(replace(both[0], is_rescaled=True), both[1]))
+    ).splitlines()
+    assert mixed[3:] == plain[3:]
+    assert all(json.loads(line)["stop"] == "rescaled" for line in mixed[:3])
 
 
 def test_tuning_leaves_a_prompt_its_curve_and_other_completions(tmp_path: Path, model_folder: Path) -> None:
