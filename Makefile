@@ -8,13 +8,16 @@ PYTEST_ARGS ?=
 EVOHPC := HF_HUB_OFFLINE=1 $(VENV)/bin/evohpc
 INSTALLED := $(VENV)/.installed
 
-.PHONY: quickstart test lint parity
+.PHONY: quickstart test lint parity experiment
 
 quickstart: $(MODEL)/SHA256SUMS  ## a search on MNIST-1D with a real language model; goes on if it was interrupted
 	$(EVOHPC) run $(RUN) configs/quickstart.yaml
 
 test: $(INSTALLED)  ## the quick tests; PYTEST_ARGS="-m 'not gpu and not jax'" runs the slow ones and those on a real Slurm too
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+experiment: $(MODEL)/SHA256SUMS  ## all arms of the comparison on MNIST-1D that have no results yet; hours for each
+	HF_HUB_OFFLINE=1 $(VENV)/bin/python configs/experiments/run.py configs/experiments/mnist1d --results docs/results/mnist1d
 
 parity: $(INSTALLED) $(VENV)-jax/.installed  ## CLRS-30 against dm-clrs itself, under JAX; installs 3 GB
 	EVOHPC_JAX_PYTHON=$(VENV)-jax/bin/python $(VENV)/bin/python -m pytest -m jax

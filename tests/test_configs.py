@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import csv
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,8 +58,9 @@ def test_each_arm_of_an_experiment_is_a_config_and_all_have_as_many_children(fol
 
 @pytest.mark.parametrize("folder", EXPERIMENTS, ids=lambda folder: folder.name)
 def test_a_part_of_an_experiment_can_be_run(folder: Path) -> None:
-    done = experiment(str(folder), "--dry-run", "--arm", "scripted", "--seed", "7", "--runs", "elsewhere")
-    assert [shlex.split(line)[4] for line in done.stdout.splitlines()] == ["elsewhere/scripted-7"]
+    arm = next(iter(read_mapping(folder / "arms.yaml", "arms")["arms"]))
+    done = experiment(str(folder), "--dry-run", "--arm", arm, "--seed", "7", "--runs", "elsewhere")
+    assert [shlex.split(line)[4] for line in done.stdout.splitlines()] == [f"elsewhere/{arm}-7"]
 
 
 def test_an_arm_that_an_experiment_has_not_is_named() -> None:
@@ -65,6 +68,27 @@ def test_an_arm_that_an_experiment_has_not_is_named() -> None:
     assert done.returncode == 2
     assert "has no arm 'scriptd'; it has " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_results_are_kept_and_a_search_that_has_them_is_not_run_again(tmp_path: Path) -> None:
+    base = (ROOT / "configs/experiments/mnist1d/base.yaml").read_text()
+    (tmp_path / "base.yaml").write_text(base.replace("../../../", f"{ROOT}/").replace("steps: 1000", "steps: 20"))
+    settings = "{lm.engine: scripted, search.rounds: 1, search.prompts_per_round: 2}"
+    (tmp_path / "arms.yaml").write_text(f"base: base.yaml\nseeds: [3]\narms:\n  tiny: {settings}\n")
+    arguments = [str(tmp_path), "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "kept")]
+    first = experiment(*arguments)
+    assert first.returncode == 0, first.stderr
+    with (tmp_path / "kept/tiny-3.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 + 2 * 3
+    assert {row["search"] for row in rows} == {"tiny-3"}
+    assert {row["outcome"] for row in rows if row["id"].startswith("seed-")} == {"trained"}
+    assert sum(bool(row["source"]) for row in rows) == min(5, sum(row["counts"] == "True" for row in rows))
+    shutil.rmtree(tmp_path / "runs")
+    again = experiment(*arguments)
+    assert (again.returncode, (tmp_path / "runs").exists()) == (0, False)
+    assert "tiny-3.csv is there; remove it to run this search again" in again.stderr
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("slurm/*.yaml")), ids=lambda path: path.stem)
