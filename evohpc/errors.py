@@ -7,6 +7,7 @@ value, the right values, the next step.
     EvohpcError
     ├── ConfigError        a key or value of a config, a site profile or --set
     ├── TaskError          a task that cannot be loaded or does not satisfy the Task protocol
+    │   └── TaskCodeError  a task whose own code fails on a candidate
     ├── LMError            a language model folder or an LM job
     ├── EvaluationError    this host cannot evaluate candidates as the config demands
     ├── RunFolderError     a run folder that is missing, damaged or belongs to another search
@@ -31,6 +32,10 @@ class ConfigError(EvohpcError):
 
 class TaskError(EvohpcError):
     """A task cannot be loaded, or does not satisfy the Task protocol."""
+
+
+class TaskCodeError(TaskError):
+    """A task's own `score` or `fitness` failed on a candidate: the task must be mended, and trying again is in vain."""
 
 
 class LMError(EvohpcError):

@@ -16,7 +16,6 @@ class Status(StrEnum):
     """Passed screening; waits for its evaluation."""
     TRAINED = "trained"
     """Trained and scored; has a fitness."""
-
     SYNTAX = "syntax"
     """The completion is not a Python program with the entry class."""
     SCREENED = "screened"
@@ -39,6 +38,8 @@ class Status(StrEnum):
     """Wrote more than the scratch limit allows."""
     PROTOCOL_VIOLATION = "protocol_violation"
     """What it left behind is not what the protocol allows: missing, oversized, mis-shaped or forged files."""
+    TASK_ERROR = "task_error"
+    """The task's own code failed on what the candidate predicts: final, and no fault of the candidate's."""
 
     NODE_FAIL = "node_fail"
     """The node died under it."""
@@ -62,7 +63,7 @@ class Status(StrEnum):
     @property
     def is_candidate_fault(self) -> bool:
         """The candidate's own fault during evaluation: final, not retried."""
-        return self not in (Status.PENDING, Status.TRAINED) and not (self.is_refused or self.is_machine_fault)
+        return not (self in ("pending", "trained", "task_error") or self.is_refused or self.is_machine_fault)
 
 
 class Isolation(StrEnum):
@@ -97,8 +98,7 @@ class TaskInterface:
     allowed_imports: tuple[str, ...]
     """Packages and modules that a candidate may import, with all below them, e.g. 'torch' or 'package.module'."""
     metric: str
-    """Key in `Result.metrics` of the quality shown in prompts, e.g. 'val_accuracy'; higher is better, unless
-    `prompt.metric_factor` is below 1."""
+    """Key in `Result.metrics` of what prompts show; higher is better, unless `prompt.metric_factor` is below 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +240,7 @@ class Result:
     detail: str = ""
     num_params: int | None = None
     error: float | None = None
-    """In [0, 1]; what alpha is compared with."""
+    """0 or more; what alpha is compared with."""
     fitness: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from evohpc.config.lm import LMConfig, TuningConfig
 from evohpc.config.strict_yaml import (
     Count,
     CountOrZero,
-    Fraction,
+    NonNegative,
     Positive,
     Section,
     dump,
@@ -67,10 +67,11 @@ class SearchConfig(Section):
     rule tunes widths; each such child is evaluated and counted as any other."""
     survivors: Count = 10
     """p, candidates selected as parents of the next round."""
-    error_threshold: Fraction = 0.5
+    error_threshold: NonNegative = 0.5
     """alpha: a candidate with error >= alpha gets no place in the pool. Table 2 calls it the "lower threshold for
     the test error", Algorithm 1 the "upper threshold"; only the second makes sense beside `c.error < alpha`. The
-    paper says "test error" there and "validation error" in its prose; evohpc selects on validation only."""
+    paper says "test error" there and "validation error" in its prose; evohpc selects on validation only. The
+    paper's errors are shares; those of a task of your own may have any range from 0 up, and so may this."""
     temperatures: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.2, 0.6, 0.8, 1.0)
     """Drawn uniformly and independently for each completion. The paper says "selected uniformly" and not whether
     per sample or per prompt; independent re-implementations draw per sample."""
@@ -162,7 +163,8 @@ class Config(Section):
     task: Annotated[TaskName, PlainValidator(_task_name), PlainSerializer(str)] = TaskName("mnist1d")
     """A built-in task, or 'path/to/file.py:ClassName'."""
     task_options: dict[str, Any] = {}
-    """Keyword arguments of the task's class, e.g. {steps: 2000}."""
+    """Keyword arguments of the task's class, e.g. {steps: 2000}. Text that begins with './', '../' or '~' is a path,
+    seen from the config file, and so is text that has a '/' or a '.', if there is such a file or folder."""
     seeds: Path
     """Folder of seed programs, *.py."""
     search: SearchConfig = SearchConfig()
@@ -264,4 +266,19 @@ def _resolve_paths(config: Config, base: Path) -> Config:
     files = {"path": config.lm.path, "deepspeed": config.lm.deepspeed}
     lm = config.lm.model_copy(update={key: path and absolute(path) for key, path in files.items()})
     task = config.task if config.task.file is None else config.task.moved(absolute(config.task.file))
-    return config.model_copy(update={"seeds": absolute(config.seeds), "lm": lm, "task": task})
+    options = _with_paths(config.task_options, base)
+    return config.model_copy(update={"seeds": absolute(config.seeds), "lm": lm, "task": task, "task_options": options})
+
+
+def _with_paths(option: Any, base: Path) -> Any:
+    """Return an option of the task with its paths made absolute; of a list or a mapping, all in it."""
+    if isinstance(option, dict):
+        return {key: _with_paths(value, base) for key, value in option.items()}
+    if isinstance(option, list):
+        return [_with_paths(value, base) for value in option]
+    if not isinstance(option, str) or "\0" in option:
+        return option
+    path = (base / os.path.expanduser(option)).resolve()
+    is_named = option.startswith(("./", "../", "~"))
+    is_there = ("/" in option or "." in option) and len(option) < 4096 and path.exists()
+    return str(path) if is_named or is_there else option

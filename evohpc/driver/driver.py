@@ -21,12 +21,12 @@ from typing import Literal
 
 from evohpc import envelopes
 from evohpc.config.lm import read_deepspeed_config
-from evohpc.driver import results
+from evohpc.driver import results, seeds
 from evohpc.driver.dispatch import Dispatch, next_attempts
 from evohpc.driver.intake import Intake
 from evohpc.driver.lease import Lease
 from evohpc.driver.patience import Patience
-from evohpc.errors import RunFolderError, StorageError, TaskError
+from evohpc.errors import RunFolderError, StorageError
 from evohpc.evolution.population import Budget
 from evohpc.evolution.request import request
 from evohpc.files import write_atomic
@@ -165,7 +165,7 @@ class Driver:
         """
         self._report(round, "close", 0, 1)
         if round == SEED_ROUND and self.budget.rounds:
-            self._check_seeds()
+            seeds.check(self.intake.store)
         # In this order: what was not packed when a driver was killed is packed by the next one.
         results.pack(self.intake.run.round(round))
         self.intake.close(round)
@@ -239,6 +239,7 @@ class Driver:
     def _evaluate(self, round: int) -> None:
         if not self._waits(round):
             return
+        seeds.check_task(self.intake.store, round)
         intake, evaluation = self.intake, self.intake.config.evaluation
         intake.restore_sources(round)
         dispatch = Dispatch(
@@ -257,6 +258,7 @@ class Driver:
             dispatch.poll()
             arrived = self._collect(round)
             dispatch.record(arrived)
+            seeds.check_task(intake.store, round)
             dispatch.mark_lost()
             self._report_evaluation(round, len(pending), tuple(dispatch.held))
             delay = FASTEST_POLL_S if arrived else min(1.5 * delay, SLOWEST_POLL_S)
@@ -271,20 +273,6 @@ class Driver:
     def _wait(self, seconds: float) -> None:
         if self.wait(seconds):
             raise Stopped
-
-    def _check_seeds(self) -> None:
-        seeds = self.intake.store.entries(SEED_ROUND)
-        failed = [e.candidate for e in seeds if e.candidate.status is not Status.TRAINED]
-        reasons = [f"{seed.id}: {seed.status}: {seed.detail}" for seed in failed]
-        if len(failed) == len(seeds):
-            why = "; ".join(reasons) or "there are none"
-            raise TaskError(
-                f"no seed program could be trained, so there is nothing to evolve ({why}); mend the seeds, the task or "
-                "the config, try `evohpc evaluate FILE --config CONFIG`, and take a new folder; after machine faults: "
-                "`evohpc retry`"
-            )
-        for reason in reasons:
-            log.warning("%s; it will be no parent", reason)
 
     def _report_evaluation(self, round: int, pending: int, held: tuple[str, ...]) -> None:
         total = sum(self.intake.store.counts(round).values())

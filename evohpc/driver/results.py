@@ -64,7 +64,7 @@ def unseal_result(name: str, data: bytes, run_id: str, sources: Mapping[str, str
 
     Raises:
         EnvelopeError: the envelope is torn, altered, foreign or about something else than its name says, or its
-            result cannot be true: a trained candidate without size (>= 1), error (in [0, 1]), fitness or the task's
+            result cannot be true: a trained candidate without size (>= 1), error (0 or more), fitness or the task's
             metric; another one with a fitness; a number that is not finite; a negative size or time.
     """
     result = envelopes.unseal(data, run_id, Result)
@@ -167,7 +167,7 @@ def check_numbers(result: Result) -> None:
     """
     for name, value, low, high in _ranges(result):
         if value is not None and not low <= value <= high:
-            right = f"in [{low:g}, {high:g}]" if high == 1 else f"finite, and {low:g} or more" if low >= 0 else "finite"
+            right = f"finite, and {low:g} or more" if low >= 0 else "finite"
             raise EnvelopeError(f"{name} is {value}; it must be {right}")
 
 
@@ -175,7 +175,7 @@ def _ranges(result: Result) -> Iterator[tuple[str, float | None, float, float]]:
     """Yield (name, value, least, greatest) of each number in a result."""
     yield "attempt", result.attempt, 1, _MAX_INTEGER
     yield "num_params", result.num_params, 1 if result.status is Status.TRAINED else 0, _MAX_INTEGER
-    yield "error", result.error, 0, 1
+    yield "error", result.error, 0, _MAX_FLOAT
     yield "fitness", result.fitness, -_MAX_FLOAT, _MAX_FLOAT
     for name, value in result.metrics.items():
         yield f"metrics[{name!r}]", value, -_MAX_FLOAT, _MAX_FLOAT

@@ -77,7 +77,8 @@ class Evaluator:
 
         Raises:
             EvaluationError: the sandbox failed, or the run's data is gone.
-            TaskError: the task cannot be loaded, or its own `score` or `fitness` failed.
+            TaskError: the task cannot be loaded.
+            TaskCodeError: its own `score` or `fitness` failed.
         """
         with tempfile.TemporaryDirectory(prefix="evohpc-", ignore_cleanup_errors=True) as folder:
             trial = _Trial(self, source, Path(folder))
@@ -153,6 +154,7 @@ class _Trial:
         )
         best, choice = self._choose(self._predict("predict", checkpoints))
         score = self._score(self._predict("confirm", [checkpoints[best]]))
+        verdict.check_finite(score, choice)
         fitness = verdict.fitness(self._evaluator.task, num_params, score.error)
         reported = {f"reported_{name}": value for name, value in report.last_row.items()}
         metrics = {**reported, **choice, **score.metrics}
@@ -163,7 +165,8 @@ class _Trial:
         score = self._score(predictions)
         if score.checkpoint is not None:
             return score.checkpoint, score.choice
-        return int(np.argmin([self._score([checkpoint]).error for checkpoint in predictions])), score.choice
+        errors = [self._score([checkpoint]).error for checkpoint in predictions]
+        return int(np.argmin([error if np.isfinite(error) else np.inf for error in errors])), score.choice
 
     def _predict(self, name: StageName, checkpoints: list[Path]) -> list[Predictions]:
         """Return the predictions of checkpoints, from a process that sees no others."""

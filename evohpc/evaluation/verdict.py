@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ import numpy as np
 
 from evohpc import envelopes
 from evohpc.config.search import EvaluationConfig
-from evohpc.errors import EnvelopeError, TaskError
+from evohpc.errors import EnvelopeError, TaskCodeError
 from evohpc.evaluation.stage import protocol
 from evohpc.evaluation.stage.protocol import Report
 from evohpc.messages import Status
@@ -25,6 +27,7 @@ from evohpc.sandbox import outputs
 from evohpc.sandbox.base import Ending, Outcome
 from evohpc.sandbox.outputs import Untrusted
 from evohpc.tasks.base import Score, Task
+from evohpc.tasks.rules import place
 
 Predictions = dict[str, np.ndarray[Any, Any]]
 
@@ -150,32 +153,53 @@ def read_predictions(folder: Path, names: Sequence[str], config: EvaluationConfi
 
 
 def score(task: Task, predictions: list[Predictions], labels: Mapping[str, np.ndarray[Any, Any]]) -> Score:
-    """Have the task score predictions.
+    """Have the task score predictions. Its error may be NaN or infinite, which `check_finite` refuses.
 
     Raises:
         Failed: they do not have the shape that the task demands.
-        TaskError: `Task.score` is at fault.
+        TaskCodeError: `Task.score` is at fault.
     """
     name = task.interface.name
     try:
         answer = task.score(predictions, labels)
     except ValueError as error:
-        raise Failed(Status.SHAPE_ERROR, str(error)) from None
+        raise Failed(Status.SHAPE_ERROR, f"{error}{_place(error, task)}") from None
     except Exception as error:
-        raise TaskError(f"task {name}: score raised {type(error).__name__}: {error}") from error
+        raise TaskCodeError(f"task {name}: score raised {described(error, task)}") from error
     try:
         metrics, choice = _floats(answer.metrics), _floats(answer.choice)
         found = replace(answer, error=float(answer.error), metrics=metrics, choice=choice)
     except (AttributeError, TypeError, ValueError):
-        raise TaskError(f"task {name}: score must return a Score of numbers; it is {answer!r}") from None
-    numbers = [found.error, *found.metrics.values(), *found.choice.values()]
-    if not all(math.isfinite(number) for number in numbers) or not 0 <= found.error <= 1:
-        raise TaskError(f"task {name}: score must be finite and its error in [0, 1]; it is {found}")
+        raise TaskCodeError(f"task {name}: score must return a Score of numbers; it is {answer!r}") from None
+    if found.error < 0:
+        raise TaskCodeError(f"task {name}: the error of a score must be 0 or more; it is {found}")
     if found.checkpoint is not None and found.checkpoint not in range(len(predictions)):
-        raise TaskError(f"task {name}: score chose checkpoint {found.checkpoint} of {len(predictions)}")
+        raise TaskCodeError(f"task {name}: score chose checkpoint {found.checkpoint} of {len(predictions)}")
     if task.interface.metric not in found.metrics:
-        raise TaskError(f"task {name}: score has no metric {task.interface.metric!r}, which its interface promises")
+        raise TaskCodeError(f"task {name}: score has no metric {task.interface.metric!r}, which its interface promises")
     return found
+
+
+def check_finite(found: Score, choice: Mapping[str, float]) -> None:
+    """Raise `Failed` unless a score, and what tells of the choice of its checkpoint, are all of finite numbers: a
+    correlation of constants, say, is none."""
+    numbers = {"error": found.error, **choice, **found.metrics}
+    wrong = [f"{name} is {number}" for name, number in numbers.items() if not math.isfinite(number)]
+    if wrong:
+        raise Failed(Status.NONFINITE, f"the task scores what it predicts, and {', '.join(wrong)}")
+
+
+def described(error: Exception, task: Task) -> str:
+    """Return what a task's code raised, and where in its file."""
+    return f"{type(error).__name__}: {error}{_place(error, task)}"
+
+
+def _place(error: Exception, task: Task) -> str:
+    """Return the line of a task's file that an exception went through; '' if the task itself raised a `ValueError`, as
+    it should, since that says what is wrong in words of its own."""
+    file = getattr(sys.modules.get(type(task).__module__), "__file__", None)
+    frames = traceback.extract_tb(error.__traceback__)
+    return "" if isinstance(error, ValueError) and frames[-1].filename == file else place(error, file)
 
 
 def _floats(numbers: Mapping[str, Any]) -> dict[str, float]:
@@ -186,15 +210,15 @@ def fitness(task: Task, num_params: int, error: float) -> float:
     """Have the task rate a candidate.
 
     Raises:
-        TaskError: `Task.fitness` is at fault.
+        TaskCodeError: `Task.fitness` is at fault.
     """
+    call = f"task {task.interface.name}: fitness({num_params}, {error})"
     try:
         value = float(task.fitness(num_params, error))
     except Exception as problem:
-        name, kind = task.interface.name, type(problem).__name__
-        raise TaskError(f"task {name}: fitness({num_params}, {error}) raised {kind}: {problem}") from problem
+        raise TaskCodeError(f"{call} raised {described(problem, task)}") from problem
     if not math.isfinite(value):
-        raise TaskError(f"task {task.interface.name}: fitness({num_params}, {error}) is {value}")
+        raise TaskCodeError(f"{call} is {value}; a fitness is a finite number")
     return value
 
 

@@ -20,7 +20,7 @@ from types import FrameType
 from evohpc import envelopes, linux
 from evohpc.config.search import Config, load_resolved
 from evohpc.config.site import load_site
-from evohpc.errors import EvaluationError, EvohpcError, StorageError, TaskError
+from evohpc.errors import EvaluationError, EvohpcError, StorageError, TaskCodeError, TaskError
 from evohpc.evaluation.attempt import WORKER, Benchmark, Evaluator, provenance
 from evohpc.evaluation.verdict import one_line
 from evohpc.evolution.screening import screen
@@ -166,7 +166,7 @@ def _evaluate_attempt(folder: RoundDir, attempt: Attempt, evaluate: Evaluate, ru
         result = Result(
             attempt.candidate_id,
             attempt.attempt,
-            Status.CONTAINER_ERROR,
+            Status.TASK_ERROR if isinstance(error, TaskCodeError) else Status.CONTAINER_ERROR,
             one_line(str(error)),
             **provenance(source, {}),
         )

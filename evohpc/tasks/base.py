@@ -19,9 +19,9 @@ import importlib
 import importlib.util
 import inspect
 import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 from evohpc.config.task_name import TaskName
 from evohpc.errors import TaskError
 from evohpc.messages import TaskInterface
+from evohpc.tasks.rules import METHODS, hint, interface_problems, method_problems, place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +62,7 @@ class Score:
     """What `Task.score` returns."""
 
     error: float
-    """In [0, 1], lower is better; compared with search.error_threshold."""
+    """0 or more, lower is better; compared with search.error_threshold. NaN or infinite: the candidate failed."""
     metrics: dict[str, float]
     """Anything worth keeping; must hold the key `TaskInterface.metric`."""
     checkpoint: int | None = None
@@ -151,9 +152,10 @@ def _import_file(path: Path) -> ModuleType:
     except SyntaxError as error:
         raise TaskError(f"{path}, line {error.lineno or 1}: {error.msg}") from None
     except (Exception, SystemExit) as error:
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-        where = f"{path}, line {lines[-1]}" if lines else str(path)
-        raise TaskError(f"{where}: importing it raised {type(error).__name__}: {error}") from error
+        where = place(error, str(path)).strip(" ()") or str(path)
+        raise TaskError(
+            f"{where}: importing it raised {type(error).__name__}: {error}{hint(error, path.parent)}"
+        ) from error
     return module
 
 
@@ -163,23 +165,26 @@ def _construct(module: ModuleType, class_name: str, where: str, options: Mapping
         classes = (kind for kind in vars(module).values() if isinstance(kind, type))
         own = [kind.__name__ for kind in classes if kind.__module__ == module.__name__]
         raise TaskError(f"{where} has no class {class_name}; its classes: {', '.join(own) or 'none'}")
-    methods = ("prepare", "build", "train", "predict", "score", "fitness")
-    missing = [name for name in methods if not callable(getattr(cls, name, None))]
+    missing = [name for name in METHODS if not callable(getattr(cls, name, None))]
     if missing:
         raise TaskError(f"{where}:{class_name} is no Task: it lacks {', '.join(missing)}")
     try:
         task = cls(**options)
     except Exception as error:
+        file = getattr(module, "__file__", None) or ""
+        described = f"{error}{place(error, file)}{hint(error, Path(file).parent)}"
         known = inspect.signature(cls).parameters.values()
         is_all = all(option.kind is not option.VAR_KEYWORD for option in known)
         names = ", ".join(option.name for option in known) or "none"
         more = f"; its options: {names}" if is_all else ""
-        raise TaskError(f"{where}:{class_name}: task_options {dict(options)}: {error}{more}") from error
-    if not isinstance(getattr(task, "interface", None), TaskInterface):
+        raise TaskError(f"{where}:{class_name}: task_options {dict(options)}: {described}{more}") from error
+    if not isinstance(interface := getattr(task, "interface", None), TaskInterface):
         raise TaskError(f"{where}:{class_name} is no Task: its `interface` is not a TaskInterface")
     if not _can_be_hidden(getattr(task, "hidden_modules", {})):
         right = '{"train": (), "predict": ("my_package.labels",)}'
         raise TaskError(f"{where}:{class_name}: `hidden_modules` must name modules by stage, as {right} does")
+    for problem in chain(interface_problems(interface), method_problems(task)):
+        raise TaskError(f"{where}:{class_name}: {problem}")
     return cast(Task, task)
 
 

@@ -11,6 +11,7 @@ import argparse
 import inspect
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from evohpc.files import write_atomic
 from evohpc.run_folder import RunDir
 from evohpc.tasks.base import Splits, Task, load_task
 from evohpc.tasks.data import secret_digest, write_private
+from evohpc.tasks.rules import hint, place
 
 if TYPE_CHECKING:
     from evohpc.tasks.base import Arrays
@@ -40,9 +42,11 @@ def prepare(run: RunDir) -> None:
         return
     config = load_resolved(run.config)
     task = load_task(config.task.moved(run.task_file.resolve()), config.task_options)
-    splits = _splits(task, config, _secret(run))
-    write_atomic(run.train, _encoded(splits.train, "train"))
-    write_atomic(run.inputs, _encoded(splits.inputs, "inputs"))
+    splits = _splits(task, config, run)
+    train, inputs = _encoded(splits.train, "train"), _encoded(splits.inputs, "inputs")
+    _check_memory({"training data": train, "validation inputs": inputs}, config.evaluation.memory_mb)
+    write_atomic(run.train, train)
+    write_atomic(run.inputs, inputs)
     write_private(run.labels, _encoded(splits.labels, "labels"))
     write_atomic(run.task_interface, envelopes.encode(task.interface))
 
@@ -58,15 +62,31 @@ def _secret(run: RunDir) -> int | None:
     return int(run.secret.read_text(), 16) if run.secret.exists() else None
 
 
-def _splits(task: Task, config: Config, secret: int | None) -> Splits:
+def _splits(task: Task, config: Config, run: RunDir) -> Splits:
+    secret = _secret(run)
     knows_secret = "secret" in inspect.signature(task.prepare).parameters
     try:
         splits = task.prepare(config.search.seed, secret) if knows_secret else task.prepare(config.search.seed)
     except Exception as error:
-        raise TaskError(f"task {config.task}: prepare raised {type(error).__name__}: {error}") from error
+        raise TaskError(f"task {config.task}: prepare raised {_described(error, run)}") from error
     if not isinstance(splits, Splits):
         raise TaskError(f"task {config.task}: prepare must return Splits, it returned {type(splits).__name__}")
     return splits
+
+
+def _described(error: Exception, run: RunDir) -> str:
+    """Return what a task's `prepare` raised, where in its file, and what a user may not know of that file."""
+    where = place(error, str(run.task_file.resolve()))
+    return f"{type(error).__name__}: {error}{where}{hint(error, run.path.resolve())}"
+
+
+def _check_memory(files: Mapping[str, bytes], memory_mb: int) -> None:
+    for name, data in files.items():
+        if len(data) >= memory_mb << 20:
+            raise TaskError(
+                f"the task's {name} are {len(data) >> 20} MiB, and evaluation.memory_mb is {memory_mb}: each candidate "
+                "reads them whole, so raise it to their size and some hundred MiB more, or make less data"
+            )
 
 
 def _encoded(arrays: Arrays, name: str) -> bytes:

@@ -130,7 +130,6 @@ def test_a_wrong_override_is_named(tmp_path: Path, override: str, message: str) 
         ("seeds: s\nsearch: {rounds: -1}", "search.rounds: input should be greater than or equal to 0; it is -1"),
         ("seeds: s\nsearch: {rounds: 2.5}", "search.rounds: input should be a valid integer; it is 2.5"),
         ("seeds: s\nsearch: {rounds: yes}", "search.rounds: input should be a valid integer; it is 'yes'"),
-        ("seeds: s\nsearch: {error_threshold: 1.5}", "search.error_threshold: input should be less than or equal to 1"),
         ("seeds: s\nsearch: {temperatures: []}", "search.temperatures: the list is too short; it is []"),
         (
             "seeds: s\nsearch: {temperatures: 0.5}",
@@ -208,3 +207,33 @@ def test_the_rule_of_today_is_the_default(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("seeds: s\nlm: {engine: scripted}\n")
     assert load_config(path).lm.stop == "whole_class"
+
+
+def test_paths_in_task_options_are_seen_from_the_config_file(tmp_path: Path) -> None:
+    (tmp_path / "data.npz").touch()
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "c.yaml").write_text(
+        "seeds: s\nlm: {engine: scripted}\n"
+        "task_options: {a: data.npz, b: ./none, c: [../x, ~/y], d: {e: data.npz}, f: cpu, g: none.npz, h: a/b, i: 3}\n"
+    )
+    data = str(tmp_path / "data.npz")
+    loaded = load_config(tmp_path / "c.yaml")
+    assert loaded.task_options == {
+        "a": data,
+        "b": str(tmp_path / "none"),
+        "c": [str(tmp_path.parent / "x"), str(Path.home() / "y")],
+        "d": {"e": data},
+        "f": "cpu",
+        "g": "none.npz",
+        "h": "a/b",
+        "i": 3,
+    }
+    (tmp_path / "again.yaml").write_text(loaded.dump())
+    assert load_config(tmp_path / "again.yaml") == loaded
+
+
+def test_a_threshold_of_errors_may_be_above_one(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("seeds: s\nlm: {engine: scripted}\nsearch: {error_threshold: 250.5}\n")
+    assert load_config(tmp_path / "c.yaml").search.error_threshold == 250.5
+    with pytest.raises(ConfigError, match=r"error_threshold.*greater than or equal to 0; it is -1"):
+        load_config(tmp_path / "c.yaml", ["search.error_threshold=-1"])

@@ -217,6 +217,28 @@ def test_no_seed_that_trains_is_an_error_that_says_why(run: RunDir) -> None:
         drive(run, runner=InstantRunner(run, fail))
 
 
+def test_a_fault_of_the_task_itself_ends_the_search_at_the_first_seed(run: RunDir) -> None:
+    def fail(source: str, attempt: Attempt) -> Result:
+        bad = attempt.candidate_id == "seed-w8"
+        detail = "task t: score raised KeyError: 'y' (task.py, line 5)"
+        return Result("seed-w8", 1, Status.TASK_ERROR, detail) if bad else measure(source, attempt)
+
+    runner = InstantRunner(run, fail)
+    for _ in range(2):
+        with pytest.raises(TaskError, match=r"line 5\); the task itself is at fault, on seed-w8: mend it.*new folder"):
+            drive(run, runner=runner)
+    assert {a.attempt for job in runner.submitted for task in job.tasks for a in task} == {1}
+
+
+def test_a_fault_of_the_task_on_a_child_is_final_and_the_search_goes_on(run: RunDir) -> None:
+    def fail(source: str, attempt: Attempt) -> Result:
+        bad = attempt.candidate_id.startswith("r000")
+        return Result(attempt.candidate_id, 1, Status.TASK_ERROR, "bad") if bad else measure(source, attempt)
+
+    rows = drive(run, runner=InstantRunner(run, fail))
+    assert {row["attempt"] for row in rows["candidates"] if row["status"] == "task_error"} == {1}
+
+
 def test_a_seed_that_does_not_train_is_told(run: RunDir, caplog: pytest.LogCaptureFixture) -> None:
     def measure_one(source: str, attempt: Attempt) -> Result | None:
         bad = attempt.candidate_id == "seed-w8"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from pathlib import Path
@@ -13,13 +14,14 @@ from safetensors.numpy import save_file
 
 from evohpc import envelopes
 from evohpc.config.search import EvaluationConfig
-from evohpc.errors import TaskError
+from evohpc.config.task_name import TaskName
+from evohpc.errors import TaskCodeError
 from evohpc.evaluation import verdict
 from evohpc.evaluation.stage.protocol import Report
 from evohpc.evaluation.verdict import Failed
 from evohpc.messages import Status, TaskInterface
 from evohpc.sandbox.base import Ending, Outcome
-from evohpc.tasks.base import Score
+from evohpc.tasks.base import Score, load_task
 
 CONFIG = EvaluationConfig(time_limit_s=7, memory_mb=11, disk_mb=1, max_params=100)
 
@@ -71,7 +73,7 @@ def test_an_exit_is_no_failure_yet() -> None:
     verdict.check_ending("train", outcome(Ending.EXITED, 1), CONFIG)
 
 
-@pytest.mark.parametrize("status", ["trained", "lost", "preempted", "screened", "pending", "nonsense"])
+@pytest.mark.parametrize("status", ["trained", "lost", "preempted", "task_error", "screened", "pending", "nonsense"])
 def test_a_report_cannot_claim_what_is_not_its_to_claim(tmp_path: Path, status: str) -> None:
     (tmp_path / "report.json").write_text(envelopes.encode(Report(status)))
     with pytest.raises(Failed, match=f"reports the status '{status}'") as caught:
@@ -154,9 +156,7 @@ def test_a_wrong_shape_is_the_candidate_s() -> None:
     ("answer", "message"),
     [
         (KeyError("y"), "task toy: score raised KeyError"),
-        (Score(1.5, {"accuracy": 1}), r"its error in \[0, 1\]"),
-        (Score(float("nan"), {"accuracy": 1}), "must be finite"),
-        (Score(0.5, {"accuracy": float("inf")}), "must be finite"),
+        (Score(-0.5, {"accuracy": 1}), "the error of a score must be 0 or more; it is Score"),
         (Score(0.5, {"loss": 1}), "has no metric 'accuracy'"),
         (Score(0.5, {"accuracy": 1}, checkpoint=1), "score chose checkpoint 1 of 0"),
         (None, "must return a Score of numbers; it is None"),
@@ -164,8 +164,34 @@ def test_a_wrong_shape_is_the_candidate_s() -> None:
     ],
 )
 def test_a_broken_score_is_the_task_s(answer: object, message: str) -> None:
-    with pytest.raises(TaskError, match=message):
+    with pytest.raises(TaskCodeError, match=message):
         verdict.score(told(answer), [], {})
+
+
+def test_an_error_may_be_large() -> None:
+    assert verdict.score(told(Score(1e6, {"accuracy": -3e9})), [], {}).error == 1e6
+
+
+def test_a_score_that_is_no_number_is_the_candidate_s_end() -> None:
+    for score in (Score(math.nan, {"accuracy": 1.0}), Score(0.5, {"accuracy": math.inf})):
+        with pytest.raises(Failed, match=r"(error is nan|accuracy is inf)") as caught:
+            verdict.check_finite(verdict.score(told(score), [], {}), {})
+        assert caught.value.status is Status.NONFINITE
+
+
+def test_a_fault_of_the_task_says_where(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from evohpc import TaskInterface\n"
+        "class Mine:\n"
+        "    interface = TaskInterface('mine', 'Model', 'class Model:', '', (), 'accuracy')\n"
+        "    def score(self, predictions, labels):\n"
+        "        return labels['z']\n"
+        "    def prepare(self, *arguments): ...\n"
+        "    build = train = predict = fitness = prepare\n"
+    )
+    task = load_task(TaskName("Mine", tmp_path / "mine.py"), {})
+    with pytest.raises(TaskCodeError, match=rf"score raised KeyError: 'z' \({tmp_path}/mine.py, line 5\)"):
+        verdict.score(task, [], {"y": np.zeros(1)})
 
 
 def test_a_score_may_hold_numbers_of_numpy() -> None:
@@ -176,7 +202,7 @@ def test_a_score_may_hold_numbers_of_numpy() -> None:
 
 @pytest.mark.parametrize("answer", [ZeroDivisionError(), "text", float("-inf")])
 def test_a_broken_fitness_is_the_task_s(answer: object) -> None:
-    with pytest.raises(TaskError, match=r"task toy: fitness\(5, 0\.5\)"):
+    with pytest.raises(TaskCodeError, match=r"task toy: fitness\(5, 0\.5\)"):
         verdict.fitness(told(answer), 5, 0.5)
 
 

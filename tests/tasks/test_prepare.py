@@ -184,6 +184,34 @@ def test_without_its_driver_it_does_not_begin(tmp_path: Path) -> None:
         ("t.py:Tiny", "{}", TASK.replace("return Splits", "return"), "must return Splits, it returned"),
         ("t.py:Tiny", "{}", TASK.replace("np.ones(self.size)", "1 / 0"), "prepare raised ZeroDivisionError"),
         ("t.py:Tiny", "{}", TASK.replace("np.zeros(2)", "'text'"), "inputs must be numpy arrays of numbers"),
+        (
+            "t.py:Tiny",
+            "{}",
+            TASK.replace("np.ones(self.size)", "1 / 0"),
+            "division by zero (/given/t.py, line",
+        ),
+        ("t.py:Tiny", "{}", "import helper", "of modules beside the task's file a run has no copy: put the code into"),
+        (
+            "t.py:Tiny",
+            "{}",
+            TASK.replace("np.ones(self.size)", "np.load(__file__ + '.npy')"),
+            "a copy of the",
+        ),
+        (
+            "t.py:Tiny",
+            "{}",
+            TASK.replace("np.ones(self.size)", "np.load('x.npy')"),
+            "name the data in task_op",
+        ),
+        ("t.py:Tiny", "{}", TASK.replace('("math",)', '"math"'), "write ('math',)"),
+        ("t.py:Tiny", "{}", TASK.replace("class Model:", "class Model"), "and end in a colon, as in"),
+        ("t.py:Tiny", "{}", TASK.replace("class Model:", "class Net:"), "interface.header must begin the class Model"),
+        (
+            "t.py:Tiny",
+            "{}",
+            TASK.replace("def build(self, ", "def build(self, other, "),
+            "is called as build(module)",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, task: str, options: str, source: str, message: str) -> None:
@@ -194,3 +222,10 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, task: str, options: str, sour
     assert str(run.task_file) not in str(caught.value), "it would be mended in the wrong place"
     assert "\n" not in str(caught.value)
     assert not run.task_interface.exists()
+
+
+def test_data_that_no_candidate_can_hold_is_told_before_one_tries(tmp_path: Path) -> None:
+    run = run_with(tmp_path, "t.py:Tiny", "{size: 200_000}")
+    write_atomic(run.config, load_config(run.config, ["evaluation.memory_mb=1"]).dump())
+    with pytest.raises(TaskError, match=r"training data are 1 MiB, and evaluation\.memory_mb is 1: each candidate"):
+        prepare(run)

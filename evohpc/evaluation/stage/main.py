@@ -68,15 +68,19 @@ def _status(error: BaseException, fault: Status) -> Status:
 def _is_out_of_memory(error: BaseException) -> bool:
     # torch says it on the CPU only in words.
     text = str(error)
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text or "not enough memory" in text
+    names = ("OutOfMemoryError", "PanicException")  # the latter: safetensors, when the data do not fit
+    return type(error).__name__ in names or "can't allocate memory" in text or "not enough memory" in text
 
 
 def _describe(error: BaseException) -> str:
-    """Return class, message and the candidate's line, as one line."""
+    """Return class, message and the line, as one line: the candidate's, or if it is in none of its, the task's."""
     message = " ".join(str(error).split())[:250]
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename.endswith(protocol.CANDIDATE)]
-    where = f" (line {lines[-1]})" if lines else ""
+    own, task = (
+        [frame.lineno for frame in frames if Path(frame.filename).name == name]
+        for name in (protocol.CANDIDATE, protocol.TASK_FILE)
+    )
+    where = f" (line {own[-1]})" if own else f" (line {task[-1]} of the task)" if task else ""
     return f"{message}{where}" if isinstance(error, Refused) else f"{type(error).__name__}: {message}{where}"
 
 
