@@ -152,7 +152,7 @@ def _import_file(path: Path) -> ModuleType:
     except SyntaxError as error:
         raise TaskError(f"{path}, line {error.lineno or 1}: {error.msg}") from None
     except (Exception, SystemExit) as error:
-        where = place(error, str(path)).strip(" ()") or str(path)
+        where = place(error, str(path))[2:-1] or str(path)
         raise TaskError(
             f"{where}: importing it raised {type(error).__name__}: {error}{hint(error, path.parent)}"
         ) from error
