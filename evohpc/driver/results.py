@@ -166,7 +166,8 @@ def check_numbers(result: Result) -> None:
         EnvelopeError: one is not; it says which.
     """
     for name, value, low, high in _ranges(result):
-        if value is not None and not low <= value <= high:
+        plain = getattr(value, "item", lambda value=value: value)()  # numpy's float32 compares with no greater number
+        if plain is not None and not low <= plain <= high:
             right = f"finite, and {low:g} or more" if low >= 0 else "finite"
             raise EnvelopeError(f"{name} is {value}; it must be {right}")
 

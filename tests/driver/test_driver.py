@@ -218,7 +218,7 @@ def test_no_seed_that_trains_is_an_error_that_says_why(run: RunDir) -> None:
 
 
 def test_a_fault_of_the_task_itself_ends_the_search_at_the_first_seed(run: RunDir) -> None:
-    def fail(source: str, attempt: Attempt) -> Result:
+    def fail(source: str, attempt: Attempt) -> Result | None:
         bad = attempt.candidate_id == "seed-w8"
         detail = "task t: score raised KeyError: 'y' (task.py, line 5)"
         return Result("seed-w8", 1, Status.TASK_ERROR, detail) if bad else measure(source, attempt)
@@ -231,7 +231,7 @@ def test_a_fault_of_the_task_itself_ends_the_search_at_the_first_seed(run: RunDi
 
 
 def test_a_fault_of_the_task_on_a_child_is_final_and_the_search_goes_on(run: RunDir) -> None:
-    def fail(source: str, attempt: Attempt) -> Result:
+    def fail(source: str, attempt: Attempt) -> Result | None:
         bad = attempt.candidate_id.startswith("r000")
         return Result(attempt.candidate_id, 1, Status.TASK_ERROR, "bad") if bad else measure(source, attempt)
 
