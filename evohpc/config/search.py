@@ -19,6 +19,7 @@ from evohpc.config.lm import LMConfig, TuningConfig
 from evohpc.config.strict_yaml import (
     Count,
     CountOrZero,
+    Fraction,
     NonNegative,
     Positive,
     Section,
