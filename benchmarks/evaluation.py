@@ -20,7 +20,8 @@ from pathlib import Path
 from evohpc import envelopes
 from evohpc.config.search import load_config
 from evohpc.evaluation import worker
-from evohpc.evaluation.attempt import WORKER, Evaluator
+from evohpc.evaluation.attempt import Evaluator
+from evohpc.evaluation.benchmark import WORKER
 from evohpc.files import write_atomic
 from evohpc.jobs.local import LocalRunner
 from evohpc.messages import Attempt, EvaluationJob, Result, TaskState

@@ -25,36 +25,21 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from evohpc import envelopes
-from evohpc.config.search import EvaluationConfig
-from evohpc.config.task_name import TaskName
 from evohpc.errors import EvaluationError
-from evohpc.evaluation import verdict
+from evohpc.evaluation import benchmark, device, verdict
+from evohpc.evaluation.benchmark import WORKER, Benchmark, limits
 from evohpc.evaluation.stage import protocol
 from evohpc.evaluation.stage.protocol import Order
 from evohpc.evaluation.verdict import Failed, Predictions
 from evohpc.messages import Attempt, Result, Status
-from evohpc.sandbox.base import Limits, Outcome, Runtime, Stage
+from evohpc.sandbox.base import Outcome, Runtime, Stage
 from evohpc.sandbox.outputs import Untrusted
 from evohpc.tasks.base import Score, Task, hidden_modules, load_task
 from evohpc.tasks.data import is_whole
 
-WORKER = "evohpc.evaluation.stage.main"
 _ENOUGH_DISK = 16 << 20
 
 StageName = Literal["train", "predict", "confirm"]
-
-
-@dataclass(frozen=True, slots=True)
-class Benchmark:
-    """What candidates are evaluated on: files made by `Task.prepare`, and the task."""
-
-    task: TaskName
-    task_options: Mapping[str, Any]
-    seed: int
-    train: Path
-    inputs: Path
-    labels: Path
-    config: EvaluationConfig
 
 
 @dataclass
@@ -76,16 +61,22 @@ class Evaluator:
             keep_log: is given what the candidate printed, if anything.
 
         Raises:
-            EvaluationError: the sandbox failed, or the run's data is gone.
+            EvaluationError: the sandbox failed, the device cannot be used, or the run's data is gone.
             TaskError: the task cannot be loaded.
             TaskCodeError: its own `score` or `fitness` failed.
         """
+        result, trial = self._try(attempt, source, self.benchmark.config.time_limit_s)
+        if device.is_suspect(result):
+            device.check(self.benchmark, self.runtime, result)
+            result, trial = self._try(attempt, source, trial.time_left)
+        if trial.log:
+            keep_log(verdict.printable(trial.log[-self.benchmark.config.log_kb * 1024 :]))
+        return result
+
+    def _try(self, attempt: Attempt, source: bytes, seconds: float) -> tuple[Result, _Trial]:
         with tempfile.TemporaryDirectory(prefix="evohpc-", ignore_cleanup_errors=True) as folder:
-            trial = _Trial(self, source, Path(folder))
-            result = trial.run(attempt)
-            if trial.log:
-                keep_log(verdict.printable(trial.log[-self.benchmark.config.log_kb * 1024 :]))
-            return result
+            trial = _Trial(self, source, Path(folder), seconds)
+            return trial.run(attempt), trial
 
     @cached_property
     def task(self) -> Task:
@@ -113,11 +104,11 @@ class Evaluator:
 class _Trial:
     """One attempt in progress."""
 
-    def __init__(self, evaluator: Evaluator, source: bytes, folder: Path) -> None:
+    def __init__(self, evaluator: Evaluator, source: bytes, folder: Path, seconds: float) -> None:
         self._evaluator, self._folder = evaluator, folder
         self._benchmark, self._config = evaluator.benchmark, evaluator.benchmark.config
         self._source = source
-        self._time_left = self._config.time_limit_s
+        self.time_left = seconds
         self._seconds: dict[str, float] = {}
         self.log = b""
 
@@ -197,15 +188,14 @@ class _Trial:
         own = {} if task.file is None else {protocol.TASK_FILE: task.file}
         kind: Literal["train", "predict"] = "train" if name == "train" else "predict"
         options, seed = dict(self._benchmark.task_options), _seed(self._benchmark.seed, kind)
-        named = str(task.moved(Path(protocol.TASK_FILE)))
-        order = Order(kind, named, options, seed, self._config.threads, self._config.max_params)
+        order = Order(kind, benchmark.moved(task), options, seed, self._config.threads, self._config.max_params)
         outcome = self._evaluator.runtime.run(
             Stage(
                 entry=WORKER,
                 order=envelopes.encode(order).encode(),
                 inputs={**inputs, **own, protocol.CANDIDATE: candidate},
                 out=out,
-                limits=limits(self._config, self._time_left),
+                limits=limits(self._config, self.time_left),
                 threads=self._config.threads,
                 hidden=hidden_modules(self._evaluator.task, kind),
             )
@@ -217,7 +207,7 @@ class _Trial:
     def _account(self, out: Path, outcome: Outcome) -> None:
         """Note what a stage printed and how long its steps took: their sum is measured, the shares are its word."""
         self.log += outcome.log
-        self._time_left -= outcome.seconds
+        self.time_left -= outcome.seconds
         try:
             said = verdict.read_report(out).seconds
         except Untrusted:
@@ -244,20 +234,6 @@ def provenance(source: bytes, versions: Mapping[str, str]) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), "evohpc": metadata.version("evohpc"), **versions},
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def limits(config: EvaluationConfig, wall_s: float) -> Limits:
-    """Return what a stage may use.
-
-    Args:
-        wall_s: what is left of the candidate's time, in seconds.
-    """
-    return Limits(
-        wall_s=max(wall_s, 0.0),
-        memory_bytes=config.memory_mb << 20,
-        disk_bytes=config.disk_mb << 20,
-        log_bytes=config.log_kb * 1024,
-    )
 
 
 def _seed(seed: int, kind: str) -> int:

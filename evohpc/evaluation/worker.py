@@ -21,7 +21,10 @@ from evohpc import envelopes, linux
 from evohpc.config.search import Config, load_resolved
 from evohpc.config.site import load_site
 from evohpc.errors import EvaluationError, EvohpcError, StorageError, TaskCodeError, TaskError
-from evohpc.evaluation.attempt import WORKER, Benchmark, Evaluator, provenance
+from evohpc.evaluation import device
+from evohpc.evaluation.attempt import Evaluator, provenance
+from evohpc.evaluation.benchmark import WORKER, Benchmark
+from evohpc.evaluation.stage import protocol
 from evohpc.evaluation.verdict import one_line
 from evohpc.evolution.screening import screen
 from evohpc.files import write_atomic, write_once
@@ -132,7 +135,10 @@ def _start(run: RunDir, stack: ExitStack) -> Evaluator:
     start = _start_containers if config.evaluation.runtime == "apptainer" else _start_processes
     runtime = start(run, config.evaluation.minimum_isolation)
     stack.callback(runtime.close)
-    return Evaluator(benchmark, runtime, runtime.versions)
+    ready = Evaluator(benchmark, runtime, runtime.versions)
+    if protocol.has_gpus():  # better now, and with a reason, than candidate after candidate
+        device.check(benchmark, runtime)
+    return ready
 
 
 def _start_processes(run: RunDir, minimum: Isolation) -> ProcessRuntime:

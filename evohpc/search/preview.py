@@ -9,7 +9,7 @@ from pathlib import Path
 from evohpc.config.search import Config, EvaluationConfig
 from evohpc.config.site import Site
 from evohpc.driver import dispatch
-from evohpc.evaluation.attempt import WORKER, limits
+from evohpc.evaluation.benchmark import WORKER, limits
 from evohpc.evaluation.stage import protocol
 from evohpc.evolution.population import Budget
 from evohpc.jobs import array_script

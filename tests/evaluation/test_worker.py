@@ -16,7 +16,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from support.evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, make_run, prepare_once, run_source
+from support.evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, broken, make_run, prepare_once, run_source
 from support.paths import MNIST1D_SEEDS as SEEDS
 
 from evohpc import envelopes
@@ -66,11 +66,6 @@ class Sums:
     def fitness(self, num_params, error):
         return -error
 """
-
-
-def broken(line: str) -> str:
-    """An honest program with another forward pass."""
-    return HONEST.replace("return self.out(x)", line)
 
 
 def test_the_result_says_what_ran_where(evaluator: Evaluator) -> None:

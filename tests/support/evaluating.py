@@ -40,6 +40,11 @@ evaluation: {time_limit_s: 300, memory_mb: 1500, disk_mb: 32, log_kb: 16, max_pa
 """
 
 
+def broken(line: str) -> str:
+    """An honest program with another forward pass."""
+    return HONEST.replace("return self.out(x)", line)
+
+
 _MADE: dict[str, list[bytes]] = {}
 
 

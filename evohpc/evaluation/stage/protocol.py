@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,7 +23,8 @@ OK = "ok"
 class Order:
     """IN/order.json."""
 
-    stage: Literal["train", "predict"]
+    stage: Literal["train", "predict", "probe"]
+    """`probe` tries the device, without a candidate."""
     task: str
     """A `TaskName`; its file is the one in IN."""
     task_options: Mapping[str, Any]
@@ -42,3 +44,9 @@ class Report:
     """By step: build, check, train; predict."""
     last_row: dict[str, float] = field(default_factory=dict)
     """The curve's last values, e.g. {'step': 8000, 'loss': 0.1}."""
+
+
+def has_gpus() -> bool:
+    """Say whether whoever started this process, Slurm as a rule, gave it GPUs; its stages inherit these variables."""
+    names = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+    return any(os.environ.get(name, "") not in ("", "-1", "NoDevFiles") for name in names)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from evohpc.config.task_name import TaskName
-from evohpc.evaluation.stage import protocol
+from evohpc.evaluation.stage import gpu, protocol
 from evohpc.evaluation.stage.protocol import Order
 from evohpc.messages import Status
 from evohpc.tasks.base import Task, load_task
@@ -88,6 +88,13 @@ def predict(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
             _seed_all(order.seed)  # each checkpoint predicts as if it stood alone
             predictions = {name: np.ascontiguousarray(array) for name, array in _predict(task, model, data).items()}
             save_file(predictions, folder / path.name)
+
+
+def probe(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
+    """Compute something on the device of the task; tell what memory of a GPU is free."""
+    torch.set_num_threads(order.threads)
+    task = load_task(TaskName.parse(order.task).moved(inputs / protocol.TASK_FILE), order.task_options)
+    progress.last_row = gpu.compute(str(getattr(task, "device", "auto")))
 
 
 def _predict(task: Task, model: nn.Module, data: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:

@@ -1,0 +1,47 @@
+"""What candidates are evaluated on, and what each of their stages may use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evohpc.config.search import EvaluationConfig
+from evohpc.config.task_name import TaskName
+from evohpc.evaluation.stage import protocol
+from evohpc.sandbox.base import Limits
+
+WORKER = "evohpc.evaluation.stage.main"
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """What candidates are evaluated on: files made by `Task.prepare`, and the task."""
+
+    task: TaskName
+    task_options: Mapping[str, Any]
+    seed: int
+    train: Path
+    inputs: Path
+    labels: Path
+    config: EvaluationConfig
+
+
+def limits(config: EvaluationConfig, wall_s: float) -> Limits:
+    """Return what a stage may use.
+
+    Args:
+        wall_s: what is left of the candidate's time, in seconds.
+    """
+    return Limits(
+        wall_s=max(wall_s, 0.0),
+        memory_bytes=config.memory_mb << 20,
+        disk_bytes=config.disk_mb << 20,
+        log_bytes=config.log_kb * 1024,
+    )
+
+
+def moved(task: TaskName) -> str:
+    """Return a task's name as it is in IN of a stage."""
+    return str(task.moved(Path(protocol.TASK_FILE)))

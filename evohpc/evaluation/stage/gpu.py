@@ -1,0 +1,36 @@
+"""The GPU of a stage: whether the process was given one, and whether it can be computed on."""
+
+from __future__ import annotations
+
+import torch
+
+from evohpc.evaluation.stage import protocol
+
+_SIZE = 64
+"""Rows and columns of what a device is tried with; all sums of ones are exact."""
+
+
+def compute(wanted: str) -> dict[str, float]:
+    """Compute something on the device that a task's option names; return `free` and `total` bytes of a GPU's memory.
+
+    Raises:
+        RuntimeError, AssertionError, ArithmeticError: it cannot be computed on.
+    """
+    device = _device(wanted)
+    ones = torch.ones(_SIZE, _SIZE, device=device)
+    found = torch.relu(ones @ ones).sum().item()
+    if found != _SIZE**3:
+        raise ArithmeticError(f"{device} computes {found:g} where {_SIZE**3} is right")
+    if device.type != "cuda":
+        return {}
+    return dict(zip(("free", "total"), map(float, torch.cuda.mem_get_info(device)), strict=True))
+
+
+def _device(wanted: str) -> torch.device:
+    """Return the device; 'auto' takes a GPU if there is one, as there must be where this process was given one."""
+    if wanted != "auto":
+        return torch.device(wanted)
+    is_built_for_one = torch.version.cuda is not None or torch.version.hip is not None
+    if is_built_for_one and protocol.has_gpus():
+        torch.zeros(1, device="cuda")  # raises what is wrong, of which is_available() only says that something is
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,168 @@
+"""A GPU that is missing, broken or crowded is the machine's fault, whatever a candidate says of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from support.evaluating import HONEST, broken, make_run, run_source
+
+from evohpc import envelopes
+from evohpc.errors import EvaluationError
+from evohpc.evaluation import device, worker
+from evohpc.evaluation.attempt import Evaluator
+from evohpc.evaluation.benchmark import Benchmark
+from evohpc.evaluation.stage import gpu, protocol
+from evohpc.evaluation.stage.protocol import Order, Report
+from evohpc.messages import Attempt, Isolation, Result, Status
+from evohpc.sandbox.base import Ending, Outcome, Runtime, Stage
+
+WORDS = [
+    "Torch not compiled with CUDA enabled",
+    "No CUDA GPUs are available",
+    "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU",
+    "CUDA error: CUDA driver version is insufficient for CUDA runtime version",
+    "The NVIDIA driver on your system is too old (found version 11040)",
+    "CUDA error: uncorrectable ECC error encountered",
+    "CUDA error: no kernel image is available for execution on the device",
+    "CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+    "CUDA error: unspecified launch failure",
+    "CUDA error: unknown error",
+    "CUDA error: invalid device ordinal",
+    "CUDA unknown error - this may be due to an incorrectly set up environment",
+    "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.15 GiB",
+    "HIP out of memory. Tried to allocate 20.00 MiB",
+    "HIP error: no ROCm-capable device is detected",
+]
+OWN = [
+    "CUDA error: device-side assert triggered",
+    "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!",
+    "over evaluation.memory_mb = 1500, in the train stage",
+    "module 'torch.nn' has no attribute 'GatedLinear' (line 7)",
+]
+
+
+def failed(detail: str, status: Status = Status.TRAIN_ERROR) -> Result:
+    return Result("c", 1, status, detail)
+
+
+@pytest.mark.parametrize("detail", WORDS)
+def test_what_a_broken_gpu_has_torch_say_is_looked_into(detail: str) -> None:
+    assert device.is_suspect(failed(f"RuntimeError: {detail}"))
+    assert not device.is_suspect(failed(detail, Status.CONTAINER_ERROR)), "it is the machine's already"
+
+
+@pytest.mark.parametrize("detail", OWN)
+def test_what_a_program_does_wrong_is_its_own(detail: str) -> None:
+    assert not device.is_suspect(failed(detail))
+
+
+@dataclass
+class Scripted:
+    """A runtime whose stages, instead of running, report what is next in a list."""
+
+    reports: list[Report]
+    ran: list[tuple[str, float]] = field(default_factory=list)
+    isolation = Isolation.CONFINED
+
+    def run(self, stage: Stage) -> Outcome:
+        order = envelopes.decode(stage.order, Order)
+        self.ran.append((order.stage, stage.limits.wall_s))
+        (stage.out / protocol.REPORT).write_text(envelopes.encode(self.reports[len(self.ran) - 1]))
+        return Outcome(Ending.EXITED, 0, 7.0, 0, b"")
+
+    def close(self) -> None: ...
+
+
+ECC = Report("train_error", "RuntimeError: CUDA error: uncorrectable ECC error encountered")
+FULL = Report("out_of_memory", "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB")
+SOUND = Report(protocol.OK, last_row={"free": 79e9, "total": 80e9})
+
+
+def scripted(evaluator: Evaluator, *reports: Report) -> tuple[Evaluator, Scripted]:
+    runtime = Scripted(list(reports))
+    return dataclasses.replace(evaluator, runtime=runtime), runtime
+
+
+def test_a_candidate_is_tried_again_where_the_device_works(evaluator: Evaluator) -> None:
+    ready, runtime = scripted(evaluator, ECC, SOUND, Report("shape_error", "its own"))
+    result = ready.evaluate(Attempt("c", 1), b"")
+    assert (result.status, result.detail) == (Status.SHAPE_ERROR, "its own")
+    assert runtime.ran == [("train", 300.0), ("probe", 120.0), ("train", 293.0)]
+
+
+@pytest.mark.parametrize("report", [ECC, FULL])
+def test_what_fails_again_is_the_candidate_s(evaluator: Evaluator, report: Report) -> None:
+    ready, runtime = scripted(evaluator, report, SOUND, report)
+    result = ready.evaluate(Attempt("c", 1), b"")
+    assert (result.status.value, result.detail) == (report.status, report.detail)
+    assert len(runtime.ran) == 3
+
+
+@pytest.mark.parametrize(
+    ("said", "probed", "message"),
+    [
+        (ECC, Report("build_error", "no GPU"), r"on .* the device of the task cannot be used: no GPU"),
+        (FULL, Report(protocol.OK, last_row={"free": 8 * 2.0**30, "total": 80 * 2.0**30}),
+         r"on .* other processes hold 72\.0 GiB of the GPU's 80\.0"),
+    ],
+)  # fmt: skip
+def test_a_device_that_does_not_work_is_the_machine_s_fault(
+    evaluator: Evaluator, said: Report, probed: Report, message: str
+) -> None:
+    ready, _ = scripted(evaluator, said, probed)
+    with pytest.raises(EvaluationError, match=message):
+        ready.evaluate(Attempt("c", 1), b"")
+
+
+def test_a_gpu_that_is_not_there_is_no_candidate_s_fault(evaluator: Evaluator) -> None:
+    options = {**evaluator.benchmark.task_options, "device": "cuda"}
+    on_a_gpu = dataclasses.replace(evaluator.benchmark, task_options=options)
+    with pytest.raises(EvaluationError, match=r"on .* the device of the task cannot be used: .*CUDA"):
+        run_source(dataclasses.replace(evaluator, benchmark=on_a_gpu), HONEST)
+
+
+def test_a_candidate_that_blames_the_gpu_is_not_believed(evaluator: Evaluator) -> None:
+    source = broken("raise RuntimeError('CUDA error: uncorrectable ECC error encountered')")
+    result, _ = run_source(evaluator, source)
+    assert (result.status, "ECC" in result.detail) == (Status.SHAPE_ERROR, True)
+
+
+def test_a_device_computes() -> None:
+    assert gpu.compute("cpu") == {}
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """As if Slurm had given this process a GPU."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    return monkeypatch
+
+
+def test_a_torch_for_gpus_that_finds_none_of_those_it_was_given_says_why(given: pytest.MonkeyPatch) -> None:
+    assert gpu.compute("auto") == {}, "this torch is built for none"
+    given.setattr("torch.version.cuda", "12.8")
+    with pytest.raises((AssertionError, RuntimeError), match=r"CUDA|NVIDIA"):
+        gpu.compute("auto")
+    given.setenv("CUDA_VISIBLE_DEVICES", "NoDevFiles")
+    assert gpu.compute("auto") == {}
+
+
+def test_a_node_whose_gpu_is_broken_says_so_before_the_first_candidate(
+    tmp_path: Path, given: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run")
+    seen: list[Benchmark] = []
+
+    def check(benchmark: Benchmark, runtime: Runtime) -> None:
+        seen.append(benchmark)
+        raise EvaluationError("broken")
+
+    given.setattr(device, "check", check)
+    with pytest.raises(EvaluationError, match="broken"), worker.evaluator(run):
+        pass
+    assert [benchmark.train for benchmark in seen] == [run.train]
