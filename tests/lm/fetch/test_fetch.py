@@ -1,9 +1,12 @@
 import hashlib
+import re
 import zipfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from evohpc.cli import evohpc
 from evohpc.errors import LMError
 from evohpc.lm.fetch import fetch as module
 from evohpc.lm.fetch import gguf, sources
@@ -85,3 +88,13 @@ def test_an_unknown_model_and_a_foreign_folder_are_refused(tmp_path: Path, downl
     (tmp_path / "mine/thesis.tex").write_text("")
     with pytest.raises(LMError, match="holds something that fetch-lm did not make"):
         fetch(tmp_path / "mine", model="toy")
+
+
+@pytest.mark.parametrize("source", sources.MODELS.values(), ids=lambda source: source.name)
+def test_what_is_known_of_each_model_is_whole(source: Source) -> None:
+    digests = [wheel.sha256 for wheel in source.wheels]
+    assert len(set(digests)) == len(digests)
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in [*digests, source.gguf_sha256])
+    assert re.fullmatch("[0-9a-f]{40}", source.revision)
+    told = CliRunner().invoke(evohpc, ["fetch-lm", "--help"]).output
+    assert source.name in told
