@@ -170,6 +170,11 @@ class RunDir:
         return self.path / "seeds"
 
     @property
+    def driver_log(self) -> Path:
+        """What the Slurm jobs that drive it print."""
+        return self.path / "driver.log"
+
+    @property
     def task_file(self) -> Path:
         return self.path / "task.py"
 

@@ -262,7 +262,7 @@ def _resolve_paths(config: Config, base: Path) -> Config:
     """Make the config's relative paths absolute, seen from the config file's folder."""
 
     def absolute(path: Path) -> Path:
-        return (base / os.path.expanduser(path)).resolve()
+        return (base / os.path.expandvars(os.path.expanduser(path))).resolve()
 
     files = {"path": config.lm.path, "deepspeed": config.lm.deepspeed}
     lm = config.lm.model_copy(update={key: path and absolute(path) for key, path in files.items()})

@@ -6,6 +6,7 @@ Strict like a config: an unknown key or a bad value is an error that names the f
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
 from evohpc.config.sbatch_options import Options, checked, merged
 from evohpc.config.strict_yaml import Section, dump, read_mapping, validate
+from evohpc.errors import ConfigError
 
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -156,7 +158,7 @@ class Site(Section):
     """A site profile."""
 
     python: str = ""
-    """Python with evohpc on the compute nodes; empty: the one that runs this command."""
+    """Python with evohpc on the compute nodes, e.g. ~/venv/bin/python; empty: the one that runs this command."""
     scheduler: SchedulerSection = SchedulerSection()
     evaluation: EvaluationJobs = EvaluationJobs()
     driver: DriverJob = DriverJob()
@@ -179,15 +181,43 @@ def load_site(path: Path | str) -> Site:
     """Read a site profile, and make its paths absolute.
 
     Raises:
-        ConfigError: the file cannot be read, is not YAML, or holds an unknown key or a bad value.
+        ConfigError: the file cannot be read, is not YAML, or holds an unknown key, a bad value or an unset variable.
     """
     path = Path(path)
     site = validate(Site, read_mapping(path, "a site profile"), path)
-    base = path.parent
-    container = site.container.model_copy(update={"image": _absolute(site.container.image, base)})
-    lm = site.lm and site.lm.model_copy(update={"image": _absolute(site.lm.image, base)})
-    return site.model_copy(update={"container": container, "lm": lm})
+    place = _Places(path)
+    container = site.container.model_copy(
+        update={
+            "apptainer": place.command("container.apptainer", site.container.apptainer),
+            "image": place.file("container.image", site.container.image),
+            "binds": tuple(place.bind("container.binds", bind) for bind in site.container.binds),
+        }
+    )
+    lm = site.lm and site.lm.model_copy(update={"image": place.file("lm.image", site.lm.image)})
+    python = place.command("python", site.python)
+    return site.model_copy(update={"python": python, "container": container, "lm": lm})
 
 
-def _absolute(path: Path | None, base: Path) -> Path | None:
-    return None if path is None else (base / os.path.expandvars(path.expanduser())).resolve()
+class _Places:
+    """Makes the paths of a profile absolute. `~` and variables are those of whoever reads it; relative paths start at
+    its folder."""
+
+    def __init__(self, profile: Path) -> None:
+        self._profile = profile
+
+    def file(self, key: str, path: Path | None) -> Path | None:
+        return None if path is None else Path(self._expanded(key, str(path))).resolve()
+
+    def command(self, key: str, command: str) -> str:
+        """Return a path as it is, links kept: a virtual environment's Python is one. A bare name is left to PATH."""
+        return self._expanded(key, command) if "/" in command or "$" in command else command
+
+    def bind(self, key: str, bind: str) -> str:
+        source, colon, target = bind.partition(":")
+        return self._expanded(key, source) + colon + target
+
+    def _expanded(self, key: str, path: str) -> str:
+        expanded = os.path.expandvars(os.path.expanduser(path))
+        if unknown := re.search(r"^~[^/]*|\$\{?\w+\}?", expanded):
+            raise ConfigError(f"{self._profile}: {key}: {path}: there is no {unknown[0]} here; write the path in full")
+        return os.path.abspath(self._profile.parent / expanded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from evohpc.config.search import Config
 from evohpc.config.site import LMJobs, Site
 from evohpc.doctor.base import Finding, attempt, fault, ok, warning
 from evohpc.errors import EvaluationError
+from evohpc.linux import python
 from evohpc.lm_job import script as lm_script
 from evohpc.run_folder import RunDir
 from evohpc.search import driver_job, preview
@@ -19,6 +21,7 @@ from evohpc.slurm import commands
 from evohpc.slurm.commands import NoAnswer
 
 _DEFAULT_MIN_JOB_AGE_S = 300
+_TIMEOUT_S = 120.0
 _SHORTEN = {
     "evaluation jobs": "lower evaluation.time_limit_s or candidates_per_task, or choose another partition",
     "driver job": "lower driver.minutes; the search goes on in the next job",
@@ -35,9 +38,30 @@ def examine_slurm(config: Config, site: Site) -> Iterator[Finding]:
         yield fault("Slurm", str(error), "load the site's Slurm module, or set SLURM_CONF")
         return
     yield ok("Slurm", f"answers; arrays of up to {largest} tasks")
+    if site.python:
+        yield from attempt("python", f"starting {site.python}", lambda: _python(site.python))
     yield from attempt("jobs", "making job scripts in a temporary folder", lambda: _jobs(config, site, largest))
     yield from attempt("accounting", "reading Slurm's settings", lambda: _accounting(site, settings))
     yield from attempt("requeue", "reading Slurm's settings", lambda: _going_on(site, settings))
+
+
+def _python(executable: str) -> Finding:
+    """Start what the jobs start. Its setup is not run here, so a bare name is only looked for."""
+    if shutil.which(executable) is None:
+        return warning(
+            "python", f"there is no {executable} on this host", "see that compute nodes have it, after setup"
+        )
+    done = subprocess.run(
+        [*python(executable), "-m", "evohpc", "--version"],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+    )
+    if done.returncode and "/" in executable:
+        why = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
+        return fault("python", f"{executable} does not start evohpc: {why}", "install evohpc into that Python")
+    return ok("python", executable)
 
 
 def _jobs(config: Config, site: Site, largest: int) -> Iterator[Finding]:

@@ -70,7 +70,11 @@ class Reading:
         self.run_id = creation.run_id(self._run)
         self.config = load_resolved(self._run.config)
         if not self._run.snapshot.exists():
-            raise RunFolderError(f"{run}: its search has not begun; evohpc run {shlex.quote(str(run))}")
+            printed = self._run.driver_log
+            advice = (
+                f"its driver's job printed {printed}" if printed.exists() else f"evohpc run {shlex.quote(str(run))}"
+            )
+            raise RunFolderError(f"{run}: its search has not begun; {advice}")
         self.store = Store.snapshot_reader(self._run.snapshot)
         self.metric = interface(self._run).metric
 

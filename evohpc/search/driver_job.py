@@ -128,7 +128,7 @@ def _options(run: Path, run_id: str, site: Site) -> Options:
         "signal": f"B:USR1@{driver.stop_before_s}",
         "requeue": True,
         "open-mode": "append",
-        "output": str(run / "driver.log"),
+        "output": str(RunDir(run).driver_log),
         "time": driver.minutes,
         "nodes": 1,
         "ntasks": 1,

@@ -64,7 +64,9 @@ tuning: {max_examples: 3}
 
 def test_paths_start_at_the_configs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SCRATCH", "/scratch/ada")
     config = load(tmp_path, "seeds: a\ntask: my/task.py:T\nlm: {path: ~/lm, deepspeed: /etc/ds.json}\n")
+    assert load(tmp_path, "seeds: $SCRATCH/a\nlm: {engine: scripted}").seeds == Path("/scratch/ada/a")
     assert (config.seeds, str(config.task)) == (tmp_path / "a", f"{tmp_path}/my/task.py:T")
     assert (config.lm.path, config.lm.deepspeed) == (tmp_path / "home" / "lm", Path("/etc/ds.json"))
 

@@ -45,5 +45,54 @@ def test_paths_start_at_the_profiles_folder(tmp_path: Path, monkeypatch: pytest.
     assert load_site(path).container.image == tmp_path / "images" / "eval.sif"
 
 
+def test_a_tilde_and_variables_in_paths_are_those_of_who_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("SW", "/sw")
+    path = tmp_path / "site.yaml"
+    path.write_text(
+        "python: ~/venv/bin/python\nlm: {image: ~/lm.sif}\n"
+        "container: {apptainer: $SW/bin/apptainer, local_folder: $TMPDIR,\n"
+        "  binds: ['~/drivers:/drivers', '${SW}/lib', data]}"
+    )
+    site = load_site(path)
+    assert (site.python, site.container.apptainer) == ("/home/ada/venv/bin/python", "/sw/bin/apptainer")
+    assert site.container.binds == ("/home/ada/drivers:/drivers", "/sw/lib", f"{tmp_path}/data")
+    assert (site.lm and site.lm.image, site.container.local_folder) == (Path("/home/ada/lm.sif"), "$TMPDIR")
+    (tmp_path / "run.yaml").write_text(site.dump())
+    assert load_site(tmp_path / "run.yaml") == site
+
+
+def test_the_python_of_an_environment_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / "python").symlink_to("/usr/bin/python3")
+    path = tmp_path / "site.yaml"
+    path.write_text("python: venv/python")
+    assert load_site(path).python == f"{tmp_path}/venv/python"
+    path.write_text("python: python3.12")
+    assert load_site(path).python == "python3.12"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "python: $NO_SUCH/bin/python",
+            "python: $NO_SUCH/bin/python: there is no $NO_SUCH here; write the path in full",
+        ),
+        ("python: ~nobody-here/python", "python: ~nobody-here/python: there is no ~nobody-here here"),
+        ("container: {image: '${NO_SUCH}/e.sif'}", "container.image: ${NO_SUCH}/e.sif: there is no ${NO_SUCH} here"),
+        ("container: {binds: [$NO_SUCH]}", "container.binds: $NO_SUCH: there is no $NO_SUCH here"),
+    ],
+)
+def test_a_variable_that_is_not_set_is_named(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load_site(path)
+    assert str(error.value).startswith(f"{path}: {message}")
+
+
 def test_empty_values_leave_options_out() -> None:
     assert Site().evaluation.sbatch_options({}) == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -114,6 +115,23 @@ def test_a_missing_account_is_explained(fake_slurm: Path) -> None:
     findings = list(doctor.examine_slurm(config(), Site()))
     assert "set `account`" in find(findings, "driver job").advice
     assert find(findings, "requeue").advice.startswith("set driver.go_on_by to successor")
+
+
+@pytest.mark.parametrize(
+    ("python", "verdict", "found"),
+    [
+        ("/no/such/python", Verdict.WARNING, "there is no /no/such/python on this host"),
+        (sys.executable, Verdict.OK, sys.executable),
+        ("bare", Verdict.FAULT, "bare does not start evohpc: No module named evohpc"),
+    ],
+)
+def test_the_python_of_the_profile_is_started(fake_slurm: Path, python: str, verdict: Verdict, found: str) -> None:
+    _command(fake_slurm, "sbatch", "exit 0")
+    bare = fake_slurm / "bare"
+    _command(fake_slurm, "bare", "echo 'No module named evohpc' >&2; exit 1")
+    python = python.replace("bare", str(bare))
+    finding = find(doctor.examine_slurm(config(), Site(python=python)), "python")
+    assert (finding.verdict, finding.found) == (verdict, found.replace("bare", str(bare)))
 
 
 def test_no_slurm_at_all_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
