@@ -7,12 +7,10 @@ the sandbox, the retries and the exactly-once results of a search, and the comma
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -155,15 +153,6 @@ def table(entries: Iterable[Entry]) -> list[Row]:
         model, algorithm, _ = entry.candidate.id.removeprefix("seed-").rsplit("-", 2)
         groups.setdefault((algorithm, model != BASELINE, model), []).append(entry)
     return [_row(algorithm, model, group) for (algorithm, _, model), group in sorted(groups.items())]
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """Return all rows as CSV with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return text.getvalue()
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from support.paths import ROOT
 from support.rooms import LAYERS, direct
 
 from evohpc.lm.fetch.sources import MODELS
+from evohpc.search.verified_table import Row
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
@@ -100,6 +103,20 @@ def test_the_commands_of_the_own_task_page(checkout: Path) -> None:
     assert "outcome  " in out
     assert "16 children: " in out
     assert "seed-polar" in out
+
+
+@pytest.mark.slow
+def test_the_command_of_the_verification_page(checkout: Path) -> None:
+    shell("evohpc run runs/first configs/quickstart.yaml", checkout)
+    (command,) = blocks("docs/verify.md", "sh")
+    out = shell(command.replace("=8000", "=60"), checkout)
+    assert out.count(" of 5") == 3
+    assert shell("evohpc verify runs/first", checkout) == out
+
+
+def test_the_verification_page_names_the_columns_of_its_table() -> None:
+    page = (ROOT / "docs/verify.md").read_text().partition("| column |")[2]
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [field.name for field in fields(Row)]
 
 
 def test_every_config_names_a_model_that_something_makes() -> None:

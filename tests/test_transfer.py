@@ -16,6 +16,7 @@ from evohpc import transfer
 from evohpc.errors import ConfigError, RunFolderError
 from evohpc.messages import Candidate, Result, Status
 from evohpc.report.reader import Reading
+from evohpc.report.tables import csv_text
 from evohpc.search.search import Search
 from evohpc.transfer import LIMITS, Row
 
@@ -88,7 +89,7 @@ def test_table_3_has_the_best_model_beside_the_baseline() -> None:
     assert lines[1][1:4] == ("b", "1,234", "60.00 ± 1.50 (1 of 2)")
     assert transfer.table_3([row("dfs", "a", None, None)])[1] == ("dfs", "a", "", "timeout")
     assert transfer.as_markdown(found).splitlines()[2] == f"| {' | '.join(lines[0])} |"
-    assert list(csv.DictReader(transfer.as_csv(found).splitlines()))[2]["accuracy"] == "90"
+    assert list(csv.DictReader(csv_text(Row, found).splitlines()))[2]["accuracy"] == "90"
 
 
 def test_only_what_was_asked_counts_as_an_answer(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import sys
 
 import click
 
-from evohpc.cli import doctor, evaluate, explain, fetch_lm, init, inspect, report, run, status, transfer
+from evohpc.cli import doctor, evaluate, explain, fetch_lm, init, inspect, report, run, status, transfer, verify
 from evohpc.errors import EvohpcError
 
 _EPILOG = """\b
@@ -22,6 +22,7 @@ Examples:
   evohpc run runs/first configs/quickstart.yaml
   evohpc status runs/first
   evohpc report runs/first
+  evohpc verify runs/first
   evohpc submit runs/mnist1d configs/mnist1d.yaml --site slurm/mysite.yaml
 """
 
@@ -36,7 +37,7 @@ def evohpc() -> None:
     """
 
 
-for module in (init, run, status, inspect, explain, report, evaluate, fetch_lm, doctor, transfer):
+for module in (init, run, status, inspect, explain, report, evaluate, fetch_lm, doctor, transfer, verify):
     for command in module.COMMANDS:
         evohpc.add_command(command)
 

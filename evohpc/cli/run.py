@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from evohpc.config.site import Site
     from evohpc.report.reader import Reading
     from evohpc.search.search import Search
+    from evohpc.search.verification import Verification
 
 
 @click.command(
@@ -129,11 +130,11 @@ def rebuild(run: Path, accept_loss: bool) -> None:
 COMMANDS = (run, submit, cancel, retry, rebuild)
 
 
-def drive(start: Callable[[], Search], *, go_on: str) -> None:
+def drive(start: Callable[[], Search | Verification], *, go_on: str) -> None:
     """Drive a search to its end, with progress on stderr. A signal stops it, and ends this process.
 
     Args:
-        start: creates or opens the search.
+        start: creates or opens the search, or the verification of one.
         go_on: the command that goes on after a stop.
     """
     from evohpc.cli.progress import Display

@@ -117,10 +117,10 @@ def _open(out: Path, overrides: tuple[str, ...], site: Path | None) -> Search:
 def _write_table(out: Path) -> None:
     from evohpc import transfer
     from evohpc.files import write_atomic
-    from evohpc.report.tables import text_table
+    from evohpc.report.tables import csv_text, text_table
 
     rows = transfer.read_table(out)
-    write_atomic(out / "table3.csv", transfer.as_csv(rows))
+    write_atomic(out / "table3.csv", csv_text(transfer.Row, rows))
     write_atomic(out / "table3.md", transfer.as_markdown(rows))
     stdout_console().print(text_table(transfer.table_3(rows)))
     click.echo(f"wrote {out / 'table3.md'} and, with all models, {out / 'table3.csv'}", err=True)

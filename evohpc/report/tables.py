@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Literal
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
 from rich.markup import escape as escape_markup
@@ -16,6 +18,9 @@ from evohpc.messages import SEED_ROUND, Candidate, Result, Status
 from evohpc.report.terminal import printable
 from evohpc.store.rows import Entry
 from evohpc.store.store import Store
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _FOLDED = ("detail", "parents")
 """Columns whose text may go on in the next line."""
@@ -87,6 +92,15 @@ def text_table(lines: Sequence[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*map(_text, row))
     return table
+
+
+def csv_text(kind: type[DataclassInstance], rows: Iterable[DataclassInstance]) -> str:
+    """Return dataclasses of one kind as CSV with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(kind)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue()
 
 
 def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,17 @@ def finish(search: Search) -> None:
     while candidates := search.ask():
         for candidate in candidates:
             search.tell(measure(candidate))
+
+
+def train_finalists(folder: Path, seed: int, fails: Collection[str] = ()) -> None:
+    """Let each finalist of a verification train with one seed, or fail."""
+    with Search.open(folder / f"seed-{seed}") as search:
+        for candidate in search.ask():
+            result = measure(candidate)
+            if candidate.id.removeprefix("seed-") in fails:
+                result = replace(result, status=Status.TIMEOUT, detail="too slow", fitness=None)
+            search.tell(result)
+        assert search.ask() == []
 
 
 @pytest.fixture

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from threading import Event
+
+import pytest
+from support.command_line import call
+from support.searching import train_finalists
+
+from evohpc.search.verification import Asked, Verification
+
+pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
+
+
+@pytest.fixture
+def verified(finished_run: Path, tmp_path: Path) -> Path:
+    """A verification of two finalists with three seeds, one of which the fitter one fails with."""
+    made = Verification.create(finished_run, Asked(2), seeds=1, folder=tmp_path / "v")
+    train_finalists(made.folder, 0, fails=[made.plan.finalists[0].id])
+    for seed in (1, 2):
+        made = Verification.create(finished_run, seeds=seed + 1, folder=tmp_path / "v")
+        made._search(seed, Event())
+        train_finalists(made.folder, seed)
+    return made.folder
+
+
+def test_a_finished_verification_prints_its_table_at_once(
+    finished_run: Path, verified: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.csv"
+    code, out, err = call(capsys, "verify", finished_run, "--best", 2, "--to", verified, "-o", mine)
+    assert code == 0
+    assert "2 of 3" in out
+    assert "3 of 3" in out
+    assert "seed 0: timeout: too slow" in err
+    assert f"wrote {mine}" in err
+    rows = list(csv.DictReader(mine.read_text().splitlines()))
+    assert [row["trained"] for row in rows] == ["2", "3"]
+    assert float(rows[0]["fitness"]) > float(rows[1]["fitness"])
+
+
+def test_the_table_as_json_is_that_of_the_file(
+    finished_run: Path, verified: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = call(capsys, "verify", finished_run, "--to", verified, "--json")
+    assert code == 0
+    rows = json.loads(out)
+    with open(verified / "table.csv", newline="") as file:
+        written = list(csv.DictReader(file))
+    assert [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows] == written
+    assert rows[0]["search_fitness"] == rows[0]["fitness_max"]  # the same arithmetic measures both
+
+
+def test_mistakes_are_one_sentence(
+    finished_run: Path, verified: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, said in (
+        ([tmp_path / "none"], "is no run folder"),
+        ([finished_run, "--to", verified, "--best", 5], "holds another verification"),
+        ([finished_run, "--to", tmp_path / "w", "--max-error", 0], "has no candidate with an error below 0"),
+        ([finished_run, "--to", tmp_path / "w", "--set", "search.rounds=2"], "can change task_options"),
+        ([finished_run, "--to", tmp_path / "w", "--set", "task_options.stepz=2"], "keyword argument 'stepz'"),
+        ([finished_run, "--to", tmp_path / "w", "--site", tmp_path / "no.yaml"], "no.yaml: cannot read"),
+    ):
+        code, out, err = call(capsys, "verify", *arguments)
+        assert (code, out) == (1, "")
+        assert err.startswith("error: ")
+        assert said in err
+        assert err.count("\n") == 1
+        assert not (tmp_path / "w" / "plan.json").exists()
