@@ -90,14 +90,16 @@ def _asked(best: int | None, max_error: float | None, overrides: tuple[str, ...]
 
 def _show(folder: Path, output: Path, as_json: bool) -> None:
     from evohpc.files import write_atomic
+    from evohpc.report.reader import SCHEMA
     from evohpc.report.tables import csv_text, text_table
-    from evohpc.search.verification import read_table
+    from evohpc.search.verification import read_plan, read_table
     from evohpc.search.verified_table import Row
 
     rows = read_table(folder)
     write_atomic(output, csv_text(Row, rows))
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in rows], indent=1))
+        document = {"schema": SCHEMA, "kind": "verify", "run": read_plan(folder).run_id}
+        click.echo(json.dumps({**document, "finalists": [asdict(row) for row in rows]}, indent=1))
     else:
         stdout_console().print(text_table(_lines(rows)))
     for row in rows:

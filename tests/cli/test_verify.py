@@ -9,6 +9,7 @@ import pytest
 from support.command_line import call
 from support.searching import train_finalists
 
+from evohpc.search.search import Search
 from evohpc.search.verification import Asked, Verification
 
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
@@ -46,7 +47,10 @@ def test_the_table_as_json_is_that_of_the_file(
 ) -> None:
     code, out, _ = call(capsys, "verify", finished_run, "--to", verified, "--json")
     assert code == 0
-    rows = json.loads(out)
+    document = json.loads(out)
+    assert (document["schema"], document["kind"]) == (1, "verify")
+    assert document["run"] == Search.open(finished_run).run_id
+    rows = document["finalists"]
     with open(verified / "table.csv", newline="") as file:
         written = list(csv.DictReader(file))
     assert [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows] == written

@@ -18,7 +18,7 @@ from evohpc.driver.driver import Progress, Stopped
 from evohpc.errors import ConfigError, RunFolderError, TaskError
 from evohpc.files import write_atomic, write_once
 from evohpc.jobs.base import JobRunner
-from evohpc.messages import SEED_ROUND, EvaluationJob, TaskReport, TaskState
+from evohpc.messages import SEED_ROUND, Candidate, EvaluationJob, TaskReport, TaskState
 from evohpc.run_folder import RunDir
 from evohpc.search import driving
 from evohpc.search.search import Search
@@ -222,7 +222,7 @@ class Queue:
         """Its jobs outlive it."""
 
 
-def _seeds(search: Search) -> Iterator[object]:
+def _seeds(search: Search) -> Iterator[Candidate]:
     with closing(Store.snapshot_reader(search.folder.snapshot)) as store:
         return iter([entry.candidate for entry in store.entries(SEED_ROUND)])
 

@@ -26,8 +26,8 @@ def test_means_and_sample_standard_deviations_over_the_seeds() -> None:
     fitness = (-10.0, -20.0, -30.0)
     (row,) = table([A], [{"a": entry("a", value, -value / 100, 0.9)} for value in fitness])
     assert (row.fitness, row.fitness_sd, row.fitness_min, row.fitness_max) == (-20, 10, -30, -10)
-    assert (row.error, row.error_sd) == (pytest.approx(0.2), pytest.approx(0.1))
-    assert (row.test_accuracy, row.test_accuracy_sd) == (pytest.approx(0.9), pytest.approx(0))
+    assert (row.error, row.error_sd) == pytest.approx((0.2, 0.1))
+    assert (row.test_accuracy, row.test_accuracy_sd) == pytest.approx((0.9, 0))
     assert (row.search_error, row.search_fitness, row.num_params) == (0.1, -10.0, 100)
     assert (row.trained, row.seeds, row.failures) == (3, 3, "")
 
