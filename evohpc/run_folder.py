@@ -7,6 +7,8 @@ RUN/
   search.db              the ledger; one writer (store/store.py)
   snapshots/search.db    a verified copy; what every reader opens
   progress.json          what the driver did last, for `evohpc status`
+  clock.json             seconds that drivers were at work
+  stopped.json           why the search has ended before its last round (search.stop), if it has
   lease/<epoch>.json     who drives (driver/lease.py)
   seeds/*.py, task.py, deepspeed.json
                          frozen copies: the run does not depend on files outside it, but for the LM
@@ -18,6 +20,7 @@ RUN/
   slurm/<name>/<k>/      the LM jobs of the whole run, where the site has them wait for requests: script, job id, log
   rounds/seeds/, rounds/000/, ...
     request.json         the request to the LM job
+    lm_times.jsonl       seconds of loading, tuning and drawing
     adapter/             the soft prompt tuned in this round, or the LoRA (a peft folder)
     completions.jsonl    its answer
     jobs/<name>.json     what was handed out for evaluation, before it was
@@ -91,6 +94,11 @@ class RoundDir:
         return self.path / "logs"
 
     @property
+    def lm_times(self) -> Path:
+        """A line of JSON for each process of the language model that ended well: seconds by what it did."""
+        return self.path / "lm_times.jsonl"
+
+    @property
     def lm_log(self) -> Path:
         """What the LM jobs of this round print."""
         return self.logs / "lm.log"
@@ -160,6 +168,16 @@ class RunDir:
     def progress(self) -> Path:
         """The last progress of the driver; for people only, nothing depends on it."""
         return self.path / "progress.json"
+
+    @property
+    def clock(self) -> Path:
+        """The seconds in which a driver was at work."""
+        return self.path / "clock.json"
+
+    @property
+    def stopped(self) -> Path:
+        """A `messages.Ending`; there while no driver is to go on, for a budget is spent."""
+        return self.path / "stopped.json"
 
     @property
     def lease(self) -> Path:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from evohpc.driver.driver import Progress as SearchProgress
+from evohpc.driver.progress import Progress as SearchProgress
 from evohpc.messages import SEED_ROUND
 from evohpc.report import tables
 
@@ -26,6 +26,7 @@ _ACTIVITY = {
     "evaluate": "training candidates",
     "close": "selecting survivors",
     "done": "done",
+    "stopped": "stopped: a budget is spent",
 }
 
 
@@ -133,6 +134,6 @@ def _summary(progress: SearchProgress, left: float | None) -> str:
         parts.append(f"best {tables.number(best.fitness)} ({best.candidate.id})")
     if progress.held:
         parts.append(f"held: {'; '.join(progress.held)}")
-    if left is not None and progress.step != "done":
+    if left is not None and progress.step not in ("done", "stopped"):
         parts.append(f"{duration(left)} left")
     return ", ".join(parts)

@@ -38,6 +38,11 @@ class Dispatch:
     held: list[str] = field(default_factory=list, init=False)
     """Why tasks wait for a person, as the scheduler says it."""
 
+    @property
+    def in_flight(self) -> set[str]:
+        """Candidates that were handed out and have no result yet."""
+        return {attempt.candidate_id for attempt in self._open}
+
     def resume(self, attempted: Mapping[str, Sequence[Result]], pending: Collection[str]) -> None:
         """Offer the runner again what an earlier driver handed out and has no result yet.
 

@@ -14,18 +14,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Literal
 
 from evohpc import envelopes
 from evohpc.config.lm import read_deepspeed_config
 from evohpc.driver import results, seeds
+from evohpc.driver.clock import Clock
 from evohpc.driver.dispatch import Dispatch, next_attempts
 from evohpc.driver.intake import Intake
 from evohpc.driver.lease import Lease
 from evohpc.driver.patience import Patience
+from evohpc.driver.progress import Progress, Step
+from evohpc.driver.stopper import BudgetSpent, Stopper
 from evohpc.errors import RunFolderError, StorageError
 from evohpc.evolution.population import Budget
 from evohpc.evolution.request import request
@@ -33,13 +35,10 @@ from evohpc.files import write_atomic
 from evohpc.jobs.base import JobRunner
 from evohpc.lm import completions_file
 from evohpc.lm_job import base as lm_job
-from evohpc.messages import SEED_ROUND, Candidate, LMRequest, Result, Status
+from evohpc.messages import SEED_ROUND, Candidate, Ending, LMRequest, Result, Status
 from evohpc.run_folder import read_request
-from evohpc.store.rows import Entry
 
 log = logging.getLogger(__name__)
-
-Step = Literal["propose", "generate", "screen", "evaluate", "close", "done"]
 
 FASTEST_POLL_S, SLOWEST_POLL_S = 0.05, 1.0
 """Seconds between looks at the disk; grows while nothing changes. A scheduler is asked more rarely, by its runner."""
@@ -49,24 +48,6 @@ RETRY_EVERY_S = 30.0
 
 class Stopped(Exception):
     """The driver was asked to stop, and did so between two steps or polls; the run goes on when started again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a search is; given to the observer at every change."""
-
-    round: int
-    """SEED_ROUND while the seeds are evaluated."""
-    rounds: int
-    step: Step
-    done: int
-    """Completions drawn in `generate`, final candidates in `evaluate`."""
-    total: int
-    counts: Mapping[Status, int]
-    """Children of this round by outcome."""
-    best: Entry | None
-    held: tuple[str, ...] = ()
-    """Why jobs wait for a person."""
 
 
 @dataclass
@@ -91,6 +72,12 @@ class Driver:
     _patience: Patience = field(default_factory=lambda: Patience(0.0), init=False)
     _drawn: tuple[int, int] = field(default=(SEED_ROUND, 0), init=False)
     """The last round that was generated, and how many of its completions were seen."""
+
+    stopper: Stopper = field(init=False)
+
+    def __post_init__(self) -> None:
+        intake = self.intake
+        self.stopper = Stopper(intake.run, intake.store, intake.config.search, Clock(intake.run.clock))
 
     @property
     def budget(self) -> Budget:
@@ -118,30 +105,48 @@ class Driver:
                 patience.note_lost()
 
     def _go_through_rounds(self) -> None:
-        for round in range(SEED_ROUND, self.budget.rounds):
-            if not self.intake.store.is_closed(round):
-                self.open_round(round)
-                self._evaluate(round)
-                self.close_round(round)
+        self.stopper.begin()
+        try:
+            for round in range(SEED_ROUND, self.budget.rounds):
+                if not self.intake.store.is_closed(round):
+                    self.open_round(round)
+                    self._evaluate(round)
+                    self.close_round(round)
+        except BudgetSpent as spent:
+            self._end_early(spent.ending)
+            return
         self._report(self.budget.rounds - 1, "done", 1, 1)
+        self.snapshot()
+
+    def _end_early(self, ending: Ending) -> None:
+        self.lm.release()
+        self.stopper.end(ending)
+        self._report(ending.round, "stopped", 1, 1)
         self.snapshot()
 
     def next_candidates(self) -> list[Candidate]:
         """Go on to the next candidates that wait for an evaluation, and return them; empty when the search is over."""
         self.lease.beat()
-        for round in range(SEED_ROUND, self.budget.rounds):
-            if self.intake.store.is_closed(round):
-                continue
-            self.open_round(round)
-            if self._waits(round):
-                return [entry.candidate for entry in self.intake.store.entries(round, Status.PENDING)]
-            self.close_round(round)
+        self.stopper.begin()
+        try:
+            for round in range(SEED_ROUND, self.budget.rounds):
+                if self.intake.store.is_closed(round):
+                    continue
+                self.open_round(round)
+                if self._waits(round):
+                    waiting = self.intake.store.entries(round, Status.PENDING)
+                    allowed = self.stopper.allowed(round, [entry.id for entry in waiting], ())
+                    return [entry.candidate for entry in waiting if entry.id in allowed]
+                self.close_round(round)
+        except BudgetSpent as spent:
+            self.stopper.end(spent.ending)
         self.snapshot()
         return []
 
     def open_round(self, round: int) -> None:
         """Propose, generate and screen: after this the candidates of the round are in the store."""
         if not self.intake.store.counts(round):  # all of them: they are entered in one transaction
+            self.stopper.check_before(round)
             self._admit(round)
             self._patience.note_progress()
         if round == self.budget.rounds - 1:
@@ -220,6 +225,7 @@ class Driver:
                 self._drawn = lm_request.round, drawn
                 self._patience.note_progress()
             self._report(lm_request.round, "generate", drawn, total, held)
+            self.stopper.check_at_work(lm_request.round)
             self._pause(SLOWEST_POLL_S)
 
     def _waits(self, round: int) -> bool:
@@ -254,7 +260,8 @@ class Driver:
         dispatch.resume(intake.store.attempts(round), intake.store.pending(round))
         delay = FASTEST_POLL_S
         while pending := intake.store.pending(round):
-            dispatch.hand_out(next_attempts(pending, intake.store.attempts(round)))
+            allowed = self.stopper.allowed(round, pending, dispatch.in_flight)
+            dispatch.hand_out(next_attempts(allowed, intake.store.attempts(round)))
             dispatch.poll()
             arrived = self._collect(round)
             dispatch.record(arrived)

@@ -12,12 +12,13 @@ from typing import Any, Self
 
 from evohpc import envelopes
 from evohpc.config.search import load_resolved
-from evohpc.driver import lease
+from evohpc.driver import lease, stopper
 from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
 from evohpc.evolution import population
 from evohpc.evolution.population import Budget
-from evohpc.messages import SEED_ROUND, Candidate
+from evohpc.messages import SEED_ROUND, Candidate, Ending
 from evohpc.report import tables
+from evohpc.report.endings import in_words, raised
 from evohpc.report.kinship import Family
 from evohpc.report.selection import Selections
 from evohpc.run_folder import RunDir, read_request
@@ -93,8 +94,13 @@ class Reading:
 
     @property
     def is_over(self) -> bool:
-        """No driver is to go on with it."""
-        return self.is_done
+        """No driver is to go on with it: all rounds are closed, or a budget is spent."""
+        return self.is_done or self.ending is not None
+
+    @property
+    def ending(self) -> Ending | None:
+        """Why it ended before its last round; None if it did not, or goes on."""
+        return stopper.ending(self._run)
 
     @property
     def error_below(self) -> float:
@@ -141,7 +147,9 @@ class Reading:
         """Yield (name, value) lines for people."""
         last = self._last_progress()
         yield "run", f"{self.run_id}: {self.config.search.variant} on {self.config.task}"
-        yield "driver", self._driver() or ("none; the search is over" if self.is_done else "none")
+        yield "driver", self._driver() or ("none; the search is over" if self.is_over else "none")
+        if self.ending is not None:
+            yield "stopped", in_words(self.ending)
         if last is not None:
             where = "seeds" if last.round < 0 else f"round {last.round} (of 0-{last.rounds - 1})"
             count = f" {last.done}/{last.total}" if last.total > 1 else ""
@@ -158,6 +166,7 @@ class Reading:
             "task": str(self.config.task),
             "variant": self.config.search.variant,
             "is_done": self.is_done,
+            "stopped": None if self.ending is None else asdict(self.ending),
             "driver": self._driver(),
             "progress": None if last is None else asdict(last),
             "counts": {str(status): count for status, count in self.store.counts().items()},
@@ -170,7 +179,8 @@ class Reading:
         if self._driver():
             return f"evohpc list {path} --best 20"
         if not self.is_done:
-            return f"evohpc {'submit' if self._run.site.exists() else 'run'} {path}"
+            more = "" if self.ending is None else f" --set {raised(self.ending)}"
+            return f"evohpc {'submit' if self._run.site.exists() else 'run'} {path}{more}"
         best = self.best(1)
         return f"evohpc show {path} {shlex.quote(best[0].candidate.id)}" if best else f"evohpc list {path}"
 

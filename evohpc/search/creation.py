@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from evohpc.config.lm import is_partitioning, read_deepspeed_config
-from evohpc.config.search import Config, load_resolved
+from evohpc.config.search import Config, StopConfig, load_resolved
 from evohpc.config.site import Site
 from evohpc.driver import lease
 from evohpc.errors import ConfigError, RunFolderError, TaskError
@@ -38,7 +38,10 @@ from evohpc.tasks.data import draw_secret, prepare, secret_digest
 
 log = logging.getLogger(__name__)
 
-CHANGEABLE = ("search.rounds", "evaluation.workers", "evaluation.retries", "evaluation.minimum_isolation")
+CHANGEABLE = (
+    *("search.rounds", "evaluation.workers", "evaluation.retries", "evaluation.minimum_isolation"),
+    *(f"search.stop.{name}" for name in StopConfig.model_fields),
+)
 """What may change while a search goes on: no earlier result depends on it. Rounds may only grow."""
 
 COPIED = ("seeds", "task", "lm.deepspeed")

@@ -15,8 +15,9 @@ from threading import Event
 from evohpc.config.search import Config
 from evohpc.config.site import Site
 from evohpc.driver import lease
-from evohpc.driver.driver import Driver, Progress, Stopped
+from evohpc.driver.driver import Driver, Stopped
 from evohpc.driver.intake import Intake
+from evohpc.driver.progress import Progress
 from evohpc.errors import EvohpcError, RunFolderError
 from evohpc.files import write_atomic
 from evohpc.jobs.base import JobRunner
@@ -113,6 +114,7 @@ def _last_snapshot(driver: Driver) -> None:
     """Leave readers the end; neither a full disk nor a successor keeps anyone from stopping."""
     with suppress(EvohpcError):
         driver.snapshot()
+        driver.stopper.clock.note()
 
 
 def wait_for(stop: Event, seconds: float) -> bool:

@@ -21,12 +21,14 @@ from typing import Self
 from evohpc import envelopes
 from evohpc.config.search import Config, load_resolved
 from evohpc.config.site import Site, load_site
-from evohpc.driver.driver import Driver, Progress
+from evohpc.driver import stopper
+from evohpc.driver.driver import Driver
+from evohpc.driver.progress import Progress
 from evohpc.driver.results import check_numbers, unseal_result
 from evohpc.errors import ConfigError, EnvelopeError, LeaseError
 from evohpc.evolution import population
 from evohpc.files import write_once
-from evohpc.messages import Candidate, Result, Status
+from evohpc.messages import Candidate, Ending, Result, Status
 from evohpc.run_folder import RunDir
 from evohpc.search import creation, driving
 from evohpc.store.rows import Entry
@@ -89,6 +91,8 @@ class Search:
     ) -> list[Entry]:
         """Drive the search from wherever it is to its end; return its ten best candidates, the fittest first.
 
+        Its end is that of its last round, or where a budget of `search.stop` is spent: then `ending` says which.
+
         Args:
             observe: called at every change.
             stop: set it, e.g. in a signal handler, to stop between two steps.
@@ -108,6 +112,8 @@ class Search:
         except BaseException:
             self.close()  # the next call begins anew, from what is on disk
             raise
+        if self.ending is not None:
+            self._end_what_is_at_work()
         return self.best()
 
     def ask(self) -> list[Candidate]:
@@ -148,6 +154,11 @@ class Search:
                     f"{result.candidate_id}: no such candidate waits for a result; `ask` returns those that do"
                 )
             self._enter(driver, entry.candidate, result)
+
+    @property
+    def ending(self) -> Ending | None:
+        """Why the search has ended before its last round; None if it has not."""
+        return stopper.ending(self.folder)
 
     def best(self, count: int = 10) -> list[Entry]:
         """Return the fittest candidates of the whole search so far, seeds included.
@@ -219,6 +230,12 @@ class Search:
         except LeaseError:
             self.close()
             raise
+
+    def _end_what_is_at_work(self) -> None:
+        """End evaluations and the language model where a budget has ended the search in the midst of a round."""
+        if self.site is not None:
+            self.cancel_jobs()
+        self.close()
 
     def _enter(self, driver: Driver, candidate: Candidate, result: Result) -> None:
         due = len(driver.intake.store.results(candidate.id)) + 1

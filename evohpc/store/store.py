@@ -214,6 +214,12 @@ class Store:
         rows = self._db.execute("SELECT * FROM results ORDER BY candidate_id, attempt")
         return (as_result(dict(row)) for row in rows)
 
+    def evaluation_seconds(self) -> tuple[float, int]:
+        """Return the wall seconds of all evaluations, and the number of those that have a time."""
+        sql = "SELECT total(t), count(t) FROM (SELECT json_extract(seconds, '$.total') AS t FROM results)"
+        seconds, count = self._db.execute(sql).fetchone()
+        return seconds, count
+
     def counts(self, round: int | None = None) -> Mapping[Status, int]:
         """Return how many candidates have each status, of one round or of all children (seeds left out)."""
         where, value = ("round >= ?", 0) if round is None else ("round = ?", round)

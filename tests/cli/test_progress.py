@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from evohpc.cli.progress import Display, Forecast, duration, line
-from evohpc.driver.driver import Progress
+from evohpc.driver.progress import Progress
 from evohpc.messages import SEED_ROUND, Status
 
 

@@ -13,8 +13,9 @@ from support.driving import CONFIG, RUN_ID, Driving, InstantRunner, drive, make_
 from support.killing import Killed, declare_dead, mortal
 
 from evohpc import envelopes
-from evohpc.driver.driver import Progress, Stopped
+from evohpc.driver.driver import Stopped
 from evohpc.driver.intake import Intake
+from evohpc.driver.progress import Progress
 from evohpc.errors import ConfigError, LeaseError, RunFolderError, StorageError, TaskError
 from evohpc.files import write_atomic
 from evohpc.lm_job.scripted import ScriptedLMJob

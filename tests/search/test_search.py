@@ -17,7 +17,8 @@ from support.searching import finish, make_config, measure
 
 from evohpc.config.site import Site
 from evohpc.driver import lease
-from evohpc.driver.driver import Progress, Stopped
+from evohpc.driver.driver import Stopped
+from evohpc.driver.progress import Progress
 from evohpc.errors import ConfigError, LeaseError, RunFolderError
 from evohpc.files import write_atomic
 from evohpc.messages import SEED_ROUND, Status

@@ -1,0 +1,162 @@
+"""Ends a search whose budget is spent (`search.stop`): what it may still evaluate, and the note that it has ended."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NoReturn
+
+from evohpc import envelopes
+from evohpc.config.search import SearchConfig, StopConfig
+from evohpc.driver.clock import Clock
+from evohpc.errors import EnvelopeError, storage_error
+from evohpc.evolution import population, stopping
+from evohpc.evolution.stopping import Spent
+from evohpc.files import write_atomic
+from evohpc.lm_job import times
+from evohpc.messages import SEED_ROUND, Ending, Status
+from evohpc.run_folder import RunDir
+from evohpc.store.store import Store
+
+_AT_ONCE = frozenset({"target_fitness", "wall_hours"})
+"""Budgets that end a search while candidates are at work. What the others have paid for is waited for."""
+
+
+class BudgetSpent(Exception):
+    """The search ends here."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.key)
+        self.ending = ending
+
+
+@dataclass
+class Stopper:
+    """Knows what a search has spent."""
+
+    run: RunDir
+    store: Store
+    search: SearchConfig
+    clock: Clock
+    _within: tuple[int | None, frozenset[str]] = field(default=(None, frozenset()), init=False)
+    """A round, and which of its candidates the budget of evaluations allows."""
+
+    def check_before(self, round: int) -> None:
+        """See whether the search may open a round.
+
+        Raises:
+            BudgetSpent: it may not.
+        """
+        self._end_if(round, frozenset(StopConfig.model_fields))
+
+    def check_at_work(self, round: int) -> None:
+        """See whether the search may wait for what is at work.
+
+        Raises:
+            BudgetSpent: it may not.
+            StorageError: the file system refused.
+        """
+        self.clock.note_if_due()
+        self._end_if(round, _AT_ONCE)
+
+    def allowed(self, round: int, pending: Collection[str], in_flight: Collection[str]) -> list[str]:
+        """Return which of the candidates of a round that wait for a result may be at work: those in flight, and as many
+        more as the budgets allow, in order of id.
+
+        Raises:
+            BudgetSpent: none may.
+        """
+        self.check_at_work(round)
+        if not (self.search.stop.evaluations or self.search.stop.compute_hours):
+            return sorted(pending)
+        within = self._within_evaluations(round)
+        waiting = [id for id in sorted(pending) if id in within and id not in in_flight]
+        more = waiting[: self._affordable(len(in_flight))]
+        if pending and not more and not in_flight:
+            self._end(round, "compute_hours" if waiting else "evaluations")
+        return sorted({*in_flight, *more})
+
+    def begin(self) -> None:
+        """The search goes on, as far as is known.
+
+        Raises:
+            StorageError: the file system refused.
+        """
+        try:
+            self.run.stopped.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(self.run.stopped, error) from error
+
+    def end(self, ending: Ending) -> None:
+        """Leave a note of why the search has ended.
+
+        Raises:
+            StorageError: the file system refused.
+        """
+        self.clock.note()
+        write_atomic(self.run.stopped, envelopes.encode(ending))
+
+    def _end_if(self, round: int, keys: Collection[str]) -> None:
+        for key, limit, cost in stopping.reached(self.search.stop, self._spent()):
+            if key in keys:
+                raise BudgetSpent(_ending(key, limit, cost, round))
+
+    def _end(self, round: int, key: str) -> NoReturn:
+        """End for a budget that has too little left for one more evaluation."""
+        raise BudgetSpent(_ending(key, getattr(self.search.stop, key), getattr(self._spent(), key), round))
+
+    def _spent(self) -> Spent:
+        """Return what the search has come to, as far as a budget asks for it."""
+        stop = self.search.stop
+        best = population.best(self.store.scores(), 1, self.search) if stop.target_fitness is not None else []
+        closed = [row["round"] for row in self.store.rows("closed_rounds")] if stop.rounds_without_improvement else []
+        return Spent(
+            best=best[0].fitness if best else None,
+            idle_rounds=stopping.idle_rounds(self.store.kin() if closed else (), closed, self.search),
+            evaluations=_evaluated(self.store.counts()) if stop.evaluations else 0,
+            compute_hours=sum(self._compute_hours()) if stop.compute_hours else 0.0,
+            wall_hours=self.clock.hours,
+        )
+
+    def _compute_hours(self) -> tuple[float, float]:
+        """Return the hours of evaluations, and those of the language model."""
+        rounds = range((self.store.last_round() or 0) + 1)
+        drawn = sum(times.hours(self.run.round(round)) for round in rounds)
+        return self.store.evaluation_seconds()[0] / 3600, drawn
+
+    def _affordable(self, in_flight: int) -> int:
+        limit = self.search.stop.compute_hours
+        if limit is None:
+            return sys.maxsize
+        seconds, count = self.store.evaluation_seconds()
+        left = limit - sum(self._compute_hours())
+        return stopping.affordable(left, in_flight, seconds / 3600 / count if count else None)
+
+    def _within_evaluations(self, round: int) -> frozenset[str]:
+        """Return which candidates of a round the budget of evaluations allows: the same at every call."""
+        limit = self.search.stop.evaluations
+        if self._within[0] != round:
+            ids = [e.id for e in self.store.entries(round) if not e.candidate.status.is_refused]
+            if limit is not None and round != SEED_ROUND:
+                earlier = _evaluated(self.store.counts()) - _evaluated(self.store.counts(round))
+                ids = ids[: max(0, limit - earlier)]
+            self._within = round, frozenset(ids)
+        return self._within[1]
+
+
+def ending(run: RunDir) -> Ending | None:
+    """Return why a search has ended before its last round; None if it has not, or is being driven again."""
+    try:
+        return envelopes.decode(run.stopped.read_bytes(), Ending)
+    except (OSError, EnvelopeError):
+        return None
+
+
+def _evaluated(counts: Mapping[Status, int]) -> int:
+    return sum(n for status, n in counts.items() if not status.is_refused and status is not Status.PENDING)
+
+
+def _ending(key: str, limit: float, reached: float, round: int) -> Ending:
+    return Ending(key, float(limit), float(reached), round, datetime.now(UTC).isoformat(timespec="seconds"))
