@@ -254,21 +254,6 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """Why a search ended before its last round."""
-
-    key: str
-    """Of `search.stop`, e.g. 'evaluations'."""
-    limit: float
-    reached: float
-    """What it had come to."""
-    round: int
-    """That was open, or would have been next."""
-    at: str = ""
-    """UTC, ISO 8601."""
-
-
-@dataclass(frozen=True, slots=True)
 class Attempt:
     """One try at evaluating one candidate; a machine fault is followed by an attempt with the next number."""
 

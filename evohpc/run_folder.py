@@ -176,7 +176,7 @@ class RunDir:
 
     @property
     def stopped(self) -> Path:
-        """A `messages.Ending`; there while no driver is to go on, for a budget is spent."""
+        """An `evolution.stopping.EarlyEnd`; there while no driver is to go on, for a budget is spent."""
         return self.path / "stopped.json"
 
     @property

@@ -17,6 +17,7 @@ import yaml
 from support.paths import ROOT
 from support.rooms import LAYERS, direct
 
+from evohpc.config.search import Config
 from evohpc.lm.fetch.sources import MODELS
 from evohpc.search.verified_table import Row
 
@@ -81,6 +82,12 @@ def test_the_commands_of_the_report_page(checkout: Path) -> None:
     assert "runs/first/report.html" in out
     assert "--- seed-cnn" in out
     assert "none; the search is over" in out
+
+
+def test_the_budgets_of_the_report_page_are_a_config() -> None:
+    (text,) = blocks("docs/report.md", "yaml")
+    search = Config.model_validate({"seeds": "seeds", "lm": {"engine": "scripted"}, **yaml.safe_load(text)}).search
+    assert None not in search.stop.model_dump().values()
 
 
 def test_the_dry_run_of_readme(checkout: Path) -> None:

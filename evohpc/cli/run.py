@@ -213,11 +213,11 @@ def _rows(counts: Mapping[str, int] | None) -> str:
 
 def _print_end(reading: Reading) -> None:
     from evohpc.report import tables
-    from evohpc.report.endings import in_words
+    from evohpc.report.early_end import in_words
 
     console = stdout_console()
     console.print(tables.best_table(reading.best(10), reading.metric))
     console.print(tables.sentence(reading.store.counts()))
-    if reading.ending is not None:
-        click.echo(f"stopped: {in_words(reading.ending)}", err=True)
+    if reading.early_end is not None:
+        click.echo(f"stopped: {in_words(reading.early_end)}", err=True)
     click.echo(f"next: {reading.advice()}", err=True)

@@ -31,11 +31,12 @@ from evohpc.driver.stopper import BudgetSpent, Stopper
 from evohpc.errors import RunFolderError, StorageError
 from evohpc.evolution.population import Budget
 from evohpc.evolution.request import request
+from evohpc.evolution.stopping import EarlyEnd
 from evohpc.files import write_atomic
 from evohpc.jobs.base import JobRunner
 from evohpc.lm import completions_file
 from evohpc.lm_job import base as lm_job
-from evohpc.messages import SEED_ROUND, Candidate, Ending, LMRequest, Result, Status
+from evohpc.messages import SEED_ROUND, Candidate, LMRequest, Result, Status
 from evohpc.run_folder import read_request
 
 log = logging.getLogger(__name__)
@@ -113,15 +114,15 @@ class Driver:
                     self._evaluate(round)
                     self.close_round(round)
         except BudgetSpent as spent:
-            self._end_early(spent.ending)
+            self._end_early(spent.early_end)
             return
         self._report(self.budget.rounds - 1, "done", 1, 1)
         self.snapshot()
 
-    def _end_early(self, ending: Ending) -> None:
+    def _end_early(self, early_end: EarlyEnd) -> None:
         self.lm.release()
-        self.stopper.end(ending)
-        self._report(ending.round, "stopped", 1, 1)
+        self.stopper.end(early_end)
+        self._report(early_end.round, "stopped", 1, 1)
         self.snapshot()
 
     def next_candidates(self) -> list[Candidate]:
@@ -139,7 +140,7 @@ class Driver:
                     return [entry.candidate for entry in waiting if entry.id in allowed]
                 self.close_round(round)
         except BudgetSpent as spent:
-            self.stopper.end(spent.ending)
+            self.stopper.end(spent.early_end)
         self.snapshot()
         return []
 

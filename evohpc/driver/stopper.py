@@ -13,13 +13,14 @@ from evohpc.config.search import SearchConfig, StopConfig
 from evohpc.driver.clock import Clock
 from evohpc.errors import EnvelopeError, storage_error
 from evohpc.evolution import population, stopping
-from evohpc.evolution.stopping import Spent
+from evohpc.evolution.stopping import EarlyEnd, Spent
 from evohpc.files import write_atomic
 from evohpc.lm_job import times
-from evohpc.messages import SEED_ROUND, Ending, Status
+from evohpc.messages import SEED_ROUND, Status
 from evohpc.run_folder import RunDir
 from evohpc.store.store import Store
 
+_IDLE = "rounds_without_improvement"
 _AT_ONCE = frozenset({"target_fitness", "wall_hours"})
 """Budgets that end a search while candidates are at work. What the others have paid for is waited for."""
 
@@ -27,9 +28,9 @@ _AT_ONCE = frozenset({"target_fitness", "wall_hours"})
 class BudgetSpent(Exception):
     """The search ends here."""
 
-    def __init__(self, ending: Ending) -> None:
-        super().__init__(ending.key)
-        self.ending = ending
+    def __init__(self, early_end: EarlyEnd) -> None:
+        super().__init__(early_end.key)
+        self.early_end = early_end
 
 
 @dataclass
@@ -89,34 +90,34 @@ class Stopper:
         except OSError as error:
             raise storage_error(self.run.stopped, error) from error
 
-    def end(self, ending: Ending) -> None:
+    def end(self, early_end: EarlyEnd) -> None:
         """Leave a note of why the search has ended.
 
         Raises:
             StorageError: the file system refused.
         """
         self.clock.note()
-        write_atomic(self.run.stopped, envelopes.encode(ending))
+        write_atomic(self.run.stopped, envelopes.encode(early_end))
 
     def _end_if(self, round: int, keys: Collection[str]) -> None:
-        for key, limit, cost in stopping.reached(self.search.stop, self._spent()):
+        for key, limit, cost in stopping.reached(self.search.stop, self._spent(keys)):
             if key in keys:
-                raise BudgetSpent(_ending(key, limit, cost, round))
+                raise BudgetSpent(_early_end(key, limit, cost, round))
 
     def _end(self, round: int, key: str) -> NoReturn:
         """End for a budget that has too little left for one more evaluation."""
-        raise BudgetSpent(_ending(key, getattr(self.search.stop, key), getattr(self._spent(), key), round))
+        raise BudgetSpent(_early_end(key, getattr(self.search.stop, key), getattr(self._spent({key}), key), round))
 
-    def _spent(self) -> Spent:
-        """Return what the search has come to, as far as a budget asks for it."""
-        stop = self.search.stop
-        best = population.best(self.store.scores(), 1, self.search) if stop.target_fitness is not None else []
-        closed = [row["round"] for row in self.store.rows("closed_rounds")] if stop.rounds_without_improvement else []
+    def _spent(self, keys: Collection[str]) -> Spent:
+        """Return what the search has come to, as far as one of these budgets asks for it."""
+        asked = {key for key in keys if getattr(self.search.stop, key) is not None}
+        best = population.best(self.store.scores(), 1, self.search) if "target_fitness" in asked else []
+        closed = [row["round"] for row in self.store.rows("closed_rounds")] if _IDLE in asked else []
         return Spent(
             best=best[0].fitness if best else None,
             idle_rounds=stopping.idle_rounds(self.store.kin() if closed else (), closed, self.search),
-            evaluations=_evaluated(self.store.counts()) if stop.evaluations else 0,
-            compute_hours=sum(self._compute_hours()) if stop.compute_hours else 0.0,
+            evaluations=_evaluated(self.store.counts()) if "evaluations" in asked else 0,
+            compute_hours=sum(self._compute_hours()) if "compute_hours" in asked else 0.0,
             wall_hours=self.clock.hours,
         )
 
@@ -146,10 +147,10 @@ class Stopper:
         return self._within[1]
 
 
-def ending(run: RunDir) -> Ending | None:
+def early_end(run: RunDir) -> EarlyEnd | None:
     """Return why a search has ended before its last round; None if it has not, or is being driven again."""
     try:
-        return envelopes.decode(run.stopped.read_bytes(), Ending)
+        return envelopes.decode(run.stopped.read_bytes(), EarlyEnd)
     except (OSError, EnvelopeError):
         return None
 
@@ -158,5 +159,5 @@ def _evaluated(counts: Mapping[Status, int]) -> int:
     return sum(n for status, n in counts.items() if not status.is_refused and status is not Status.PENDING)
 
 
-def _ending(key: str, limit: float, reached: float, round: int) -> Ending:
-    return Ending(key, float(limit), float(reached), round, datetime.now(UTC).isoformat(timespec="seconds"))
+def _early_end(key: str, limit: float, reached: float, round: int) -> EarlyEnd:
+    return EarlyEnd(key, float(limit), float(reached), round, datetime.now(UTC).isoformat(timespec="seconds"))

@@ -15,6 +15,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlyEnd:
+    """Why a search ended before its last round."""
+
+    key: str
+    """Of `search.stop`, e.g. 'evaluations'."""
+    limit: float
+    reached: float
+    """What it had come to."""
+    round: int
+    """That was open, or would have been next."""
+    at: str = ""
+    """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """What a search has come to."""
 

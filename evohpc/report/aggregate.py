@@ -43,7 +43,7 @@ class Aggregate:
     def shortest(self) -> comparison.Curve | None:
         """The unfinished run that keeps all others from being compared further; None if it is no such run."""
         least = min(self.evaluations, key=lambda curve: curve.end)
-        return None if least.run.is_done or len(self.evaluations) < 2 else least
+        return None if least.run.is_over or len(self.evaluations) < 2 else least
 
 
 def aggregate(paths: Sequence[Path], by: Sequence[str] = (), target: float | None = None) -> Aggregate:
@@ -151,7 +151,7 @@ def html(found: Aggregate) -> str:
         "progress_hours": compare.progress("progress_hours", label, comparison.bands(found.hours), found.target),
         "reached": compare.reached(found.runs),
     }
-    unfinished = sum(not row["is_done"] for row in found.runs)
+    unfinished = sum(not row["is_over"] for row in found.runs)
     data = {
         "figures": page.embedded(figures),
         **{"runs": found.runs, "groups": found.groups, "pairs": found.pairs, "target": found.target},

@@ -123,7 +123,7 @@ def run_rows(curves: Sequence[Curve], hours: Sequence[Curve], target: float | No
     for curve, hour in zip(curves, hours, strict=True):
         trained = sum(1 for entry in curve.run.entries if entry.candidate.round >= 0 and entry.result is not None)
         yield {
-            **{"run": curve.run.name, "group": curve.group, "path": str(curve.run.path), "is_done": curve.run.is_done},
+            **{"run": curve.run.name, "group": curve.group, "path": str(curve.run.path), "is_over": curve.run.is_over},
             **{"seed": curve.run.config.get("search", {}).get("seed"), "evaluations": trained, "hours": hour.end},
             "best_fitness": _last(curve),
             **{"equal_evaluations": int(evaluations), "best_at_equal_evaluations": _number(curve.at(evaluations))},
@@ -138,7 +138,7 @@ def group_rows(runs: Sequence[dict[str, Any]], target: float | None) -> Iterator
     for group in dict.fromkeys(row["group"] for row in runs):
         rows = [row for row in runs if row["group"] == group]
         yield {
-            **{"group": group, "runs": len(rows), "unfinished": sum(not row["is_done"] for row in rows)},
+            **{"group": group, "runs": len(rows), "unfinished": sum(not row["is_over"] for row in rows)},
             **_interval("best_fitness", rows),
             **_interval("best_at_equal_evaluations", rows),
             **_interval("best_at_equal_hours", rows),

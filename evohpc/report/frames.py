@@ -67,7 +67,7 @@ def tabulate(runs: Sequence[Run]) -> Tables:
 
 
 RUN_COLUMNS = (
-    *("run", "path", "task", "variant", "seed", "is_done", "rounds", "children", "evaluated"),
+    *("run", "path", "task", "variant", "seed", "is_done", "stopped_by", "rounds", "children", "evaluated"),
     *("best", "best_fitness", "evaluation_hours", "evohpc", "git_commit", "created_at"),
 )
 ROUND_COLUMNS = (
@@ -103,7 +103,8 @@ def _run_row(run: Run) -> dict[str, Any]:
     search = run.config.get("search", {})
     return {
         **{"run": run.name, "path": str(run.path), "task": run.config.get("task")},
-        **{"variant": search.get("variant"), "seed": search.get("seed"), "is_done": run.is_done, "rounds": run.rounds},
+        **{"variant": search.get("variant"), "seed": search.get("seed"), "is_done": run.is_done},
+        **{"stopped_by": run.early_end.key if run.early_end else None, "rounds": run.rounds},
         "children": sum(entry.candidate.round != SEED_ROUND for entry in run.entries),
         "evaluated": sum(entry.result is not None for entry in run.entries),
         "best": best.candidate.id if best else None,

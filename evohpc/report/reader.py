@@ -16,9 +16,10 @@ from evohpc.driver import lease, stopper
 from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
 from evohpc.evolution import population
 from evohpc.evolution.population import Budget
-from evohpc.messages import SEED_ROUND, Candidate, Ending
+from evohpc.evolution.stopping import EarlyEnd
+from evohpc.messages import SEED_ROUND, Candidate
 from evohpc.report import tables
-from evohpc.report.endings import in_words, raised
+from evohpc.report.early_end import in_words, raised
 from evohpc.report.kinship import Family
 from evohpc.report.selection import Selections
 from evohpc.run_folder import RunDir, read_request
@@ -95,12 +96,12 @@ class Reading:
     @property
     def is_over(self) -> bool:
         """No driver is to go on with it: all rounds are closed, or a budget is spent."""
-        return self.is_done or self.ending is not None
+        return self.is_done or self.early_end is not None
 
     @property
-    def ending(self) -> Ending | None:
+    def early_end(self) -> EarlyEnd | None:
         """Why it ended before its last round; None if it did not, or goes on."""
-        return stopper.ending(self._run)
+        return stopper.early_end(self._run)
 
     @property
     def error_below(self) -> float:
@@ -148,8 +149,8 @@ class Reading:
         last = self._last_progress()
         yield "run", f"{self.run_id}: {self.config.search.variant} on {self.config.task}"
         yield "driver", self._driver() or ("none; the search is over" if self.is_over else "none")
-        if self.ending is not None:
-            yield "stopped", in_words(self.ending)
+        if self.early_end is not None:
+            yield "stopped", in_words(self.early_end)
         if last is not None:
             where = "seeds" if last.round < 0 else f"round {last.round} (of 0-{last.rounds - 1})"
             count = f" {last.done}/{last.total}" if last.total > 1 else ""
@@ -166,7 +167,7 @@ class Reading:
             "task": str(self.config.task),
             "variant": self.config.search.variant,
             "is_done": self.is_done,
-            "stopped": None if self.ending is None else asdict(self.ending),
+            "stopped": None if self.early_end is None else asdict(self.early_end),
             "driver": self._driver(),
             "progress": None if last is None else asdict(last),
             "counts": {str(status): count for status, count in self.store.counts().items()},
@@ -179,7 +180,7 @@ class Reading:
         if self._driver():
             return f"evohpc list {path} --best 20"
         if not self.is_done:
-            more = "" if self.ending is None else f" --set {raised(self.ending)}"
+            more = "" if self.early_end is None else f" --set {raised(self.early_end)}"
             return f"evohpc {'submit' if self._run.site.exists() else 'run'} {path}{more}"
         best = self.best(1)
         return f"evohpc show {path} {shlex.quote(best[0].candidate.id)}" if best else f"evohpc list {path}"

@@ -15,6 +15,7 @@ from evohpc.messages import LMRequest
 from evohpc.report import page
 from evohpc.report.colours import OUTCOME_COLOURS
 from evohpc.report.columns import Columns, columns, payload
+from evohpc.report.early_end import in_words
 from evohpc.report.intervals import wilson
 from evohpc.report.rounds import evaluation_hours, round_rows
 from evohpc.report.runs import Run
@@ -73,6 +74,8 @@ def _figures(table: Columns, target: float | None) -> dict[str, Figure | None]:
 def _subtitle(run: Run) -> str:
     search = run.config.get("search", {})
     what = f"{search['variant']} on {run.config['task']}, seed {search['seed']}; " if search else ""
+    if run.early_end is not None:
+        return f"{what}stopped: {in_words(run.early_end)}"
     return f"{what}{'all rounds are closed' if run.is_done else 'not finished'}"
 
 

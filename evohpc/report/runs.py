@@ -10,6 +10,7 @@ from typing import Any
 
 from evohpc.errors import EvohpcError, RunFolderError
 from evohpc.evolution.population import Budget
+from evohpc.evolution.stopping import EarlyEnd
 from evohpc.messages import SEED_ROUND, Result
 from evohpc.report.reader import Reading
 from evohpc.run_folder import RunDir
@@ -35,6 +36,8 @@ class Run:
     provenance: dict[str, Any] = field(default_factory=dict)
     rounds: int = 0
     """Of the config's budget; for a snapshot alone those that have begun."""
+    early_end: EarlyEnd | None = None
+    """Why it ended before its last round, if it did; not known of a snapshot alone."""
     folder: Path | None = None
     """The run folder; None for a snapshot alone."""
 
@@ -42,6 +45,11 @@ class Run:
     def is_done(self) -> bool:
         """All rounds are closed."""
         return {SEED_ROUND, *range(self.rounds)} <= self.closed_rounds
+
+    @property
+    def is_over(self) -> bool:
+        """All rounds are closed, or a budget is spent."""
+        return self.is_done or self.early_end is not None
 
     @property
     def error_below(self) -> float:
@@ -103,6 +111,7 @@ def _read_folder(path: Path) -> Run:
             name=reading.run_id,
             path=path,
             folder=path,
+            early_end=reading.early_end,
             config=reading.config.model_dump(mode="json"),
             provenance=json.loads(RunDir(path).provenance.read_text()),
             metric=reading.metric,

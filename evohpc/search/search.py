@@ -27,8 +27,9 @@ from evohpc.driver.progress import Progress
 from evohpc.driver.results import check_numbers, unseal_result
 from evohpc.errors import ConfigError, EnvelopeError, LeaseError
 from evohpc.evolution import population
+from evohpc.evolution.stopping import EarlyEnd
 from evohpc.files import write_once
-from evohpc.messages import Candidate, Ending, Result, Status
+from evohpc.messages import Candidate, Result, Status
 from evohpc.run_folder import RunDir
 from evohpc.search import creation, driving
 from evohpc.store.rows import Entry
@@ -91,7 +92,7 @@ class Search:
     ) -> list[Entry]:
         """Drive the search from wherever it is to its end; return its ten best candidates, the fittest first.
 
-        Its end is that of its last round, or where a budget of `search.stop` is spent: then `ending` says which.
+        Its end is that of its last round, or where a budget of `search.stop` is spent: then `early_end` says which.
 
         Args:
             observe: called at every change.
@@ -112,7 +113,7 @@ class Search:
         except BaseException:
             self.close()  # the next call begins anew, from what is on disk
             raise
-        if self.ending is not None:
+        if self.early_end is not None:
             self._end_what_is_at_work()
         return self.best()
 
@@ -156,9 +157,9 @@ class Search:
             self._enter(driver, entry.candidate, result)
 
     @property
-    def ending(self) -> Ending | None:
+    def early_end(self) -> EarlyEnd | None:
         """Why the search has ended before its last round; None if it has not."""
-        return stopper.ending(self.folder)
+        return stopper.early_end(self.folder)
 
     def best(self, count: int = 10) -> list[Entry]:
         """Return the fittest candidates of the whole search so far, seeds included.

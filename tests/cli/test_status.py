@@ -87,3 +87,31 @@ def test_a_copy_without_a_driver_is_shown(
 ) -> None:
     copy = shutil.copytree(finished_run, tmp_path / "copy")
     assert call(capsys, "status", copy)[1] == call(capsys, "status", finished_run)[1]
+
+
+def test_a_search_that_a_budget_ended_says_so_and_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    with Search.create(run, make_config(tmp_path, "search.stop.evaluations=3")) as search:
+        finish(search)
+    said = "3 of 3 evaluations, in round 0 (search.stop.evaluations)"
+    advice = f"next: evohpc run {run} --set search.stop.evaluations=6\n"
+    for command in (("status", run), ("status", run, "--watch")):
+        code, out, err = call(capsys, *command)
+        assert code == 0
+        assert f"stopped   {said}\n" in out
+        assert err in ("", advice)
+    before = (run / "search.db").read_bytes()
+    code, _, err = call(capsys, "run", run)
+    assert (code, err.splitlines()[-2:]) == (0, [f"stopped: {said}", advice.strip()])
+    assert Search.open(run).early_end is not None
+    assert json.loads(call(capsys, "status", run, "--json")[1])["stopped"]["reached"] == 3
+    with Search.create(run, make_config(tmp_path, "search.stop.evaluations=6")) as search:
+        finish(search)
+    assert (run / "search.db").read_bytes() != before
+    assert "6 of 6 evaluations" in call(capsys, "status", run)[1]
+    with Search.create(run, make_config(tmp_path)) as search:
+        finish(search)
+        assert search.early_end is None
+    assert "search.stop" not in call(capsys, "status", run)[1]

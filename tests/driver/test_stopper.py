@@ -13,7 +13,8 @@ from support.driving import CONFIG, Driving, InstantRunner, Tables, drive, make_
 from support.killing import Killed, declare_dead, mortal
 
 from evohpc.driver import stopper
-from evohpc.messages import SEED_ROUND, Attempt, Ending, EvaluationJob, Result, Status, TaskReport, TaskState
+from evohpc.evolution.stopping import EarlyEnd
+from evohpc.messages import SEED_ROUND, Attempt, EvaluationJob, Result, Status, TaskReport, TaskState
 from evohpc.run_folder import RunDir
 
 pytestmark = pytest.mark.usefixtures("unsynced")
@@ -38,8 +39,8 @@ def evaluated(found: Tables) -> list[str]:
     return [row["id"] for row in found["candidates"] if row["round"] >= 0 and row["status"] not in outside]
 
 
-def ending(run: RunDir) -> Ending:
-    found = stopper.ending(run)
+def early_end(run: RunDir) -> EarlyEnd:
+    found = stopper.early_end(run)
     assert found is not None
     return found
 
@@ -56,7 +57,7 @@ def test_evaluations_are_counted_to_the_last_one_and_in_order(tmp_path: Path) ->
         run = budgeted(tmp_path / str(limit), evaluations=limit)
         assert evaluated(drive(run)) == evaluated(whole)[:limit]
         if limit < len(evaluated(whole)):
-            assert (ending(run).key, ending(run).reached) == ("evaluations", limit)
+            assert (early_end(run).key, early_end(run).reached) == ("evaluations", limit)
 
 
 @pytest.mark.parametrize("limit", [3, 5, 8])
@@ -68,7 +69,7 @@ def test_a_search_that_goes_on_ends_as_if_it_had_never_stopped(tmp_path: Path, l
     assert drive(run) == stopped, "run again without more, it stays as it is"
     assert drive(with_stop(run, evaluations=limit + 1)) not in (stopped, whole)
     assert drive(with_stop(run)) == whole
-    assert stopper.ending(run) is None
+    assert stopper.early_end(run) is None
 
 
 @pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 23])
@@ -81,7 +82,7 @@ def test_killed_at_any_step_it_stops_at_the_same_place(tmp_path: Path, stride: i
             driving.driver.drive()
         declare_dead(run)
         assert drive(run) == expected, f"killed at step {step}"
-        assert ending(run).key == "evaluations"
+        assert early_end(run).key == "evaluations"
 
 
 def test_a_target_ends_it_and_no_seed_is_asked_to_do_more(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_a_target_ends_it_and_no_seed_is_asked_to_do_more(tmp_path: Path) -> Non
     runner = InstantRunner(run)
     drive(run, runner=runner)
     assert [job.round for job in runner.submitted] == [SEED_ROUND], "a seed was as fit: no language model was asked"
-    assert (ending(run).key, ending(run).round) == ("target_fitness", 0)
+    assert (early_end(run).key, early_end(run).round) == ("target_fitness", 0)
     assert not run.round(0).request.exists()
 
 
@@ -124,7 +125,7 @@ def test_a_target_that_is_reached_within_a_round_leaves_the_rest_of_it(tmp_path:
     found = drive(run, runner=OneByOne(run, only_children_are_fit))
     assert len(evaluated(found)) == 1
     assert Status.PENDING in {row["status"] for row in found["candidates"]}
-    assert (ending(run).round, ending(run).reached) == (0, -10.0)
+    assert (early_end(run).round, early_end(run).reached) == (0, -10.0)
     with Driving(run) as driving:
         assert driving.driver.next_candidates() == []
 
@@ -137,7 +138,7 @@ def test_rounds_without_improvement_are_counted_between_rounds(tmp_path: Path) -
     run = budgeted(tmp_path / "run", rounds_without_improvement=2)
     found = drive(run, runner=InstantRunner(run, seeds_are_best))
     assert {row["round"] for row in found["closed_rounds"]} == {SEED_ROUND, 0, 1}
-    assert (ending(run).key, ending(run).round, ending(run).reached) == ("rounds_without_improvement", 2, 2.0)
+    assert (early_end(run).key, early_end(run).round, early_end(run).reached) == ("rounds_without_improvement", 2, 2.0)
 
 
 @pytest.mark.parametrize("make_runner", [InstantRunner, OneByOne])
@@ -146,7 +147,7 @@ def test_compute_hours_are_not_overspent(tmp_path: Path, make_runner: Callable[[
     found = drive(run, runner=make_runner(run, steady))
     spent = sum(json.loads(row["seconds"]).get("total", 0) for row in found["results"]) / 3600
     assert 2.7 < spent <= 3.2
-    assert (ending(run).key, ending(run).reached) == ("compute_hours", spent)
+    assert (early_end(run).key, early_end(run).reached) == ("compute_hours", spent)
 
 
 def test_the_language_model_costs_compute_hours_too(tmp_path: Path) -> None:
@@ -161,11 +162,11 @@ def test_wall_hours_are_those_of_all_drivers(tmp_path: Path) -> None:
     run = budgeted(tmp_path / "run", wall_hours=2)
     run.clock.write_text('{"seconds": 7000}')
     drive(run)
-    assert stopper.ending(run) is None
+    assert stopper.early_end(run) is None
     run = budgeted(tmp_path / "other", wall_hours=2)
     run.clock.write_text('{"seconds": 7201}')
     assert evaluated(drive(run)) == []
-    assert ending(run).key == "wall_hours"
+    assert early_end(run).key == "wall_hours"
     assert json.loads(run.clock.read_text())["seconds"] >= 7201
 
 
@@ -183,4 +184,4 @@ def test_what_is_asked_for_by_hand_is_within_the_budget(tmp_path: Path) -> None:
             asked += [candidate.id for candidate in candidates if candidate.round >= 0]
         assert evaluated(tables(driving.store)) == asked
     assert len(asked) == 4
-    assert ending(run).key == "evaluations"
+    assert early_end(run).key == "evaluations"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support.paths import ROOT
 from support.reporting import candidate, make_run, trained, write
-from support.searching import make_config
+from support.searching import finish, make_config
 
 import evohpc
 from evohpc.errors import RunFolderError
@@ -13,6 +13,7 @@ from evohpc.messages import Status
 from evohpc.report import frames, tables
 from evohpc.report.frames import Tables
 from evohpc.report.reader import Reading
+from evohpc.search.search import Search
 
 pytest.importorskip("pandas", reason="pip install 'evohpc[report]'")
 
@@ -45,6 +46,14 @@ def test_counts_add_up(loaded: Tables) -> None:
 def test_the_best_so_far_never_falls(loaded: Tables) -> None:
     assert loaded.rounds["best_so_far"].is_monotonic_increasing
     assert loaded.rounds["best_so_far"].iloc[-1] == loaded.runs["best_fitness"].item()
+
+
+def test_what_ended_a_search_early_is_known(tmp_path: Path, made_once: None, unsynced: None) -> None:
+    with Search.create(tmp_path / "run", make_config(tmp_path, "search.stop.target_fitness=-100000")) as search:
+        finish(search)
+    loaded = evohpc.load(tmp_path / "run")
+    assert loaded.runs["stopped_by"].item() == "target_fitness"
+    assert not loaded.runs["is_done"].item()
 
 
 def test_lineage_joins_with_candidates(loaded: Tables) -> None:

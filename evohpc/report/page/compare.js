@@ -25,7 +25,7 @@ function drawRuns() {
     ["run", "", (row) => row.run],
     ["group", "", (row) => row.group],
     ["seed", "number", (row) => (row.seed === null ? "" : String(row.seed))],
-    ["finished", "", (row) => (row.is_done ? "yes" : "no")],
+    ["finished", "", (row) => (row.is_over ? "yes" : "no")],
     ["evaluations", "number", (row) => whole(row.evaluations)],
     ["evaluation time", "number", (row) => duration(row.hours)],
     ["best fitness", "number", (row) => fixed(row.best_fitness)],
