@@ -16,6 +16,7 @@ import yaml
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from evohpc.config.lm import LMConfig, TuningConfig
+from evohpc.config.stop import StopConfig
 from evohpc.config.strict_yaml import (
     Count,
     CountOrZero,
@@ -41,27 +42,6 @@ def _task_name(name: object) -> TaskName:
     if not isinstance(name, str | TaskName):
         raise ValueError(f"task: input should be a valid string; it is {name!r}")
     return name if isinstance(name, TaskName) else TaskName.parse(name)
-
-
-class StopConfig(Section):
-    """When a search ends before its last round: as soon as the first of these is reached. None is set by default.
-
-    All may be changed while a search goes on. `evohpc run` goes on after such an end if what was reached is raised."""
-
-    target_fitness: float | None = None
-    """A fitness; reached by a candidate that is as fit or fitter, with an error below `error_threshold`."""
-    rounds_without_improvement: Count | None = None
-    """Closed rounds in a row whose children were no fitter than the best before them."""
-    evaluations: Count | None = None
-    """Children that are evaluated, whatever comes of it: the first so many in the order in which they were drawn.
-    Seeds, duplicates and what screening refuses cost none."""
-    compute_hours: Positive | None = None
-    """Wall hours of all evaluations, seeds and machine faults included, and of the language model's processes, summed.
-    An hour is one of what such a process holds: its cores, and its GPU if it has one. What is being evaluated counts as
-    much as an evaluation took so far: the search ends at the limit or below, as far as that can be foreseen."""
-    wall_hours: Positive | None = None
-    """Hours in which a driver was at work, queues included. What is at work at the end is ended, and done again if the
-    search goes on."""
 
 
 class SearchConfig(Section):
@@ -110,7 +90,7 @@ class SearchConfig(Section):
     """Algorithm 1 starts with G <- [] and the seeds in P only, so a seed is a parent of round 0 and never again.
     true: the seeds enter G as well."""
     stop: StopConfig = StopConfig()
-    """Budgets that end a search early."""
+    """Budgets that end a search early; config/stop.py has their keys."""
     tuning_data: Literal["unselected", "all_evaluated"] = "unselected"
     """What the soft prompt is tuned on. Algorithm 1, line 11: `C_EVALED \\ P`, this round's scored children that
     were not selected; the caption of figure 1: "all evaluated individuals are used". Default: Algorithm 1."""

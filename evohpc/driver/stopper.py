@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 from evohpc import envelopes
-from evohpc.config.search import SearchConfig, StopConfig
+from evohpc.config.search import SearchConfig
+from evohpc.config.stop import StopConfig
 from evohpc.driver.clock import Clock
 from evohpc.errors import EnvelopeError, storage_error
 from evohpc.evolution import population, stopping

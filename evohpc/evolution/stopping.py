@@ -11,7 +11,8 @@ from evohpc.evolution.population import HasError, passes
 from evohpc.messages import SEED_ROUND
 
 if TYPE_CHECKING:
-    from evohpc.config.search import SearchConfig, StopConfig
+    from evohpc.config.search import SearchConfig
+    from evohpc.config.stop import StopConfig
 
 
 @dataclass(frozen=True, slots=True)

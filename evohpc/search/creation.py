@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from evohpc.config.lm import is_partitioning, read_deepspeed_config
-from evohpc.config.search import Config, StopConfig, load_resolved
+from evohpc.config.search import Config, load_resolved
 from evohpc.config.site import Site
+from evohpc.config.stop import StopConfig
 from evohpc.driver import lease
 from evohpc.errors import ConfigError, RunFolderError, TaskError
 from evohpc.files import write_atomic, write_once

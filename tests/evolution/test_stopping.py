@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from evohpc.config.search import SearchConfig, StopConfig
+from evohpc.config.search import SearchConfig
+from evohpc.config.stop import StopConfig
 from evohpc.evolution.stopping import Spent, affordable, idle_rounds, reached
 from evohpc.messages import SEED_ROUND, Status
 from evohpc.store.rows import Kin
