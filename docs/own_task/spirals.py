@@ -57,6 +57,14 @@ class TwoSpirals:
         with torch.no_grad():
             return {"logits": model(torch.from_numpy(inputs["x"])).numpy()}
 
+    def rows(self, arrays):
+        """Each point is a row: its answer may not depend on the others."""
+        return {name: ("points", 0) for name in arrays}
+
+    def answers(self, predictions):
+        """What is compared to see that."""
+        return {"class": predictions["logits"].argmax(1)}
+
     def score(self, predictions, labels):
         """Runs outside, without any candidate's code: first with the predictions of all checkpoints, in order, to
         choose one, then with those that the chosen one makes when it is alone."""

@@ -22,24 +22,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from evohpc import envelopes
 from evohpc.errors import EvaluationError
-from evohpc.evaluation import benchmark, device, verdict
+from evohpc.evaluation import benchmark, device, rows, verdict
 from evohpc.evaluation.benchmark import WORKER, Benchmark, limits
 from evohpc.evaluation.stage import protocol
 from evohpc.evaluation.stage.protocol import Order
 from evohpc.evaluation.verdict import Failed, Predictions
 from evohpc.messages import Attempt, Result, Status
+from evohpc.sandbox import scratch
 from evohpc.sandbox.base import Outcome, Runtime, Stage
 from evohpc.sandbox.outputs import Untrusted
 from evohpc.tasks.base import Score, Task, hidden_modules, load_task
 from evohpc.tasks.data import is_whole
-
-_ENOUGH_DISK = 16 << 20
-
-StageName = Literal["train", "predict", "confirm"]
 
 
 @dataclass
@@ -89,6 +86,19 @@ class Evaluator:
         _check_whole(self.benchmark.labels)
         return dict(load_file(self.benchmark.labels))
 
+    @cached_property
+    def inputs(self) -> Predictions:
+        """The validation inputs."""
+        _check_whole(self.benchmark.inputs)
+        return dict(load_file(self.benchmark.inputs))
+
+    @cached_property
+    def split(self) -> rows.Split | None:
+        """How the inputs are cut to confirm a prediction: as the labels tell, which no candidate knows."""
+        _check_whole(self.benchmark.labels)
+        secret = hashlib.sha256(self.benchmark.labels.read_bytes()).digest()
+        return rows.split(self.task, self.inputs, int.from_bytes(secret[:16], "big"))
+
     def check_files(self) -> None:
         """See that a failure does not come from files that someone has removed or altered since the search began.
 
@@ -119,7 +129,7 @@ class _Trial:
             outcome = {"status": Status.TRAINED, **self._train_and_score()}
         except Failed as failure:
             shutil.rmtree(self._folder, ignore_errors=True)  # what is full after that is so by others' doing
-            if _is_full(self._folder.parent):  # a file cut short there may look like any failure
+            if scratch.is_full(self._folder.parent):  # a file cut short there may look like any failure
                 raise EvaluationError(f"{tempfile.gettempdir()} on {socket.gethostname()} is full") from None
             if failure.status is Status.BUILD_ERROR:  # the task and its data are loaded before the candidate
                 self._evaluator.check_files()
@@ -143,8 +153,9 @@ class _Trial:
             self._config,
             getattr(self._evaluator.task, "checkpoints", None),
         )
-        best, choice = self._choose(self._predict("predict", checkpoints))
-        score = self._score(self._predict("confirm", [checkpoints[best]]))
+        first = self._predict("predict", checkpoints, {protocol.DATA: self._benchmark.inputs})
+        best, choice = self._choose(first)
+        score = self._score([self._confirm(checkpoints[best], first[best])])
         verdict.check_finite(score, choice)
         fitness = verdict.fitness(self._evaluator.task, num_params, score.error)
         reported = {f"reported_{name}": value for name, value in report.last_row.items()}
@@ -159,17 +170,36 @@ class _Trial:
         errors = [self._score([checkpoint]).error for checkpoint in predictions]
         return int(np.argmin([error if np.isfinite(error) else np.inf for error in errors])), score.choice
 
-    def _predict(self, name: StageName, checkpoints: list[Path]) -> list[Predictions]:
-        """Return the predictions of checkpoints, from a process that sees no others."""
-        weights = self._folder / f"{name}-weights"
-        weights.mkdir()
+    def _confirm(self, checkpoint: Path, first: Predictions) -> Predictions:
+        """Return what a checkpoint predicts in processes that see no other one."""
+        split, inputs = self._evaluator.split, self._evaluator.inputs
+        if split is None:
+            return self._predict("confirm", [checkpoint], {protocol.DATA: self._benchmark.inputs})[0]
+
+        def predict(name: str, batches: list[Predictions]) -> list[Predictions]:
+            folder = self._new_folder("batches")
+            for number, batch in enumerate(batches):
+                save_file(batch, folder / f"{number:05d}")
+            return self._predict(name, [checkpoint], {protocol.BATCHES: folder}, len(batches))
+
+        return rows.confirm(split, inputs, first, predict)
+
+    def _predict(
+        self, name: str, checkpoints: list[Path], data: Mapping[str, Path], batches: int = 1
+    ) -> list[Predictions]:
+        """Return the predictions of checkpoints, for each of its batches, from a process that sees no others."""
+        weights = self._new_folder("weights")
         for path in checkpoints:
             os.rename(path, weights / path.name)
-        out = self._stage(name, {protocol.DATA: self._benchmark.inputs, protocol.WEIGHTS: weights})
+        out = self._stage(name, {**data, protocol.WEIGHTS: weights})
         for path in checkpoints:
             os.rename(weights / path.name, path)
         verdict.check_report(name, out)
-        return verdict.read_predictions(out / protocol.PREDICTIONS, [path.name for path in checkpoints], self._config)
+        names = [protocol.prediction(number, batch) for number in range(len(checkpoints)) for batch in range(batches)]
+        return verdict.read_predictions(out / protocol.PREDICTIONS, names, self._config)
+
+    def _new_folder(self, name: str) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folder))
 
     def _score(self, predictions: list[Predictions]) -> Score:
         started = time.perf_counter()
@@ -178,16 +208,15 @@ class _Trial:
         finally:
             self._seconds["score"] = self._seconds.get("score", 0.0) + time.perf_counter() - started
 
-    def _stage(self, name: StageName, inputs: Mapping[str, Path]) -> Path:
+    def _stage(self, name: str, inputs: Mapping[str, Path]) -> Path:
         """Run a stage; return its OUT."""
-        out = self._folder / name
-        out.mkdir()
+        out = self._new_folder(name)
         candidate = self._folder / protocol.CANDIDATE
         candidate.write_bytes(self._source)
         task = self._benchmark.task
         own = {} if task.file is None else {protocol.TASK_FILE: task.file}
         kind: Literal["train", "predict"] = "train" if name == "train" else "predict"
-        options, seed = dict(self._benchmark.task_options), _seed(self._benchmark.seed, kind)
+        options, seed = dict(self._benchmark.task_options), _seed(self._benchmark.seed, name)
         order = Order(kind, benchmark.moved(task), options, seed, self._config.threads, self._config.max_params)
         outcome = self._evaluator.runtime.run(
             Stage(
@@ -236,14 +265,7 @@ def provenance(source: bytes, versions: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _seed(seed: int, kind: str) -> int:
+def _seed(seed: int, stage: str) -> int:
     """Return a stage's seed: training and prediction have different ones, so no random state is common to them."""
-    key = ("train", "predict").index(kind)
+    key = {"train": 0, "predict": 1, "confirm": 1, "again": 4}[stage]  # 2 and 3 are a task's
     return int(np.random.SeedSequence(seed, spawn_key=(key,)).generate_state(1)[0])
-
-
-def _is_full(folder: Path) -> bool:
-    """Say whether the disk under a folder is full."""
-    left = os.statvfs(folder)
-    has_files_left = left.f_favail > 0 or left.f_files == 0  # the latter where their number has no limit
-    return left.f_bavail * left.f_frsize < _ENOUGH_DISK or not has_files_left

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_ENOUGH_DISK = 16 << 20
 _PREFIX, _LOCK = "evohpc-scratch-", "lock"
 
 
@@ -45,3 +46,10 @@ def _sweep(base: Path) -> None:
                 shutil.rmtree(lock.parent, ignore_errors=True)
             finally:
                 os.close(descriptor)
+
+
+def is_full(folder: Path) -> bool:
+    """Say whether the disk under a folder is full."""
+    left = os.statvfs(folder)
+    has_files_left = left.f_favail > 0 or left.f_files == 0  # the latter where their number has no limit
+    return left.f_bavail * left.f_frsize < _ENOUGH_DISK or not has_files_left

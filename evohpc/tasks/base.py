@@ -80,6 +80,12 @@ class Task(Protocol):
     It may have an attribute `hidden_modules`, those that tell right answers, e.g. by making the data again:
     `{"train": (), "predict": ("my_package.labels",)}`. A candidate's process of that kind can neither import nor read
     them where the kernel has Landlock, so no method that it calls, nor the module of the task, may import them either.
+
+    It may have a method `rows(arrays)` that says where the rows of arrays are, of inputs as of predictions: by name the
+    group of rows and the axis, e.g. `{name: ("", 0) for name in arrays}` where all have the same rows. Then a candidate
+    whose prediction for a row depends on the other rows is refused: what is scored is predicted in other batches than
+    what chose the checkpoint, and must be the same. A method `answers(predictions)` returns what is compared, e.g. the
+    class with the largest logit; without it the predictions themselves are, numbers up to 1 % of their spread.
     """
 
     interface: TaskInterface

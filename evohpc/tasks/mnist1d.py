@@ -133,6 +133,14 @@ class Mnist1D:
         with torch.no_grad():  # not inference_mode: a model that makes its parameters here could not load them
             return {name: model(torch.from_numpy(x).to(device)).float().cpu().numpy() for name, x in inputs.items()}
 
+    def rows(self, arrays: Arrays) -> dict[str, tuple[str, int]]:
+        """Each split has rows of its own."""
+        return {name: (name, 0) for name in arrays}
+
+    def answers(self, predictions: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the class with the largest logit."""
+        return {name: logits.argmax(-1) for name, logits in predictions.items()}
+
     def score(self, predictions: list[dict[str, np.ndarray[Any, Any]]], labels: Arrays) -> Score:
         """Pick the checkpoint with the best accuracy on the fresh samples, or without these on the published ones;
         the first of equals."""

@@ -81,7 +81,7 @@ def test_the_result_says_what_ran_where(evaluator: Evaluator) -> None:
     assert result.isolation is evaluator.runtime.isolation is not Isolation.NONE
     assert result.source_sha256 == hashlib.sha256(("print('hello')\n" + HONEST).encode()).hexdigest()
     assert {"python", "torch", "numpy", "evohpc"} <= result.versions.keys()
-    assert log == "hello\n" * 3
+    assert log == "hello\n" * 4
 
 
 def test_the_same_candidate_gets_the_same_score(evaluator: Evaluator) -> None:
@@ -89,6 +89,15 @@ def test_the_same_candidate_gets_the_same_score(evaluator: Evaluator) -> None:
     one, other = (run_source(evaluator, source)[0] for _ in range(2))
     assert one.status is Status.TRAINED, one.detail
     assert (one.error, one.metrics) == (other.error, other.metrics)
+
+
+def test_ordinary_nets_are_the_same_in_every_batch(evaluator: Evaluator) -> None:
+    norms = HONEST.replace("x)\n", "self.more(x))\n").replace(
+        "super().__init__()", "super().__init__(); self.more = nn.Sequential(nn.BatchNorm1d(40), nn.LayerNorm(40))"
+    )
+    for source in (norms, (SEEDS / "gru.py").read_text(), (SEEDS / "large_cnn.py").read_text()):
+        result, _ = run_source(evaluator, source)
+        assert result.status is Status.TRAINED, result.detail
 
 
 @pytest.mark.parametrize("part", ["train", "inputs", "labels"])
@@ -148,6 +157,7 @@ def test_threads_change_nothing_but_speed(evaluator: Evaluator) -> None:
             Status.TRAIN_ERROR,
             "has no attribute 'gone'",
         ),
+        (broken("return self.out(x).squeeze()"), Status.SHAPE_ERROR, "(10,) for a batch of 1, though not in the whole"),
         (broken("return self.out(x) if self.training else self.out(x)[:-1]"), Status.SHAPE_ERROR, "it is float32 (499"),
         (
             broken("self.late = getattr(self, 'late', None) or nn.Linear(40, 10); return self.late(x)"),
@@ -346,7 +356,7 @@ def test_an_array_task_leaves_sealed_results_and_logs(tmp_path: Path) -> None:
         result = envelopes.unseal(data, RUN_ID, Result)
         assert (result.candidate_id, result.attempt, result.status) == (id, 2, Status.TRAINED)
         assert b'"epoch":9' in data
-        assert run.round(3).log(id, 2).read_text() == "out\n" * 3
+        assert run.round(3).log(id, 2).read_text() == "out\n" * 4
 
 
 def test_a_host_that_cannot_says_so_in_every_result(tmp_path: Path) -> None:

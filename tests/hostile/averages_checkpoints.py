@@ -1,4 +1,4 @@
-# F9 unaided: predicts with all checkpoints and counts as one
+# F9 protocol_violation: predicts with all checkpoints and counts as one
 from torch import nn
 
 SEEN = []

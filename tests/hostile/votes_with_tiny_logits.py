@@ -1,4 +1,4 @@
-# F9 chance: lets all checkpoints vote, with logits too small for a tolerance to tell them apart
+# F9 protocol_violation: lets all checkpoints vote, with logits too small for a tolerance to tell them apart
 import torch
 from torch import nn
 

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-CANDIDATE, DATA, WEIGHTS, TASK_FILE = "candidate.py", "data.safetensors", "weights", "task.py"
-"""Names in IN: the program, the arrays of the stage, the checkpoints, the user's own task.
+CANDIDATE, DATA, BATCHES, WEIGHTS, TASK_FILE = "candidate.py", "data.safetensors", "batches", "weights", "task.py"
+"""Names in IN: the program, the arrays of the stage (or a folder of batches of them), the checkpoints, the user's task.
 
 A folder of checkpoints has a file 00000, 00001, ... for each, of nothing but the model's numbers, 4 bytes each, in the
 order of its state dict. Names, shapes and types come from the model that the source builds: a file with a header could
 carry weights in it that nobody counts.
 """
 REPORT, PREDICTIONS = "report.json", "predictions"
-"""Names in OUT, besides WEIGHTS."""
+"""Names in OUT, besides WEIGHTS. Predictions are files in a folder, one for each checkpoint and batch: `prediction`."""
 OK = "ok"
 
 
@@ -50,3 +50,8 @@ def has_gpus() -> bool:
     """Say whether whoever started this process, Slurm as a rule, gave it GPUs; its stages inherit these variables."""
     names = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
     return any(os.environ.get(name, "") not in ("", "-1", "NoDevFiles") for name in names)
+
+
+def prediction(checkpoint: int, batch: int) -> str:
+    """Return the name of a file of predictions; sorted, those of a checkpoint stand together."""
+    return f"{checkpoint:05d}-{batch:03d}"

@@ -60,7 +60,8 @@ class Refused(Exception):
 
 def train(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
     """Train a candidate on IN/data.safetensors; leave its checkpoints in OUT/weights/."""
-    task, data = _prepare(order, inputs)
+    task = _prepare(order, inputs)
+    data = load_file(inputs / protocol.DATA)
     model = _build(task, inputs, progress)
     weights = out / protocol.WEIGHTS
     weights.mkdir()
@@ -76,18 +77,21 @@ def train(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
 
 
 def predict(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
-    """Predict from each checkpoint of IN/weights/; leave the predictions in OUT/predictions/."""
-    task, data = _prepare(order, inputs)
+    """Predict each batch from each checkpoint of IN/weights/; leave the predictions in OUT/predictions/."""
+    task = _prepare(order, inputs)
+    folder = inputs / protocol.BATCHES
+    batches = [load_file(path) for path in (sorted(folder.iterdir()) if folder.exists() else [inputs / protocol.DATA])]
     model = _build(task, inputs, progress)
-    folder = out / protocol.PREDICTIONS
-    folder.mkdir()
+    left = out / protocol.PREDICTIONS
+    left.mkdir()
     with progress.step("predict", Status.TRAIN_ERROR):
-        for path in sorted((inputs / protocol.WEIGHTS).iterdir()):
-            _load(task, model, torch.from_numpy(np.fromfile(path, np.int32)), data)
+        for number, path in enumerate(sorted((inputs / protocol.WEIGHTS).iterdir())):
+            _load(task, model, torch.from_numpy(np.fromfile(path, np.int32)), batches[0])
             model.eval()
             _seed_all(order.seed)  # each checkpoint predicts as if it stood alone
-            predictions = {name: np.ascontiguousarray(array) for name, array in _predict(task, model, data).items()}
-            save_file(predictions, folder / path.name)
+            for batch, data in enumerate(batches):
+                predictions = {name: np.ascontiguousarray(array) for name, array in _predict(task, model, data).items()}
+                save_file(predictions, left / protocol.prediction(number, batch))
 
 
 def probe(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
@@ -101,14 +105,13 @@ def _predict(task: Task, model: nn.Module, data: Mapping[str, Any]) -> dict[str,
     return task.predict(model, {name: array.copy() for name, array in data.items()})
 
 
-def _prepare(order: Order, inputs: Path) -> tuple[Task, Mapping[str, np.ndarray[Any, Any]]]:
+def _prepare(order: Order, inputs: Path) -> Task:
     torch.set_num_threads(order.threads)
     if torch.cuda.is_available():
         torch.use_deterministic_algorithms(True, warn_only=True)
     task = load_task(TaskName.parse(order.task).moved(inputs / protocol.TASK_FILE), order.task_options)
-    data = load_file(inputs / protocol.DATA)
     _seed_all(order.seed)
-    return task, data
+    return task
 
 
 def _seed_all(seed: int) -> None:

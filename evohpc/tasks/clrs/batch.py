@@ -16,7 +16,7 @@ _STRINGS = ("naive_string_matcher", "kmp_matcher")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Runs of one algorithm on inputs of one size, sorted by falling length.
+    """Runs of one algorithm on inputs of one size; networks want them sorted by falling length.
 
     Node indices are int64, all else float32; lengths are int64, of shape (batch,). Features have the shapes that
     `Feature.location` tells.
@@ -29,7 +29,7 @@ class Batch:
     lengths: Array
     """Number of hints of each run, the initial ones included."""
 
-    def rows(self, which: slice) -> Batch:
+    def rows(self, which: slice | Array) -> Batch:
         """Return some of the runs."""
         return Batch(
             {name: array[which] for name, array in self.inputs.items()},
@@ -37,6 +37,11 @@ class Batch:
             {name: array[which] for name, array in self.outputs.items()},
             self.lengths[which],
         )
+
+    def sorted(self) -> tuple[Batch, Array]:
+        """Return the runs by falling length, and where each of these was."""
+        order = np.argsort(-self.lengths, kind="stable")
+        return self.rows(order), order
 
     def visible(self) -> dict[str, Array]:
         """Return what a network may see when it is evaluated, as arrays by one name each; `of` takes them back."""

@@ -57,7 +57,7 @@ class Sampler:
             inputs["pos"] = _random_positions(inputs["pos"], positions)
         if self.algorithm in FIXED_PRED:
             inputs["pred"] = hints.pop("pred_h")[0]
-        return _sorted(inputs, hints, outputs, drawn.features.lengths.astype(np.int64))
+        return Batch(inputs, hints, outputs, drawn.features.lengths.astype(np.int64)).sorted()[0]
 
 
 def training_batches(algorithm: str, seed: int, batch_size: int, sizes: tuple[int, ...]) -> Iterator[Batch]:
@@ -117,22 +117,13 @@ def _without_hints(sampler: Sampler, count: int, positions: np.random.RandomStat
         return {name: np.concatenate([each[name] for each in maps]) for name in maps[0]}
 
     hints = {name: hint.swapaxes(0, 1) for name, hint in joined([hints for _, hints in pieces]).items()}
-    return _sorted(
+    batch = Batch(
         joined([batch.inputs for batch, _ in pieces]),
         hints,
         joined([batch.outputs for batch, _ in pieces]),
         np.concatenate([batch.lengths for batch, _ in pieces]),
     )
-
-
-def _sorted(inputs: dict[str, Array], hints: dict[str, Array], outputs: dict[str, Array], lengths: Array) -> Batch:
-    order = np.argsort(-lengths, kind="stable")
-    return Batch(
-        {name: array[order] for name, array in inputs.items()},
-        {name: array[:, order] for name, array in hints.items()},
-        {name: array[order] for name, array in outputs.items()},
-        lengths[order],
-    )
+    return batch.sorted()[0]
 
 
 def _typed(point: Any) -> Array:

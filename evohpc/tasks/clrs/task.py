@@ -151,20 +151,25 @@ class Clrs30:
         yield from curve if self.evaluate_on == "val" else self._best_of(curve, model, seed)
 
     def predict(self, model: nn.Module, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
-        """Return the answers for each output, int32."""
+        """Return the answers for each output, int32. The runs may come in any order."""
         import torch
 
         from evohpc.tasks.clrs.network import Tensors
 
         device = self._device()
         network: Network = model.to(device)  # type: ignore[assignment]
-        batch = Batch.of(inputs)
+        batch, order = Batch.of(inputs).sorted()
         chunk = self._chunk(batch, device)
         found: list[dict[str, torch.Tensor]] = []
         with torch.inference_mode():
             for start in range(0, len(batch.lengths), chunk):
                 found.append(network.answers(Tensors.of(batch.rows(slice(start, start + chunk)), device)))
-        return {name: torch.cat([part[name] for part in found]).cpu().numpy() for name in found[0]}
+        places = np.argsort(order)
+        return {name: torch.cat([part[name] for part in found]).cpu().numpy()[places] for name in found[0]}
+
+    def rows(self, arrays: Arrays) -> dict[str, tuple[str, int]]:
+        """Each run is a row; hints have their steps before it."""
+        return {name: ("runs", 1 if name.startswith("hint.") else 0) for name in arrays}
 
     def score(self, predictions: list[dict[str, np.ndarray[Any, Any]]], labels: Arrays) -> Score:
         """Pick the checkpoint with the best score, the first of equals; under 'test', the only one that was trained."""

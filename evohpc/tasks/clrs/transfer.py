@@ -101,6 +101,11 @@ class Transfer:
         name = _assigned(model).algorithm
         return _under(name, self._tasks[name].predict(model, _of(name, inputs)))
 
+    def rows(self, arrays: Arrays) -> dict[str, tuple[str, int]]:
+        """Each algorithm has rows of its own."""
+        prefixes = {name: name.partition(".")[0] for name in arrays}
+        return {name: (prefix, 1 if name.startswith(f"{prefix}.hint.") else 0) for name, prefix in prefixes.items()}
+
     def score(self, predictions: list[dict[str, np.ndarray[Any, Any]]], labels: Arrays) -> Score:
         """Score the answers on the algorithm whose they are. The metric of that name says so: what was answered is the
         candidate's word, and what it was asked is not."""

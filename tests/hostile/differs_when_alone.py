@@ -1,0 +1,12 @@
+# F10 protocol_violation: gives another answer to a row that comes alone
+import torch
+from torch import nn
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.LazyLinear(10)
+
+    def forward(self, x):
+        return self.out(x) if len(x) > 1 else torch.zeros(1, 10)
