@@ -116,7 +116,7 @@ def noisy(model: Model, seed: int, size: float) -> Model:
 
     def drawn(inputs: Arrays) -> Arrays:
         found = model(inputs).items()
-        return {name: array + size * draw.normal(size=array.shape).astype(np.float32) for name, array in found}
+        return {name: array + np.float32(size) * draw.normal(size=array.shape) for name, array in found}
 
     return drawn
 

@@ -7,7 +7,7 @@ class Model(nn.Module):
     def __init__(self):
         super().__init__()
         self.out = nn.LazyLinear(10)
-        self.register_buffer("scale", torch.tensor(float("inf")))
+        self.scale = nn.Parameter(torch.tensor(float("inf")))
 
     def forward(self, x):
         return self.out(x)
