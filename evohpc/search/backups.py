@@ -40,12 +40,14 @@ def keep(database: Path) -> Path:
 
 
 def check_against_snapshot(store: Store, snapshot: Path) -> None:
-    """Check the live database against its snapshot; keep one that holds more than it.
+    """Check the live database against its snapshot, unless it is as it was left; keep one that holds more than it.
 
     Raises:
         RunFolderError: the database contradicts its snapshot: it is damaged.
         StorageError: the file system refused.
     """
+    if store.is_told_by(snapshot):
+        return
     try:
         copy = Store.snapshot_reader(snapshot)
     except RunFolderError:  # there is none yet, or it is damaged: the driver makes it anew

@@ -107,7 +107,13 @@ def _task(run: RunDir, config: Config) -> TaskInterface:
 def _store(run: RunDir, epoch: int, resources: ExitStack) -> Store:
     store = resources.enter_context(closing(Store(run.database, epoch=epoch)))
     backups.check_against_snapshot(store, run.snapshot)
+    resources.callback(_leave, store, run.snapshot)  # only what was found to be sound
     return store
+
+
+def _leave(store: Store, snapshot: Path) -> None:
+    with suppress(EvohpcError):  # the next driver looks at all of it, then
+        store.leave(snapshot)
 
 
 def _last_snapshot(driver: Driver) -> None:

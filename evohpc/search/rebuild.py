@@ -154,7 +154,7 @@ def _kept(run: RunDir, store: Store, old: Store | None, snapshot: Store | None) 
 
 
 def _counts(store: Store) -> dict[str, int]:
-    return {table: sum(1 for _ in store.iterate(table)) for table in compare.LASTING}
+    return {table: store.count(table) for table in compare.LASTING}
 
 
 def _replay(intake: Intake, config: Config, observe: Callable[[int, int], None]) -> int:

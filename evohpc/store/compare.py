@@ -1,22 +1,38 @@
-"""Compares two databases of one run, row by row, in memory that does not grow with them."""
+"""Compares two databases of one run, row by row; SQLite does, as 100,000 candidates are too many for Python."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import zip_longest
-from typing import Any
+import sqlite3
+from collections.abc import Sequence
 
 from evohpc.messages import Status
 from evohpc.store import integrity
-from evohpc.store.store import KEY_COLUMNS, TABLES, Store
+from evohpc.store.store import TABLES, Store
 
 LASTING = tuple(table for table in TABLES if table != "pool")
 """Tables whose rows stay. What is in the pool, the others say too."""
 
-_STATUS_COLUMN = 8
-"""Of a candidate: what comes before, and the source, which comes last, never changes."""
+_OUTCOME = frozenset({"status", "detail", "attempt", "fitness"})
+"""The columns of a candidate that change, once."""
 
-Row = tuple[Any, ...]
+
+class _Table:
+    """A table that two attached databases have, as the parts of statements about both: `ours` and `theirs`."""
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        info = connection.execute(f"PRAGMA other.table_info({name})").fetchall()
+        self.columns = [column for _, column, *_ in info]
+        keys = [column for _, column, _, _, _, place in info if place]
+        self.key = keys[0]
+        on = " AND ".join(f"ours.{key} = theirs.{key}" for key in keys)
+        self.theirs = f"other.{name} AS theirs LEFT JOIN main.{name} AS ours ON {on}"
+        """Each row of theirs with ours of the same key; what is ours is NULL where there is none."""
+        self.ours = f"main.{name} AS ours LEFT JOIN other.{name} AS theirs ON {on}"
+
+    def differs(self, columns: Sequence[str]) -> str:
+        """Return the condition that rows of the same key differ in one of these columns."""
+        ours, theirs = (", ".join(f"{side}.{column}" for column in columns) for side in ("ours", "theirs"))
+        return f"({ours}) IS NOT ({theirs})"
 
 
 def equals(one: Store, other: Store) -> bool:
@@ -25,8 +41,8 @@ def equals(one: Store, other: Store) -> bool:
     Raises:
         RunFolderError: one of them is damaged.
     """
-    rows = (pair for table in TABLES for pair in zip_longest(one.iterate(table), other.iterate(table)))
-    return all(ours == theirs for ours, theirs in rows)
+    with one.beside(other) as connection:
+        return all(_is_same(connection, table) for table in TABLES)
 
 
 def missing(store: Store, other: Store) -> dict[str, int]:
@@ -35,7 +51,8 @@ def missing(store: Store, other: Store) -> dict[str, int]:
     Raises:
         RunFolderError: one of them is damaged.
     """
-    counts = {table: sum(ours is None for ours, _ in _pairs(store, other, table)) for table in LASTING}
+    with store.beside(other) as connection:
+        counts = {table: _lacking(connection, table) for table in LASTING}
     return {table: count for table, count in counts.items() if count}
 
 
@@ -51,39 +68,42 @@ def check_against_copy(store: Store, copy: Store) -> dict[str, int]:
     Raises:
         RunFolderError: they differ where they may not, or the copy is damaged.
     """
-    counts = {table: _check_table(store, copy, table) for table in TABLES}
-    return {table: counts[table] for table in LASTING if counts[table]}
+    with store.beside(copy) as connection:
+        for table in TABLES:
+            if (suspect := _contradiction(connection, table)) is not None:
+                raise integrity.damaged(store.path, f"{table} {suspect!r} is not what {copy.path} says")
+        counts = {table: count for table in LASTING if (count := _lacking(connection, table))}
+        for table in counts:
+            if _has_more(connection, table):
+                raise integrity.damaged(store.path, f"some of the {table} of {copy.path} are not in it, but others are")
+    return counts
 
 
-def _check_table(store: Store, copy: Store, table: str) -> int:
-    less, has_more = 0, False
-    for ours, theirs in _pairs(store, copy, table):
-        less, has_more = less + (ours is None), has_more or theirs is None
-        if ours is not None and theirs is not None and ours != theirs and not _is_later(table, ours, theirs):
-            raise integrity.damaged(store.path, f"{table} {ours[0]!r} is not what {copy.path} says")
-    if table in LASTING and less and has_more:
-        raise integrity.damaged(store.path, f"some of the {table} of {copy.path} are not in it, but others are")
-    return less
+def _is_same(connection: sqlite3.Connection, name: str) -> bool:
+    table = _Table(connection, name)
+    differing = f"SELECT EXISTS (SELECT 1 FROM {table.theirs} WHERE {table.differs(table.columns)})"
+    return not connection.execute(differing).fetchone()[0] and not _has_more(connection, name)
 
 
-def _pairs(store: Store, other: Store, table: str) -> Iterator[tuple[Row | None, Row | None]]:
-    """Yield (row, row of the other) for each key that either has, None for a row that is missing."""
-    keys, ours, theirs = KEY_COLUMNS[table], store.iterate(table), other.iterate(table)
-    one, two = next(ours, None), next(theirs, None)
-    while one is not None or two is not None:
-        if two is None or (one is not None and one[:keys] < two[:keys]):
-            yield one, None
-            one = next(ours, None)
-        elif one is None or two[:keys] < one[:keys]:
-            yield None, two
-            two = next(theirs, None)
-        else:
-            yield one, two
-            one, two = next(ours, None), next(theirs, None)
+def _contradiction(connection: sqlite3.Connection, name: str) -> object:
+    """Return the key of our first row that is neither theirs nor what theirs may become: a pending candidate may have
+    its outcome."""
+    table = _Table(connection, name)
+    condition = table.differs(table.columns)
+    if name == "candidates":
+        lasting = [column for column in table.columns if column not in _OUTCOME]
+        condition += f" AND (theirs.status <> '{Status.PENDING}' OR {table.differs(lasting)})"
+    found = f"SELECT min(ours.{table.key}) FROM {table.theirs} WHERE ours.{table.key} IS NOT NULL AND {condition}"
+    return connection.execute(found).fetchone()[0]
 
 
-def _is_later(table: str, ours: Row, theirs: Row) -> bool:
-    """Say whether a row is what an earlier one may become: a pending candidate that has its outcome now."""
-    at = _STATUS_COLUMN
-    is_same = ours[:at] == theirs[:at] and ours[-1] == theirs[-1]
-    return table == "candidates" and theirs[at] == Status.PENDING and is_same
+def _lacking(connection: sqlite3.Connection, name: str) -> int:
+    table = _Table(connection, name)
+    count = f"SELECT count(*) FROM {table.theirs} WHERE ours.{table.key} IS NULL"
+    return int(connection.execute(count).fetchone()[0])
+
+
+def _has_more(connection: sqlite3.Connection, name: str) -> bool:
+    table = _Table(connection, name)
+    more = f"SELECT EXISTS (SELECT 1 FROM {table.ours} WHERE theirs.{table.key} IS NULL)"
+    return bool(connection.execute(more).fetchone()[0])

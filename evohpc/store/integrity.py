@@ -3,7 +3,8 @@
 SQLite has no checksum of its own: a flipped bit inside a cell is another text or number to it. A finished copy (a
 snapshot) therefore carries the CRC-32 of itself, in the four bytes of the header that SQLite leaves to its users
 (user_version, https://sqlite.org/fileformat2.html#user_version_number), which count as zeros. The live database
-changes in place and cannot; the store compares it with the copy (compare.py).
+changes in place and cannot; its checksum is noted while no driver has it (left.py), and where that is not so, the store
+compares it with the copy (compare.py).
 """
 
 from __future__ import annotations
@@ -38,22 +39,23 @@ _SUSPECTS = (
 Row = tuple[object, ...]
 
 
-def seal(path: Path) -> None:
-    """Write the checksum of a finished copy into it, and sync it.
+def seal(path: Path) -> int:
+    """Write the checksum of a finished copy into it, and sync it; return it.
 
     Raises:
         OSError: the file system refused.
     """
     with open(path, "r+b") as file:
-        checksum = _checksum(path)
+        sealed = checksum(path)
         file.seek(_FIELD)
-        file.write(checksum.to_bytes(4, "big"))
+        file.write(sealed.to_bytes(4, "big"))
         file.flush()
         os.fsync(file.fileno())
+    return sealed
 
 
-def check_seal(path: Path) -> bool:
-    """Check a file against the checksum in it; return False where it has none: evohpc 0.1.0 made it, or it is live.
+def check_seal(path: Path) -> int:
+    """Check a file against the checksum in it; return that, 0 where it has none: evohpc 0.1.0 made it, or it is live.
 
     Raises:
         RunFolderError: they differ.
@@ -63,12 +65,12 @@ def check_seal(path: Path) -> bool:
         with open(path, "rb") as file:
             file.seek(_FIELD)
             written = int.from_bytes(file.read(4), "big")
-        is_right = not written or written == _checksum(path)
+        is_right = not written or written == checksum(path)
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}; try again when it can be read") from error
     if not is_right:
         raise damaged(path, "its checksum does not match")
-    return bool(written)
+    return written
 
 
 def check_pages(connection: sqlite3.Connection, path: Path) -> None:
@@ -98,7 +100,9 @@ def check_cells(connection: sqlite3.Connection, path: Path) -> None:
         if suspect := connection.execute(statement, values).fetchone():
             raise damaged(path, f"what it says of {suspect[0]!r} cannot be true")
     for table in ("candidates", "results"):
-        for _ in connection.execute(f"SELECT * FROM {table}"):
+        columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
+        texts = ", ".join(name for _, name, kind, *_ in columns if kind == "TEXT")
+        for _ in connection.execute(f"SELECT {texts} FROM {table}"):
             pass
 
 
@@ -123,12 +127,16 @@ def damaged(path: Path, how: str) -> RunFolderError:
     return RunFolderError(f"{path}: damaged: {how}; `evohpc rebuild` makes it anew from the run's files")
 
 
-def _checksum(path: Path) -> int:
-    """Return the CRC-32 of a file as if it had none, never 0."""
+def checksum(path: Path) -> int:
+    """Return the CRC-32 of a file as if it had none in it, never 0.
+
+    Raises:
+        OSError: the file system refused.
+    """
     with open(path, "rb") as file:
         head = bytearray(file.read(_BLOCK))
         head[_FIELD : _FIELD + 4] = bytes(4)
-        checksum = zlib.crc32(head)
+        found = zlib.crc32(head)
         while block := file.read(_BLOCK):
-            checksum = zlib.crc32(block, checksum)
-    return checksum or 1
+            found = zlib.crc32(block, found)
+    return found or 1

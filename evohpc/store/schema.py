@@ -57,15 +57,23 @@ CREATE TABLE closed_rounds (round INTEGER PRIMARY KEY) STRICT
 """
 
 
-def open_writer(path: Path) -> sqlite_utils.Database:
+def uri(path: Path, mode: str) -> str:
+    """Return what SQLite calls a file: "ro", "rw", or "rwc" to create it."""
+    return f"{path.absolute().as_uri()}?mode={mode}"
+
+
+def open_writer(path: Path, *, is_as_left: bool = False) -> sqlite_utils.Database:
     """Open the database for writing; create it, or bring its schema up to date.
+
+    Args:
+        is_as_left: it is the file that was checked when a driver left it (left.py).
 
     Raises:
         RunFolderError: the file is no search database, or one of a newer evohpc.
         StorageError: the file system refused.
     """
     with translated(path):
-        db = _wrapped(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S))
+        db = _wrapped(sqlite3.connect(uri(path, "rwc"), uri=True, timeout=LOCK_TIMEOUT_S))
         try:
             if is_new := db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
                 # Before it has tables: a kill in between must not make a stranger of it.
@@ -73,8 +81,9 @@ def open_writer(path: Path) -> sqlite_utils.Database:
             _check_owner(db, path)
             for pragma in ("journal_mode=DELETE", "synchronous=EXTRA", "foreign_keys=ON"):
                 db.execute(f"PRAGMA {pragma}")
-            if not is_new:
+            if not is_new and (not is_as_left or migrations.pending(db)):
                 _check_content(db, path)
+            if db.execute("PRAGMA user_version").fetchone()[0]:
                 db.execute("PRAGMA user_version=0")  # a copy that was put in its place has a checksum, and now changes
             migrations.apply(db)
         except BaseException:
@@ -92,7 +101,7 @@ def open_reader(path: Path) -> sqlite_utils.Database:
     if not path.is_file():
         raise RunFolderError(f"{path}: no such database")
     with translated(path):
-        db = _wrapped(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True))
+        db = _wrapped(sqlite3.connect(uri(path, "ro&immutable=1"), uri=True))
         try:
             _check_owner(db, path)
             _check_content(db, path)
@@ -112,7 +121,7 @@ def check_owner(path: Path) -> None:
         return
     with (
         suppress(sqlite3.DatabaseError),
-        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as c,
+        closing(sqlite3.connect(uri(path, "ro"), uri=True)) as c,
     ):
         _check_owner(_wrapped(c), path)
 

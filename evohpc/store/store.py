@@ -1,4 +1,4 @@
-"""The ledger of a search: one SQLite file (schema.py), one writer. The only SQL in the project.
+"""The ledger of a search: one SQLite file (schema.py), one writer. This room has the only SQL in the project.
 
 The store stores: it takes and returns rows and decides nothing. Result files are the truth; everything here can be
 rebuilt from the run folder. Every write is one IMMEDIATE transaction that first checks the driver's epoch.
@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evohpc.errors import LeaseError, storage_error
+from evohpc.errors import LeaseError, RunFolderError, StorageError, storage_error
 from evohpc.files import make_folder, sync_folder
-from evohpc.messages import Candidate, Result, Status
-from evohpc.store import integrity, schema
-from evohpc.store.rows import JSON_COLUMNS, SELECT_ENTRIES, SELECT_KIN, Entry, Kin, Score, as_entry, as_kin, as_result
+from evohpc.messages import Candidate, Result
+from evohpc.store import integrity, left, schema
+from evohpc.store.queries import TABLES, Queries
+from evohpc.store.rows import JSON_COLUMNS
 
-TABLES = ("candidates", "results", "pool", "survivors", "closed_rounds")
-"""What `evohpc rebuild` re-creates row for row."""
-
-KEY_COLUMNS = {"candidates": 1, "results": 2, "pool": 1, "survivors": 2, "closed_rounds": 1}
-"""How many columns make the key of each table; they come first."""
+__all__ = ["TABLES", "Store"]
 
 
-class Store:
+class Store(Queries):
     """The search database. Rows in, rows out."""
 
     def __init__(self, path: Path, *, epoch: int) -> None:
@@ -38,13 +35,16 @@ class Store:
             RunFolderError: the file is no search database.
             StorageError: the file system refused.
         """
-        self._path, self._epoch = path, epoch
-        self._db = schema.open_writer(path)
+        self._path, self._epoch, self._uri = path, epoch, schema.uri(path, "ro")
+        copy = left.noted_copy(path)
+        self._db = schema.open_writer(path, is_as_left=copy is not None)
+        is_as_left = not self._db.conn.total_changes  # a migration counts as one
         try:
             with schema.translated(path), self._db.atomic():
                 self._db.execute("UPDATE fence SET epoch = ? WHERE epoch < ?", [epoch, epoch])
             with self.write():
                 pass
+            self._copied = (self._db.conn.total_changes, copy) if copy and is_as_left else None
         except BaseException:
             self.close()
             raise
@@ -53,7 +53,7 @@ class Store:
     def last_epoch(path: Path) -> int:
         """Return the epoch of the last driver that opened a database; 0 where there is none, or it cannot be read."""
         try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            with closing(sqlite3.connect(schema.uri(path, "ro"), uri=True)) as connection:
                 return int(connection.execute("SELECT coalesce(max(epoch), 0) FROM fence").fetchone()[0])
         except (sqlite3.Error, UnicodeDecodeError):  # opening it to write will say what is wrong
             return 0
@@ -66,8 +66,8 @@ class Store:
             RunFolderError: there is none, or it is no search database.
         """
         store = cls.__new__(cls)
-        store._path, store._epoch = path, -1
-        store._db = schema.open_reader(path)
+        store._path, store._epoch, store._uri = path, -1, schema.uri(path, "ro&immutable=1")
+        store._db, store._copied = schema.open_reader(path), None
         return store
 
     @property
@@ -78,6 +78,40 @@ class Store:
     def close(self) -> None:
         """Close the file."""
         self._db.conn.close()
+
+    def leave(self, snapshot: Path) -> None:
+        """Close the file; if a snapshot says all of it, note how both are left, so that the next driver opens it fast.
+
+        Raises:
+            LeaseError: this driver was replaced; nothing was noted.
+            StorageError: the file system refused.
+        """
+        noted: tuple[int, int] | None = None
+        if self._copied is not None and self.is_told_by(snapshot):
+            noted = left.checksum(self._path), self._copied[1]
+            with self.write():
+                pass  # raises in a driver that was replaced: its successor may have changed the file before it was read
+        self.close()
+        if noted is not None:
+            left.note(self._path, *noted)
+
+    def is_told_by(self, snapshot: Path) -> bool:
+        """Say whether a snapshot is sound and known to say what this database does, the epoch aside."""
+        if self._copied is None or not snapshot.exists():
+            return False
+        with suppress(RunFolderError, StorageError):
+            return self._copied == (self._db.conn.total_changes, integrity.check_seal(snapshot))
+        return False
+
+    @contextmanager
+    def beside(self, other: Store) -> Iterator[sqlite3.Connection]:
+        """Attach another database as `other`, for statements about both."""
+        with schema.translated(self._path):
+            self._db.execute("ATTACH ? AS other", [other._uri])
+            try:
+                yield self._db.conn
+            finally:
+                self._db.execute("DETACH other")
 
     @contextmanager
     def write(self) -> Iterator[None]:
@@ -136,117 +170,14 @@ class Store:
             self._db.conn.executemany("DELETE FROM pool WHERE candidate_id = ?", [(name,) for name in leaving])
             self._db.execute("INSERT OR IGNORE INTO closed_rounds VALUES (?)", [round])
 
-    def is_closed(self, round: int) -> bool:
-        """Say whether a round is closed."""
-        return bool(self._value("SELECT count(*) FROM closed_rounds WHERE round = ?", round))
-
-    def entries(self, round: int, status: Status | None = None) -> list[Entry]:
-        """Return the candidates of a round in order of id, all or of one status."""
-        where = "round = ?" if status is None else "round = ? AND c.status = ?"
-        return self._entries(f"WHERE {where} ORDER BY id", round, *([] if status is None else [status]))
-
-    def pending(self, round: int) -> list[str]:
-        """Return the ids of the candidates of a round that have no final result."""
-        sql = "SELECT id FROM candidates WHERE round = ? AND status = 'pending' ORDER BY id"
-        return [row[0] for row in self._db.execute(sql, [round])]
-
-    def entry(self, candidate_id: str) -> Entry | None:
-        """Return one candidate."""
-        return next(iter(self._entries("WHERE id = ?", candidate_id)), None)
-
-    def with_ids(self, ids: Iterable[str]) -> list[Entry]:
-        """Return candidates in the order of these ids."""
-        return [entry for entry in map(self.entry, list(ids)) if entry is not None]
-
-    def every(self) -> Iterator[Entry]:
-        """Yield all candidates, seeds first, in order of round and id."""
-        return map(as_entry, self._db.execute(f"{SELECT_ENTRIES} ORDER BY round, id"))
-
-    def kin(self) -> Iterator[Kin]:
-        """Yield the descent of all candidates, seeds first, in order of round and id."""
-        return map(as_kin, self._db.execute(f"{SELECT_KIN} ORDER BY round, id"))
-
-    def scores(self) -> Iterator[Score]:
-        """Yield the scores of all trained candidates, seeds included, the fittest first."""
-        sql = (
-            "SELECT c.id, r.error, c.fitness FROM candidates c JOIN results r ON r.candidate_id = c.id "
-            "AND r.attempt = c.attempt WHERE c.fitness IS NOT NULL ORDER BY c.fitness DESC, c.id"
-        )
-        return map(Score._make, self._db.execute(sql))
-
-    def survivors(self, round: int) -> list[Entry]:
-        """Return the survivors of a round in rank order: the parents of the next."""
-        return self._entries("JOIN survivors s ON s.candidate_id = id WHERE s.round = ? ORDER BY s.rank", round)
-
-    def pool(self, round: int | None = None) -> Iterator[str]:
-        """Yield the ids in the pool, of all rounds or what one added to it, the fittest first, equals by id."""
-        where, values = ("", []) if round is None else ("WHERE round = ?", [round])
-        sql = f"SELECT candidate_id FROM pool {where} ORDER BY fitness DESC, candidate_id"
-        return (row[0] for row in self._db.execute(sql, values))
-
-    def known_hashes(self, hashes: Sequence[str]) -> dict[str, str]:
-        """Return, of these code hashes, those that are there, with the id of the first candidate that has it."""
-        found: dict[str, str] = {}
-        for code_hash in dict.fromkeys(hashes):
-            sql = "SELECT min(id) FROM candidates WHERE code_hash = ? AND code_hash <> '' AND status <> 'duplicate'"
-            if first := self._value(sql, code_hash):
-                found[code_hash] = str(first)
-        return found
-
-    def attempts(self, round: int) -> dict[str, list[Result]]:
-        """Return all results of the pending candidates of a round, by candidate, in order of attempt."""
-        sql = (
-            "SELECT r.* FROM results r JOIN candidates c ON c.id = r.candidate_id "
-            "WHERE c.round = ? AND c.status = 'pending' ORDER BY candidate_id, r.attempt"
-        )
-        found: dict[str, list[Result]] = {}
-        for row in self._db.execute(sql, [round]):
-            found.setdefault(row["candidate_id"], []).append(as_result(dict(row)))
-        return found
-
-    def results(self, candidate_id: str) -> list[Result]:
-        """Return all attempts at one candidate."""
-        sql = "SELECT * FROM results WHERE candidate_id = ? ORDER BY attempt"
-        return [as_result(dict(row)) for row in self._db.execute(sql, [candidate_id])]
-
-    def every_result(self) -> Iterator[Result]:
-        """Yield all attempts at all candidates, in order of candidate and attempt."""
-        rows = self._db.execute("SELECT * FROM results ORDER BY candidate_id, attempt")
-        return (as_result(dict(row)) for row in rows)
-
-    def evaluation_seconds(self) -> tuple[float, int]:
-        """Return the wall seconds of all evaluations, and the number of those that have a time."""
-        sql = "SELECT total(t), count(t) FROM (SELECT json_extract(seconds, '$.total') AS t FROM results)"
-        seconds, count = self._db.execute(sql).fetchone()
-        return seconds, count
-
-    def counts(self, round: int | None = None) -> Mapping[Status, int]:
-        """Return how many candidates have each status, of one round or of all children (seeds left out)."""
-        where, value = ("round >= ?", 0) if round is None else ("round = ?", round)
-        sql = f"SELECT status, count(*) FROM candidates WHERE {where} GROUP BY status"
-        return {Status(status): count for status, count in self._db.execute(sql, [value])}
-
-    def last_round(self) -> int | None:
-        """Return the highest round that has candidates, or None."""
-        return self._value("SELECT max(round) FROM candidates")  # type: ignore[no-any-return]
-
-    def rows(self, table: str) -> list[dict[str, Any]]:
-        """Return a table of `TABLES` as it is, by the names of its columns, in key order."""
-        found = sorted(self._db.execute(f"SELECT * FROM {table}"), key=lambda row: tuple(row)[:2])
-        return [dict(row) for row in found]
-
-    def iterate(self, table: str) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a table of `TABLES` as they are, in key order, one at a time."""
-        order = ", ".join(map(str, range(1, KEY_COLUMNS[table] + 1)))
-        with schema.translated(self._path):
-            yield from map(tuple, self._db.execute(f"SELECT * FROM {table} ORDER BY {order}"))
-
     def snapshot(self, target: Path) -> None:
-        """Write a verified copy that readers can open while this database is written to.
+        """Write a verified copy that readers can open while this database is written to, unless it is there.
 
         Raises:
             StorageError: the file system refused.
         """
+        if self.is_told_by(target):
+            return
         aside = target.with_name(f".tmp-{target.name}")
         try:
             make_folder(target.parent)
@@ -255,9 +186,10 @@ class Store:
                 self._db.execute("VACUUM INTO ?", [str(aside)])
             with schema.translated(aside), closing(sqlite3.connect(aside)) as connection:
                 integrity.check_pages(connection, self._path)
-            integrity.seal(aside)
+            copied = self._db.conn.total_changes, integrity.seal(aside)
             aside.replace(target)
             sync_folder(target.parent)
+            self._copied = copied
         except OSError as error:
             raise storage_error(target, error) from error
 
@@ -268,9 +200,3 @@ class Store:
             sql = f"INSERT INTO {table} ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING"
             with self.write():
                 self._db.conn.executemany(sql, rows)
-
-    def _entries(self, clause: str, *values: object) -> list[Entry]:
-        return [as_entry(row) for row in self._db.execute(f"{SELECT_ENTRIES} {clause}", list(values))]
-
-    def _value(self, sql: str, *values: object) -> Any:
-        return self._db.execute(sql, list(values)).fetchone()[0]
