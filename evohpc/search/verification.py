@@ -27,7 +27,8 @@ import yaml
 from evohpc import envelopes
 from evohpc.config.search import Config, EvaluationConfig, load_config
 from evohpc.config.site import Site
-from evohpc.driver.driver import Progress, Stopped
+from evohpc.driver.driver import Stopped
+from evohpc.driver.progress import Progress
 from evohpc.errors import ConfigError, EnvelopeError, RunFolderError
 from evohpc.evolution import population
 from evohpc.files import write_atomic, write_once

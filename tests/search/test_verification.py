@@ -14,7 +14,8 @@ from support.searching import finish, make_config, measure, train_finalists
 
 from evohpc import envelopes
 from evohpc.config.site import Site
-from evohpc.driver.driver import Progress, Stopped
+from evohpc.driver.driver import Stopped
+from evohpc.driver.progress import Progress
 from evohpc.errors import ConfigError, RunFolderError, TaskError
 from evohpc.files import write_atomic, write_once
 from evohpc.jobs.base import JobRunner
