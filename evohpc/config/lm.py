@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -139,11 +140,14 @@ class TuningConfig(Section):
         return self
 
 
+_SIZES = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+
+
 def read_deepspeed_config(path: Path | None) -> dict[str, object]:
     """Return the settings in the file that `lm.deepspeed` names; none if it is null.
 
     Raises:
-        ConfigError: the file cannot be read, or is no JSON object.
+        ConfigError: the file cannot be read, is no JSON object, or leaves values to a Trainer.
     """
     if path is None:
         return {}
@@ -155,7 +159,21 @@ def read_deepspeed_config(path: Path | None) -> dict[str, object]:
         raise ConfigError(f"lm.deepspeed: {path}: not valid JSON: {error}") from None
     if not isinstance(settings, dict):
         raise ConfigError(f"lm.deepspeed: {path}: holds {type(settings).__name__}; DeepSpeed's settings are an object")
+    if key := next(_left_to_a_trainer(settings), ""):
+        raise ConfigError(
+            f'lm.deepspeed: {path}: {key} is "auto", which only the Trainer of transformers fills in; '
+            "write a value, or leave it out"
+        )
     return settings
+
+
+def _left_to_a_trainer(settings: dict[str, Any], under: str = "") -> Iterator[str]:
+    """Yield the keys whose value is "auto", but for sizes of batches, which evohpc sets itself."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _left_to_a_trainer(value, f"{under}{name}.")
+        elif value == "auto" and name not in _SIZES:
+            yield under + name
 
 
 def is_partitioning(deepspeed_config: dict[str, object]) -> bool:

@@ -109,12 +109,12 @@ def load(
     logging.disable_progress_bar()
     replica = ranks.Replica.of(tensor_parallel=is_sliced)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         architecture.check(folder, config)
         if is_sliced:
             tensor_parallel.check(folder, config, replica.ranks, deepspeed_config or {})
         model = _load(folder, _usable(getattr(torch, dtype)), deepspeed_config or {}, replica)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise LMError(f"{folder} cannot be loaded as a Hugging Face causal LM: {_first_line(error)}") from error
     if not getattr(tokenizer, "is_fast", False):
@@ -129,6 +129,7 @@ def _load(folder: Path, dtype: torch.dtype, deepspeed_config: dict[str, object],
 
     attention.register()
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention.NAME, "local_files_only": True}
+    options["trust_remote_code"] = False  # or transformers would ask on the terminal
     if replica.ranks > 1:
         return AutoModelForCausalLM.from_pretrained(folder, **options, **tensor_parallel.slicing(replica))
     with zero3.loading(deepspeed_config, dtype):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -53,12 +55,21 @@ def initialize_deepspeed() -> None:
     """Make the process group as DeepSpeed wants to find it."""
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     os.environ.setdefault("LOCAL_RANK", "0")
+    # For what an optimizer of a user's choice compiles: a job that is killed at it leaves a lock in the folder, and all
+    # later jobs of that user would wait for it, for ever.
+    os.environ["TORCH_EXTENSIONS_DIR"] = _scratch().name
     initialize()
     import deepspeed
 
     # DeepSpeed would compile its shared-memory reduction with the system's C++ compiler, for a minute and where there
     # is one; the gradient of a soft prompt is some ten thousand numbers, which gloo adds up in no time.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+@cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder of this process's own, which goes with it."""
+    return tempfile.TemporaryDirectory(prefix="evohpc-extensions-", ignore_cleanup_errors=True)
 
 
 def wait_for_all() -> None:

@@ -167,6 +167,9 @@ def _engine(trainee: nn.Module, tuning: Tuning, config: dict[str, object]) -> An
     settings = json.loads(json.dumps({**defaults, **config, **sizes}))
     settings.pop("train_batch_size", None)
     has_own = "optimizer" in settings
+    if has_own and str(settings["optimizer"].get("type")).lower() in ("adam", "adamw"):
+        # DeepSpeed's own would be compiled first, on the node, for minutes.
+        settings["optimizer"].setdefault("params", {}).setdefault("torch_adam", True)
     trained = [weight for weight in trainee.parameters() if weight.requires_grad]
     optimizer = None if has_own else torch.optim.Adam(trained, lr=tuning.learning_rate)
     return deepspeed.initialize(model=trainee, model_parameters=trained, optimizer=optimizer, config=settings)[0]

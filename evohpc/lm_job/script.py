@@ -135,7 +135,7 @@ def _contained(work: LMWork, site: Site, jobs: LMJobs) -> list[str]:
     binds = [
         *apptainer_command.site_binds(site.container.binds),
         Bind(Path(__file__).resolve().parent.parent, f"{EVOHPC}/evohpc"),
-        Bind(work.model, _MODEL),
+        *_model_binds(work.model),
         Bind(work.run, IN),
         *writable,
     ]
@@ -146,6 +146,15 @@ def _contained(work: LMWork, site: Site, jobs: LMJobs) -> list[str]:
     command = ["env", "HOME=/tmp", *linux.python("python3")]
     program = _answering(work, jobs, command, [*command, *_torchrun(jobs), "--model", _MODEL], IN)
     return apptainer_command.command(host, binds, environment, program, working_folder=writable[0].target)
+
+
+def _model_binds(model: Path) -> list[Bind]:
+    """Return what brings the model folder into the container; file by file where links lead out of it, as those in the
+    cache of a hub do."""
+    entries, folder = sorted(model.iterdir()) if model.is_dir() else [], model.resolve()
+    if all(entry.resolve().is_relative_to(folder) for entry in entries):
+        return [Bind(model, _MODEL)]
+    return [Bind(entry.resolve(), f"{_MODEL}/{entry.name}") for entry in entries if entry.exists()]
 
 
 def _answering(

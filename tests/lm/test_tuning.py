@@ -1,4 +1,5 @@
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,30 @@ def test_a_saved_prompt_is_what_generates(lm: LanguageModel, tmp_path: Path) -> 
         theirs = model(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids))).logits[:, -1]
         ours = Decoder(lm, loaded, Sampling(1, 4)).prefill(Prompt(0, "class A:", (), ())).logits
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW"])
+def test_an_optimizer_of_the_user_s_is_torch_s_and_compiles_nothing(
+    lm: LanguageModel, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("it compiles")
+
+    monkeypatch.setattr("torch.utils.cpp_extension.load", refuse)
+    settings: dict[str, object] = {"optimizer": {"type": kind, "params": {"lr": 0.01, "weight_decay": 0.0}}}
+    tokens = module.tune(lm, tuning(epochs=1, batch_size=6), None, settings)
+    ours = module.tune(lm, tuning(epochs=1, batch_size=6, learning_rate=0.01), None, {})
+    torch.testing.assert_close(tokens, ours)
+
+
+def test_no_lock_of_a_killed_job_is_waited_for(
+    lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    module.tune(lm, tuning(epochs=1), None, {})
+    extensions = Path(os.environ["TORCH_EXTENSIONS_DIR"])
+    assert extensions.is_dir()
+    assert extensions != tmp_path
 
 
 def test_a_loss_that_is_not_finite_fails_the_tuning(lm: LanguageModel) -> None:

@@ -100,8 +100,8 @@ class Reader:
         from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
         try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             has_defaults = (folder / "generation_config.json").is_file()
             defaults = GenerationConfig.from_pretrained(folder) if has_defaults else config
         except (OSError, ValueError, KeyError) as error:
