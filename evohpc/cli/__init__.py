@@ -12,7 +12,20 @@ import sys
 
 import click
 
-from evohpc.cli import doctor, evaluate, explain, fetch_lm, init, inspect, report, run, status, transfer, verify
+from evohpc.cli import (
+    check_task,
+    doctor,
+    evaluate,
+    explain,
+    fetch_lm,
+    init,
+    inspect,
+    report,
+    run,
+    status,
+    transfer,
+    verify,
+)
 from evohpc.errors import EvohpcError
 
 _EPILOG = """\b
@@ -37,7 +50,7 @@ def evohpc() -> None:
     """
 
 
-for module in (init, run, status, inspect, explain, report, evaluate, fetch_lm, doctor, transfer, verify):
+for module in (init, run, status, inspect, explain, report, evaluate, check_task, fetch_lm, doctor, transfer, verify):
     for command in module.COMMANDS:
         evohpc.add_command(command)
 

@@ -46,7 +46,7 @@ def doctor(target: tuple[str, ...], site: Path | None, node: bool, runs: Path, o
         findings = _examine(Path(target[0]), overrides, site, node, runs)
     else:
         raise click.UsageError("name one config, or: fs PATH")
-    sys.exit(_print(findings))
+    sys.exit(print_findings(findings))
 
 
 def _examine(config: Path, overrides: tuple[str, ...], site: Path | None, node: bool, runs: Path) -> Iterable[Finding]:
@@ -62,7 +62,7 @@ def _examine(config: Path, overrides: tuple[str, ...], site: Path | None, node: 
     return chain(machine, examine_files(runs, on_cluster=site is not None), examine_benchmark(loaded))
 
 
-def _print(findings: Iterable[Finding]) -> int:
+def print_findings(findings: Iterable[Finding]) -> int:
     """Print findings as they come; return the exit code."""
     from evohpc.report.terminal import printable
 

@@ -44,7 +44,7 @@ TEMPLATES = {
     "own": Template(
         "docs/own_task/config.yaml",
         "docs/own_task/seeds",
-        "A task of your own: here two spirals to tell apart. Edit spirals.py and seeds/",
+        "A task of your own: here two spirals to tell apart. Edit spirals.py and seeds/, then check-task",
         task_file="docs/own_task/spirals.py",
     ),
 }
@@ -61,7 +61,7 @@ _README = """\
 
 {needs}Rehearse without a language model:
 
-    evohpc doctor config.yaml
+    evohpc check-task config.yaml{rehearsal}
     evohpc run runs/rehearsal config.yaml --set search.rounds=1 --set search.prompts_per_round=2{rehearsal}
     evohpc list runs/rehearsal --best 10
     evohpc report runs/rehearsal

@@ -1,0 +1,150 @@
+"""Seeds evaluated as a search does, with what a search does not keep: predictions, memory, the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from evohpc.doctor.base import Finding, fault, ok, warning
+from evohpc.errors import TaskCodeError
+from evohpc.evaluation import verdict
+from evohpc.evaluation.attempt import Evaluator
+from evohpc.evaluation.verdict import Predictions
+from evohpc.messages import Attempt, Candidate, Isolation, Result, Status
+from evohpc.sandbox.base import Outcome, Runtime, Stage
+from evohpc.tasks.base import Score, Task
+
+
+@dataclass
+class Trained:
+    """What became of a seed."""
+
+    seed: Candidate
+    result: Result
+    seconds: float
+    limit_s: float
+    peak_memory: int
+    """Bytes."""
+    scored: list[tuple[list[Predictions], Score]]
+    """What `Task.score` was called with, and its answers."""
+    log: str
+
+    @property
+    def error(self) -> float:
+        """Of the seed, once trained."""
+        assert self.result.error is not None
+        return self.result.error
+
+    @property
+    def predictions(self) -> Predictions:
+        """Of the checkpoint that counts."""
+        return self.scored[-1][0][0]
+
+
+@dataclass
+class _Meter:
+    """A runtime that notes how much memory its stages took."""
+
+    inner: Runtime
+    peak: int = 0
+
+    @property
+    def isolation(self) -> Isolation:
+        return self.inner.isolation
+
+    def run(self, stage: Stage) -> Outcome:
+        outcome = self.inner.run(stage)
+        self.peak = max(self.peak, outcome.peak_memory)
+        return outcome
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class _Witness:
+    """A task that notes what it is asked to score."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self.scored: list[tuple[list[Predictions], Score]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    def score(self, predictions: list[Predictions], labels: Mapping[str, Any]) -> Score:
+        answer = self._task.score(predictions, labels)
+        self.scored.append((predictions, answer))
+        return answer
+
+
+@dataclass
+class Rehearsal:
+    """Evaluates seeds one by one."""
+
+    evaluator: Evaluator
+    task: Task
+    _attempts: int = field(default=0, init=False)
+
+    @property
+    def labels(self) -> Predictions:
+        """Of the validation split."""
+        return self.evaluator.labels
+
+    def evaluate(self, seed: Candidate, seconds: float) -> Trained:
+        """Train and score a seed, within these seconds or those that a search would give it."""
+        config = self.evaluator.benchmark.config
+        limit = min(seconds, config.time_limit_s)
+        benchmark = replace(self.evaluator.benchmark, config=config.model_copy(update={"time_limit_s": limit}))
+        meter, witness, logs = _Meter(self.evaluator.runtime), _Witness(self.task), list[bytes]()
+        watched = Evaluator(benchmark, meter, self.evaluator.versions)
+        watched.__dict__["task"] = witness
+        self._attempts += 1
+        started = time.perf_counter()
+        try:
+            result = watched.evaluate(Attempt(seed.id, self._attempts), seed.source.encode(), logs.append)
+        except TaskCodeError as error:
+            result = Result(seed.id, self._attempts, Status.TASK_ERROR, str(error))
+        took = time.perf_counter() - started
+        log = b"".join(logs).decode(errors="replace")
+        return Trained(seed, result, took, limit, meter.peak, witness.scored, log)
+
+    def summary(self, found: Trained) -> str:
+        """Return what a trained seed reached and took, beside what it may take."""
+        result, config = found.result, self.evaluator.benchmark.config
+        metric = self.task.interface.metric
+        return (
+            f"error {result.error:.4g}, {metric} {result.metrics[metric]:.4g}, {result.num_params:,} parameters, "
+            f"fitness {result.fitness:.4g}; {found.seconds:.1f} s of {config.time_limit_s:g}, "
+            f"{found.peak_memory >> 20} MiB of {config.memory_mb}, {len(found.scored[0][0])} checkpoints"
+        )
+
+    def checkpoints(self, found: Trained) -> Iterator[Finding]:
+        """Say whether training leaves more than the untrained model, and that first."""
+        first, *others = found.scored[0][0]
+        if others and verdict.score(self.task, [first], self.labels).error <= found.error:
+            yield warning(
+                "train",
+                "the first checkpoint is as good as any, though it should be the untrained model",
+                "yield before the first step, and see that training helps",
+            )
+        if not others:
+            yield fault(
+                "train",
+                "it yields once, so the untrained model is all that is scored",
+                "yield before the first step, and again at least after the last one",
+            )
+
+    def repeated(self, found: Trained, seconds: float) -> Finding:
+        """Evaluate a seed once more: its score must follow from its seed, its program and the data."""
+        again = self.evaluate(found.seed, seconds)
+        if again.result.status is not Status.TRAINED:
+            return warning("same score again", f"not this time: {again.result.detail}", "see that it has time enough")
+        if again.error == found.error:
+            return ok("same score again", f"{found.seed.id} has error {found.error:.4g} both times")
+        return warning(
+            "same score again",
+            f"{found.seed.id} has error {found.error!r}, then {again.error!r}",
+            "draw all that is random from the seed that train gets; torch, numpy and random are seeded already",
+        )
