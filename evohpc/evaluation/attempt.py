@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import shutil
 import socket
 import tempfile
 import time
@@ -32,7 +31,7 @@ from evohpc.evaluation.stage import protocol
 from evohpc.evaluation.stage.protocol import Order
 from evohpc.evaluation.verdict import Failed, Predictions
 from evohpc.messages import Attempt, Result, Status
-from evohpc.sandbox import scratch
+from evohpc.sandbox import removal, scratch
 from evohpc.sandbox.base import Outcome, Runtime, Stage
 from evohpc.sandbox.outputs import Untrusted
 from evohpc.tasks.base import Score, Task, hidden_modules, load_task
@@ -71,8 +70,8 @@ class Evaluator:
         return result
 
     def _try(self, attempt: Attempt, source: bytes, seconds: float) -> tuple[Result, _Trial]:
-        with tempfile.TemporaryDirectory(prefix="evohpc-", ignore_cleanup_errors=True) as folder:
-            trial = _Trial(self, source, Path(folder), seconds)
+        with scratch.folder("evohpc-") as folder:
+            trial = _Trial(self, source, folder, seconds)
             return trial.run(attempt), trial
 
     @cached_property
@@ -128,7 +127,7 @@ class _Trial:
         try:
             outcome = {"status": Status.TRAINED, **self._train_and_score()}
         except Failed as failure:
-            shutil.rmtree(self._folder, ignore_errors=True)  # what is full after that is so by others' doing
+            removal.remove(self._folder)  # what is full after that is so by others' doing
             if scratch.is_full(self._folder.parent):  # a file cut short there may look like any failure
                 raise EvaluationError(f"{tempfile.gettempdir()} on {socket.gethostname()} is full") from None
             if failure.status is Status.BUILD_ERROR:  # the task and its data are loaded before the candidate

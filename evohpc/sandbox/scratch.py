@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from evohpc.sandbox import removal
+
+log = logging.getLogger(__name__)
+
 _ENOUGH_DISK = 16 << 20
-_PREFIX, _LOCK = "evohpc-scratch-", "lock"
+_PREFIX, _LEFT, _LOCK = "evohpc-scratch-", "evohpc-left-", "lock"
 
 
 @contextmanager
@@ -33,19 +37,38 @@ def private_folder() -> Iterator[Path]:
         yield folder
     finally:
         tempfile.tempdir = before
-        shutil.rmtree(folder, ignore_errors=True)
+        _discard(folder)
         os.close(lock)
 
 
+@contextmanager
+def folder(prefix: str) -> Iterator[Path]:
+    """Make a temporary folder for what a candidate leaves, and remove it at the end, whatever is in it."""
+    path = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield path
+    finally:
+        removal.remove(path)
+
+
 def _sweep(base: Path) -> None:
+    """Remove the folders of processes that are gone. None of them may keep this one from its work."""
     for lock in base.glob(f"{_PREFIX}*/{_LOCK}"):
         with contextlib.suppress(OSError):  # held, another user's, or another sweeper was faster
             descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(lock.parent, ignore_errors=True)
+                _discard(lock.parent)
             finally:
                 os.close(descriptor)
+
+
+def _discard(folder: Path) -> None:
+    """Remove a folder; one that cannot be is given a name that no sweeper looks for again."""
+    if not removal.remove(folder):
+        with contextlib.suppress(OSError):
+            aside = folder.rename(folder.with_name(folder.name.replace(_PREFIX, _LEFT, 1)))
+            log.warning("it is %s on this node now; remove it by hand", aside)
 
 
 def is_full(folder: Path) -> bool:

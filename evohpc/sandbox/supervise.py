@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import selectors
 import time
@@ -18,6 +20,9 @@ from evohpc.sandbox.base import Ending, Limits, Outcome
 LOOK_EVERY_S = 0.05
 """At memory and processes. What is allocated in between goes over the limit by so much."""
 LOOK_AT_DISK_EVERY_S = 0.25
+_DEEPEST = 64
+"""Folders within folders that are counted."""
+_BEING_WRITTEN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _READ, _CHUNKS = 65536, 64
 """A flood of output must not keep the supervisor from looking at the rest."""
 
@@ -144,23 +149,41 @@ def prepare() -> None:
 
 
 def fits(folder: Path, limits: Limits, already: int = 0) -> bool:
-    """Say whether a folder is within the limits of bytes and files; stops counting when it is not."""
+    """Say whether a folder is within the limits of bytes and files; stops counting when it is not.
+
+    A folder that cannot be counted is not: one without the right to read it, or nested too deep.
+    """
     total = already
-    for count, status in enumerate(_statuses(folder), start=1):
-        total += status.st_blocks * 512
-        if total > limits.disk_bytes or count > limits.files:
-            return False
+    try:
+        for count, status in enumerate(_statuses(folder), start=1):
+            total += status.st_blocks * 512
+            if total > limits.disk_bytes or count > limits.files:
+                return False
+    except _Uncountable:
+        return False
     return total <= limits.disk_bytes
 
 
-def _statuses(folder: Path) -> Iterator[os.stat_result]:
-    pending = [str(folder)]
-    while pending:
-        try:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
+class _Uncountable(Exception):
+    """There is a folder that nobody can look into."""
+
+
+def _statuses(folder: str | Path, beside: int | None = None, depth: int = 0) -> Iterator[os.stat_result]:
+    """Yield the status of all in a folder. By descriptors: a path may be longer than the kernel takes."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=beside)
+    except OSError as error:
+        if error.errno in _BEING_WRITTEN:
+            return
+        raise _Uncountable from error
+    try:
+        if depth > _DEEPEST:
+            raise _Uncountable
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
                     yield entry.stat(follow_symlinks=False)
                     if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-        except OSError:
-            continue  # it is being written to
+                        yield from _statuses(entry.name, descriptor, depth + 1)
+    finally:
+        os.close(descriptor)
