@@ -33,6 +33,8 @@ Predictions = dict[str, np.ndarray[Any, Any]]
 
 _MAX_REPORT_BYTES = 1 << 16
 _MAX_CHECKPOINTS = 5000
+_MAX_ARRAYS = 100_000
+"""Of predictions, in all files together."""
 _WORD = 4
 """Bytes of one number in a checkpoint."""
 _MAX_DETAIL = 300
@@ -134,7 +136,7 @@ def take_checkpoints(
 
 
 def _copy(path: Path, copy: Path, config: EvaluationConfig) -> Path:
-    copy.write_bytes(outputs.read_bytes(path, config.disk_mb << 20))
+    outputs.copy_file(path, copy, _WORD * (config.max_params + 1))  # one more, to be told by their number
     path.unlink()
     return copy
 
@@ -145,7 +147,9 @@ def read_predictions(folder: Path, names: Sequence[str], config: EvaluationConfi
         files = outputs.list_files(folder, _MAX_CHECKPOINTS)
         if [path.name for path in files] != list(names):
             raise Failed(Status.PROTOCOL_VIOLATION, "not one file of predictions for each checkpoint")
-        return [outputs.read_arrays(path, config.disk_mb << 20) for path in files]
+        half = config.memory_mb << 19  # the candidate is gone, and of its memory there is room for what is made of them
+        budget = outputs.Budget(min(config.disk_mb << 20, half), _MAX_ARRAYS)
+        return [outputs.read_arrays(path, budget) for path in files]
     except Untrusted as error:
         raise Failed(Status.PROTOCOL_VIOLATION, str(error)) from None
     except FloatingPointError as error:

@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
-MAX_HEADER_BYTES = 1 << 16
+MAX_HEADER_BYTES = 1 << 14
 """The safetensors format itself allows 100 MB, which takes a parser seconds and gigabytes."""
+_COPIED = 1 << 20
+"""Bytes of a copied file that are in memory at once."""
 
 _NUMPY = {
     "BOOL": "|b1",
@@ -57,10 +59,32 @@ class Entry:
     end: int
 
 
+@dataclass
+class Budget:
+    """What the arrays of several files may take together; reading spends it."""
+
+    bytes: int
+    arrays: int
+
+    def spend(self, name: str, size: int, arrays: int) -> None:
+        """Take what a file needs; raise `Untrusted` if there is not enough."""
+        self.bytes -= size
+        self.arrays -= arrays
+        if self.bytes < 0 or self.arrays < 0:
+            raise Untrusted(f"{name}: more has been left than is read, in bytes or in arrays")
+
+
+def copy_file(path: Path, copy: Path, limit: int) -> None:
+    """Copy a regular file of at most `limit` bytes: its content, and nothing else of it."""
+    with _opened(path, limit) as (descriptor, size), open(copy, "xb") as target:
+        for start in range(0, size, _COPIED):
+            target.write(_read(descriptor, min(_COPIED, size - start), path.name))
+
+
 def read_bytes(path: Path, limit: int) -> bytes:
     """Return the content of a regular file of at most `limit` bytes."""
     with _opened(path, limit) as (descriptor, size):
-        return _read(descriptor, size, path.name)
+        return bytes(_read(descriptor, size, path.name))
 
 
 def list_files(folder: Path, limit: int) -> list[Path]:
@@ -77,16 +101,17 @@ def list_files(folder: Path, limit: int) -> list[Path]:
     return [folder / name for name in sorted(found)]
 
 
-def read_arrays(path: Path, limit: int) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the arrays of a safetensors file of at most `limit` bytes, all of them finite.
+def read_arrays(path: Path, budget: Budget) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the arrays of a safetensors file within a budget, all of them finite.
 
     Raises:
         Untrusted: not such a file.
         FloatingPointError: NaN or infinity in it.
     """
-    with _opened(path, limit) as (descriptor, size):
+    with _opened(path, budget.bytes) as (descriptor, size):
         entries, start = _header(descriptor, size, path.name)
-        data = _read(descriptor, size - start, path.name)
+        budget.spend(path.name, size, len(entries))
+        data = memoryview(_read(descriptor, size - start, path.name))
     return {name: _array(name, entry, data) for name, entry in entries.items()}
 
 
@@ -114,15 +139,15 @@ def _opened(path: Path, limit: int) -> Iterator[tuple[int, int]]:
         os.close(descriptor)
 
 
-def _read(descriptor: int, size: int, name: str) -> bytes:
-    parts = []
-    while size > 0:
-        part = os.read(descriptor, min(size, 1 << 20))
-        if not part:
+def _read(descriptor: int, size: int, name: str) -> bytearray:
+    data = bytearray(size)
+    rest = memoryview(data)
+    while rest:
+        count = os.readv(descriptor, [rest])
+        if not count:
             raise Untrusted(f"{name} ends early")
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+        rest = rest[count:]
+    return data
 
 
 def _header(descriptor: int, size: int, name: str) -> tuple[dict[str, Entry], int]:
@@ -156,7 +181,7 @@ def _entry(value: dict[str, Any]) -> Entry:
     return Entry(value["dtype"], shape, start, end)
 
 
-def _array(name: str, entry: Entry, data: bytes) -> np.ndarray[Any, Any]:
+def _array(name: str, entry: Entry, data: memoryview) -> np.ndarray[Any, Any]:
     if entry.dtype not in _NUMPY:
         raise Untrusted(f"{name[:80]!r} has dtype {entry.dtype}, which is not a prediction's")
     array = np.frombuffer(data[entry.start : entry.end], dtype=_NUMPY[entry.dtype]).reshape(entry.shape)

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save, save_file
 
 from evohpc.sandbox import outputs
-from evohpc.sandbox.outputs import Untrusted
+from evohpc.sandbox.outputs import Budget, Untrusted
 
 LIMIT = 1 << 20
 
@@ -32,7 +33,7 @@ def f32(start: int, end: int, shape: list[int]) -> dict[str, object]:
 def test_reads_what_safetensors_wrote(tmp_path: Path) -> None:
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(7), "c": np.zeros((0, 4), np.float16)}
     save_file(arrays, tmp_path / "x.safetensors")
-    read = outputs.read_arrays(tmp_path / "x.safetensors", LIMIT)
+    read = outputs.read_arrays(tmp_path / "x.safetensors", Budget(LIMIT, 100))
     assert read.keys() == arrays.keys()
     for name, array in arrays.items():
         assert read[name].dtype == array.dtype
@@ -67,20 +68,79 @@ def test_reads_what_safetensors_wrote(tmp_path: Path) -> None:
 def test_refuses_what_is_no_safetensors_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(Untrusted):
-        outputs.read_arrays(tmp_path / "x", LIMIT)
+        outputs.read_arrays(tmp_path / "x", Budget(LIMIT, 100))
 
 
 def test_a_large_claim_allocates_nothing(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(header({"a": f32(0, 2**50, [2**48])}))
     with pytest.raises(Untrusted, match=f"speaks of {2**50} bytes, there are 0"):
-        outputs.read_arrays(tmp_path / "x", LIMIT)
+        outputs.read_arrays(tmp_path / "x", Budget(LIMIT, 100))
+
+
+def empty_arrays(count: int) -> bytes:
+    """The largest header of a size, as arrays without numbers need few bytes of it."""
+    entries = {f"{number:x}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for number in range(count)}
+    return header(json.dumps(entries, separators=(",", ":")).encode())
+
+
+def test_a_header_is_small_or_not_read(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(empty_arrays(20_000))
+    with pytest.raises(Untrusted, match=r"header of \d+ bytes"):
+        outputs.read_arrays(tmp_path / "x", Budget(1 << 30, 1 << 30))
+
+
+def test_many_files_are_bounded_together(tmp_path: Path) -> None:
+    budget = Budget(1 << 20, 1000)
+    (tmp_path / "x").write_bytes(empty_arrays(270))
+    for _ in range(3):
+        outputs.read_arrays(tmp_path / "x", budget)
+    with pytest.raises(Untrusted, match="x: more has been left than is read"):
+        outputs.read_arrays(tmp_path / "x", budget)
+    save_file({"a": np.zeros(1000)}, tmp_path / "y")
+    budget = Budget(10_000, 10)
+    outputs.read_arrays(tmp_path / "y", budget)
+    with pytest.raises(Untrusted, match=r"y has 80\d\d bytes, at most \d+ are allowed"):
+        outputs.read_arrays(tmp_path / "y", budget)
+
+
+def test_the_most_that_fits_takes_little_memory(tmp_path: Path) -> None:
+    paths = [tmp_path / str(number) for number in range(100)]
+    for path in paths:
+        path.write_bytes(empty_arrays(100))
+    budget = Budget(1 << 30, 10_000)
+    tracemalloc.start()
+    kept = [outputs.read_arrays(path, budget) for path in paths]
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(map(len, kept)) == 10_000
+    assert most < 10 << 20
+
+
+def test_numbers_are_in_memory_once(tmp_path: Path) -> None:
+    save_file({name: np.zeros(1 << 20) for name in "abc"}, tmp_path / "x")
+    tracemalloc.start()
+    outputs.read_arrays(tmp_path / "x", Budget(1 << 30, 10))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1.3 * (3 << 23)
+
+
+def test_a_copy_has_the_bytes_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(3 << 20) + b"end")
+    (tmp_path / "x").chmod(0o400)
+    outputs.copy_file(tmp_path / "x", tmp_path / "y", 4 << 20)
+    assert (tmp_path / "y").read_bytes() == (tmp_path / "x").read_bytes()
+    assert (tmp_path / "y").stat().st_mode & 0o600 == 0o600
+    with pytest.raises(Untrusted, match="at most 5 are allowed"):
+        outputs.copy_file(tmp_path / "x", tmp_path / "z", 5)
+    assert not (tmp_path / "z").exists()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_refuses_what_is_not_finite(tmp_path: Path, value: float) -> None:
     save_file({"a": np.array([1.0, value])}, tmp_path / "x")
     with pytest.raises(FloatingPointError, match="'a' is not finite"):
-        outputs.read_arrays(tmp_path / "x", LIMIT)
+        outputs.read_arrays(tmp_path / "x", Budget(LIMIT, 100))
 
 
 def test_follows_no_link_and_waits_for_no_fifo(tmp_path: Path) -> None:
@@ -134,7 +194,7 @@ def test_damage_is_refused_or_harmless(tmp_path_factory: pytest.TempPathFactory,
     path = tmp_path_factory.getbasetemp() / "damaged"
     path.write_bytes(bytes(damaged[: data.draw(st.integers(0, len(damaged)))]))
     try:
-        arrays = outputs.read_arrays(path, LIMIT)
+        arrays = outputs.read_arrays(path, Budget(LIMIT, 100))
     except (Untrusted, FloatingPointError):
         return
     assert sum(array.nbytes for array in arrays.values()) <= len(VALID)
