@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -39,9 +37,8 @@ def list_candidates(run: Path, round: int | None, statuses: tuple[str, ...], bes
     from evohpc.report.reader import Reading
 
     with Reading(run) as reading:
-        every = reading.best(sys.maxsize) if best else reading.store.every()
-        chosen = (e for e in every if round is None or e.candidate.round == round)
-        entries = islice((e for e in chosen if not statuses or e.candidate.status in statuses), best)
+        chosen = tuple(map(Status, statuses))
+        entries = reading.store.every(round, chosen) if best is None else reading.best(best, round, chosen)
         if as_json:
             for entry in entries:
                 click.echo(tables.document(entry))

@@ -7,8 +7,10 @@ choice. There is no generator state to save, and what is drawn for round 3, prom
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Draw(IntEnum):
@@ -30,5 +32,7 @@ def generator(seed: int, round: int, draw: Draw, *position: int) -> np.random.Ge
         round: may be SEED_ROUND (-1).
         position: of the choice in its round, e.g. the numbers of its prompt and of its sample.
     """
+    import numpy as np  # takes a tenth of a second, and who reads a run draws nothing
+
     key = (round + 1, int(draw), *position)
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=key)))

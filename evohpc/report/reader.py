@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
 from evohpc.evolution import population
 from evohpc.evolution.population import Budget
 from evohpc.evolution.stopping import EarlyEnd
-from evohpc.messages import SEED_ROUND, Candidate
+from evohpc.messages import SEED_ROUND, Candidate, Status
 from evohpc.report import tables
 from evohpc.report.early_end import in_words, raised
 from evohpc.report.kinship import Family
@@ -108,9 +108,12 @@ class Reading:
         """What the error of a candidate must be below to count among the best: alpha of Algorithm 3."""
         return self.config.search.error_threshold
 
-    def best(self, count: int) -> list[Entry]:
-        """Return the fittest candidates; see `Search.best`."""
-        return self.store.with_ids(row.id for row in population.best(self.store.scores(), count, self.config.search))
+    def best(self, count: int, round: int | None = None, statuses: Collection[Status] = ()) -> list[Entry]:
+        """Return the fittest candidates, all or those of one round or of some statuses; see `Search.best`."""
+        if statuses and Status.TRAINED not in statuses:  # no other has a fitness
+            return []
+        scores = population.best(self.store.scores(round), count, self.config.search)
+        return self.store.with_ids(score.id for score in scores)
 
     def candidate(self, name: str) -> Entry:
         """Return a candidate by its id; `BEST` is the fittest.

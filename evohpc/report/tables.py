@@ -13,7 +13,6 @@ from rich import box
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
-from evohpc.evolution.population import by_fitness
 from evohpc.messages import SEED_ROUND, Candidate, Result, Status
 from evohpc.report.terminal import printable
 from evohpc.store.rows import Entry
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
 
 _FOLDED = ("detail", "parents")
 """Columns whose text may go on in the next line."""
+
+MANY_ROUNDS = 40
+"""Lines that the table of rounds has for rounds of children, and one for all earlier ones together."""
 
 OUTCOMES = ("trained", "failed", "duplicate", "refused", "machine fault", "pending")
 """What `outcomes` sorts candidates into."""
@@ -50,22 +52,39 @@ def number(value: float) -> str:
 
 
 def rounds_table(store: Store, metric: str, error_below: float, *, brief: bool = False) -> Table:
-    """Return one line per round: what became of its children, and the best of them.
+    """Return one line per round: what became of its children, and the best of them. Of more than `MANY_ROUNDS`, the
+    earlier ones share a line.
 
     Args:
         brief: for a terminal of 80 columns: show only the fitness of the best.
     """
-    every = {round: outcomes(store.counts(round)) for round in range(SEED_ROUND, (store.last_round() or 0) + 1)}
-    named = [name for name in OUTCOMES if any(counts[name] for counts in every.values())]
+    lines = list(_round_lines(store.counts_by_round()))
+    named = [name for name in OUTCOMES if any(counts[name] for _, counts in lines)]
     measures = ("best fitness>", f"its {metric}>", "its params>")[: 1 if brief else 3]
     table = _table("round", *(f"{name}>" for name in named), *measures, "id")
-    for round, counts in every.items():
-        if sum(counts.values()):
-            good = (e for e in store.entries(round, Status.TRAINED) if e.error is not None and e.error < error_below)
-            best = next(iter(by_fitness(good)), None)
-            row = ["seeds" if round == SEED_ROUND else str(round), *(str(counts[name] or "") for name in named)]
-            table.add_row(*row, *_measured(best, metric)[: len(measures)], _id(best))
+    for rounds, counts in lines:
+        scores = store.scores(rounds[0] if len(rounds) == 1 else None)
+        good = (s for s in scores if s.error < error_below and rounds[0] <= s.round <= rounds[-1])
+        best = next((store.entry(score.id) for score in good), None)
+        row = [_rounds_name(rounds), *(str(counts[name] or "") for name in named)]
+        table.add_row(*row, *_measured(best, metric)[: len(measures)], _id(best))
     return table
+
+
+def _round_lines(counts: Mapping[int, Mapping[Status, int]]) -> Iterator[tuple[Sequence[int], dict[str, int]]]:
+    """Yield (rounds, number of their candidates by outcome) for each line."""
+    seeds, children = [r for r in counts if r == SEED_ROUND], [r for r in counts if r != SEED_ROUND]
+    several = children[:-MANY_ROUNDS]
+    for rounds in (seeds, several, *([round] for round in children[len(several) :])):
+        if rounds:
+            every = [outcomes(counts[round]) for round in rounds]
+            yield rounds, {name: sum(each[name] for each in every) for name in OUTCOMES}
+
+
+def _rounds_name(rounds: Sequence[int]) -> str:
+    if rounds[0] == SEED_ROUND:
+        return "seeds"
+    return str(rounds[0]) if len(rounds) == 1 else f"{rounds[0]}-{rounds[-1]}"
 
 
 def best_table(entries: Sequence[Entry], metric: str) -> Table:
@@ -127,9 +146,9 @@ def result_details(result: Result) -> Table:
 
 def row(entry: Entry) -> dict[str, Any]:
     """Return a candidate and its result as one flat row of plain values; `metrics.*` and `seconds.*` are columns."""
-    candidate = asdict(entry.candidate)
+    candidate = _plain(entry.candidate)
     candidate["parents"] = " ".join(entry.candidate.parents)
-    result = asdict(entry.result) if entry.result else {}
+    result = _plain(entry.result) if entry.result else {}
     flat: dict[str, Any] = {**candidate}
     for name in ("attempt", "num_params", "error", "fitness", "isolation", "host", "finished_at"):
         flat[name] = result.get(name)
@@ -140,8 +159,13 @@ def row(entry: Entry) -> dict[str, Any]:
 
 def document(entry: Entry, **more: Any) -> str:
     """Return `more`, then a candidate and its result, as one line of JSON."""
-    result = asdict(entry.result) if entry.result else None
-    return json.dumps({**more, "candidate": asdict(entry.candidate), "result": result}, ensure_ascii=False)
+    result = _plain(entry.result) if entry.result else None
+    return json.dumps({**more, "candidate": _plain(entry.candidate), "result": result}, ensure_ascii=False)
+
+
+def _plain(value: Candidate | Result) -> dict[str, Any]:
+    """Return the fields of a value: `asdict` without its copies, which take longer than reading the row."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _text(value: str) -> str:

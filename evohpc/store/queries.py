@@ -7,7 +7,7 @@ from typing import Any
 
 from evohpc.messages import Result, Status
 from evohpc.store.light import sqlite_utils
-from evohpc.store.rows import SELECT_ENTRIES, SELECT_KIN, Entry, Kin, Score, as_entry, as_kin, as_result
+from evohpc.store.rows import SELECT_ENTRIES, SELECT_KIN, SELECT_RESULTS, Entry, Kin, Score, as_entry, as_kin, as_result
 
 TABLES = ("candidates", "results", "pool", "survivors", "closed_rounds")
 """What `evohpc rebuild` re-creates row for row."""
@@ -40,21 +40,26 @@ class Queries:
         """Return candidates in the order of these ids."""
         return [entry for entry in map(self.entry, list(ids)) if entry is not None]
 
-    def every(self) -> Iterator[Entry]:
-        """Yield all candidates, seeds first, in order of round and id."""
-        return map(as_entry, self._db.execute(f"{SELECT_ENTRIES} ORDER BY round, id"))
+    def every(self, round: int | None = None, statuses: Sequence[Status] = ()) -> Iterator[Entry]:
+        """Yield candidates, seeds first, in order of round and id; all, or those of one round or of some statuses."""
+        has_status = f"c.status IN ({', '.join('?' * len(statuses))})" if statuses else "1"
+        for number in self.counts_by_round() if round is None else (round,):  # not all programs sorted at once
+            yield from self._entries(f"WHERE round = ? AND {has_status} ORDER BY id", number, *statuses)
 
     def kin(self) -> Iterator[Kin]:
         """Yield the descent of all candidates, seeds first, in order of round and id."""
         return map(as_kin, self._db.execute(f"{SELECT_KIN} ORDER BY round, id"))
 
-    def scores(self) -> Iterator[Score]:
-        """Yield the scores of all trained candidates, seeds included, the fittest first."""
-        sql = (
-            "SELECT c.id, r.error, c.fitness FROM candidates c JOIN results r ON r.candidate_id = c.id "
-            "AND r.attempt = c.attempt WHERE c.fitness IS NOT NULL ORDER BY c.fitness DESC, c.id"
+    def scores(self, round: int | None = None) -> Iterator[Score]:
+        """Yield the scores of trained candidates, seeds included, the fittest first; all, or those of one round."""
+        where, values = (
+            ("fitness IS NOT NULL", []) if round is None else ("round = ? AND c.status = 'trained'", [round])
         )
-        return map(Score._make, self._db.execute(sql))
+        sql = (
+            "SELECT c.id, r.error, c.fitness, c.round FROM candidates c JOIN results r ON r.candidate_id = c.id "
+            f"AND r.attempt = c.attempt WHERE c.{where} ORDER BY c.fitness DESC, c.id"
+        )
+        return map(Score._make, self._db.execute(sql, values))
 
     def survivors(self, round: int) -> list[Entry]:
         """Return the survivors of a round in rank order: the parents of the next."""
@@ -78,23 +83,22 @@ class Queries:
     def attempts(self, round: int) -> dict[str, list[Result]]:
         """Return all results of the pending candidates of a round, by candidate, in order of attempt."""
         sql = (
-            "SELECT r.* FROM results r JOIN candidates c ON c.id = r.candidate_id "
+            f"{SELECT_RESULTS} JOIN candidates c ON c.id = r.candidate_id "
             "WHERE c.round = ? AND c.status = 'pending' ORDER BY candidate_id, r.attempt"
         )
         found: dict[str, list[Result]] = {}
-        for row in self._db.execute(sql, [round]):
-            found.setdefault(row["candidate_id"], []).append(as_result(dict(row)))
+        for result in map(as_result, self._db.execute(sql, [round])):
+            found.setdefault(result.candidate_id, []).append(result)
         return found
 
     def results(self, candidate_id: str) -> list[Result]:
         """Return all attempts at one candidate."""
-        sql = "SELECT * FROM results WHERE candidate_id = ? ORDER BY attempt"
-        return [as_result(dict(row)) for row in self._db.execute(sql, [candidate_id])]
+        sql = f"{SELECT_RESULTS} WHERE candidate_id = ? ORDER BY attempt"
+        return list(map(as_result, self._db.execute(sql, [candidate_id])))
 
     def every_result(self) -> Iterator[Result]:
         """Yield all attempts at all candidates, in order of candidate and attempt."""
-        rows = self._db.execute("SELECT * FROM results ORDER BY candidate_id, attempt")
-        return (as_result(dict(row)) for row in rows)
+        return map(as_result, self._db.execute(f"{SELECT_RESULTS} ORDER BY candidate_id, attempt"))
 
     def evaluation_seconds(self) -> tuple[float, int]:
         """Return the wall seconds of all evaluations, and the number of those that have a time."""
@@ -107,6 +111,15 @@ class Queries:
         where, value = ("round >= ?", 0) if round is None else ("round = ?", round)
         sql = f"SELECT status, count(*) FROM candidates WHERE {where} GROUP BY status"
         return {Status(status): count for status, count in self._db.execute(sql, [value])}
+
+    def counts_by_round(self) -> dict[int, dict[Status, int]]:
+        """Return how many candidates have each status, by round in ascending order, the seeds' first."""
+        found: dict[int, dict[Status, int]] = {}
+        for round, status, count in self._db.execute(
+            "SELECT round, status, count(*) FROM candidates GROUP BY round, status ORDER BY round"
+        ):
+            found.setdefault(round, {})[Status(status)] = count
+        return found
 
     def last_round(self) -> int | None:
         """Return the highest round that has candidates, or None."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ class Score(NamedTuple):
     id: str
     error: float
     fitness: float
+    round: int
 
 
 class Kin(NamedTuple):
@@ -57,14 +59,21 @@ class Kin(NamedTuple):
 JSON_COLUMNS = ("metrics", "seconds", "versions")
 
 
+CANDIDATE_COLUMNS = tuple(Candidate.__dataclass_fields__)
 RESULT_COLUMNS = tuple(Result.__dataclass_fields__)
+"""In the order of their fields: 100,000 rows are made into values by place, not by name."""
+_PARENTS, _STATUS = map(CANDIDATE_COLUMNS.index, ("parents", "status"))
+_RESULT_STATUS, _ISOLATION = map(RESULT_COLUMNS.index, ("status", "isolation"))
+_DOCUMENTS = tuple(map(RESULT_COLUMNS.index, JSON_COLUMNS))
 
 
+_OF_CANDIDATE = ", ".join(f"c.{name}" for name in CANDIDATE_COLUMNS)
+_OF_RESULT = ", ".join(f"r.{name}" for name in RESULT_COLUMNS)
 SELECT_ENTRIES = (
-    "SELECT c.*, "
-    + ", ".join(f"r.{name} AS r_{name}" for name in RESULT_COLUMNS)
-    + " FROM candidates c LEFT JOIN results r ON r.candidate_id = c.id AND r.attempt = c.attempt"
+    f"SELECT {_OF_CANDIDATE}, {_OF_RESULT} "
+    "FROM candidates c LEFT JOIN results r ON r.candidate_id = c.id AND r.attempt = c.attempt"
 )
+SELECT_RESULTS = f"SELECT {_OF_RESULT} FROM results r"
 
 
 SELECT_KIN = (
@@ -80,17 +89,17 @@ def as_kin(row: sqlite3.Row) -> Kin:
 
 def as_entry(row: sqlite3.Row) -> Entry:
     """Return a row of `SELECT_ENTRIES`."""
-    values = dict(row)
-    result = {name: values.pop(f"r_{name}") for name in RESULT_COLUMNS}
-    values.pop("attempt")
-    values.pop("fitness")
-    values["parents"] = tuple(json.loads(values["parents"]))
-    values["status"] = Status(values["status"])
-    return Entry(Candidate(**values), None if result["candidate_id"] is None else as_result(result))
+    values = list(row)
+    candidate, result = values[: len(CANDIDATE_COLUMNS)], values[len(CANDIDATE_COLUMNS) :]
+    candidate[_PARENTS] = tuple(json.loads(candidate[_PARENTS]))
+    candidate[_STATUS] = Status(candidate[_STATUS])
+    return Entry(Candidate(*candidate), None if result[0] is None else as_result(result))
 
 
-def as_result(values: dict[str, Any]) -> Result:
-    """Return a row of the table `results`."""
-    for name in JSON_COLUMNS:
-        values[name] = json.loads(values[name])
-    return Result(**{**values, "status": Status(values["status"]), "isolation": Isolation(values["isolation"])})
+def as_result(row: Iterable[Any]) -> Result:
+    """Return a row of `SELECT_RESULTS`."""
+    values = list(row)
+    for place in _DOCUMENTS:
+        values[place] = json.loads(values[place])
+    values[_RESULT_STATUS], values[_ISOLATION] = Status(values[_RESULT_STATUS]), Isolation(values[_ISOLATION])
+    return Result(*values)

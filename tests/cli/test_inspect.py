@@ -43,6 +43,11 @@ def test_list_filters_and_sorts(finished_run: Path, capsys: pytest.CaptureFixtur
     fitness = [entry["result"]["fitness"] for entry in entries]
     assert fitness == sorted(fitness, reverse=True)
     assert {entry["candidate"]["round"] for entry in entries} == {1}
+    _, out, _ = call(capsys, "list", finished_run, "--best", 5, "--status", "trained", "--status", "syntax", "--json")
+    assert [json.loads(line)["candidate"]["id"] for line in out.splitlines()] == [
+        entry.id for entry in Search.open(finished_run).best(5)
+    ]
+    assert call(capsys, "list", finished_run, "--best", 5, "--status", "duplicate", "--json")[:2] == (0, "")
     _, out, _ = call(capsys, "list", finished_run, "--status", "duplicate")
     assert "same program as" in out
     assert "trained" not in out

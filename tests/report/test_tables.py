@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support.rows import candidate, trained
 
 from evohpc.messages import Result, Status
 from evohpc.report import tables
 from evohpc.report.reader import Reading
 from evohpc.store.rows import Entry
+from evohpc.store.store import Store
 
 
 def text(renderable: object) -> str:
@@ -50,6 +53,22 @@ def test_tables_hold_what_the_store_holds(finished_run: Path) -> None:
         table = text(tables.best_table(best, "val_accuracy"))
         positions = [table.index(entry.candidate.id) for entry in best]
         assert positions == sorted(positions)
+
+
+def test_the_earlier_ones_of_many_rounds_share_a_line(tmp_path: Path) -> None:
+    """Round 1 has the fittest, whose error is too large."""
+    with closing(Store(tmp_path / "search.db", epoch=1)) as store:
+        for round in range(-1, tables.MANY_ROUNDS + 3):
+            store.add_candidates([candidate(f"r{round}{name}", round=round) for name in "ab"])
+            found = [trained(f"r{round}a", fitness=-abs(round - 1.0) - 1, error=0.9 if round == 1 else 0.5)]
+            store.add_results(found)
+            store.conclude(found)
+        good, none = (text(tables.rounds_table(store, "acc", below)) for below in (0.7, 0.1))
+    lines = [line.split() for line in good.splitlines()[4:] if line.strip()]
+    assert [line[0] for line in lines] == ["seeds", "0-2", *map(str, range(3, tables.MANY_ROUNDS + 3))]
+    assert lines[1] == ["0-2", "3", "3", "-2", "0.5000", "100", "r0a"]
+    assert lines[-1][-1] == f"r{tables.MANY_ROUNDS + 2}a"
+    assert "r0a" not in none
 
 
 def test_markup_in_a_candidates_words_is_shown_not_obeyed(finished_run: Path) -> None:
