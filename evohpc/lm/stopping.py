@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from tokenizers.decoders import DecodeStream
-
 from evohpc.lm.programs import is_whole, parses, whole_class
+from evohpc.lm.token_text import TokenText
 
 _NEXT_STATEMENT = re.compile(r"\n\S")
 _NEXT_PROGRAM = re.compile("```|\"\"\"|'''")
@@ -24,8 +23,7 @@ class Transcript:
 
     def __init__(self, tokenizer: Any, prompt: str, healed: str, rule: str = "next_statement") -> None:
         """`healed` is the end of the prompt that the model was not shown; the completion repeats it."""
-        self._tokenizer = tokenizer._tokenizer
-        self._stream = DecodeStream(skip_special_tokens=True)
+        self._tokens = TokenText(tokenizer)
         self._prompt = prompt
         self._text = prompt[: len(prompt) - len(healed)][-1:]
         # The last character of what was shown is kept: whether the first line starts at column 0 depends on it.
@@ -43,7 +41,7 @@ class Transcript:
 
     def add(self, token: int) -> bool:
         """Append a token; return whether the class has ended."""
-        self._text += self._stream.step(self._tokenizer, token) or ""
+        self._text += self._tokens.add(token)
         if self._end is None:
             self._end = self._next_statement() or self._next_program()
         return self._end is not None
@@ -79,7 +77,7 @@ def heal(tokenizer: Any, prompt: str) -> tuple[list[int], str]:
     agreed = next((i for i, (one, other) in enumerate(zip(ids, ahead, strict=False)) if one != other), len(ids))
     if agreed == len(ids):
         return ids, ""
-    shown = tokenizer.decode(ids[:agreed], skip_special_tokens=True)
+    shown = tokenizer.decode(ids[:agreed], skip_special_tokens=True, clean_up_tokenization_spaces=False)
     left = prompt[len(shown) :]
     return (ids[:agreed], left) if prompt.startswith(shown) and left else (ids, "")
 
@@ -87,7 +85,7 @@ def heal(tokenizer: Any, prompt: str) -> tuple[list[int], str]:
 def repeating(tokenizer: Any, vocabulary: Iterable[int], healed: str) -> list[int]:
     """Return the tokens of a vocabulary that begin with the end of a prompt that is left for the model to write."""
     ids = list(vocabulary)
-    texts = tokenizer.batch_decode([[token] for token in ids])
+    texts = TokenText(tokenizer).of_each(ids)
     return [token for token, text in zip(ids, texts, strict=True) if text.startswith(healed)]
 
 

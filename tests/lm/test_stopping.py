@@ -65,7 +65,7 @@ def test_a_prompt_is_shortened_where_its_end_would_be_merged() -> None:
             text = text.replace("\n    ", "N")
             return type("Encoding", (), {"input_ids": [ord(character) for character in text]})
 
-        def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+        def decode(self, ids: list[int], **how: bool) -> str:
             return "".join(map(chr, ids))
 
     assert heal(Merging(), "class A:\n") == ([ord(c) for c in "class A:"], "\n")
