@@ -21,7 +21,8 @@ RUN/
   slurm/<name>/<k>/      the LM jobs of the whole run, where the site has them wait for requests: script, job id, log
   rounds/seeds/, rounds/000/, ...
     request.json         the request to the LM job
-    lm_times.jsonl       seconds of loading, tuning and drawing
+    tuning.json          how the tuning went: outcome, seconds, losses
+    lm_times.jsonl       when the language model was loading, tuning and drawing
     adapter/             the soft prompt tuned in this round, or the LoRA (a peft folder)
     completions.jsonl    its answer
     jobs/<name>.json     what was handed out for evaluation, before it was
@@ -96,8 +97,13 @@ class RoundDir:
 
     @property
     def lm_times(self) -> Path:
-        """A line of JSON for each process of the language model that ended well: seconds by what it did."""
+        """What the language model's processes spent their time on: a line of JSON for each while."""
         return self.path / "lm_times.jsonl"
+
+    @property
+    def tuning(self) -> Path:
+        """The record of the tuning: outcome, seconds, losses."""
+        return self.path / "tuning.json"
 
     @property
     def lm_log(self) -> Path:

@@ -125,7 +125,7 @@ class Stopper:
     def _compute_hours(self) -> tuple[float, float]:
         """Return the hours of evaluations, and those of the language model."""
         rounds = range((self.store.last_round() or 0) + 1)
-        drawn = sum(times.hours(self.run.round(round)) for round in rounds)
+        drawn = sum(sum(times.seconds(self.run.round(round)).values()) for round in rounds) / 3600
         return self.store.evaluation_seconds()[0] / 3600, drawn
 
     def _affordable(self, in_flight: int) -> int:

@@ -22,6 +22,7 @@ from evohpc import linux
 from evohpc.errors import EvohpcError
 from evohpc.files import write_atomic
 from evohpc.lm.log import say, telling
+from evohpc.lm.times import timed
 from evohpc.messages import LMRequest, Tuning
 from evohpc.run_folder import RoundDir, read_request
 
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from evohpc.lm.adapters import Adapter
     from evohpc.lm.completions import Engine
     from evohpc.lm.model import LanguageModel
-
-TUNING = "tuning.json"
-"""In the round's folder: the record of the tuning: outcome, seconds, losses."""
 
 
 def main() -> int:
@@ -81,7 +79,9 @@ def answer(round: RoundDir, model_path: str | None = None) -> None:
     with ranks.joined():
         missing = ranks.agree(lambda: completions.missing(request, round))
         if missing:
-            completions.complete(_engine(request, round), request, round, missing)
+            engine = _engine(request, round)
+            with timed(round, "drawing"):
+                completions.complete(engine, request, round, missing)
 
 
 def tune(round: RoundDir, model_path: str | None = None) -> None:
@@ -94,9 +94,9 @@ def tune(round: RoundDir, model_path: str | None = None) -> None:
 
     request = read(round, model_path)
     with ranks.joined():
-        was_tried = ranks.agree(lambda: round.adapter.is_dir() or (round.path / TUNING).is_file())
+        was_tried = ranks.agree(lambda: round.adapter.is_dir() or round.tuning.is_file())
         if request.tuning is not None and not was_tried:
-            _adapter(_loaded(request), request, round)
+            _adapter(_loaded(request, round), request, round)
 
 
 def read(round: RoundDir, model_path: str | None = None) -> LMRequest:
@@ -126,7 +126,7 @@ def _engine(request: LMRequest, round: RoundDir) -> Engine:
     from evohpc.lm import lora, model, zero3
     from evohpc.lm.decoding import Decoder
 
-    lm = _loaded(request)
+    lm = _loaded(request, round)
     adapter = _adapter(lm, request, round)
     if isinstance(adapter, lora.Update):
         lora.merge(lm, adapter)
@@ -138,11 +138,11 @@ def _engine(request: LMRequest, round: RoundDir) -> Engine:
     return Decoder(lm, soft_prompt, request.sampling, zero3.Lockstep(lm.model) if lm.is_partitioned else None)
 
 
-def _loaded(request: LMRequest) -> LanguageModel:
+def _loaded(request: LMRequest, round: RoundDir) -> LanguageModel:
     from evohpc.lm import model
 
     model.configure_torch(request.threads)
-    with telling(f"loading {request.model_path}"):
+    with telling(f"loading {request.model_path}"), timed(round, "loading"):
         folder, is_sliced = Path(request.model_path), request.tensor_parallel
         return model.load(folder, request.dtype, request.deepspeed_config, is_sliced=is_sliced)
 
@@ -153,7 +153,7 @@ def _adapter(lm: LanguageModel, request: LMRequest, round: RoundDir) -> Adapter 
 
     last = _last_adapter(request, round)
     before = None if last is None else adapters.load(last)
-    is_tuned, was_tried = ranks.agree(lambda: (round.adapter.is_dir(), (round.path / TUNING).is_file()))
+    is_tuned, was_tried = ranks.agree(lambda: (round.adapter.is_dir(), round.tuning.is_file()))
     if request.tuning is not None and is_tuned:
         return adapters.load(round.adapter)
     if request.tuning is None or was_tried:  # one that failed would fail again
@@ -179,7 +179,8 @@ def _tune(
 
     tuned, detail = None, ""
     try:
-        tuned = tune(lm, tuning, before, request.deepspeed_config, report)
+        with timed(round, "tuning"):
+            tuned = tune(lm, tuning, before, request.deepspeed_config, report)
     except TuningFailed as failure:
         detail = str(failure)
         say(f"tuning failed, going on with the last adapter: {failure}")
@@ -193,7 +194,7 @@ def _tune(
             "seconds": float(f"{time.monotonic() - started:.2f}"),
             "losses": [loss if abs(loss) < float("inf") else None for loss in losses],
         }
-        write_atomic(round.path / TUNING, json.dumps(record, allow_nan=False) + "\n")
+        write_atomic(round.tuning, json.dumps(record, allow_nan=False) + "\n")
     return tuned
 
 

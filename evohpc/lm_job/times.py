@@ -1,9 +1,11 @@
-"""What the language model's processes of a round spent their time on, as they wrote it down."""
+"""What the language model's processes of a round spent their time on, as they wrote it down (`evohpc.lm.times`)."""
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 from evohpc.run_folder import RoundDir
 
@@ -11,21 +13,45 @@ DOINGS = ("loading", "tuning", "drawing")
 """What a process does, in that order."""
 
 
-def seconds(round: RoundDir) -> dict[str, float]:
-    """Return the seconds of each of `DOINGS`, summed over the processes; empty where nothing was written down.
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A while in which the language model was at work."""
 
-    Wall clock; where several ranks work together, that of the first.
-    """
+    doing: str
+    """One of `DOINGS`."""
+    seconds: float
+    """Wall clock; where several ranks work together, of the first."""
+    ended_at: str
+    """UTC, ISO 8601; '' where it is not known."""
+
+
+def spans(round: RoundDir) -> list[Span]:
+    """Return what was written down, in that order. Of rounds of evohpc 0.1.0, the tuning alone."""
+    try:
+        lines = round.lm_times.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return _tuning_of_0_1(round)
+    found = map(_span, lines)
+    return [span for span in found if span is not None]
+
+
+def seconds(round: RoundDir) -> dict[str, float]:
+    """Return the seconds of each doing that there was."""
     found: dict[str, float] = {}
-    with suppress(OSError):
-        for line in round.lm_times.read_text(encoding="utf-8", errors="replace").splitlines():
-            with suppress(ValueError, TypeError, AttributeError):  # torn by a full disk
-                for name, value in json.loads(line).items():
-                    if name in DOINGS:
-                        found[name] = found.get(name, 0.0) + float(value)
+    for span in spans(round):
+        found[span.doing] = found.get(span.doing, 0.0) + span.seconds
     return found
 
 
-def hours(round: RoundDir) -> float:
-    """Return the hours of all of it."""
-    return sum(seconds(round).values()) / 3600
+def _span(line: str) -> Span | None:
+    with suppress(ValueError, TypeError, KeyError):  # torn by a kill or a full disk
+        said: dict[str, Any] = json.loads(line)
+        if said["doing"] in DOINGS:
+            return Span(said["doing"], float(said["seconds"]), str(said["ended_at"]))
+    return None
+
+
+def _tuning_of_0_1(round: RoundDir) -> list[Span]:
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return [Span("tuning", float(json.loads(round.tuning.read_text(encoding="utf-8"))["seconds"]), "")]
+    return []

@@ -13,4 +13,10 @@ OUTCOME_COLOURS = {
     "machine fault": "#cc3311",
     "pending": "#d8d8d8",
 }
-STAGE_COLOURS = (CYAN, BLUE, "#009988", ORANGE, MAGENTA, "#aa4499", GREY)
+STAGE_COLOURS = {
+    **{"loading": "#ddaa33", "tuning": "#aa4499", "drawing": MAGENTA},
+    **{"waiting": "#cccccc", "evaluating": BLUE},
+    **{"start": CYAN, "check": BLUE, "train": "#009988", "predict": ORANGE, "confirm": "#cc3311", "score": "#999933"},
+    "other": GREY,
+}
+"""Of what a language model does, what a round is spent on, and the stages of an evaluation."""

@@ -12,7 +12,7 @@ import yaml
 from evohpc import envelopes
 from evohpc.errors import EnvelopeError
 from evohpc.messages import LMRequest
-from evohpc.report import page
+from evohpc.report import logs, page
 from evohpc.report.colours import OUTCOME_COLOURS
 from evohpc.report.columns import Columns, columns, payload
 from evohpc.report.early_end import in_words
@@ -26,7 +26,8 @@ from evohpc.run_folder import RunDir
 if TYPE_CHECKING:
     from evohpc.report.figures.style import Figure
 
-SCRIPTS = ("dom.js", "filters.js", "table.js", "candidate.js", "charts.js", "lineage.js", "main.js")
+SHORT = {"hours": "h", "minutes": "min", "seconds": "s"}
+SCRIPTS = ("dom.js", "filters.js", "table.js", "candidate.js", "parents.js", "charts.js", "lineage.js", "main.js")
 
 
 def report(run: Run, *, target: float | None = None) -> str:
@@ -44,6 +45,7 @@ def report(run: Run, *, target: float | None = None) -> str:
         "outcomes": OUTCOMES,
         "colours": OUTCOME_COLOURS,
         "prompts": dict(_prompts(run)),
+        "logs": {} if run.folder is None else logs.tails(RunDir(run.folder), run.entries),
         "subtitle": _subtitle(run),
         "tiles": list(_tiles(table)),
         "provenance": list(_provenance(run)),
@@ -66,6 +68,7 @@ def _figures(table: Columns, target: float | None) -> dict[str, Figure | None]:
         "temperatures": outcomes.by_temperature(table),
         "failures": outcomes.failures(table),
         "stages": hours.by_stage(table),
+        "clock": hours.by_clock(table),
         "at_work": hours.at_work(table),
         "lineage": lineage.lineage(table),
     }
@@ -93,7 +96,7 @@ def _tiles(table: Columns) -> Iterator[tuple[str, str, str]]:
     yield "last improvement", *_last_improvement(table)
     cores = f"{run.threads} core{'s' * (run.threads > 1)} each"
     unit, per_hour = unit_of_time(spent := evaluation_hours(run.entries))
-    yield "evaluation time", f"{spent * per_hour:,.3g} {unit}", f"wall clock, summed; {cores}"
+    yield "evaluation time", f"{spent * per_hour:,.3g} {SHORT[unit]}", f"wall clock, summed; {cores}"
 
 
 def _share(table: Columns) -> Iterator[tuple[str, str, str]]:
@@ -130,7 +133,10 @@ def _last_improvement(table: Columns) -> tuple[str, str]:
     round, last = table.round[table.best], max(table.round)
     if round < 0:
         return "none", "the best seed is still the fittest"
-    return f"round {round}", "the last one so far" if round == last else f"{last - round} rounds ago"
+    return (
+        f"round {round}",
+        "the last one so far" if round == last else f"{last - round} round{'s' * (last - round > 1)} ago",
+    )
 
 
 def _prompts(run: Run) -> Iterator[tuple[str, str]]:

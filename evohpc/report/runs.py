@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 from evohpc.errors import EvohpcError, RunFolderError
 from evohpc.evolution.population import Budget
 from evohpc.evolution.stopping import EarlyEnd
+from evohpc.lm_job import times
+from evohpc.lm_job.times import Span
 from evohpc.messages import SEED_ROUND, Result
 from evohpc.report.reader import Reading
 from evohpc.run_folder import RunDir
@@ -38,6 +40,8 @@ class Run:
     """Of the config's budget; for a snapshot alone those that have begun."""
     early_end: EarlyEnd | None = None
     """Why it ended before its last round, if it did; not known of a snapshot alone."""
+    lm_spans: Mapping[int, Sequence[Span]] = field(default_factory=dict)
+    """What the language model did, by round; empty for a snapshot alone."""
     folder: Path | None = None
     """The run folder; None for a snapshot alone."""
 
@@ -112,6 +116,7 @@ def _read_folder(path: Path) -> Run:
             path=path,
             folder=path,
             early_end=reading.early_end,
+            lm_spans=_lm_spans(RunDir(path), reading.store),
             config=reading.config.model_dump(mode="json"),
             provenance=json.loads(RunDir(path).provenance.read_text()),
             metric=reading.metric,
@@ -133,6 +138,11 @@ def _read_snapshot(path: Path) -> Run:
     metrics = {name for entry in rows["entries"] if entry.result for name in entry.result.metrics}
     name = str(path.resolve()) if path.name == RunDir(path).snapshot.name else path.stem
     return Run(name=name, path=path, metric=min(metrics, default=""), rounds=rounds, **rows)
+
+
+def _lm_spans(run: RunDir, store: Store) -> dict[int, list[Span]]:
+    rounds = range((store.last_round() or 0) + 1)
+    return {round: found for round in rounds if (found := times.spans(run.round(round)))}
 
 
 def _rows(store: Store) -> dict[str, Any]:

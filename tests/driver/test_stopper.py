@@ -153,7 +153,8 @@ def test_compute_hours_are_not_overspent(tmp_path: Path, make_runner: Callable[[
 def test_the_language_model_costs_compute_hours_too(tmp_path: Path) -> None:
     run = budgeted(tmp_path / "run", compute_hours=3.2)
     run.round(0).path.mkdir(parents=True)
-    run.round(0).lm_times.write_text('{"tuning": 3600, "drawing": 1800.5}\n{"dra')
+    spans = [{"doing": doing, "seconds": 1800.5, "ended_at": ""} for doing in ("loading", "tuning", "drawing")]
+    run.round(0).lm_times.write_text("\n".join([*map(json.dumps, spans), '{"doing": "dra']))
     found = drive(run, runner=InstantRunner(run, steady))
     assert len(found["results"]) == 3, "half an hour for each of three seeds, an hour and a half for the model"
 

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from support.tunings import tuning
 from evohpc.errors import RunFolderError
 from evohpc.lm import completions_file, generate, soft_prompt
 from evohpc.lm import tuning as tuning_module
-from evohpc.lm.generate import TUNING, answer
+from evohpc.lm.generate import answer
+from evohpc.lm_job import times
 from evohpc.messages import LMRequest, LowRank
 from evohpc.run_folder import RoundDir, RunDir
 
@@ -72,7 +74,7 @@ def test_the_others_are_drawn_as_if_no_prompt_were_rescaled(tmp_path: Path, mode
 def test_tuning_leaves_a_prompt_its_curve_and_other_completions(tmp_path: Path, model_folder: Path) -> None:
     plain = answered(tmp_path / "a", request(model_folder))
     tuned = answered(tmp_path / "b", request(model_folder, tuning=tuning()))
-    record = json.loads((tmp_path / "b/rounds/000" / TUNING).read_text())
+    record = json.loads((tmp_path / "b/rounds/000" / "tuning.json").read_text())
     assert record["outcome"] == "tuned"
     assert len(record["losses"]) == 8
     assert soft_prompt.load(tmp_path / "b/rounds/000/adapter").shape == (4, 32)
@@ -89,7 +91,7 @@ def test_a_lora_is_tuned_gone_on_from_and_generated_with(
     assert tuned != plain
     follow = tuning(**changes, start_from="rounds/000/adapter")
     answered(run, request(model_folder, round=1, tuning=follow))
-    first, second = (json.loads((run / "rounds" / r / TUNING).read_text())["losses"] for r in ("000", "001"))
+    first, second = (json.loads((run / "rounds" / r / "tuning.json").read_text())["losses"] for r in ("000", "001"))
     assert sum(second[:2]) < sum(first[:2])
     untuned = replace(request(model_folder, round=2), adapter="rounds/000/adapter")
     assert answered(run, untuned) == tuned
@@ -127,7 +129,7 @@ def test_a_tuning_that_fails_goes_on_untuned_and_says_so(
     monkeypatch.setattr(tuning_module, "tune", fail)
     asked = request(model_folder, tuning=tuning())
     assert answered(tmp_path / "b", asked) == plain
-    record = json.loads((tmp_path / "b/rounds/000" / TUNING).read_text())
+    record = json.loads((tmp_path / "b/rounds/000" / "tuning.json").read_text())
     assert (record["outcome"], record["detail"]) == ("failed", "the loss is nan in epoch 0")
     assert not (tmp_path / "b/rounds/000/adapter").exists()
     monkeypatch.setattr(tuning_module, "tune", lambda *_: pytest.fail("a restart must not try again"))
@@ -161,3 +163,10 @@ def test_an_error_is_the_last_line_and_the_exit_code(
     assert generate.main() == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
     assert torch.get_num_threads() >= 1
+
+
+def test_what_the_time_was_spent_on_is_written_down(tmp_path: Path, model_folder: Path) -> None:
+    answered(tmp_path, request(model_folder, tuning=tuning()))
+    spans = times.spans(RunDir(tmp_path).round(0))
+    assert [span.doing for span in spans] == ["loading", "tuning", "drawing"]
+    assert all(span.seconds > 0 and datetime.fromisoformat(span.ended_at).tzinfo for span in spans)

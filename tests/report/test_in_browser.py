@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from datetime import timedelta
@@ -19,6 +20,7 @@ pytest.importorskip("bokeh", reason="pip install 'evohpc[report]'")
 from evohpc.messages import Status
 from evohpc.report.report import report
 from evohpc.report.runs import read
+from evohpc.run_folder import RunDir
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("made_once")]
 
@@ -29,7 +31,7 @@ HOSTILE = (
 
 CHARTS = {
     *("best_by_children", "best_by_hours", "valid_novel", "tradeoff", "outcomes"),
-    *("temperatures", "failures", "stages", "at_work", "lineage"),
+    *("temperatures", "failures", "stages", "clock", "at_work", "lineage"),
 }
 
 
@@ -41,7 +43,14 @@ def draw(run: Path, file: Path, **more: Any) -> Path:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
-    return draw(make_run(folder, 300, rounds=5), folder / "report.html", target=-133)
+    run = make_run(folder, 300, rounds=5)
+    for round, doing in ((1, "tuning"), (1, "drawing"), (2, "drawing")):
+        span = {"doing": doing, "seconds": 60, "ended_at": (START + timedelta(minutes=10 * round)).isoformat()}
+        path = RunDir(run).round(round).lm_times
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(json.dumps(span) + "\n")
+    return draw(run, folder / "report.html", target=-133)
 
 
 @pytest.fixture
@@ -160,6 +169,18 @@ def test_it_can_be_used_by_keys_alone(shown: Any) -> None:
     assert shown.find_element("id", "candidate-id").text == wanted
 
 
+def test_the_children_of_a_parent_are_counted_and_listed(shown: Any) -> None:
+    first = shown.find_element("css selector", "#parents tbody tr")
+    parent, _, children, *_ = (cell.text for cell in first.find_elements("tag name", "td"))
+    script = (
+        "const row = report.candidates.id.indexOf(arguments[0]);"
+        "return report.candidates.parents.filter((parents) => parents.includes(row)).length"
+    )
+    assert int(children) == shown.execute_script(script, parent)
+    click_on(shown, first.find_elements("css selector", "button.link")[1])
+    assert count(shown) == int(children)
+
+
 def test_hostile_text_stays_text(tmp_path: Path, browser: Any) -> None:
     run = make_run(tmp_path, 0, rounds=1)
     seed = candidate(f"seed-{HOSTILE}", HOSTILE)
@@ -167,12 +188,17 @@ def test_hostile_text_stays_text(tmp_path: Path, browser: Any) -> None:
     failed = candidate(f"r000{HOSTILE}", "x", round=0, status=Status.SYNTAX, detail=HOSTILE, parents=(seed.id,))
     result = trained(child.id, 900, 0.1, host=HOSTILE, versions={HOSTILE: HOSTILE}, metrics={"val_accuracy": 0.9})
     write(run, [(seed, trained(seed.id, 1000, 0.2)), (child, result), (failed, None)])
+    log = RunDir(run).round(0).log(child.id, 1)
+    log.parent.mkdir(parents=True)
+    log.write_text(f"{'x' * 3000}{HOSTILE}")
     page = draw(run, tmp_path / "hostile.html")
     show(browser, page)
     assert len(child.source) > 1e6
     for row in range(3):
         browser.execute_async_script("showCandidate(arguments[0], true).then(arguments[1])", row)
         assert "window.owned" in browser.find_element("id", "candidate").get_attribute("textContent")
+    browser.execute_async_script("showCandidate(2, true).then(arguments[0])")
+    assert "window.owned" in browser.find_element("id", "log").text
     assert browser.execute_script("return window.owned ?? null") is None
     strange = "return [...document.querySelectorAll('img, iframe, [onerror]')].map((e) => e.outerHTML)"
     assert browser.execute_script(strange) == []

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from evohpc.lm.generate import TUNING
 from evohpc.messages import LMRequest
 from evohpc.run_folder import RoundDir
 from support.paths import ROOT
@@ -96,7 +95,7 @@ def zero(stage: int) -> dict[str, Any]:
 
 
 def losses(run: Path) -> list[float]:
-    record = json.loads((RoundDir(run / "rounds/000").path / TUNING).read_text())
+    record = json.loads(RoundDir(run / "rounds/000").tuning.read_text())
     assert record["outcome"] == "tuned"
     found: list[float] = record["losses"]
     return found

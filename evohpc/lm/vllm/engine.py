@@ -27,6 +27,7 @@ from evohpc.errors import LMError
 from evohpc.lm import completions, generate, soft_prompt, stopping
 from evohpc.lm.drawing import Drawing, Rules
 from evohpc.lm.log import telling
+from evohpc.lm.times import timed
 from evohpc.lm.vllm.backend import VLLM, Ask, Backend, Drawn
 from evohpc.messages import Completion, LMRequest, Prompt, Sampling
 from evohpc.run_folder import RoundDir
@@ -57,8 +58,10 @@ def complete(round: RoundDir, model_path: str | None = None, gpus: int = 1) -> N
     missing = completions.missing(request, round)
     if missing:
         folder = generate.adapter_to_use(request, round)
-        engine = start(request, None if folder is None else soft_prompt.load(folder), gpus)
-        completions.complete(engine, request, round, missing)
+        with timed(round, "loading"):
+            engine = start(request, None if folder is None else soft_prompt.load(folder), gpus)
+        with timed(round, "drawing"):
+            completions.complete(engine, request, round, missing)
 
 
 def start(request: LMRequest, virtual: Tensor | None, gpus: int) -> VLLMEngine:

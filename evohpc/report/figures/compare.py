@@ -79,5 +79,5 @@ def _fitness_chart(name: str, label: str, values: Sequence[float], **more: Any) 
     span, what = Range1d(-low * margin, -high / margin), f"{MINUS}best fitness (log scale, up is better)"
     made = style.chart(name, label, what, y_range=span, y_axis_type="log", **more)
     made.yaxis.formatter = NumeralTickFormatter(format="0,0.[000]")
-    made.yaxis.ticker.mantissas = [1, 2, 5]
+    style.log_ticks(made.yaxis, span.end, span.start)
     return made, -1

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from bokeh.models import (
     ColumnDataSource,
+    FixedTicker,
     HoverTool,
     Legend,
     LegendItem,
@@ -16,11 +17,11 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from evohpc.report.colours import BLUE, CYAN, GREY, MAGENTA, ORANGE, OUTCOME_COLOURS, STAGE_COLOURS
+from evohpc.report.colours import BLUE, CYAN, GREY, MAGENTA, ORANGE, OUTCOME_COLOURS
 from evohpc.report.tables import OUTCOMES
 from evohpc.report.text import visible
 
-__all__ = ["BLUE", "CYAN", "GREY", "MAGENTA", "ORANGE", "OUTCOME_COLOURS", "STAGE_COLOURS"]
+__all__ = ["BLUE", "CYAN", "GREY", "MAGENTA", "ORANGE", "OUTCOME_COLOURS"]
 
 FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 
@@ -65,6 +66,17 @@ def whole_numbers(axis: Any) -> None:
     """Have an axis show counts: 1,000."""
     axis.formatter = NumeralTickFormatter(format="0,0")
     axis.ticker.min_interval = 1
+
+
+def log_ticks(axis: Any, low: float, high: float) -> None:
+    """Have a log axis show 1, 2, 5 of each decade, or more where there are few decades, or fewer.
+
+    Bokeh's own ticker leaves out most of them where an axis has between one decade and three.
+    """
+    decades = math.log10(high / low)
+    mantissas = (1, 1.5, 2, 3, 5, 7) if decades < 1.2 else (1, 2, 5) if decades < 4 else (1,)
+    first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1
+    axis.ticker = FixedTicker(ticks=[m * 10.0**e for e in range(first, last + 1) for m in mantissas])
 
 
 def legend(made: Figure, *items: tuple[str, Sequence[Any]]) -> None:

@@ -36,9 +36,9 @@ def tradeoff(table: Columns) -> Figure | None:
     made.toolbar.active_drag = made.select_one(LassoSelectTool)
     floor = _floor(table)
     made.x_range, made.y_range = _range(table.take("params", table.scored)), _range(_errors(table, table.scored, floor))
-    for axis in made.axis:
+    for axis, span in zip(made.axis, (made.x_range, made.y_range), strict=True):
         axis.formatter = NumeralTickFormatter(format="0,0.[00000]")
-        axis.ticker.mantissas = [1, 2, 5]
+        style.log_ticks(axis, span.start, span.end)
     isolines = _curves(made) if table.is_size_times_error else None
     alpha = table.run.error_below
     threshold = style.line_across(made, alpha, style.MAGENTA, "dashed") if alpha < 1 else None

@@ -56,7 +56,7 @@ def _progress(
     made.y_range = _range(known, is_log)
     if is_log:
         made.yaxis.formatter = NumeralTickFormatter(format="0,0.[000]")
-        made.yaxis.ticker.mantissas = [1, 2, 5]
+        style.log_ticks(made.yaxis, made.y_range.end, made.y_range.start)
     pairs = [(x, p) for x, p in zip(cost, places, strict=True) if table.counts[p]]
     dots, best = _dots(made, table, pairs, sign), _steps(made, table, pairs, cost, sign)
     style.legend(made, ("candidate", [dots]), ("best so far", [best]), *_lines(made, table, target, sign))

@@ -91,6 +91,8 @@ async function showCandidate(row, isAsked) {
   const body = [candidateFacts(row), targetTable(row), make("h3", {}, "Source"), make("pre", { tabindex: 0, id: "source" }, sources[row])];
   for (const parent of all.parents[row])
     body.push(make("h3", {}, "Changes from ", link(parent)), diffBlock(sources[parent], sources[row]));
+  const log = report.logs[row];
+  if (log) body.push(make("h3", {}, "The end of what it printed"), make("pre", { tabindex: 0, id: "log" }, log));
   const prompt = promptOf(row);
   if (prompt) body.push(make("details", {}, make("summary", {}, "Prompt"), make("pre", { tabindex: 0 }, prompt)));
   find("candidate-body").replaceChildren(...body.map((part) => part || document.createTextNode("")));

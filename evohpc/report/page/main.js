@@ -34,6 +34,7 @@ async function start() {
   index(sources);
   drawTiles();
   drawRounds();
+  drawParents();
   drawProvenance();
   buildFilters();
   buildChooser();

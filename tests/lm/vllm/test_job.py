@@ -145,9 +145,9 @@ def test_the_tuning_is_done_and_over_before_vllm_starts(tmp_path: Path, asked: L
     weights = "adapter_model.safetensors"
     assert (round.adapter / weights).read_bytes() == (other.adapter / weights).read_bytes()
     assert not completions_file.read(round.completions, tuned)
-    before = identity(round.path / generate.TUNING)
+    before = identity(round.tuning)
     generate.answer(round)
-    assert identity(round.path / generate.TUNING) == before
+    assert identity(round.tuning) == before
 
 
 def test_a_round_without_a_tuning_of_its_own_generates_with_the_last(tmp_path: Path, asked: LMRequest) -> None:

@@ -173,7 +173,7 @@ def test_the_whole_job_tunes_draws_and_goes_on_where_it_was_killed(tmp_path: Pat
     round = write(tmp_path, wanted)
     assert [(c.prompt, c.sample) for c in whole] == completions_file.keys(wanted)
     assert soft_prompt.load(round.adapter).shape == (4, 128)
-    tuned = identity(round.path / generate.TUNING)
+    tuned = identity(round.tuning)
     kept = round.completions.read_bytes().splitlines(keepends=True)[:7]
     round.completions.write_bytes(b"".join(kept) + b'{"prompt":2')
     generate.answer(round)
@@ -181,7 +181,7 @@ def test_the_whole_job_tunes_draws_and_goes_on_where_it_was_killed(tmp_path: Pat
     assert [
         (c.prompt, c.sample) for c in completions_file.read(round.completions, wanted).values()
     ] == completions_file.keys(wanted)
-    assert identity(round.path / generate.TUNING) == tuned
+    assert identity(round.tuning) == tuned
 
 
 def test_ranks_tune_together_and_become_the_gpus_of_one_model(tmp_path: Path, folder: Path) -> None:

@@ -1,0 +1,39 @@
+// What came of the children of each parent.
+const MOST_PARENTS = 20;
+
+function byParent() {
+  const all = report.candidates;
+  const found = new Map();
+  all.parents.forEach((parents, row) => {
+    for (const parent of parents) {
+      if (!found.has(parent)) found.set(parent, { parent, rows: [], trained: 0, fitter: 0, best: null });
+      const one = found.get(parent);
+      one.rows.push(row);
+      if (all.outcome[row] !== "trained") continue;
+      one.trained++;
+      if (!all.counts[row]) continue;
+      if (all.fitness[row] > all.fitness[parent]) one.fitter++;
+      if (one.best === null || all.fitness[row] > all.fitness[one.best]) one.best = row;
+    }
+  });
+  return [...found.values()].sort((a, b) => b.rows.length - a.rows.length || a.parent - b.parent);
+}
+
+function drawParents() {
+  const all = report.candidates;
+  const found = byParent();
+  if (!found.length) return find("parents").replaceChildren(make("caption", {}, "No child was drawn yet."));
+  const list = (one) => () => {
+    choose({ text: "", outcomes: null, status: "", round: "", temperature: "", rows: new Set(one.rows) });
+    find("table").scrollIntoView();
+  };
+  fillTable(find("parents"), [
+    ["parent", "", (one) => link(one.parent)],
+    ["its fitness", "number", (one) => fixed(all.fitness[one.parent])],
+    ["children", "number", (one) => make("button", { class: "link", type: "button", onclick: list(one) }, whole(one.rows.length))],
+    ["trained", "number", (one) => `${whole(one.trained)} (${percent(one.trained / one.rows.length)})`],
+    ["fitter than it", "number", (one) => whole(one.fitter)],
+    ["fittest child", "", (one) => (one.best === null ? "" : link(one.best))],
+    ["its fitness", "number", (one) => (one.best === null ? "" : fixed(all.fitness[one.best]))],
+  ], found.slice(0, MOST_PARENTS));
+}
