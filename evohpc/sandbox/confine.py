@@ -21,7 +21,8 @@ KEPT_VARIABLES = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVIC
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/cuda", "/opt/rocm")
 _FACTS = ("/etc/ld.so.cache", "/etc/localtime", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system")
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+_DEVICES = ("/dev/null", "/dev/random", "/dev/urandom")
+"""Not /dev/zero: it is memory without a file, if mapped."""
 _GPU_DEVICES = ("/dev/nvidia*", "/dev/kfd", "/dev/dri", "/proc/driver/nvidia*")
 _GPU_FACTS = ("/sys/class/kfd", "/sys/bus/pci", "/sys/module")
 _OPEN_FILES = 256
@@ -103,7 +104,7 @@ def confine(readable: Sequence[Path], writable: Path, hidden: Collection[str] = 
         devices = [(path, landlock.DEVICE) for path in _devices()]
         landlock.restrict([*rules, *devices, (writable, landlock.WRITE)])
     if seccomp.is_supported():
-        seccomp.restrict()
+        seccomp.restrict(has_gpu())
 
 
 def libraries() -> list[Path]:
@@ -112,9 +113,14 @@ def libraries() -> list[Path]:
     conda = [f"{prefix}/lib" for prefix in (sys.prefix, sys.base_prefix)]
     linked = [entry for entry in os.environ.get("LD_LIBRARY_PATH", "").split(":") if entry.startswith("/")]
     packages = [*site.getsitepackages(), *(entry for entry in sys.path if entry.endswith("-packages"))]
-    gpu = _GPU_FACTS if any(_glob(pattern) for pattern in _GPU_DEVICES) else ()
+    gpu = _GPU_FACTS if has_gpu() else ()
     names = dict.fromkeys([*_SYSTEM, *_FACTS, *installed, *conda, *linked, *packages, *gpu, str(_PACKAGE)])
     return [Path(name) for name in names]
+
+
+def has_gpu() -> bool:
+    """Say whether this host has devices of GPUs."""
+    return any(_glob(pattern) for pattern in _GPU_DEVICES)
 
 
 def _devices() -> Iterator[Path]:

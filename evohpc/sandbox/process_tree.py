@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from evohpc.errors import EvaluationError
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_MEMORY = ("VmRSS", "VmPTE", "VmSwap", "HugetlbPages")
 _LOOKS, _LOOK_EVERY_S = 5000, 0.002
 """For the end of killed processes. Looks are counted, not seconds: this process may stand still for any time itself."""
 
@@ -39,8 +40,9 @@ def descendants(pid: int, ignore: Collection[int] = ()) -> list[int]:
 
 
 def resident(pids: Collection[int]) -> int:
-    """Return the bytes that these processes hold in memory, pages they share counted once each."""
-    return sum(_field(pid, "statm", 1) for pid in pids) * _PAGE
+    """Return the bytes that these processes hold in memory: pages, those they share counted once each, in RAM, swapped
+    out and huge ones, and the tables of these pages."""
+    return sum(_memory(pid) for pid in pids)
 
 
 def threads(pids: Collection[int]) -> int:
@@ -48,13 +50,21 @@ def threads(pids: Collection[int]) -> int:
     return sum(_field(pid, "stat", 17) for pid in pids)
 
 
-def unlinked_bytes(pids: Collection[int]) -> int:
-    """Return the disk space of files that these processes hold open but that have no name any more."""
+def unlinked_bytes(pids: Collection[int], device: int) -> float:
+    """Return the disk space of files that these processes hold open or mapped but that have no name any more; infinity
+    if there is one on the device that is only mapped: nobody can say how large it is.
+
+    Args:
+        device: as `os.stat_result.st_dev`.
+    """
     sizes: dict[tuple[int, int], int] = {}
     for pid in pids:
-        for status in _open_files(pid):
+        alive = _living(pid)
+        for status in _open_files(alive):
             if status.st_nlink == 0:
                 sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
+        if any((device, inode) not in sizes for inode in _unlinked_mapped(alive, device)):
+            return math.inf
     return sum(sizes.values())
 
 
@@ -117,13 +127,53 @@ def _field(pid: int, name: str, index: int) -> int:
     return int(text.rpartition(")")[2].split()[index])
 
 
-def _open_files(pid: int) -> Iterator[os.stat_result]:
+def _living(pid: int) -> str:
+    """Return the folder in /proc of a process, or of a living thread of it: that of a process whose first thread has
+    ended shows neither memory nor files."""
+    whole = f"/proc/{pid}"
+    if "VmRSS" in _status(whole):
+        return whole
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"{whole}/task"):
+            if "VmRSS" in _status(f"{whole}/task/{thread}"):
+                return f"{whole}/task/{thread}"
+    return whole
+
+
+def _status(folder: str) -> dict[str, str]:
     try:
-        names = os.listdir(f"/proc/{pid}/fd")
+        lines = Path(folder, "status").read_text(errors="replace").splitlines()
+    except OSError:
+        return {}
+    return {name: value for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _memory(pid: int) -> int:
+    status = _status(_living(pid))
+    return sum(int(status[name].split()[0]) << 10 for name in _MEMORY if name in status)
+
+
+def _unlinked_mapped(folder: str, device: int) -> Iterator[int]:
+    """Yield the inodes of files on a device that are mapped and have no name."""
+    number = f"{os.major(device):02x}:{os.minor(device):02x}"
+    try:
+        lines = Path(folder, "maps").read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        if line.endswith(" (deleted)"):
+            _, _, _, where, inode, *_ = line.split(maxsplit=5)
+            if where == number:
+                yield int(inode)
+
+
+def _open_files(folder: str) -> Iterator[os.stat_result]:
+    try:
+        names = os.listdir(f"{folder}/fd")
     except OSError:
         return
     for name in names:
         try:
-            yield os.stat(f"/proc/{pid}/fd/{name}")
+            yield os.stat(f"{folder}/fd/{name}")
         except OSError:
             continue  # closed in the meantime

@@ -110,7 +110,7 @@ class Supervision:
             return Ending.PROCESS_LIMIT
         if now >= self._next_disk:
             self._next_disk = now + LOOK_AT_DISK_EVERY_S
-            if not fits(self.out, limits, process_tree.unlinked_bytes(tree)):
+            if not fits(self.out, limits, process_tree.unlinked_bytes(tree, _device(self.out))):
                 return Ending.DISK_LIMIT
         return None
 
@@ -148,7 +148,7 @@ def prepare() -> None:
         raise EvaluationError(f"this host cannot hold a process tree together: {error}") from error
 
 
-def fits(folder: Path, limits: Limits, already: int = 0) -> bool:
+def fits(folder: Path, limits: Limits, already: float = 0) -> bool:
     """Say whether a folder is within the limits of bytes and files; stops counting when it is not.
 
     A folder that cannot be counted is not: one without the right to read it, or nested too deep.
@@ -162,6 +162,13 @@ def fits(folder: Path, limits: Limits, already: int = 0) -> bool:
     except _Uncountable:
         return False
     return total <= limits.disk_bytes
+
+
+def _device(folder: Path) -> int:
+    try:
+        return folder.stat().st_dev
+    except OSError:
+        return 0
 
 
 class _Uncountable(Exception):

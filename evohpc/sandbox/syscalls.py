@@ -127,6 +127,10 @@ tgkill              234    131
 prlimit64           302    261
 sched_setaffinity   203    122
 prctl               157    167
+fcntl               72     25
+ioctl               16     29
+close_range         436    436
+mmap                9      222
 """
 
 _COLUMNS = {"x86_64": 1, "aarch64": 2}

@@ -22,10 +22,11 @@ ME = 4242
 NOTHING = Probe(False, False, False, False, False)
 
 
-def decide(machine: str, number: int, argument: int = 0, architecture: int | None = None) -> int:
+def decide(machine: str, number: int, *arguments: int, architecture: int | None = None, with_gpu: bool = False) -> int:
     """Run the filter as the kernel would; return its verdict."""
-    words = {0: number, 4: architecture or ARCHITECTURES[machine], 16: argument}
-    program, at, accumulator = seccomp.build(machine, ME), 0, 0
+    words = {0: number, 4: architecture or ARCHITECTURES[machine]}
+    words |= {16 + 8 * place: argument for place, argument in enumerate((*arguments, *[0] * (6 - len(arguments))))}
+    program, at, accumulator = seccomp.build(machine, ME, with_gpu), 0, 0
     while True:
         step = program[at]
         at += 1
@@ -64,8 +65,32 @@ def test_the_filter_looks_at_arguments(machine: str) -> None:
     for name in ("prlimit64", "sched_setaffinity"):
         assert decide(machine, number[name], 0) == decide(machine, number[name], ME) == ALLOW
         assert decide(machine, number[name], 1) == EPERM
-    assert decide(machine, number["prctl"], 1) == EPERM
+    assert decide(machine, number["clone"], 0x00010000) == EPERM, "a thread with files of its own"
+    for option in (1, 4):
+        assert decide(machine, number["prctl"], option) == EPERM
     assert decide(machine, number["prctl"], 15) == ALLOW
+    for command in (8, 10, 15, 1024, 1026, 6, 7, 37, 38):
+        assert decide(machine, number["fcntl"], 5, command) == EPERM
+    for command in (0, 1, 2, 3, 4, 1030, 1031):
+        assert decide(machine, number["fcntl"], 8, command) == ALLOW
+    for request in (0x8901, 0x8902, 0x5412):
+        assert decide(machine, number["ioctl"], 0, request) == EPERM
+    for request in (0x5401, 0x5413, 0x541B, 0x5451):
+        assert decide(machine, number["ioctl"], 0, request) == ALLOW
+    assert decide(machine, number["close_range"], 3, 9, 2) == EPERM
+    assert decide(machine, number["close_range"], 3, 9, 0) == ALLOW
+    private, shared, shared_file = 0x22, 0x21, 0x01
+    assert decide(machine, number["mmap"], 0, 4096, 3, shared) == EPERM
+    assert decide(machine, number["mmap"], 0, 4096, 3, private) == ALLOW
+    assert decide(machine, number["mmap"], 0, 4096, 3, shared_file) == ALLOW
+
+
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_the_filter_lets_the_drivers_of_gpus_live(machine: str) -> None:
+    number = syscalls.limited(machine)
+    assert decide(machine, number["mmap"], 0, 4096, 3, 0x21, with_gpu=True) == ALLOW
+    assert decide(machine, number["fcntl"], 5, 6, with_gpu=True) == ALLOW
+    assert decide(machine, number["fcntl"], 5, 8, with_gpu=True) == EPERM
 
 
 def test_the_filter_lets_a_training_live() -> None:

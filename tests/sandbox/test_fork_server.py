@@ -35,6 +35,7 @@ def test_nobody_listening_ends_it_without_a_word(server: subprocess.Popen[bytes]
 def test_an_order_it_cannot_carry_out_is_answered(server: subprocess.Popen[bytes]) -> None:
     limits = {"wall_s": 99, "memory_bytes": 1 << 30, "disk_bytes": 1 << 20, "log_bytes": 10, "files": 5, "processes": 5}
     order = {"inputs": "/nonexistent", "readable": [], "out": "/nonexistent", "limits": limits, "threads": 1}
+    order["hidden"] = []
     assert server.stdin is not None
     assert server.stdout is not None
     assert envelopes.decode(server.stdout.readline(), Hello).threads == 1
