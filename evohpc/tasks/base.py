@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 from evohpc.config.task_name import TaskName
 from evohpc.errors import TaskError
 from evohpc.messages import TaskInterface
+from evohpc.tasks.options import checked
 from evohpc.tasks.rules import METHODS, hint, interface_problems, method_problems, place
 
 if TYPE_CHECKING:
@@ -175,7 +176,11 @@ def _construct(module: ModuleType, class_name: str, where: str, options: Mapping
     if missing:
         raise TaskError(f"{where}:{class_name} is no Task: it lacks {', '.join(missing)}")
     try:
-        task = cls(**options)
+        wanted = checked(cls, options)
+    except ValueError as error:
+        raise TaskError(f"{where}:{class_name}: task_options: {error}") from None
+    try:
+        task = cls(**wanted)
     except Exception as error:
         file = getattr(module, "__file__", None) or ""
         described = f"{error}{place(error, file)}{hint(error, Path(file).parent)}"

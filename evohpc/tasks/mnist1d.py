@@ -12,6 +12,7 @@ import numpy as np
 from evohpc.evolution import population
 from evohpc.messages import TaskInterface
 from evohpc.tasks.base import Score, Splits
+from evohpc.tasks.options import check_common
 
 # Whoever prepares or scores needs no torch, and its import takes longer than either.
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Mnist1D:
         for name in ("steps", "batch_size", "learning_rate", "eval_every"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be above 0")
+        check_common(self)
         if self.validate_on not in ("fresh", "published"):
             raise ValueError(f"validate_on is {self.validate_on!r}, it must be 'fresh' or 'published'")
 

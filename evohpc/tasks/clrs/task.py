@@ -16,6 +16,7 @@ from evohpc.tasks.base import Score, Splits
 from evohpc.tasks.clrs import installation, metrics
 from evohpc.tasks.clrs.batch import TRAIN_SIZES, Batch, training_sizes
 from evohpc.tasks.clrs.features import Feature, check_algorithm, features
+from evohpc.tasks.options import check_common
 
 # Whoever prepares or scores needs no torch.
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Clrs30:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be above 0")
+        check_common(self)
         if self.evaluate_on not in ("val", "test"):
             raise ValueError(f"evaluate_on is {self.evaluate_on!r}, it must be 'val' or 'test'")
         if not self.sizes or min(self.sizes) < 4:
