@@ -17,6 +17,7 @@ from support.cluster.fixtures import (
 )
 from support.evaluating import evaluator, planted_environment, small_run
 from support.searching import finished_run, made_once
+from support.tally import summarise, tally
 from support.unsynced import unsynced
 
 
@@ -41,6 +42,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(1800))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how often what was tried."""
+    summarise(terminalreporter)
+
+
 __all__ = [
     "accounting_cluster",
     "bare_cluster",
@@ -55,6 +61,7 @@ __all__ = [
     "slurm",
     "slurm_with_accounting",
     "small_run",
+    "tally",
     "tiny_model",
     "unsynced",
 ]

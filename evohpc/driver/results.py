@@ -10,11 +10,13 @@ import hashlib
 import logging
 import os
 import shutil
+import stat
 import sys
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from evohpc import envelopes
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 _MAX_INTEGER = 2**63 - 1
 """The greatest that the database holds."""
 _MAX_FLOAT = sys.float_info.max
+_MAX_BYTES = 1 << 22
+"""Of a result's file; its parts are limited where it is written."""
 
 
 def read_results(
@@ -44,9 +48,11 @@ def read_results(
         RunFolderError: the round's archive is damaged.
         StorageError: the file system refused the quarantine.
     """
-    for name, data, path in _result_files(folder, skip):
+    for name, read, path in _result_files(folder, skip):
         try:
-            yield name, unseal_result(name, data, run_id, sources, metric)
+            yield name, unseal_result(name, read(), run_id, sources, metric)
+        except OSError as error:  # a stale handle, a server that does not answer: it is there, and will be read
+            log.warning("%s: %s; trying again", path, error.strerror)
         except EnvelopeError as error:
             if path is not None:
                 _quarantine(folder, path, str(error))
@@ -116,13 +122,13 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         ) from None
 
 
-def _result_files(folder: RoundDir, skip: Collection[str]) -> Iterator[tuple[str, bytes, Path | None]]:
-    """Yield (name, content, path unless packed)."""
+def _result_files(folder: RoundDir, skip: Collection[str]) -> Iterator[tuple[str, Callable[[], bytes], Path | None]]:
+    """Yield (name, what reads it, path unless packed)."""
     if folder.archive.is_file():
         with _opened(folder.archive) as archive:
             for name in sorted(archive.namelist()):
                 if name.startswith("results/") and Path(name).name not in skip:
-                    yield Path(name).name, archive.read(name), None
+                    yield Path(name).name, partial(archive.read, name), None
         return
     if not folder.results.is_dir():
         return
@@ -130,10 +136,27 @@ def _result_files(folder: RoundDir, skip: Collection[str]) -> Iterator[tuple[str
     for name in sorted(set(os.listdir(folder.results)).difference(skip)):
         if name.endswith(".json") and not name.startswith("."):
             path = folder.results / name
-            try:
-                yield name, path.read_bytes(), path
-            except OSError as error:  # a stale handle, a server that does not answer: it is there, and will be read
-                log.warning("%s: %s; trying again", path, error.strerror)
+            yield name, partial(_read, path), path
+
+
+def _read(path: Path) -> bytes:
+    """Return the content of a result's file, without waiting for a FIFO or filling the memory.
+
+    Raises:
+        OSError: the file system refused.
+        EnvelopeError: it is something else.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise EnvelopeError("it is no regular file")
+        if status.st_size > _MAX_BYTES:
+            raise EnvelopeError(f"it has {status.st_size} bytes, a result has at most {_MAX_BYTES}")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def _check_origin(name: str, result: Result, sources: Mapping[str, str]) -> None:

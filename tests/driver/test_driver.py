@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.driving import CONFIG, RUN_ID, Driving, InstantRunner, drive, make_run, measure, tables
+from support.driving import CONFIG, RUN_ID, Clock, Driving, InstantRunner, drive, make_run, measure, tables
 from support.killing import Killed, declare_dead, mortal
 
 from evohpc import envelopes
@@ -505,22 +505,6 @@ def test_a_disk_that_is_full_at_any_step_is_named_and_loses_nothing(tmp_path: Pa
             assert drive(run) == expected, f"refused at step {step}"
     assert len(said) > 0.5 * steps / stride
     assert all("No space left on device; nothing is lost: free some space" in message for message in said)
-
-
-class Clock:
-    """Time that passes only while the driver waits, or when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.waits: list[float] = []
-
-    def __call__(self, seconds: float) -> bool:
-        self.advance(seconds)
-        self.waits.append(seconds)
-        return False
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture

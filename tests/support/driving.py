@@ -118,6 +118,22 @@ def never(seconds: float) -> bool:
     return False
 
 
+class Clock:
+    """Time that passes only while the driver waits, or when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.waits: list[float] = []
+
+    def __call__(self, seconds: float) -> bool:
+        self.advance(seconds)
+        self.waits.append(seconds)
+        return False
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
 class Driving:
     """A driver with all that it holds; a context manager that gives it back."""
 

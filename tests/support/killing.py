@@ -26,12 +26,20 @@ class Killed(BaseException):
 
 
 class Steps:
-    """Counts steps; from number `fatal` on they kill, and number `refused` finds the disk full."""
+    """Counts steps; from number `fatal` on they kill, and number `refused` fails with an error of the file system."""
 
-    def __init__(self, fatal: float, refused: int) -> None:
-        self.taken, self._fatal, self._refused = 0, fatal, refused
+    def __init__(self, fatal: float, refused: int, code: int) -> None:
+        self.taken, self.code, self._fatal, self._refused = 0, code, fatal, refused
 
-    def __call__(self, refusal: Exception) -> None:
+    def file(self) -> None:
+        """Take a step of the file system."""
+        self._take(OSError(self.code, os.strerror(self.code)))
+
+    def database(self) -> None:
+        """Take a step of the database, which says in its own way what the file system said."""
+        self._take(_of_sqlite(self.code))
+
+    def _take(self, refusal: Exception) -> None:
         if self.taken >= self._fatal:
             raise Killed
         self.taken += 1
@@ -40,9 +48,9 @@ class Steps:
 
 
 @contextmanager
-def mortal(fatal: float = float("inf"), refused: int = -1) -> Iterator[Steps]:
+def mortal(fatal: float = float("inf"), refused: int = -1, code: int = errno.ENOSPC) -> Iterator[Steps]:
     """Make each write, rename, removal and statement that changes the database a step; none waits for the disk."""
-    steps = Steps(fatal, refused)
+    steps = Steps(fatal, refused, code)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("replace", "link", "unlink", "rmdir", "mkdir"):
             patch.setattr(os, name, _counted(getattr(os, name), steps))
@@ -59,20 +67,20 @@ def declare_dead(run: RunDir) -> None:
         (run.lease / f"{current.epoch:06d}.json").write_text(envelopes.encode(asdict(replace(current, started=1))))
 
 
-def _no_space() -> OSError:
-    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _full() -> sqlite3.OperationalError:
-    error = sqlite3.OperationalError("database or disk is full")
-    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+def _of_sqlite(code: int) -> sqlite3.OperationalError:
+    text, number = {
+        errno.ENOSPC: ("database or disk is full", sqlite3.SQLITE_FULL),
+        errno.EROFS: ("attempt to write a readonly database", sqlite3.SQLITE_READONLY),
+    }.get(code, ("disk I/O error", sqlite3.SQLITE_IOERR))
+    error = sqlite3.OperationalError(text)
+    error.sqlite_errorcode = number
     return error
 
 
 def _fsync(steps: Steps) -> Callable[[int], None]:
     def fsync(descriptor: int) -> None:
         try:
-            steps(_no_space())
+            steps.file()
         except Killed:
             with suppress(OSError):  # a folder
                 os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
@@ -83,7 +91,7 @@ def _fsync(steps: Steps) -> Callable[[int], None]:
 
 def _counted(real: Callable[..., Any], steps: Steps) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        steps(_no_space())
+        steps.file()
         return real(*args, **kwargs)
 
     return call
@@ -95,15 +103,15 @@ def _connection(steps: Steps) -> type[sqlite3.Connection]:
             if sql.startswith("PRAGMA synchronous"):
                 sql = "PRAGMA synchronous=OFF"
             if not sql.startswith(("SELECT", "PRAGMA")):
-                steps(_full())
+                steps.database()
             return super().execute(sql, *values)
 
         def executemany(self, sql: str, rows: Any) -> sqlite3.Cursor:
-            steps(_full())
+            steps.database()
             return super().executemany(sql, rows)
 
         def commit(self) -> None:
-            steps(_full())
+            steps.database()
             super().commit()
 
     return Connection
