@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 EVOHPC := HF_HUB_OFFLINE=1 $(VENV)/bin/evohpc
 INSTALLED := $(VENV)/.installed
 
-.PHONY: quickstart test lint parity experiment
+.PHONY: quickstart test lint parity experiment reliability
 
 quickstart: $(MODEL)/SHA256SUMS  ## a search on MNIST-1D with a real language model; goes on if it was interrupted
 	$(EVOHPC) run $(RUN) configs/quickstart.yaml
@@ -18,6 +18,11 @@ test: $(INSTALLED)  ## the quick tests; PYTEST_ARGS="-m 'not gpu and not jax'" r
 
 experiment: $(MODEL)/SHA256SUMS  ## all arms of the comparison on MNIST-1D that have no results yet; hours for each
 	HF_HUB_OFFLINE=1 $(VENV)/bin/python configs/experiments/run.py configs/experiments/mnist1d --results docs/results/mnist1d
+
+reliability: $(INSTALLED)  ## hours: kills, damaged files, hostile candidates, fuzzed parsers; keeps the figures in docs/results
+	mkdir -p docs/results
+	EVOHPC_TALLY=docs/results/reliability.json $(VENV)/bin/python -m pytest -m 'not gpu and not jax and not slurm' \
+	  tests/test_reliability.py tests/test_fuzz.py tests/test_kill.py tests/test_hostile.py tests/driver tests/store
 
 parity: $(INSTALLED) $(VENV)-jax/.installed  ## CLRS-30 against dm-clrs itself, under JAX; installs 3 GB
 	EVOHPC_JAX_PYTHON=$(VENV)-jax/bin/python $(VENV)/bin/python -m pytest -m jax

@@ -1,10 +1,12 @@
-"""Writes files whole: a crash leaves the old file or the new one, and of two writers exactly one wins."""
+"""Writes files whole: a crash leaves the old file or the new one, and of two writers exactly one wins. Reads JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 from evohpc.errors import storage_error
 
@@ -52,6 +54,19 @@ def write_once(path: Path, data: bytes | str) -> bool:
     except OSError as error:
         raise storage_error(path, error) from error
     return is_ours
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, or nested deeper than Python reads.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def make_folder(path: Path) -> None:

@@ -38,11 +38,14 @@ RUN/
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from evohpc.envelopes import decode
 from evohpc.errors import EnvelopeError, RunFolderError
+from evohpc.files import read_json
 from evohpc.messages import SEED_ROUND, LMRequest, Sampling
 
 
@@ -246,6 +249,27 @@ class RunDir:
         """Folder of a round; `SEED_ROUND` is the seeds' own."""
         name = "seeds" if number == SEED_ROUND else f"{number:03d}"
         return RoundDir(self.rounds / name)
+
+
+def read_provenance(run: RunDir) -> dict[str, Any]:
+    """Return what a run folder says of where it comes from; `run_id` is always there.
+
+    Raises:
+        RunFolderError: this is no run folder, or the file is damaged.
+    """
+    path = run.provenance
+    try:
+        said = read_json(path)
+        if not isinstance(said, dict) or not isinstance(said.get("run_id"), str):
+            raise ValueError("it names no run_id")
+    except (FileNotFoundError, NotADirectoryError):
+        start = f"evohpc run {shlex.quote(str(run.path))} CONFIG"
+        raise RunFolderError(f"{run.path} is no run folder (it has no {path.name}); start one: {start}") from None
+    except OSError as error:
+        raise RunFolderError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise RunFolderError(f"{path}: damaged: {error}; take it from a backup") from None
+    return said
 
 
 def read_request(round: RoundDir) -> LMRequest:

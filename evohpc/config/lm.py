@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import Field, model_validator
 
 from evohpc.config.strict_yaml import Count, CountOrZero, Positive, Section
 from evohpc.errors import ConfigError
+from evohpc.files import read_json
 from evohpc.messages import Sampling
 
 _LARGEST_LORA_RATE = 0.01
@@ -152,10 +152,10 @@ def read_deepspeed_config(path: Path | None) -> dict[str, object]:
     if path is None:
         return {}
     try:
-        settings = json.loads(path.read_bytes())
+        settings = read_json(path)
     except OSError as error:
         raise ConfigError(f"lm.deepspeed: {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(f"lm.deepspeed: {path}: not valid JSON: {error}") from None
     if not isinstance(settings, dict):
         raise ConfigError(f"lm.deepspeed: {path}: holds {type(settings).__name__}; DeepSpeed's settings are an object")

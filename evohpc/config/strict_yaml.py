@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from evohpc.errors import ConfigError
@@ -21,6 +22,8 @@ Count = Annotated[int, Field(gt=0, strict=True)]
 CountOrZero = Annotated[int, Field(ge=0, strict=True)]
 
 Document = TypeVar("Document", bound=BaseModel)
+_DEEPEST = 50
+"""Sections and lists in each other."""
 
 
 class Section(BaseModel):
@@ -35,6 +38,16 @@ class _Loader(yaml.SafeLoader):
     these words. No key may be twice in a mapping, of which PyYAML keeps the last."""
 
     yaml_implicit_resolvers = {}  # none of YAML 1.1; filled below
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > _DEEPEST:  # PyYAML's time grows with the square of it
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise ComposerError(problem=f"nested more than {_DEEPEST} deep", problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()

@@ -29,7 +29,7 @@ from evohpc.evaluation.verdict import one_line
 from evohpc.evolution.screening import screen
 from evohpc.files import write_atomic, write_once
 from evohpc.messages import Attempt, EvaluationJob, Isolation, Result, Status
-from evohpc.run_folder import RoundDir, RunDir
+from evohpc.run_folder import RoundDir, RunDir, read_provenance
 from evohpc.sandbox import apptainer_runtime, confine, scratch
 from evohpc.sandbox.answers import Answers
 from evohpc.sandbox.apptainer_runtime import ApptainerRuntime
@@ -180,7 +180,7 @@ def _evaluate_attempt(folder: RoundDir, attempt: Attempt, evaluate: Evaluate, ru
 
 
 def _run_id(run: RunDir) -> str:
-    return str(json.loads(run.provenance.read_text())["run_id"])
+    return str(read_provenance(run)["run_id"])
 
 
 def serve(run: RunDir) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from evohpc.errors import LMError, storage_error
+from evohpc.files import read_json
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -28,7 +28,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         LMError: it is missing or damaged.
     """
     try:
-        settings = json.loads((folder / _SETTINGS).read_bytes())
+        settings = read_json(folder / _SETTINGS)
         weights = {name: weight.float() for name, weight in load_file(folder / WEIGHTS).items()}
         settings["peft_type"]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from evohpc.errors import LMError
+from evohpc.files import read_json
 from evohpc.tasks.data import is_whole
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
@@ -98,6 +98,6 @@ def _content_problems(file: Path) -> Iterator[str]:
 def _read_json(file: Path) -> Any:
     """Return the content of a JSON file, None if it cannot be read as such."""
     try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return read_json(file)
+    except (OSError, ValueError):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from evohpc.lm_job import times
 from evohpc.lm_job.times import Span
 from evohpc.messages import SEED_ROUND, Result
 from evohpc.report.reader import Reading
-from evohpc.run_folder import RunDir
+from evohpc.run_folder import RunDir, read_provenance
 from evohpc.store.rows import Entry
 from evohpc.store.store import Store
 
@@ -118,7 +117,7 @@ def _read_folder(path: Path) -> Run:
             early_end=reading.early_end,
             lm_spans=_lm_spans(RunDir(path), reading.store),
             config=reading.config.model_dump(mode="json"),
-            provenance=json.loads(RunDir(path).provenance.read_text()),
+            provenance=read_provenance(RunDir(path)),
             metric=reading.metric,
             rounds=Budget.of(reading.config.search).rounds,
             **_rows(reading.store),

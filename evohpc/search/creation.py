@@ -13,7 +13,6 @@ import os
 import platform
 import re
 import secrets
-import shlex
 import shutil
 import socket
 import subprocess
@@ -33,7 +32,7 @@ from evohpc.driver import lease
 from evohpc.errors import ConfigError, RunFolderError, TaskError
 from evohpc.files import write_atomic, write_once
 from evohpc.lm_job.model_folder import check_model_folder
-from evohpc.run_folder import RunDir
+from evohpc.run_folder import RunDir, read_provenance
 from evohpc.store.store import Store
 from evohpc.tasks.data import draw_secret, prepare, secret_digest
 
@@ -106,17 +105,7 @@ def run_id(run: RunDir) -> str:
     Raises:
         RunFolderError: this is no run folder.
     """
-    try:
-        return str(json.loads(run.provenance.read_text())["run_id"])
-    except (FileNotFoundError, NotADirectoryError):
-        path = shlex.quote(str(run.path))
-        raise RunFolderError(
-            f"{run.path} is no run folder (it has no {run.provenance.name}); start one: evohpc run {path} CONFIG"
-        ) from None
-    except OSError as error:
-        raise RunFolderError(f"{run.provenance}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"{run.provenance}: damaged: {error}; take it from a backup") from None
+    return str(read_provenance(run)["run_id"])
 
 
 def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:

@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evohpc.files import write_atomic, write_once
+from evohpc.errors import RunFolderError
+from evohpc.files import read_json, write_atomic, write_once
 from evohpc.messages import Status, TaskReport, TaskState
 from evohpc.slurm.commands import Row
 from evohpc.slurm.script import CLAIM
@@ -123,7 +124,21 @@ def split(folder: Path, name: str, size: int, largest: int) -> list[Array]:
     """
     plan = folder / "plan.json"
     write_once(plan, json.dumps(_chunks(size, largest)))
-    return _arrays(folder, name, json.loads(plan.read_text()))
+    return _arrays(folder, name, _read(plan))
+
+
+def _read(plan: Path) -> list[tuple[int, int]]:
+    """Return the chunks that an earlier driver has written.
+
+    Raises:
+        RunFolderError: they cannot be read.
+    """
+    try:
+        return [(first, count) for first, count in read_json(plan)]
+    except (ValueError, TypeError) as error:
+        raise RunFolderError(
+            f"{plan}: damaged: {error}; when squeue shows no job called {plan.parent.name}, delete this folder"
+        ) from None
 
 
 def plan(folder: Path, name: str, size: int, largest: int) -> list[Array]:
@@ -148,7 +163,7 @@ def fence_off(round: Path, name: str) -> None:
         round: RUN/rounds/NNN.
     """
     for plan in round.glob(f"slurm/{name}/plan.json"):
-        for k in range(len(json.loads(plan.read_text()))):
+        for k in range(len(_read(plan))):
             claim_for_nobody(plan.parent / str(k))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ from evohpc import envelopes, linux
 from evohpc.config.search import Config, load_resolved
 from evohpc.errors import EvohpcError, TaskError
 from evohpc.files import write_atomic
-from evohpc.run_folder import RunDir
+from evohpc.run_folder import RunDir, read_provenance
 from evohpc.tasks.base import Splits, Task, load_task
 from evohpc.tasks.data import secret_digest, write_private
 from evohpc.tasks.rules import hint, place
@@ -53,7 +52,7 @@ def prepare(run: RunDir) -> None:
 
 def _secret(run: RunDir) -> int | None:
     """Return a run's secret seed; None for one made by evohpc 0.1.0, which goes on with the data that it has."""
-    promised = json.loads(run.provenance.read_text()).get("secret_sha256", "") if run.provenance.exists() else ""
+    promised = read_provenance(run).get("secret_sha256", "") if run.provenance.exists() else ""
     if promised and secret_digest(run) != promised:
         raise TaskError(
             f"{run.secret} is missing or altered; put it back from a backup: without it, what the run's candidates "
