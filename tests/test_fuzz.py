@@ -128,7 +128,7 @@ def test_arrays_of_candidates_are_read(fuzz: Fuzz, tmp_path: Path) -> None:
     def consume(text: str) -> None:
         path.write_bytes(text.encode("latin-1", errors="replace"))
         with suppress(outputs.Untrusted, FloatingPointError):
-            outputs.read_arrays(path, 1 << 20)
+            outputs.read_arrays(path, outputs.Budget(1 << 20, 100))
 
     fuzz(edited([whole], JSON), consume)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from support.evaluating import CONFIG, HONEST, make_run, run_source
 from support.paths import TESTS
+from support.tally import Tally
 
 from evohpc.config.task_name import TaskName
 from evohpc.evaluation.attempt import Evaluator
@@ -66,7 +67,7 @@ def canary(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda path: path.stem)
-def test_attack(attack: Path, fenced: Evaluator, honest: Result, canary: Path) -> None:
+def test_attack(attack: Path, fenced: Evaluator, honest: Result, canary: Path, tally: Tally) -> None:
     source = attack.read_text().replace("CANARY", str(canary)).replace("LABELS", str(fenced.benchmark.labels))
     expected = source.splitlines()[0].partition(":")[0].split()[-1]
     limit = LIMIT_S if expected == "timeout" else 200.0
@@ -81,6 +82,7 @@ def test_attack(attack: Path, fenced: Evaluator, honest: Result, canary: Path) -
     assert len(result.detail) <= 300
     assert result.detail.isprintable()
     _check(expected, result, honest)
+    tally(f"hostile candidates at isolation {result.isolation}; none forged a score or reached what it must not", 1)
 
 
 @pytest.fixture(scope="module")
@@ -101,13 +103,14 @@ def fenced_clrs(fenced: Evaluator, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.mark.parametrize("attack", ATTACKS_ON_CLRS, ids=lambda path: path.stem)
-def test_attack_on_clrs(attack: Path, fenced_clrs: Evaluator) -> None:
+def test_attack_on_clrs(attack: Path, fenced_clrs: Evaluator, tally: Tally) -> None:
     honest, _ = run_source(fenced_clrs, HONEST_ON_CLRS)
     assert honest.status is Status.TRAINED, honest.detail
     result, log = run_source(fenced_clrs, attack.read_text())
     assert "attacking" in log
     assert "ESCAPED" not in log
     assert (result.status, result.error, result.num_params) == (Status.TRAINED, honest.error, honest.num_params)
+    tally(f"hostile candidates at isolation {result.isolation}; none forged a score or reached what it must not", 1)
 
 
 def test_the_next_candidate_is_untouched(fenced: Evaluator, honest: Result) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.paths import MNIST1D_SEEDS
+from support.tally import Tally
 
 from evohpc.messages import Result
 from evohpc.run_folder import RunDir
@@ -67,7 +68,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_killed_at_random_moments_it_ends_in_the_same_table(folder: Path) -> None:
+def test_killed_at_random_moments_it_ends_in_the_same_table(folder: Path, tally: Tally) -> None:
     took = drive_to_the_end(folder / "undisturbed")
     expected = table(folder / "undisturbed")
     assert len(expected["candidates"]) == 4 + 3 * 8
@@ -89,3 +90,4 @@ def test_killed_at_random_moments_it_ends_in_the_same_table(folder: Path) -> Non
             runs += 1
     drive_to_the_end(run)
     assert table(run) == expected
+    tally("kill -9 of a driver at random moments, candidates training; it ended in the same table", killed)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.driving import CONFIG, RUN_ID, Clock, Driving, InstantRunner, drive, make_run, measure, tables
 from support.killing import Killed, declare_dead, mortal
+from support.tally import Tally
 
 from evohpc import envelopes
 from evohpc.driver.driver import Stopped
@@ -473,11 +474,15 @@ def killed_and_resumed(folder: Path, *fatal: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 19])
-def test_killed_at_any_step_a_search_ends_in_the_same_tables(tmp_path: Path, stride: int) -> None:
+def test_killed_at_any_step_a_search_ends_in_the_same_tables(tmp_path: Path, stride: int, tally: Tally) -> None:
     expected, steps = undisturbed(tmp_path)
     assert steps > 200
     for step in range(0, steps, stride):
         assert killed_and_resumed(tmp_path / str(step), step) == expected, f"killed at step {step}"
+    tally(
+        "crash points of a driver (each sync, rename, link, removal and statement); same tables",
+        len(range(0, steps, stride)),
+    )
 
 
 def test_killed_again_and_again_a_search_ends_in_the_same_tables(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.command_line import call
+from support.tally import Tally
 
 from evohpc.errors import EvohpcError
 from evohpc.run_folder import RunDir
@@ -69,7 +70,9 @@ def run(finished_run: Path, tmp_path: Path) -> RunDir:
 
 @how_often
 @each_damage
-def test_a_damaged_snapshot_is_refused_or_read_as_it_was_written(run: RunDir, damage: Damage, count: int) -> None:
+def test_a_damaged_snapshot_is_refused_or_read_as_it_was_written(
+    run: RunDir, damage: Damage, count: int, tally: Tally
+) -> None:
     written, data = tables(Store.snapshot_reader(run.snapshot)), run.snapshot.read_bytes()
     refused = 0
     for seed in range(count):
@@ -79,12 +82,13 @@ def test_a_damaged_snapshot_is_refused_or_read_as_it_was_written(run: RunDir, da
         except EvohpcError:
             refused += 1
     assert refused >= 0.95 * count
+    tally("damaged databases; none was read with a wrong table", count)
 
 
 @how_often
 @each_damage
 def test_a_damaged_database_is_refused_or_gone_on_with_as_it_was_written(
-    run: RunDir, damage: Damage, count: int
+    run: RunDir, damage: Damage, count: int, tally: Tally
 ) -> None:
     written, data = tables(Store.snapshot_reader(run.snapshot)), run.database.read_bytes()
     snapshot, refused = run.snapshot.read_bytes(), 0
@@ -101,6 +105,7 @@ def test_a_damaged_database_is_refused_or_gone_on_with_as_it_was_written(
             assert run.snapshot.read_bytes() == snapshot
         run.snapshot.write_bytes(snapshot)
     assert refused > 0.1 * count or count < 100  # the others lie where no row is
+    tally("damaged databases; none was read with a wrong table", count)
 
 
 @each_damage
