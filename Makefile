@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 quickstart: $(MODEL)/SHA256SUMS  ## a search on MNIST-1D with a real language model; goes on if it was interrupted
 	$(EVOHPC) run $(RUN) configs/quickstart.yaml
 
-test: $(INSTALLED)  ## the quick tests; PYTEST_ARGS="-m 'not gpu and not jax'" runs the slow ones and those on a real Slurm too
+test: $(INSTALLED)  ## the quick tests; PYTEST_ARGS="-m 'not gpu and not jax and not long'" runs the slow ones and those on a real Slurm too
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 experiment: $(MODEL)/SHA256SUMS  ## all arms of the comparison on MNIST-1D that have no results yet; hours for each

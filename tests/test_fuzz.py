@@ -39,7 +39,7 @@ from evohpc.sandbox import outputs
 from evohpc.search.search import Search
 from evohpc.slurm import commands
 
-EXAMPLES = [100, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])]
+EXAMPLES = [100, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(7200)])]
 SLOWEST_CPU_S = 1.0
 MEMORY_MB = 200
 

@@ -24,9 +24,10 @@ from evohpc.errors import StorageError
 from evohpc.messages import Attempt, Candidate, Result, Status
 from evohpc.run_folder import RoundDir, RunDir
 
+LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
 pytestmark = pytest.mark.usefixtures("unsynced")
 
-ENVELOPES = [500, pytest.param(10_000, marks=pytest.mark.slow)]
+ENVELOPES = [500, pytest.param(10_000, marks=LONG)]
 ROUNDS = "rounds: 3, prompts_per_round: 2, samples_per_prompt: 4"
 WIDE = CONFIG.replace(ROUNDS, "rounds: 1, prompts_per_round: 4, samples_per_prompt: 15")
 SHORT = CONFIG.replace(ROUNDS, "rounds: 2, prompts_per_round: 1, samples_per_prompt: 4")
@@ -144,7 +145,7 @@ def small(path: Path) -> RunDir:
 
 
 @pytest.mark.parametrize("code", REFUSALS, ids=errno.errorcode.__getitem__)
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 37])
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=LONG), 37])
 def test_a_file_system_that_refuses_at_any_step_costs_time_and_nothing_else(
     tmp_path: Path, code: int, stride: int, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
@@ -163,7 +164,7 @@ def test_a_file_system_that_refuses_at_any_step_costs_time_and_nothing_else(
 
 
 @pytest.mark.parametrize("code", REFUSALS, ids=errno.errorcode.__getitem__)
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 37])
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=LONG), 37])
 def test_a_driver_without_patience_names_the_refusal_and_the_next_goes_on(
     tmp_path: Path, code: int, stride: int, tally: Tally
 ) -> None:
