@@ -15,14 +15,18 @@ import json
 import statistics
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from lm_inputs import MODEL, prompts
 
 from evohpc.lm import model
 from evohpc.lm.decoding import Decoder
+from evohpc.lm.drawing import Drawing
 from evohpc.lm.model import LanguageModel, PackedLinear
 from evohpc.messages import Prompt, Sampling
 
@@ -31,12 +35,16 @@ ROWS = 32
 clock = time.process_time
 
 
-class EndlessDecoder(Decoder):
-    """Draws on where a completion would have ended."""
+@contextmanager
+def endless() -> Iterator[None]:
+    """Let completions go on where they would have ended."""
 
-    def _add(self, row, token: int) -> str:
-        row.drawing.tokens.append(token)
-        return "length" if len(row.drawing.tokens) == self._sampling.max_new_tokens else ""
+    def add(drawing: Drawing, token: int) -> str:
+        drawing.tokens.append(token)
+        return "length" if len(drawing.tokens) == drawing.rules.sampling.max_new_tokens else ""
+
+    with patch.object(Drawing, "add", add):
+        yield
 
 
 def same_temperature(asked: list[Prompt]) -> list[Prompt]:
@@ -47,7 +55,8 @@ def same_temperature(asked: list[Prompt]) -> list[Prompt]:
 def evohpc_seconds(lm: LanguageModel, asked: list[Prompt], tokens: int) -> float:
     """Draw with evohpc."""
     started = clock()
-    drawn = sum(c.tokens for cs in EndlessDecoder(lm, None, Sampling(ROWS, tokens)).draw(asked) for c in cs)
+    with endless():
+        drawn = sum(c.tokens for cs in Decoder(lm, None, Sampling(ROWS, tokens)).draw(asked) for c in cs)
     assert drawn == tokens * sum(len(prompt.samples) for prompt in asked)
     return clock() - started
 
@@ -90,7 +99,7 @@ def llama_seconds(lm: LanguageModel, asked: list[Prompt], tokens: int, python: s
     return float(of_cpu if clock is time.process_time else on_clock)
 
 
-def rate(way, *, repeats: int = 5) -> float:
+def rate(way: Callable[[], object], *, repeats: int = 5) -> float:
     """Return how often a second something can be done."""
     way()
     started = clock()
@@ -117,8 +126,8 @@ def step_seconds(lm: LanguageModel, asked: list[Prompt], rows: int, tokens: int 
     times: list[float] = []
     samples = tuple(asked[0].samples[0] for _ in range(rows))
     prompt = Prompt(0, asked[0].text, (), samples)
-    for _ in EndlessDecoder(lm, None, Sampling(rows, tokens)).draw([prompt], lambda _: times.append(clock())):
-        pass
+    with endless():
+        list(Decoder(lm, None, Sampling(rows, tokens)).draw([prompt], lambda _: times.append(clock())))
     return (times[-1] - times[1]) / (len(times) - 2)
 
 
