@@ -127,9 +127,8 @@ def test_a_finished_old_run_gets_another_round(finished: OldRun) -> None:
     finished.check_end("extended")
 
 
-@pytest.mark.parametrize(
-    "way", [pytest.param("stopped", marks=pytest.mark.slow), "killed", pytest.param("rebuilt", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["stopped", "killed", "rebuilt"])
 def test_an_interrupted_old_run_goes_on_to_the_same_end(way: str, interrupted: OldRun) -> None:
     if way == "killed":
         declare_killed(interrupted.path)

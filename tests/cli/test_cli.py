@@ -25,8 +25,8 @@ pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
 TRAINING = """
 task: mnist1d
 task_options: {steps: 20, eval_every: 10}
-seeds: SEEDS
-search: {rounds: 2, prompts_per_round: 1, samples_per_prompt: 4, survivors: 2, error_threshold: 1.0}
+seeds: seeds
+search: {rounds: 2, prompts_per_round: 1, samples_per_prompt: 3, survivors: 2, error_threshold: 1.0}
 lm: {engine: scripted}
 evaluation: {workers: 1, time_limit_s: 250, memory_mb: 1500, disk_mb: 64}
 """
@@ -41,8 +41,11 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def training_config(tmp_path: Path) -> Path:
+    (tmp_path / "seeds").mkdir()
+    for name in ("cnn.py", "mlp.py"):
+        shutil.copy(MNIST1D_SEEDS / name, tmp_path / "seeds")
     path = tmp_path / "config.yaml"
-    path.write_text(TRAINING.replace("SEEDS", str(MNIST1D_SEEDS)))
+    path.write_text(TRAINING)
     return path
 
 
@@ -178,7 +181,7 @@ def test_a_search_runs_through_and_names_the_best(
     assert process.returncode == 0, err
     best = Search.open(tmp_path / "run").best(1)[0].candidate.id
     assert best in out
-    assert "8 children: " in out
+    assert "6 children: " in out
     assert err.endswith(f"next: evohpc show {tmp_path / 'run'} {best}\n")
     assert "round 1 (of 0-1): training candidates" in err
 

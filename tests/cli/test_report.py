@@ -11,7 +11,7 @@ from support.command_line import call
 from support.reporting import make_run, write
 
 pytest.importorskip("bokeh", reason="pip install 'evohpc[report]'")
-pytestmark = pytest.mark.usefixtures("made_once")
+pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
 
 
 @pytest.fixture
