@@ -49,6 +49,21 @@ OF_NO_MODULE = {
 """Test files that mirror no module of evohpc, and what they are about."""
 
 
+REACHED_FOR = {
+    "benchmarks/tuning.py: _Trainee _engine _update": "times one step of a tuning alone",
+    "tests/evaluation/stage/test_stages.py: _from_words _is_spoilt _keep _own_tensors _size _words": (
+        "what a candidate's own process writes and reads of its weights, type by type"
+    ),
+    "tests/lm/test_model.py: _Product": "how many rows reach the product of one processor",
+    "tests/cli/test_verify.py: _search": "makes the search of one seed, and trains nothing",
+    "tests/search/test_verification.py: _search": "the same",
+    "tests/support/clrs/reference.py: _loss": "dm-clrs's",
+    "tests/store/test_compare.py: _Table _db": "how SQLite plans a query; rows changed behind a store",
+    "tests/store/test_store.py: _db": "the connection's own limit of pages is what a full disk is to it",
+}
+"""What evohpc keeps to itself, and a test or benchmark reaches for all the same; and why."""
+
+
 def short(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -137,3 +152,42 @@ def test_benchmarks_can_be_imported(path: Path, monkeypatch: pytest.MonkeyPatch)
     runpy.run_path(str(path), run_name=f"benchmark_{path.stem}")
     for name in set(sys.modules) - before & {other.stem for other in BENCHMARKS}:
         del sys.modules[name]
+
+
+def private(path: Path) -> Iterator[str]:
+    """Yield the private names of evohpc that a file uses: as attributes, in imports, and in the texts of programs."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evohpc"):
+            yield from (alias.name for alias in node.names if alias.name.startswith("_"))
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls", "super()"):
+            yield node.attr
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):
+            yield from (
+                each.value for each in node.args[:2] if isinstance(each, ast.Constant) and isinstance(each.value, str)
+            )
+    for text in strings(path):
+        if "import" in text and "evohpc" in text:
+            yield from re.findall(r"(?<!self)\.(_\w+)", text)
+
+
+def test_nothing_reaches_for_what_evohpc_keeps_to_itself() -> None:
+    kept = {name for path in PACKAGE.rglob("*.py") for name in names_kept(path)}
+    found = []
+    for path in [*FILES, *BENCHMARKS]:
+        own = names_kept(path)
+        used = {part for name in private(path) for part in name.split(".") if part in kept and part not in own}
+        found += [f"{short(path)}: {' '.join(sorted(used))}"] if used else []
+    assert set(found) - set(REACHED_FOR) == set()
+    assert set(REACHED_FOR) - set(found) == set()
+
+
+@cache
+def names_kept(path: Path) -> frozenset[str]:
+    """Return the private names that a module and its classes define."""
+    names = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return frozenset(name for name in names if re.match(r"_[A-Za-z]", name))
