@@ -8,12 +8,15 @@ the stand-ins for the LM and the evaluations are timed apart and taken off.
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from threading import Event
 
 from rich.console import Console
 from rich.table import Table
@@ -26,11 +29,24 @@ from evohpc.files import write_once
 from evohpc.lm_job.scripted import ScriptedLMJob
 from evohpc.messages import Candidate, EvaluationJob, Result, Status, TaskReport, TaskState
 from evohpc.run_folder import RoundDir, RunDir
+from evohpc.search import driving
 from evohpc.search.search import Search
 from evohpc.store.store import Store
 
 ROOT = Path(__file__).parent.parent
 PER_ROUND = 160
+OPEN = """
+import sys
+from contextlib import ExitStack
+from threading import Event
+from evohpc.search import driving
+from evohpc.search.search import Search
+
+search = Search.open(sys.argv[1])
+how = dict(config=search.config, site=search.site, waiting=print, stop=Event())
+with ExitStack() as resources:
+    driving.become_driver(search.folder, search.run_id, resources, **how)
+"""
 
 
 class Meter:
@@ -107,8 +123,9 @@ def filled(folder: Path, size: int, rounds: int) -> RunDir:
             search.tell(_result(candidate.id))
         search.ask()
     run = RunDir(folder / "run")
+    with closing(sqlite3.connect(run.database)) as database, database:
+        database.execute("DELETE FROM candidates WHERE round >= 0")
     store = Store(run.database, epoch=2)
-    store._db["candidates"].delete_where("round >= 0")
     source = (run.seeds / "cnn.py").read_text()
     for round in range(closed):
         children = [_child(round, index, source) for index in range(min(PER_ROUND, size - round * PER_ROUND))]
@@ -125,20 +142,27 @@ def filled(folder: Path, size: int, rounds: int) -> RunDir:
     return run
 
 
+@contextmanager
+def driver_of(run: Path) -> Iterator[Driver]:
+    """Become the driver of a run."""
+    with ExitStack() as resources:
+        search = Search.open(run)
+        how = {"config": search.config, "site": search.site, "waiting": print, "stop": Event()}
+        yield driving.become_driver(search.folder, search.run_id, resources, **how)
+
+
 def timed_open(run: RunDir) -> float:
     """Return the wall seconds from a new process's start to its first step, less those of an empty Python."""
-    code = "from evohpc.search.search import Search; import sys; s = Search.open(sys.argv[1]); s._drive(); s.close()"
     started = time.monotonic()
-    subprocess.run([sys.executable, "-c", code, run.path], check=True)
+    subprocess.run([sys.executable, "-c", OPEN, run.path], check=True)
     return time.monotonic() - started
 
 
 def timed_rounds(run: RunDir) -> tuple[float, float, float]:
     """Return CPU and wall milliseconds per candidate of the rounds that are left, and the seconds of a snapshot."""
     meter = Meter()
-    with Search.open(run.path) as search:
-        driver: Driver = search._drive()
-        driver.lm, driver.runner = InstantLM(meter), InstantRunner(search.folder, search.run_id, meter)
+    with driver_of(run.path) as driver:
+        driver.lm, driver.runner = InstantLM(meter), InstantRunner(run, driver.intake.run_id, meter)
         before, cpu, wall = _count(driver), time.process_time(), time.monotonic()
         driver.drive()
         cpu, wall = time.process_time() - cpu - meter.outside, time.monotonic() - wall

@@ -51,7 +51,7 @@ def decode(text: str | bytes, kind: type[T]) -> T:
 def seal(run_id: str, epoch: int, payload: Any) -> bytes:
     """Wrap a payload with schema, run, epoch (of the driver that asked for it) and the sha256 of all of it."""
     body = {"schema": SCHEMA, "run_id": run_id, "epoch": epoch, "payload": asdict(payload)}
-    return (encode({**body, "sha256": _digest(body)}) + "\n").encode()
+    return (encode({**body, "sha256": digest_of(body)}) + "\n").encode()
 
 
 def unseal(data: bytes, run_id: str, kind: type[T]) -> T:
@@ -64,7 +64,7 @@ def unseal(data: bytes, run_id: str, kind: type[T]) -> T:
     digest = body.pop("sha256", None)
     if body.get("schema") != SCHEMA:
         raise EnvelopeError(f"schema {body.get('schema')!r}, this evohpc reads {SCHEMA}")
-    if digest != _digest(body):
+    if digest != digest_of(body):
         raise EnvelopeError("its sha256 does not match: torn or altered")
     if body.get("run_id") != run_id:
         raise EnvelopeError(f"it belongs to run {body.get('run_id')!r}, not {run_id!r}")
@@ -89,7 +89,8 @@ def _load(data: bytes) -> dict[str, Any]:
     return body
 
 
-def _digest(body: dict[str, Any]) -> str:
+def digest_of(body: dict[str, Any]) -> str:
+    """Return the sha256 that the envelope of a body has."""
     return hashlib.sha256(encode(body).encode()).hexdigest()
 
 

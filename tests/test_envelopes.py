@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.rows import trained
 
-from evohpc.envelopes import _digest, decode, encode, seal, unseal
+from evohpc.envelopes import decode, digest_of, encode, seal, unseal
 from evohpc.errors import EnvelopeError
 from evohpc.messages import Attempt, EvaluationJob, Isolation, Result, Status
 
@@ -71,7 +71,7 @@ def resealed(**changes: Any) -> bytes:
     body = json.loads(ENVELOPE)
     del body["sha256"]
     body |= changes
-    return json.dumps({**body, "sha256": _digest(body)}).encode()
+    return json.dumps({**body, "sha256": digest_of(body)}).encode()
 
 
 @pytest.mark.parametrize(

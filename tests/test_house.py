@@ -58,6 +58,8 @@ REACHED_FOR = {
     "tests/cli/test_verify.py: _search": "makes the search of one seed, and trains nothing",
     "tests/search/test_verification.py: _search": "the same",
     "tests/support/clrs/reference.py: _loss": "dm-clrs's",
+    "tests/lm/test_token_text.py: _start _text": "the text behind a class's end, too",
+    "tests/store/test_queries.py: _db": "the statements, and how SQLite plans them",
     "tests/store/test_compare.py: _Table _db": "how SQLite plans a query; rows changed behind a store",
     "tests/store/test_store.py: _db": "the connection's own limit of pages is what a full disk is to it",
 }

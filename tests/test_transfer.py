@@ -233,20 +233,21 @@ def test_where_every_training_failed_the_table_says_how(tmp_path: Path) -> None:
 
 
 INTERRUPTED = """
-import os, signal
+import os, signal, time
 from evohpc import cli
 from evohpc.jobs import local
 
-run, begun = local._Worker.run, []
+run, begun = local.Worker.run, []
 
 def run_two_and_be_interrupted(worker, task):
     if len(begun) == 2:
         os.kill(os.getpid(), signal.SIGINT)
-        worker._process.wait()
+        while worker.is_alive:
+            time.sleep(0.01)
     begun.append(task)
     return run(worker, task)
 
-local._Worker.run = run_two_and_be_interrupted
+local.Worker.run = run_two_and_be_interrupted
 cli.main()
 """
 """The command line, to which somebody types Ctrl-C when two trainings are over and the third is to begin."""

@@ -41,8 +41,8 @@ def examine_slurm(config: Config, site: Site) -> Iterator[Finding]:
     if site.python:
         yield from attempt("python", f"starting {site.python}", lambda: _python(site.python))
     yield from attempt("jobs", "making job scripts in a temporary folder", lambda: _jobs(config, site, largest))
-    yield from attempt("accounting", "reading Slurm's settings", lambda: _accounting(site, settings))
-    yield from attempt("requeue", "reading Slurm's settings", lambda: _going_on(site, settings))
+    yield from attempt("accounting", "reading Slurm's settings", lambda: accounting(site, settings))
+    yield from attempt("requeue", "reading Slurm's settings", lambda: going_on(site, settings))
 
 
 def _python(executable: str) -> Finding:
@@ -116,7 +116,8 @@ def _within_limit(check: str, partition: str, longest: int | None, minutes: int,
     return ok(check, f"would run in partition {partition}{remark}")
 
 
-def _accounting(site: Site, settings: dict[str, str]) -> Finding:
+def accounting(site: Site, settings: dict[str, str]) -> Finding:
+    """Say whether Slurm remembers jobs that are over long enough."""
     if not settings.get("AccountingStorageType", "").endswith("none"):
         return ok("accounting", "sacct remembers jobs that are over")
     said = re.match(r"[0-9]{1,9}", settings.get("MinJobAge", ""))
@@ -130,7 +131,8 @@ def _accounting(site: Site, settings: dict[str, str]) -> Finding:
     return ok("accounting", f"none; squeue remembers jobs for {remembered} s, which will do")
 
 
-def _going_on(site: Site, settings: dict[str, str]) -> Finding:
+def going_on(site: Site, settings: dict[str, str]) -> Finding:
+    """Say whether the driver's job can go on after its time limit."""
     if site.driver.go_on_by == "requeue" and settings.get("JobRequeue") == "0":
         return warning("requeue", "the site has JobRequeue=0", "set driver.go_on_by to successor, which needs none")
     return ok("requeue", f"the driver goes on by {site.driver.go_on_by}")

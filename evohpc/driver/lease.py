@@ -48,6 +48,19 @@ class Holder:
     beat: int
     released: bool = False
 
+    @classmethod
+    def of_this_process(cls, epoch: int) -> Self:
+        """Return what the lease file of an epoch says if this process holds it."""
+        return cls(
+            epoch=epoch,
+            host=socket.gethostname(),
+            boot_id=_boot_id(),
+            pid=os.getpid(),
+            started=_started(os.getpid()) or 0,
+            slurm_job_id=os.environ.get("SLURM_JOB_ID", ""),
+            beat=0,
+        )
+
     def __str__(self) -> str:
         job = f", Slurm job {self.slurm_job_id}" if self.slurm_job_id else ""
         return f"process {self.pid} on {self.host}{job}"
@@ -143,7 +156,7 @@ def acquire(
             raise LeaseError(
                 f"{run.path}: already driven by {current}; wait for it, or stop it, then run the same command again"
             )
-        mine = _myself(epoch=1 + (forgotten() if current is None else current.epoch))
+        mine = Holder.of_this_process(epoch=1 + (forgotten() if current is None else current.epoch))
         if write_once(_lease_file(run.lease, mine.epoch), envelopes.encode(asdict(mine))):
             _forget_before(run.lease, mine.epoch - 1)
             return Lease(run.lease, mine)
@@ -213,18 +226,6 @@ def _forget_before(folder: Path, epoch: int) -> None:
     for old in _epochs(folder):
         if old < epoch:
             _lease_file(folder, old).unlink(missing_ok=True)
-
-
-def _myself(*, epoch: int) -> Holder:
-    return Holder(
-        epoch=epoch,
-        host=socket.gethostname(),
-        boot_id=_boot_id(),
-        pid=os.getpid(),
-        started=_started(os.getpid()) or 0,
-        slurm_job_id=os.environ.get("SLURM_JOB_ID", ""),
-        beat=0,
-    )
 
 
 def _boot_id() -> str:

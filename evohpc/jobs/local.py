@@ -8,7 +8,7 @@ import queue
 import signal
 import subprocess
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from evohpc.errors import EvaluationError
 from evohpc.linux import python
 from evohpc.messages import EvaluationJob, Status, TaskReport, TaskState
 
-_CLOSE_WITHIN_S = 10.0
+CLOSE_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
+class ArrayTask:
     """One array task."""
 
     name: str
@@ -36,16 +36,17 @@ class LocalRunner:
     own, so a Ctrl-C in the terminal reaches the driver only; they die with the driver, however that ends.
     """
 
-    def __init__(self, run: Path, workers: int) -> None:
-        """`workers` of 0 means one per core that this process may use."""
+    def __init__(self, run: Path, workers: int, start: Callable[[Path], Worker] | None = None) -> None:
+        """`workers` of 0 means one per core that this process may use. `start` starts a worker for a run folder."""
         self._run = run
+        self._start_process = start or Worker
         self._count = workers or len(os.sched_getaffinity(0))
-        self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[ArrayTask | None] = queue.SimpleQueue()
         self._reports: dict[str, list[TaskReport]] = {}
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._workers: dict[threading.Thread, _Worker] = {}
-        self._running: dict[threading.Thread, _Task] = {}
+        self._workers: dict[threading.Thread, Worker] = {}
+        self._running: dict[threading.Thread, ArrayTask] = {}
         self._refusal: EvaluationError | None = None
         self._closed = False
 
@@ -56,7 +57,7 @@ class LocalRunner:
         size = len(job.tasks)
         self._reports[job.name] = [TaskReport(TaskState.WAITING)] * size
         for index in range(size):
-            self._queue.put(_Task(job.name, job.round, index))
+            self._queue.put(ArrayTask(job.name, job.round, index))
         self._start(min(self._count, len(self._threads) + size))
 
     def poll(self, sizes: Mapping[str, int]) -> Mapping[str, Sequence[TaskReport]]:
@@ -100,7 +101,7 @@ class LocalRunner:
     def _feed(self) -> None:
         """Give tasks to one worker, and to those that replace it, until the runner is closed."""
         me = threading.current_thread()
-        worker: _Worker | None = None
+        worker: Worker | None = None
         while (task := self._queue.get()) is not None and not self._closed:
             if not self._set(task, TaskReport(TaskState.RUNNING)):
                 continue
@@ -121,17 +122,17 @@ class LocalRunner:
         if worker is not None:
             worker.close()
 
-    def _start_worker(self, thread: threading.Thread, dead: _Worker | None) -> _Worker:
+    def _start_worker(self, thread: threading.Thread, dead: Worker | None) -> Worker:
         if dead is not None:
             dead.close()
-        worker = _Worker(self._run)
+        worker = self._start_process(self._run)
         with self._lock:
             self._workers[thread] = worker
         if self._closed:
             worker.stop()
         return worker
 
-    def _begin(self, thread: threading.Thread, task: _Task) -> bool:
+    def _begin(self, thread: threading.Thread, task: ArrayTask) -> bool:
         """Mark a task as running, so that its cancellation stops its worker; return False if it is cancelled."""
         with self._lock:
             if self._reports[task.name][task.index].state is TaskState.ENDED:
@@ -139,7 +140,7 @@ class LocalRunner:
             self._running[thread] = task
             return True
 
-    def _set(self, task: _Task, report: TaskReport) -> bool:
+    def _set(self, task: ArrayTask, report: TaskReport) -> bool:
         """Record the state of a task; return False if it has ended already (it was cancelled)."""
         with self._lock:
             reports = self._reports[task.name]
@@ -149,7 +150,7 @@ class LocalRunner:
             return True
 
 
-class _Worker:
+class Worker:
     """One worker process, seen from the driver."""
 
     def __init__(self, run: Path) -> None:
@@ -167,7 +168,7 @@ class _Worker:
         """Whether it takes another task."""
         return not self._is_stopped and self._process.poll() is None
 
-    def run(self, task: _Task) -> TaskReport:
+    def run(self, task: ArrayTask) -> TaskReport:
         """Have a task evaluated; return when it is over, one way or the other.
 
         Raises:
@@ -199,7 +200,7 @@ class _Worker:
         assert self._process.stdout is not None
         self._process.stdin.close()
         try:
-            self._process.wait(_CLOSE_WITHIN_S)
+            self._process.wait(CLOSE_WITHIN_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

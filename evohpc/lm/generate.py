@@ -198,7 +198,7 @@ def _tune(
     return tuned
 
 
-def _leave(code: int) -> NoReturn:
+def leave(code: int) -> NoReturn:
     """End this process without the destructors of its libraries.
 
     Now and then a thread of gloo is still alive then; C++ aborts for that, and torchrun takes the abort for a failure.
@@ -209,4 +209,4 @@ def _leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    _leave(main())
+    leave(main())

@@ -135,7 +135,7 @@ def _contained(work: LMWork, site: Site, jobs: LMJobs) -> list[str]:
     binds = [
         *apptainer_command.site_binds(site.container.binds),
         Bind(Path(__file__).resolve().parent.parent, f"{EVOHPC}/evohpc"),
-        *_model_binds(work.model),
+        *model_binds(work.model),
         Bind(work.run, IN),
         *writable,
     ]
@@ -148,7 +148,7 @@ def _contained(work: LMWork, site: Site, jobs: LMJobs) -> list[str]:
     return apptainer_command.command(host, binds, environment, program, working_folder=writable[0].target)
 
 
-def _model_binds(model: Path) -> list[Bind]:
+def model_binds(model: Path) -> list[Bind]:
     """Return what brings the model folder into the container; file by file where links lead out of it, as those in the
     cache of a hub do."""
     entries, folder = sorted(model.iterdir()) if model.is_dir() else [], model.resolve()

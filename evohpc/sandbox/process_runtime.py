@@ -19,7 +19,7 @@ from evohpc.sandbox import confine
 from evohpc.sandbox.base import Outcome, Stage
 from evohpc.sandbox.fork_server import Answer, Hello, Launch
 
-_PROGRAM = (
+PROGRAM = (
     "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "from evohpc.sandbox import fork_server; fork_server.main()"
 )
@@ -76,7 +76,7 @@ class ProcessRuntime:
     def _start(self) -> Hello:
         if self._server is None or self._hello is None:
             self._server = subprocess.Popen(
-                [sys.executable, "-P", "-s", "-W", "ignore", "-c", _PROGRAM, json.dumps(_search_path()), self._entry],
+                [sys.executable, "-P", "-s", "-W", "ignore", "-c", PROGRAM, json.dumps(_search_path()), self._entry],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=confine.environment("/nonexistent", threads=1),

@@ -208,6 +208,16 @@ class Search:
     ) -> None:
         self.close()
 
+    def snapshot(self) -> None:
+        """Let readers, `evohpc status` for one, see all that was told until now; `close` does so, too.
+
+        Raises:
+            LeaseError: another driver holds the run.
+            StorageError: the disk is full.
+        """
+        with self._as_driver() as driver:
+            driver.snapshot()
+
     def _drive(self, waiting: Callable[[str], None] = lambda message: None, stop: Event | None = None) -> Driver:
         if self._driving is None:
             with ExitStack() as resources:

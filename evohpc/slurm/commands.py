@@ -15,7 +15,7 @@ from evohpc.errors import EvaluationError
 from evohpc.messages import TaskReport, TaskState
 from evohpc.slurm import states
 
-_TIMEOUT_S = 120.0
+TIMEOUT_S = 120.0
 _DEFAULT_MAX_ARRAY_SIZE = 1001
 _QUEUE_FORMAT = "%F|%K|%j|%T|%r"
 
@@ -246,14 +246,14 @@ def _run(command: list[str], given: str | None = None) -> subprocess.CompletedPr
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            timeout=_TIMEOUT_S,
+            timeout=TIMEOUT_S,
         )
     except FileNotFoundError:
         raise EvaluationError(
             f"there is no `{command[0]}` here; run this on a login node of the cluster, or use `evohpc run`"
         ) from None
     except subprocess.TimeoutExpired:
-        raise NoAnswer(f"{command[0]} did not answer within {_TIMEOUT_S:g} s") from None
+        raise NoAnswer(f"{command[0]} did not answer within {TIMEOUT_S:g} s") from None
 
 
 def _queue_rows(text: str, cluster: str) -> Iterator[Row]:

@@ -26,11 +26,11 @@ migrations = Migrations("evohpc")
 @migrations()  # type: ignore[untyped-decorator]
 def m001_initial(db: sqlite_utils.Database) -> None:
     """The schema of evohpc 0.1."""
-    for statement in _SCHEMA.split(";\n"):
+    for statement in SCHEMA.split(";\n"):
         db.execute(statement)
 
 
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE fence (epoch INTEGER NOT NULL) STRICT;
 INSERT INTO fence VALUES (0);
 CREATE TABLE candidates (

@@ -43,7 +43,7 @@ def test_status_names_the_living_driver_and_a_search_that_has_stopped(
     with Search.create(tmp_path / "run", make_config(tmp_path)) as search:
         assert "its search has not begun" in call(capsys, "status", tmp_path / "run")[2]
         search.ask()
-        search._drive().snapshot()
+        search.snapshot()
         assert f"process {os.getpid()} on " in call(capsys, "status", tmp_path / "run")[1]
     assert call(capsys, "status", tmp_path / "run")[2] == f"next: evohpc run {tmp_path / 'run'}\n"
 
@@ -61,7 +61,7 @@ def test_watching_shows_each_change_once(tmp_path: Path, capsys: pytest.CaptureF
         time.sleep(0.2)
         with Search.open(run) as search:
             search.ask()
-            search._drive().snapshot()
+            search.snapshot()
             time.sleep(0.5)
             finish(search)
 

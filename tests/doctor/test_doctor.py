@@ -317,7 +317,7 @@ class TestACheckThatFails:
         assert find(findings, "requeue").verdict is Verdict.OK
 
     def test_sbatch_that_never_answers_is_a_finding(self, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("evohpc.slurm.commands._TIMEOUT_S", 0.2)
+        monkeypatch.setattr("evohpc.slurm.commands.TIMEOUT_S", 0.2)
         _command(fake_slurm, "sbatch", "exec /bin/sleep 60")
         finding = find(doctor.examine_slurm(config(), Site()), "evaluation jobs")
         assert (finding.verdict, finding.found) == (
@@ -390,5 +390,5 @@ class TestMounts:
 
 @given(st.dictionaries(st.sampled_from(["AccountingStorageType", "MinJobAge", "JobRequeue"]), st.text()))
 def test_any_settings_of_slurm_are_read(settings: dict[str, str]) -> None:
-    assert scheduling._accounting(Site(), settings).found
-    assert scheduling._going_on(Site(), settings).found
+    assert scheduling.accounting(Site(), settings).found
+    assert scheduling.going_on(Site(), settings).found

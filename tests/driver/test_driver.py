@@ -14,6 +14,7 @@ from support.killing import Killed, declare_dead, mortal
 from support.tally import Tally
 
 from evohpc import envelopes
+from evohpc.driver import lease
 from evohpc.driver.driver import Stopped
 from evohpc.driver.intake import Intake
 from evohpc.driver.progress import Progress
@@ -388,12 +389,12 @@ def test_a_deposed_driver_stops_and_writes_nothing(run: RunDir, monkeypatch: pyt
     assert drive(run) == rows
 
 
-def test_who_asks_after_being_replaced_is_told(run: RunDir) -> None:
+def test_who_asks_after_being_replaced_is_told(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0)
     with Driving(run) as deposed:
         assert deposed.driver.next_candidates()
         declare_dead(run)
         drive(run)
-        deposed.lease._next_beat = 0
         with pytest.raises(LeaseError, match="another driver has taken over"):
             deposed.driver.next_candidates()
 

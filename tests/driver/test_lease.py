@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.cluster.daemons import lives, wait_until
 
 from evohpc.driver import lease
 from evohpc.driver.lease import Holder, acquire, holder, is_alive_here
@@ -60,9 +62,13 @@ def held_by(run: RunDir) -> Holder:
     return current
 
 
+def hearts() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
+
+
 def elsewhere(run: RunDir, **changes: Any) -> Holder:
     """Have the run held on another host, which the tests play; return its holder."""
-    current = replace(lease._myself(epoch=4), **{"host": "node7", "slurm_job_id": "99", **changes})
+    current = replace(Holder.of_this_process(epoch=4), **{"host": "node7", "slurm_job_id": "99", **changes})
     put(run, current)
     return current
 
@@ -99,16 +105,16 @@ def test_a_driver_that_was_killed_is_replaced_at_once(run: RunDir) -> None:
 
 
 def test_a_later_process_of_the_same_pid_is_not_the_holder(run: RunDir) -> None:
-    me = lease._myself(epoch=3)
+    me = Holder.of_this_process(epoch=3)
     put(run, replace(me, started=me.started - 1))
     assert acquire(run).epoch == 4
 
 
 def test_a_zombie_holds_nothing(run: RunDir) -> None:
     child = subprocess.Popen(["true"])
-    while lease._started(child.pid) is not None:
+    while lives(child.pid):
         time.sleep(0.005)
-    put(run, replace(lease._myself(epoch=1), pid=child.pid))
+    put(run, replace(Holder.of_this_process(epoch=1), pid=child.pid))
     assert acquire(run).epoch == 2
     child.wait()
 
@@ -119,7 +125,7 @@ def test_a_zombie_holds_nothing(run: RunDir) -> None:
 def test_a_holder_that_cannot_be_seen_is_replaced_once_its_heart_stands_still(
     run: RunDir, clock: Clock, change: dict[str, str]
 ) -> None:
-    current = elsewhere(run, **{"host": lease._myself(epoch=1).host, **change})
+    current = elsewhere(run, **{"host": Holder.of_this_process(epoch=1).host, **change})
     said: list[str] = []
     assert is_alive_here(current) is None
     assert acquire(run, waiting=said.append).epoch == 5
@@ -144,13 +150,13 @@ def test_a_holder_elsewhere_that_lets_go_is_replaced_before_the_time(run: RunDir
 
 def test_who_waited_for_a_dead_holder_is_refused_if_another_was_faster(run: RunDir, clock: Clock) -> None:
     elsewhere(run)
-    clock.after(119, lambda: put(run, replace(lease._myself(epoch=5), pid=1, started=1)))
+    clock.after(119, lambda: put(run, replace(Holder.of_this_process(epoch=5), pid=1, started=1)))
     with pytest.raises(LeaseError, match="already driven"):
         acquire(run)
 
 
 def test_of_many_drivers_that_start_together_exactly_one_drives(run: RunDir) -> None:
-    put(run, replace(lease._myself(epoch=1), started=1))
+    put(run, replace(Holder.of_this_process(epoch=1), started=1))
 
     def start(_: object) -> int:
         try:
@@ -180,7 +186,7 @@ def test_inside_it_the_heart_beats_by_itself_and_leaving_it_releases_the_run(
         assert held_by(run).beat >= 3
         held.beat()
     assert holder(run) is None
-    assert not held._thread.is_alive()
+    assert not hearts()
 
 
 def test_a_heart_that_skipped_a_beat_for_a_full_disk_goes_on(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,8 +204,8 @@ def test_a_heart_that_skipped_a_beat_for_a_full_disk_goes_on(run: RunDir, monkey
 def test_a_deposed_driver_that_beats_by_itself_is_told(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "HEARTBEAT_S", 0.02)
     with acquire(run) as held:
-        put(run, replace(lease._myself(epoch=held.epoch + 1), host="node7"))
-        held._thread.join(10)
+        put(run, replace(Holder.of_this_process(epoch=held.epoch + 1), host="node7"))
+        wait_until(lambda: not hearts(), "its heart stands still")
         with pytest.raises(LeaseError, match="another driver has taken over"):
             held.beat()
     assert held_by(run).epoch == held.epoch + 1
@@ -213,13 +219,15 @@ def raising(error: Exception) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("successors", [1, 2, 3])
-def test_a_deposed_driver_sees_it_at_its_next_beat(run: RunDir, successors: int) -> None:
+def test_a_deposed_driver_sees_it_at_its_next_beat(
+    run: RunDir, successors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It was suspended, taken for dead, and wakes up after one or more others have taken over."""
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0)
     mine = acquire(run)
     for epoch in range(1, successors + 1):
-        put(run, replace(lease._myself(epoch=epoch), started=1))
+        put(run, replace(Holder.of_this_process(epoch=epoch), started=1))
         acquire(run)
-    mine._next_beat = 0
     with pytest.raises(LeaseError, match="another driver has taken over this run; this one stops"):
         mine.beat()
     assert held_by(run).epoch == successors + 1
@@ -232,7 +240,7 @@ def test_old_lease_files_are_removed_but_for_the_predecessors(run: RunDir) -> No
 
 
 def test_the_epoch_goes_on_past_six_digits(run: RunDir) -> None:
-    put(run, replace(lease._myself(epoch=999_999), released=True))
+    put(run, replace(Holder.of_this_process(epoch=999_999), released=True))
     acquire(run).release()
     assert acquire(run).epoch == 1_000_001
 
@@ -251,9 +259,11 @@ def test_a_damaged_lease_is_named(run: RunDir) -> None:
 
 def test_a_file_that_a_successor_has_removed_is_looked_for_again(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = acquire(run)
-    listings = iter([[1, 7], [1]])
-    monkeypatch.setattr(lease, "_epochs", lambda folder: next(listings))
-    assert held_by(run).epoch == mine.epoch
+    listings = iter([["000001.json", "000007.json"], ["000001.json"]])
+    with monkeypatch.context() as stale:
+        stale.setattr(os, "listdir", lambda folder: next(listings))
+        assert held_by(run).epoch == mine.epoch
+    assert next(listings, None) is None
 
 
 def test_a_full_disk_is_named(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,4 +280,4 @@ def test_the_holder_says_what_is_needed_to_find_it(run: RunDir, monkeypatch: pyt
     acquire(run)
     written = decode((run.lease / "000001.json").read_bytes(), Holder)
     assert (written.pid, written.slurm_job_id, written.beat, written.released) == (os.getpid(), "4711", 0, False)
-    assert written.started == lease._started(os.getpid())
+    assert is_alive_here(written)

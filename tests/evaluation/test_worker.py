@@ -376,7 +376,7 @@ def test_a_node_that_cannot_start_says_so_in_every_result(
 ) -> None:
     run = make_run(tmp_path / "run")
     job = array(run, "a", "b")
-    monkeypatch.setattr(worker, "_start_processes", MagicMock(side_effect=error))
+    monkeypatch.setattr(worker, "probe", MagicMock(side_effect=error))
     worker.run_array_task(str(run.path), 3, job.name, 0)
     for id in ("a", "b"):
         result = envelopes.unseal(run.round(3).result(id, 2).read_bytes(), RUN_ID, Result)

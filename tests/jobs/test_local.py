@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.bench import Bench
@@ -111,7 +110,7 @@ def test_a_worker_whose_driver_has_ended_does_nothing(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
-class Idle(local._Worker):
+class Idle(local.Worker):
     """A worker that notes what it is told to do, and has done it."""
 
     def __init__(self, run: Path) -> None:
@@ -119,7 +118,7 @@ class Idle(local._Worker):
 
     is_alive = True
 
-    def run(self, task: local._Task) -> TaskReport:
+    def run(self, task: local.ArrayTask) -> TaskReport:
         self.told.append(task.name)
         return TaskReport(TaskState.ENDED)
 
@@ -129,20 +128,15 @@ class Idle(local._Worker):
     close = stop
 
 
-def test_a_task_that_is_cancelled_while_its_worker_starts_is_not_begun(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(local, "_Worker", Idle)
-    start = LocalRunner._start_worker
+def test_a_task_that_is_cancelled_while_its_worker_starts_is_not_begun(tmp_path: Path) -> None:
     started: list[Idle] = []
 
-    def cancelled(self: LocalRunner, *how: Any) -> Any:
-        started.append(start(self, *how))  # type: ignore[arg-type]
-        self.cancel(["first"])
+    def start(run: Path) -> Idle:
+        started.append(Idle(run))
+        runner.cancel(["first"])
         return started[-1]
 
-    monkeypatch.setattr(LocalRunner, "_start_worker", cancelled)
-    runner = LocalRunner(tmp_path, workers=1)
+    runner = LocalRunner(tmp_path, workers=1, start=start)
     runner.submit(job_of("first", 1))
     runner.submit(job_of("second", 1))
     while runner.poll({"second": 1})["second"][0].state is not TaskState.ENDED:
@@ -151,9 +145,7 @@ def test_a_task_that_is_cancelled_while_its_worker_starts_is_not_begun(
     assert [worker.told for worker in started] == [["second"]]
 
 
-def test_a_task_whose_worker_cannot_be_started_is_lost_and_the_next_one_has_its_turn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_task_whose_worker_cannot_be_started_is_lost_and_the_next_one_has_its_turn(tmp_path: Path) -> None:
     failures = iter([OSError(11, "Resource temporarily unavailable")])
 
     def start(run: Path) -> Idle:
@@ -161,8 +153,7 @@ def test_a_task_whose_worker_cannot_be_started_is_lost_and_the_next_one_has_its_
             raise failure
         return Idle(run)
 
-    monkeypatch.setattr(local, "_Worker", start)
-    runner = LocalRunner(tmp_path, workers=1)
+    runner = LocalRunner(tmp_path, workers=1, start=start)
     runner.submit(job_of("two", 2))
     while {report.state for report in runner.poll({"two": 2})["two"]} != {TaskState.ENDED}:
         time.sleep(0.01)
@@ -173,7 +164,7 @@ def test_a_task_whose_worker_cannot_be_started_is_lost_and_the_next_one_has_its_
 
 
 def test_ctrl_c_reaches_the_driver_only_which_ends_all_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_CLOSE_WITHIN_S", 600.0)  # it is not this that ends them
+    monkeypatch.setattr(local, "CLOSE_WITHIN_S", 600.0)  # it is not this that ends them
     others = process_tree.descendants(os.getpid())  # of fixtures that last for the session
     job = bench.job(["s1"], ["s2"], slow=True)
     bench.submit(job)

@@ -104,7 +104,7 @@ def test_running_out_of_memory_fails_the_tuning(lm: LanguageModel, monkeypatch: 
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(module, "_update", refuse)
+    monkeypatch.setattr(lm.model, "forward", refuse)
     with pytest.raises(module.TuningFailed, match="out of memory"):
         tuned(lm, tuning())
 

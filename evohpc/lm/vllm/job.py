@@ -57,7 +57,7 @@ def answer(round: RoundDir, request: LMRequest) -> None:
         _run([*linux.python(), "-m", "evohpc.lm.generate", "--only-tune", *options], dict(os.environ))
     is_first, world = os.environ.get("RANK", "0") == "0", os.environ.get("WORLD_SIZE", "1")
     if is_first and not completions_file.is_complete(round.completions, request):
-        _run([vllm_python, "-m", "evohpc.lm.vllm.engine", "--gpus", world, *options], _environment())
+        _run([vllm_python, "-m", "evohpc.lm.vllm.engine", "--gpus", world, *options], environment())
 
 
 def python() -> str:
@@ -68,7 +68,7 @@ def python() -> str:
     """
     path = os.environ.get(PYTHON) or sys.executable
     try:
-        has_vllm = subprocess.run([path, "-c", _LOOK], env=_environment(), check=False).returncode == 0
+        has_vllm = subprocess.run([path, "-c", _LOOK], env=environment(), check=False).returncode == 0
     except OSError as error:
         raise LMError(f"{PYTHON} names {path}: {error.strerror}; it must be a Python that has vLLM") from None
     if not has_vllm:
@@ -79,7 +79,7 @@ def python() -> str:
     return path
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return what vLLM is to see of the environment."""
     kept = {
         name: value

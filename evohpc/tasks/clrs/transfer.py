@@ -57,24 +57,25 @@ class Transfer:
             raise ValueError(f"{fixed[0]} is none of its options; it has `algorithms`, and tests on 'test'")
         names = dict.fromkeys(algorithms) or all_algorithms()
         options = {**PUBLISHED, **recipe, "evaluate_on": "test"}
-        self._tasks = {name: Clrs30(algorithm=name, **options) for name in names}
+        self.tasks = {name: Clrs30(algorithm=name, **options) for name in names}
+        """By algorithm."""
 
     @property
     def interface(self) -> TaskInterface:
         """What the driver must know."""
-        return replace(next(iter(self._tasks.values())).interface, name="clrs_transfer")
+        return replace(next(iter(self.tasks.values())).interface, name="clrs_transfer")
 
     @property
     def checkpoints(self) -> int:
         """How many training keeps, on each algorithm."""
-        return next(iter(self._tasks.values())).checkpoints
+        return next(iter(self.tasks.values())).checkpoints
 
     def prepare(self, seed: int, secret: int | None = None) -> Splits:
         """Draw the published test set of each algorithm; names of arrays begin with the algorithm's."""
         inputs: dict[str, np.ndarray[Any, Any]] = {}
         labels: dict[str, np.ndarray[Any, Any]] = {}
         train: Arrays = {}
-        for name, task in self._tasks.items():
+        for name, task in self.tasks.items():
             splits = task.prepare(seed, secret)
             train = splits.train
             inputs |= _under(name, splits.inputs)
@@ -87,19 +88,19 @@ class Transfer:
 
         assigned = Assignment(module.ALGORITHM, module.REPEAT)
         torch.manual_seed(_seed(torch.initial_seed(), assigned.repeat))
-        model = self._tasks[assigned.algorithm].build(module)
+        model = self.tasks[assigned.algorithm].build(module)
         model.assigned = assigned  # type: ignore[assignment]
         return model
 
     def train(self, model: nn.Module, data: Arrays, seed: int) -> Iterator[dict[str, float]]:
         """See `Clrs30.train`."""
         assigned = _assigned(model)
-        return self._tasks[assigned.algorithm].train(model, data, _seed(seed, assigned.repeat))
+        return self.tasks[assigned.algorithm].train(model, data, _seed(seed, assigned.repeat))
 
     def predict(self, model: nn.Module, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
         """Return the answers to its own algorithm's runs."""
         name = _assigned(model).algorithm
-        return _under(name, self._tasks[name].predict(model, _of(name, inputs)))
+        return _under(name, self.tasks[name].predict(model, _of(name, inputs)))
 
     def rows(self, arrays: Arrays) -> dict[str, tuple[str, int]]:
         """Each algorithm has rows of its own."""
@@ -110,10 +111,10 @@ class Transfer:
         """Score the answers on the algorithm whose they are. The metric of that name says so: what was answered is the
         candidate's word, and what it was asked is not."""
         answered = {key.partition(".")[0] for checkpoint in predictions for key in checkpoint}
-        if len(answered) != 1 or not answered <= self._tasks.keys():
+        if len(answered) != 1 or not answered <= self.tasks.keys():
             raise ValueError(f"answers one algorithm of the task, not {', '.join(sorted(answered)) or 'none'}")
         (name,) = answered
-        found = self._tasks[name].score([_of(name, checkpoint) for checkpoint in predictions], _of(name, labels))
+        found = self.tasks[name].score([_of(name, checkpoint) for checkpoint in predictions], _of(name, labels))
         return replace(found, metrics={**found.metrics, name: found.metrics["test_accuracy"]})
 
     def fitness(self, num_params: int, error: float) -> float:

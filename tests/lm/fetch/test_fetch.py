@@ -38,7 +38,7 @@ def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setitem(sources.MODELS, "toy", source)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(module, "_download", download)
+    monkeypatch.setattr(module, "download", download)
     monkeypatch.setattr(gguf, "require_converter", lambda: None)
     monkeypatch.setattr(gguf, "convert", lambda whole, to, tied: (to / "weights").write_bytes(whole.read_bytes()))
     return asked

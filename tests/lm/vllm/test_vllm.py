@@ -76,7 +76,7 @@ def prompts(temperature: float, samples: int) -> list[Prompt]:
 def tokens(run: Path, wanted: LMRequest, *adapter: Path) -> dict[tuple[int, int], list[int]]:
     """Return the tokens that vLLM draws."""
     command = [PYTHON, str(TESTS / "support/vllm_tokens.py"), str(write(run, wanted).request)]
-    done = subprocess.run([*command, *map(str, adapter)], env=vllm_job._environment(), capture_output=True, text=True)
+    done = subprocess.run([*command, *map(str, adapter)], env=vllm_job.environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
     places = {place: place.split(".") for place in answer}

@@ -54,8 +54,8 @@ def test_each_algorithm_is_tested_as_the_task_of_it_alone_does(task: Transfer, s
 
 def test_the_default_is_the_published_recipe_on_all_algorithms() -> None:
     task = Transfer()
-    assert len(task._tasks) == 30
-    bfs = task._tasks["bfs"]
+    assert len(task.tasks) == 30
+    bfs = task.tasks["bfs"]
     assert (bfs.steps, bfs.weight_decay, bfs.hidden, bfs.evaluate_on) == (10_000, 0.0, 128, "test")
     assert task.interface.metric == "test_accuracy"
 
