@@ -39,12 +39,14 @@ OF_NO_MODULE = {
     "test_docs.py": "README and docs",
     "test_exported.py": "evohpc/__init__.py",
     "test_full_disk.py": "a full disk, through all rooms",
+    "test_fuzz.py": "whatever reads what others wrote, in all rooms",
     "test_hostile.py": "tests/hostile/",
     "test_house.py": "the tests themselves",
     "test_kill.py": "kills, through all rooms",
     "test_layers.py": "the rooms and their layers",
     "test_old_runs.py": "runs that 0.1.0 made",
     "test_packaging.py": "the distribution",
+    "test_reliability.py": "what docs/reliability.md counts",
 }
 """Test files that mirror no module of evohpc, and what they are about."""
 
