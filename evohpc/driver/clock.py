@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from evohpc.files import write_atomic
+from evohpc.files import read_json, write_atomic
 
 NOTE_EVERY_S = 15.0
 """What a driver that is killed forgets at most."""
@@ -47,5 +47,5 @@ class Clock:
 def seconds(path: Path) -> float:
     """Return what a clock's file says; 0 where there is none that can be read."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return float(json.loads(path.read_bytes())["seconds"])
+        return float(read_json(path)["seconds"])
     return 0.0

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from evohpc.files import read_json
 from evohpc.run_folder import RoundDir
 
 DOINGS = ("loading", "tuning", "drawing")
@@ -53,5 +54,5 @@ def _span(line: str) -> Span | None:
 
 def _tuning_of_0_1(round: RoundDir) -> list[Span]:
     with suppress(OSError, ValueError, TypeError, KeyError):
-        return [Span("tuning", float(json.loads(round.tuning.read_text(encoding="utf-8"))["seconds"]), "")]
+        return [Span("tuning", float(read_json(round.tuning)["seconds"]), "")]
     return []

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from evohpc.errors import StorageError
-from evohpc.files import write_atomic
+from evohpc.files import read_json, write_atomic
 from evohpc.store import integrity
 
 
@@ -45,7 +45,7 @@ def noted_copy(database: Path) -> int | None:
     if any(database.with_name(f"{database.name}-{part}").exists() for part in ("journal", "wal")):
         return None  # SQLite will change the file before it reads it
     try:
-        noted = json.loads(path_of(database).read_bytes())
+        noted = read_json(path_of(database))
         is_as_left = noted["database"] == integrity.checksum(database)
         return int(noted["snapshot"]) if is_as_left else None
     except (OSError, ValueError, TypeError, LookupError, OverflowError):
