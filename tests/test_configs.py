@@ -24,7 +24,9 @@ from evohpc.config.site import load_site
 from evohpc.config.strict_yaml import read_mapping
 from evohpc.evolution.population import Budget
 
-CONFIGS = sorted([*ROOT.glob("configs/*.yaml"), ROOT / "docs" / "own_task" / "config.yaml"])
+CONFIGS = sorted(
+    [*ROOT.glob("configs/*.yaml"), *ROOT.glob("examples/*/*.yaml"), ROOT / "docs" / "own_task" / "config.yaml"]
+)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

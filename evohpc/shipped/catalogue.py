@@ -8,13 +8,14 @@ from pathlib import Path
 _KINDS = (
     ("config", "configs/*.yaml"),
     ("worked example", "docs/own_task/config.yaml"),
+    ("worked example", "examples/*/config.yaml"),
     ("site profile", "slurm/*.yaml"),
     ("image recipe", "containers/*.def"),
 )
 
 
 def root() -> Path:
-    """Return the folder that has configs/, seeds/, slurm/, containers/ and docs/own_task/."""
+    """Return the folder that has configs/, seeds/, slurm/, containers/, examples/ and docs/own_task/."""
     installed = Path(__file__).parent / "files"  # setup.py fills it in a wheel
     return installed if installed.is_dir() else Path(__file__).parents[2]
 

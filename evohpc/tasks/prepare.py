@@ -90,7 +90,7 @@ def _check_memory(files: Mapping[str, bytes], memory_mb: int) -> None:
 
 def _encoded(arrays: Arrays, name: str) -> bytes:
     try:
-        return bytes(save({key: np.ascontiguousarray(array) for key, array in arrays.items()}))
+        return bytes(save({key: np.asarray(array, order="C") for key, array in arrays.items()}))
     except Exception as error:
         raise TaskError(f"prepare: {name} must be numpy arrays of numbers by name: {error}") from None
 

@@ -58,6 +58,12 @@ def test_data_is_made_from_the_run_s_own_copy_of_the_task(tmp_path: Path) -> Non
     assert load_file(run.labels)["y"].tolist() == [0, 1, 2, 3, 4]
 
 
+def test_a_number_stays_one_without_axes(tmp_path: Path) -> None:
+    run = run_with(tmp_path, "task.py:Tiny", source=TASK.replace("np.ones(self.size)", "np.array(self.size)"))
+    prepare(run)
+    assert load_file(run.train)["x"].shape == ()
+
+
 def test_labels_are_private(tmp_path: Path) -> None:
     run = run_with(tmp_path, "task.py:Tiny")
     prepare(run)

@@ -67,12 +67,14 @@ class TaskCheck:
 
     def _evaluated(self, rehearsal: Rehearsal, seeds: Sequence[Candidate]) -> Iterator[Finding]:
         trained: list[Trained] = []
+        longest = 0.0
         for number, seed in enumerate(seeds):
-            if number and self._left() <= 0:
+            if number and self._left() < longest:
                 rest = ", ".join(candidate.id for candidate in seeds[number:])
                 yield warning("seeds", f"no time for {rest}", "check longer: --seconds N")
                 break
             found = rehearsal.evaluate(seed, max(self._left(), 1.0))
+            longest = max(longest, found.seconds)
             if found.result.status is not Status.TRAINED:
                 yield self._failed(found)
                 continue
@@ -109,7 +111,7 @@ class TaskCheck:
     def _failed(self, found: Trained) -> Finding:
         self.log = self.log or found.log
         result = found.result
-        if result.status is Status.TIMEOUT and self.seconds < self.config.evaluation.time_limit_s:
+        if result.status is Status.TIMEOUT and found.limit_s < self.config.evaluation.time_limit_s:
             return warning(
                 found.seed.id,
                 f"not done in {found.limit_s:.0f} s of this check's {self.seconds:g}, so all that follows is not tried",

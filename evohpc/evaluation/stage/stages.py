@@ -90,7 +90,9 @@ def predict(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
             model.eval()
             _seed_all(order.seed)  # each checkpoint predicts as if it stood alone
             for batch, data in enumerate(batches):
-                predictions = {name: np.ascontiguousarray(array) for name, array in _predict(task, model, data).items()}
+                predictions = {
+                    name: np.asarray(array, order="C") for name, array in _predict(task, model, data).items()
+                }
                 save_file(predictions, left / protocol.prediction(number, batch))
 
 
