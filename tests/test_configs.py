@@ -25,7 +25,7 @@ from evohpc.config.strict_yaml import read_mapping
 from evohpc.evolution.population import Budget
 
 CONFIGS = sorted(
-    [*ROOT.glob("configs/*.yaml"), *ROOT.glob("examples/*/*.yaml"), ROOT / "docs" / "own_task" / "config.yaml"]
+    path for pattern in ("configs/*.yaml", "examples/*/*.yaml", "docs/own_task/*.yaml") for path in ROOT.glob(pattern)
 )
 
 
