@@ -3,7 +3,7 @@ import torch.nn.functional as F
 
 
 class Model(nn.Module):
-    def __init__(self, characters=52, width=24, hidden=48):
+    def __init__(self, characters=62, width=24, hidden=48):
         super().__init__()
         self.embed = nn.Embedding(characters, width)
         self.mix = nn.LazyConv1d(hidden, 3, stride=2)

@@ -3,7 +3,7 @@ import torch.nn.functional as F
 
 
 class Model(nn.Module):
-    def __init__(self, characters=52, width=16, hidden=64):
+    def __init__(self, characters=62, width=16, hidden=64):
         super().__init__()
         self.embed = nn.Embedding(characters, width)
         self.dense = nn.LazyLinear(hidden)
