@@ -172,11 +172,15 @@ def submit_driver(search: Search) -> None:
 def open_search(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> Search:
     """Create a search, or open the one that is there, with what is given again for it."""
     from evohpc.config.search import load_config
+    from evohpc.run_folder import RunDir
     from evohpc.search.search import Search
 
     profile = load_profile(site)
     if config is not None:
-        return Search.create(run, load_config(config, overrides), site=profile)
+        loaded = load_config(config, overrides)
+        if loaded.evaluation.runtime == "apptainer" and profile is None and not RunDir(run).site.exists():
+            raise ConfigError("evaluation.runtime is apptainer, which needs a site profile: pass --site FILE")
+        return Search.create(run, loaded, site=profile)
     search = Search.open(run)
     if overrides or profile:
         return Search.create(run, load_config(search.folder.config, overrides), site=profile)

@@ -41,6 +41,9 @@ def examine_files(
 
 
 def _examined(folder: Path, on_cluster: bool, clock: Callable[[], float], mountinfo: str | None) -> Iterator[Finding]:
+    if folder.exists() and not folder.is_dir():
+        yield fault("run folder", f"{folder} is a file", "name a folder")
+        return
     asked, folder = folder, _existing(folder.resolve())
     yield from _elsewhere(asked, folder)
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -6,6 +6,7 @@ python -m evohpc.evaluation.worker --serve RUN --parent PID     a local worker: 
 from __future__ import annotations
 
 import argparse
+import codecs
 import json
 import logging
 import signal
@@ -84,7 +85,7 @@ def evaluate_file(file: Path, config: Config) -> Result:
         TaskError: the task cannot be loaded, or the file not be read.
     """
     try:
-        source = file.read_bytes()
+        source = file.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise TaskError(f"{file}: cannot read the candidate: {error.strerror}") from None
     with tempfile.TemporaryDirectory(prefix="evohpc-run-") as folder:

@@ -33,6 +33,7 @@ from evohpc.errors import ConfigError, RunFolderError, TaskError
 from evohpc.files import write_atomic, write_once
 from evohpc.lm_job.model_folder import check_model_folder
 from evohpc.run_folder import RunDir, read_provenance
+from evohpc.search.seed_files import is_text, read_seeds
 from evohpc.store.store import Store
 from evohpc.tasks.data import draw_secret, prepare, secret_digest
 
@@ -164,25 +165,6 @@ def _deepspeed_settings(config: Config) -> dict[str, object]:
     return settings
 
 
-def read_seeds(folder: Path) -> dict[str, str]:
-    """Return the sources of the seed programs in a folder, by file name.
-
-    Raises:
-        ConfigError: there are none, or one is not text.
-    """
-    if not folder.is_dir():
-        raise ConfigError(f"seeds: {folder}: no such folder; it is the folder of the seed programs, *.py")
-    sources = {}
-    for path in sorted(folder.glob("[!.]*.py")):
-        try:
-            sources[path.name] = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise ConfigError(f"seeds: {path} is not UTF-8 text") from None
-    if not sources:
-        raise ConfigError(f"seeds: {folder} has no *.py file; it is the folder of the seed programs")
-    return sources
-
-
 def _claim(run: RunDir) -> None:
     """Mark a folder as one that is being made.
 
@@ -191,6 +173,8 @@ def _claim(run: RunDir) -> None:
     """
     if run.path.exists() and not run.path.is_dir():
         raise RunFolderError(f"{run.path} is a file; a run needs a folder")
+    if not is_text(run.path.absolute()):
+        raise RunFolderError(f"{run.path}: a name in this path is not UTF-8, which SQLite needs; take another folder")
     marker = run.path / UNFINISHED
     strangers = sorted(path.name for path in run.path.glob("[!.]*")) if run.path.is_dir() else []
     if strangers and not marker.exists():

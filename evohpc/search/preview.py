@@ -21,7 +21,8 @@ from evohpc.run_folder import RunDir
 from evohpc.sandbox import apptainer_runtime
 from evohpc.sandbox.apptainer_command import Container
 from evohpc.sandbox.base import Stage
-from evohpc.search import creation, driver_job
+from evohpc.search import driver_job
+from evohpc.search.seed_files import read_seeds
 from evohpc.slurm import arrays
 
 
@@ -41,7 +42,7 @@ def seeds_job(run: RunDir, run_id: str, config: Config) -> EvaluationJob:
     Raises:
         ConfigError: the seeds cannot be read.
     """
-    names = [Path(name).stem for name in creation.read_seeds(config.seeds)]
+    names = [Path(name).stem for name in read_seeds(config.seeds)]
     return _job(run, run_id, SEED_ROUND, names, config.evaluation)
 
 

@@ -1,0 +1,42 @@
+"""The seed programs in a user's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evohpc.errors import ConfigError
+
+
+def is_text(path: Path) -> bool:
+    """Say whether a path is text: names of files are bytes, and need not be UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_seeds(folder: Path) -> dict[str, str]:
+    """Return the sources of the seed programs in a folder, by file name.
+
+    Raises:
+        ConfigError: there are none, or one is empty or not text.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"seeds: {folder}: no such folder; it is the folder of the seed programs, *.py")
+    sources = {path.name: _read(path) for path in sorted(folder.glob("[!.]*.py"))}
+    if not sources:
+        raise ConfigError(f"seeds: {folder} has no *.py file; it is the folder of the seed programs")
+    return sources
+
+
+def _read(path: Path) -> str:
+    if not is_text(path):
+        raise ConfigError(f"seeds: {path}: its name is not UTF-8, and becomes an id; rename it")
+    try:
+        source = path.read_text(encoding="utf-8-sig")  # as Python reads it: editors of Windows begin it with a BOM
+    except UnicodeDecodeError:
+        raise ConfigError(f"seeds: {path} is not UTF-8 text") from None
+    if not source.strip():
+        raise ConfigError(f"seeds: {path} is empty; write a program into it, or remove it")
+    return source
