@@ -41,8 +41,8 @@ def examine_files(
 
 
 def _examined(folder: Path, on_cluster: bool, clock: Callable[[], float], mountinfo: str | None) -> Iterator[Finding]:
-    if folder.exists() and not folder.is_dir():
-        yield fault("run folder", f"{folder} is a file", "name a folder")
+    if folder.is_file():
+        yield _no_folder(folder)
         return
     asked, folder = folder, _existing(folder.resolve())
     yield from _elsewhere(asked, folder)
@@ -61,7 +61,14 @@ def probe_files(folder: Path) -> Iterator[Finding]:
     return attempt("run folder", f"trying {folder}", lambda: _probed(folder))
 
 
+def _no_folder(file: Path) -> Finding:
+    return fault("run folder", f"{file} is a file", "name a folder")
+
+
 def _probed(folder: Path) -> Iterator[Finding]:
+    if folder.is_file():
+        yield _no_folder(folder)
+        return
     asked, folder = folder, _existing(folder.resolve())
     yield from _elsewhere(asked, folder)
     place = folder / f".evohpc-doctor-{secrets.token_hex(4)}"
