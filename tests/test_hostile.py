@@ -1,8 +1,8 @@
 """Candidates that attack: each file in tests/hostile/ tries one thing, and its first line says how that must end.
 
-`honest` means the score of the same model without the attack, `unaided` that it is no better, `chance` that what it hid
-did not help it. The letters
-name threats: F forging a score, Q using up the machine, H reaching the host or the network.
+`honest` means the score of the same model without the attack, `chance` that what it hid did not help it, `known` that
+it gets through, as docs/guarantees.md says. The letters name threats: F forging a score, Q using up the machine, H
+reaching the host or the network.
 """
 
 from __future__ import annotations
@@ -143,11 +143,8 @@ def _check(expected: str, result: Result, honest: Result) -> None:
     if expected == "honest":
         assert result.status is Status.TRAINED, result.detail
         assert (result.num_params, result.error, result.fitness) == (410, honest.error, honest.fitness)
-    elif expected == "unaided":
-        assert (result.status, result.num_params) == (Status.TRAINED, 410), result.detail
-        assert result.error is not None
-        assert honest.error is not None
-        assert result.error >= honest.error
+    elif expected == "known":
+        assert result.status is Status.TRAINED, result.detail
     elif expected == "chance":
         assert result.error is not None, result.detail
         assert result.error > 0.8

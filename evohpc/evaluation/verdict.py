@@ -38,6 +38,7 @@ _MAX_ARRAYS = 100_000
 _WORD = 4
 """Bytes of one number in a checkpoint."""
 _MAX_DETAIL = 300
+_MAX_VALUES, _MAX_NAME = 100, 60
 
 
 class Failed(Exception):
@@ -95,10 +96,19 @@ def check_report(stage: str, out: Path) -> Report:
     except Untrusted as error:
         raise Failed(Status.PROTOCOL_VIOLATION, f"{error}, in the {stage} stage") from None
     if report.status == protocol.OK:
-        return report
+        return replace(report, last_row=_bounded(report.last_row))
     if report.status in set(Status) and Status(report.status).is_candidate_fault:
         raise Failed(Status(report.status), report.detail)
     raise Failed(Status.PROTOCOL_VIOLATION, f"reports the status {report.status[:40]!r}")
+
+
+def _bounded(row: Mapping[str, float]) -> dict[str, float]:
+    """Return the last values of a curve under names that can be kept and printed."""
+    if len(row) > _MAX_VALUES:
+        raise Failed(
+            Status.PROTOCOL_VIOLATION, f"reports {len(row)} values of its curve, at most {_MAX_VALUES} are kept"
+        )
+    return {one_line(name)[:_MAX_NAME]: value for name, value in row.items()}
 
 
 def take_checkpoints(

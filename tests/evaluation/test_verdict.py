@@ -89,6 +89,15 @@ def test_a_report_may_confess(tmp_path: Path) -> None:
     assert caught.value.detail == "RuntimeError: \\u001b[31m bad"
 
 
+def test_a_curve_has_few_values_under_names_that_can_be_printed(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(envelopes.encode(Report("ok", last_row={"\x1b[31m" + "x" * 90: 1.0, "a\nb": 2.0})))
+    assert verdict.check_report("train", tmp_path).last_row == {"\\u001b[31m" + "x" * 50: 1.0, "a b": 2.0}
+    path.write_text(envelopes.encode(Report("ok", last_row={str(number): 0.0 for number in range(101)})))
+    with pytest.raises(Failed, match="reports 101 values of its curve, at most 100 are kept"):
+        verdict.check_report("train", tmp_path)
+
+
 def test_one_line_is_short_and_printable() -> None:
     line = verdict.one_line("a\u202eb\x00\n" * 1000)
     assert len(line) <= 300
