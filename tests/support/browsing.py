@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,36 @@ READY_S = 60.0
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A browser that can reach nothing but files."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="pip install selenium")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
+    pytest.importorskip("selenium.webdriver", reason="pip install selenium")
+    if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
         pytest.skip("needs chromium and chromium-driver: apt-get install chromium chromium-driver")
+    with launched() as opened:
+        yield opened
+
+
+@contextmanager
+def launched(*arguments: str) -> Iterator[Any]:
+    """Open a browser that can reach nothing but files, and end it afterwards.
+
+    Args:
+        arguments: of Chromium, beside those that every use needs.
+    """
+    from selenium import webdriver
+
     options = webdriver.ChromeOptions()
-    options.binary_location = chromium
+    options.binary_location = str(shutil.which("chromium"))
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,1000"):
         options.add_argument(argument)
     options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND")
+    for argument in arguments:
+        options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
     opened.set_script_timeout(READY_S)
-    yield opened
-    opened.quit()
+    try:
+        yield opened
+    finally:
+        opened.quit()
 
 
 def show(browser: Any, page: Path) -> None:

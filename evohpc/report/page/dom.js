@@ -17,15 +17,22 @@ function make(name, attributes = {}, ...children) {
 const find = (id) => document.getElementById(id);
 const MINUS = "\u2212";
 const signed = (text) => text.replace(/^-/, MINUS);
-const whole = (value) => (value === null || value === undefined ? "" : signed(value.toLocaleString("en")));
+// Made once: a formatter costs a hundred times what it then formats.
+const formatters = new Map();
+function format(value, options) {
+  const key = JSON.stringify(options);
+  if (!formatters.has(key)) formatters.set(key, new Intl.NumberFormat("en", options));
+  return signed(formatters.get(key).format(value));
+}
+const whole = (value) => (value === null || value === undefined ? "" : format(value, {}));
 function number(value, digits = 4) {
   if (value === null || value === undefined) return "";
-  if (Math.abs(value) >= 1000) return signed(value.toLocaleString("en", { maximumFractionDigits: 0 }));
-  return signed(value.toLocaleString("en", { maximumSignificantDigits: digits }));
+  if (Math.abs(value) >= 1000) return format(value, { maximumFractionDigits: 0 });
+  return format(value, { maximumSignificantDigits: digits });
 }
 const fixed = (value) => // with as many digits in each line of a table
   value === null || value === undefined || Math.abs(value) >= 1000 ? number(value)
-    : signed(value.toLocaleString("en", { minimumSignificantDigits: 4, maximumSignificantDigits: 4 }));
+    : format(value, { minimumSignificantDigits: 4, maximumSignificantDigits: 4 });
 const percent = (value) => (value === null || value === undefined ? "" : `${(100 * value).toFixed(1)} %`);
 function duration(hours) {
   if (hours >= 1) return `${number(hours, 3)} h`;

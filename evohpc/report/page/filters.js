@@ -67,7 +67,7 @@ function buildFilters() {
     type: "search", id: "search", placeholder: "id, failure or source", "aria-label": "Search candidates",
     oninput: (event) => {
       clearTimeout(waiting);
-      waiting = setTimeout(() => choose({ text: event.target.value }), 120);
+      waiting = setTimeout(() => choose({ text: event.target.value }), 50);
     },
   });
   filterListeners.push(() => document.activeElement === search || (search.value = chosen.text));
