@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from evohpc.cli.choosing import SORT_KEYS, STATUS_GROUPS, in_groups, sort_entries
 from evohpc.cli.shared import json_option, run_argument, stdout_console
 from evohpc.errors import RunFolderError
 from evohpc.messages import Status
 
 if TYPE_CHECKING:
+    from evohpc.report.reader import Reading
     from evohpc.store.rows import Entry
 
 
@@ -25,25 +27,46 @@ _FILE = click.File("w", encoding="utf-8", lazy=True)
 @run_argument
 @click.option("--round", "round", type=int, help="Only this round; -1 is that of the seeds.")
 @click.option(
-    "--status", "statuses", multiple=True, type=click.Choice(list(map(str, Status))), help="Only these outcomes."
+    "--status",
+    "statuses",
+    multiple=True,
+    type=click.Choice(tuple(dict.fromkeys((*map(str, Status), *STATUS_GROUPS)))),
+    help="Only these outcomes; failed, refused and machine_fault are all of such a class.",
 )
+@click.option("--failed", is_flag=True, help="The same as --status failed.")
 @click.option(
     "--best", type=click.IntRange(min=1), metavar="N", help="The N fittest with an error below search.error_threshold."
 )
+@click.option(
+    "--sort", type=click.Choice(SORT_KEYS), help="The fittest, or the least, first; what has no such number last."
+)
+@click.option("--reverse", is_flag=True, help="The other way round.")
 @json_option
-def list_candidates(run: Path, round: int | None, statuses: tuple[str, ...], best: int | None, as_json: bool) -> None:
+def list_candidates(
+    run: Path,
+    round: int | None,
+    statuses: tuple[str, ...],
+    failed: bool,
+    best: int | None,
+    sort: str | None,
+    reverse: bool,
+    as_json: bool,
+) -> None:
     """List candidates with their outcomes."""
     from evohpc.report import tables
     from evohpc.report.reader import Reading
 
     with Reading(run) as reading:
-        chosen = tuple(map(Status, statuses))
+        chosen = in_groups((*statuses, *(["failed"] if failed else [])))
         entries = reading.store.every(round, chosen) if best is None else reading.best(best, round, chosen)
+        found = sort_entries(entries, sort, reverse=reverse) if sort or reverse else entries
+        shown = _Counted(found)
         if as_json:
-            for entry in entries:
+            for entry in shown:
                 click.echo(tables.document(entry))
         else:
-            stdout_console().print(tables.candidates_table(entries, reading.metric))
+            stdout_console().print(tables.candidates_table(shown, reading.metric))
+        _note_what_is_missing(reading, shown.count, is_best=best is not None)
 
 
 @click.command()
@@ -76,20 +99,30 @@ def show(run: Path, candidate_id: str, only_source: bool, as_json: bool) -> None
 Examples:
   evohpc export runs/first --csv first.csv
   evohpc export runs/seed-* --csv all.csv                 one table of several searches
-  evohpc export runs/first --jsonl - | head"""
+  evohpc export runs/first --jsonl - | head
+  evohpc export runs/first --best 5 --programs best       modules, to train elsewhere or to be seeds"""
 )
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--csv", "csv_file", type=_FILE, help="Write a CSV file; - is stdout.")
 @click.option("--jsonl", "jsonl_file", type=_FILE, help="Write one JSON document a line.")
-def export(runs: tuple[Path, ...], csv_file: IO[str] | None, jsonl_file: IO[str] | None) -> None:
-    """Write all candidates to a CSV or JSONL file.
+@click.option(
+    *("--programs", "folder"), type=click.Path(path_type=Path, file_okay=False), help="Write the fittest as modules."
+)
+@click.option("--best", type=click.IntRange(min=1), default=10, show_default=True, help="How many, for --programs.")
+def export(
+    runs: tuple[Path, ...], csv_file: IO[str] | None, jsonl_file: IO[str] | None, folder: Path | None, best: int
+) -> None:
+    """Write all candidates to a CSV or JSONL file, or the fittest to a folder.
 
-    Of one search or several; with their results, and with those that were refused.
+    The files: of one search or several, with their results, and with those that were refused. The folder: of one
+    search, with what was measured and how to go on; `seeds:` of another config may name it.
     """
     from evohpc.report import tables
 
-    if csv_file is None and jsonl_file is None:
-        raise click.UsageError("name a file: --csv FILE or --jsonl FILE")
+    if csv_file is None and jsonl_file is None and folder is None:
+        raise click.UsageError("name a file or a folder: --csv FILE, --jsonl FILE or --programs FOLDER")
+    if folder is not None:
+        _write_programs(runs, folder, best)
     _check_distinct(runs)
     if csv_file is not None:
         columns = list({column: None for row in _rows(runs) for column in row})
@@ -101,7 +134,43 @@ def export(runs: tuple[Path, ...], csv_file: IO[str] | None, jsonl_file: IO[str]
             print(tables.document(entry, run=run_id), file=jsonl_file)
 
 
+class _Counted:
+    """Candidates, counted while they go by: there may be many."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._entries, self.count = entries, 0
+
+    def __iter__(self) -> Iterator[Entry]:
+        for entry in self._entries:
+            self.count += 1
+            yield entry
+
+
+def _note_what_is_missing(reading: Reading, count: int, *, is_best: bool) -> None:
+    from evohpc.report import tables
+
+    if not count:
+        children = sum(reading.store.counts().values())
+        click.echo(f"no candidate is so; the search has {children} children", err=True)
+    if is_best and (fitter := tables.not_counted(reading.fitter_above_alpha(), reading.error_below)):
+        click.echo(fitter, err=True)
+
+
 COMMANDS = (list_candidates, show, export)
+
+
+def _write_programs(runs: tuple[Path, ...], folder: Path, best: int) -> None:
+    from evohpc.report.programs import write_programs
+    from evohpc.report.reader import Reading
+
+    if len(runs) > 1:
+        raise click.UsageError("--programs is for one search; name one")
+    with Reading(runs[0]) as reading:
+        reading.candidate("best")  # says why there is none
+        written = write_programs(
+            folder, reading.best(best), run_id=reading.run_id, config=reading.config, entry_class=reading.task.entry
+        )
+    click.echo(f"wrote {len(written)} programs to {folder}; see {folder / 'README.md'}", err=True)
 
 
 def _check_distinct(runs: tuple[Path, ...]) -> None:

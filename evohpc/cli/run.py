@@ -222,6 +222,8 @@ def _print_end(reading: Reading) -> None:
     console = stdout_console()
     console.print(tables.best_table(reading.best(10), reading.metric))
     console.print(tables.sentence(reading.store.counts()))
+    if fitter := tables.not_counted(reading.fitter_above_alpha(), reading.error_below):
+        console.print(fitter, markup=False, soft_wrap=True)
     if reading.early_end is not None:
         click.echo(f"stopped: {in_words(reading.early_end)}", err=True)
     click.echo(f"next: {reading.advice()}", err=True)

@@ -70,6 +70,8 @@ def _shown(reading: Reading, console: Console) -> Iterator[RenderableType]:
     yield rounds(brief=True) if needed > console.width else whole
     yield tables.best_table(reading.best(5), reading.metric)
     yield tables.sentence(reading.store.counts())
+    if fitter := tables.not_counted(reading.fitter_above_alpha(), reading.error_below):
+        yield Text(fitter)
 
 
 def _print(reading: Reading, console: Console) -> None:

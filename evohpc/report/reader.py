@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +25,7 @@ from evohpc.report.kinship import Family
 from evohpc.report.selection import Selections
 from evohpc.run_folder import RunDir, read_request
 from evohpc.search import creation
-from evohpc.store.rows import Entry
+from evohpc.store.rows import Entry, Score
 from evohpc.store.store import Store
 from evohpc.tasks.data import interface
 
@@ -78,7 +79,8 @@ class Reading:
             )
             raise RunFolderError(f"{run}: its search has not begun; {advice}")
         self.store = Store.snapshot_reader(self._run.snapshot)
-        self.metric = interface(self._run).metric
+        self.task = interface(self._run)
+        self.metric = self.task.metric
 
     def __enter__(self) -> Self:
         return self
@@ -114,6 +116,10 @@ class Reading:
             return []
         scores = population.best(self.store.scores(round), count, self.config.search)
         return self.store.with_ids(score.id for score in scores)
+
+    def fitter_above_alpha(self) -> list[Score]:
+        """Return those that are fitter than the best but do not count: their error is too high. The fittest first."""
+        return list(takewhile(lambda score: not population.passes(score, self.config.search), self.store.scores()))
 
     def candidate(self, name: str) -> Entry:
         """Return a candidate by its id; `BEST` is the fittest.

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from evohpc.messages import SEED_ROUND, Candidate, Result, Status
 from evohpc.report.terminal import printable
-from evohpc.store.rows import Entry
+from evohpc.store.rows import Entry, Score
 from evohpc.store.store import Store
 
 if TYPE_CHECKING:
@@ -44,6 +44,18 @@ def sentence(counts: Mapping[Status, int]) -> str:
     total = sum(counts.values())
     shares = [f"{n} {name} ({n / total:.0%})" for name, n in outcomes(counts).items() if n] if total else []
     return f"{total} children" + (f": {', '.join(shares)}" if shares else "")
+
+
+def not_counted(fitter: Sequence[Score], error_below: float) -> str:
+    """Return what there is to say of those that are fitter than the best but have too high an error; '' if none."""
+    if not fitter:
+        return ""
+    who = "1 candidate is" if len(fitter) == 1 else f"{len(fitter)} candidates are"
+    fittest = f"{printable(fitter[0].id)} with {number(fitter[0].fitness)}"
+    return (
+        f"{who} fitter than the best ({fittest}) but not counted: an error is not below {error_below:g} "
+        "(search.error_threshold)"
+    )
 
 
 def number(value: float) -> str:

@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support import reporting
 from support.command_line import call
 from support.searching import finish, make_config
 
 from evohpc import cli
+from evohpc.cli.choosing import SORT_KEYS
+from evohpc.config.search import load_config
+from evohpc.messages import Status
+from evohpc.report import tables
 from evohpc.search.search import Search
 
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
@@ -54,6 +59,96 @@ def test_list_filters_and_sorts(finished_run: Path, capsys: pytest.CaptureFixtur
     code, _, err = call(capsys, "list", finished_run, "--status", "dead")
     assert code == 2
     assert "node_fail" in err
+
+
+def test_list_knows_the_classes_that_tables_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = reporting.make_run(tmp_path, 60)
+    for options, classes in (
+        (("--failed",), {"failed"}),
+        (("--status", "refused"), {"refused"}),
+        (("--status", "machine_fault", "--status", "trained"), {"machine fault", "trained"}),
+    ):
+        _, out, _ = call(capsys, "list", run, *options, "--json")
+        statuses = [Status(json.loads(line)["candidate"]["status"]) for line in out.splitlines()]
+        assert {tables.outcome(status) for status in statuses} == classes
+        every = call(capsys, "list", run, "--json")[1].splitlines()
+        counted = [Status(json.loads(line)["candidate"]["status"]) for line in every]
+        assert len(statuses) == sum(tables.outcome(status) in classes for status in counted)
+
+
+@pytest.mark.parametrize("key", SORT_KEYS)
+def test_list_sorts_and_puts_what_has_no_number_last(
+    tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = reporting.make_run(tmp_path, 40)
+
+    def values(*options: str) -> list[float | None]:
+        printed = call(capsys, "list", run, "--sort", key, *options, "--json")[1]
+        rows = [json.loads(line) for line in printed.splitlines()]
+        if key == "tokens":
+            return [row["candidate"]["tokens"] for row in rows]
+        results = [row["result"] or {} for row in rows]
+        name = "num_params" if key == "params" else key
+        return [r.get("seconds", {}).get("total") if key == "seconds" else r.get(name) for r in results]
+
+    for options in ((), ("--reverse",)):
+        found = values(*options)
+        known = [value for value in found if value is not None]
+        assert known == sorted(known, reverse=(key == "fitness") != bool(options))
+        assert len(found) == 43
+        assert found[: len(known)] == known
+
+
+def test_an_empty_answer_says_so(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ((), ("--json",)):
+        code, out, err = call(capsys, "list", finished_run, "--status", "timeout", *options)
+        assert (code, err) == (0, "no candidate is so; the search has 16 children\n")
+        assert "r00" not in out
+
+
+def test_who_is_fitter_than_the_best_but_not_counted_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = reporting.make_run(tmp_path, 0)
+    sizes = {"seed-a": (1000, 0.2), "seed-b": (10, 0.7), "seed-c": (20, 0.5), "seed-d": (5000, 0.9)}
+    entries = [(reporting.candidate(name), reporting.trained(name, *size)) for name, size in sizes.items()]
+    reporting.write(run, entries)
+    said = (
+        "2 candidates are fitter than the best (seed-b with -7) but not counted: an error is not below 0.5 "
+        "(search.error_threshold)\n"
+    )
+    assert call(capsys, "status", run)[1].endswith(said)
+    assert call(capsys, "list", run, "--best", 3)[2] == said
+    assert call(capsys, "list", run)[2] == ""
+
+
+def test_the_fittest_programs_are_seeds_of_another_search(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "best"
+    code, _, err = call(capsys, "export", finished_run, "--best", 3, "--programs", folder)
+    assert (code, err) == (0, f"wrote 3 programs to {folder}; see {folder}/README.md\n")
+    best = Search.open(finished_run).best(3)
+    document = json.loads((folder / "programs.json").read_text())
+    assert [row["id"] for row in document["programs"]] == [entry.id for entry in best]
+    for row, entry in zip(document["programs"], best, strict=True):
+        assert (folder / row["file"]).read_text() == entry.candidate.source
+        assert row["fitness"] == entry.fitness
+    config = load_config(folder / "config.yaml")
+    assert config.seeds == folder.resolve()
+    with Search.create(tmp_path / "warm", config) as search:
+        asked = search.ask()
+    assert {candidate.source for candidate in asked} == {entry.candidate.source for entry in best}
+
+
+def test_programs_are_not_mixed_with_others(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text("")
+    code, _, err = call(capsys, "export", finished_run, "--programs", tmp_path)
+    assert (code, "has other programs (mine.py); take a new folder" in err) == (1, True)
+    assert [path.name for path in tmp_path.glob("*.py")] == ["mine.py"]
+    assert call(capsys, "export", finished_run, finished_run, "--programs", tmp_path / "new")[0] == 2
 
 
 def test_show_prints_a_program_that_can_be_piped_into_a_file(

@@ -1,0 +1,67 @@
+"""The fittest programs of a search as a folder to take away: modules, what was measured, and how to go on with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from evohpc.config.search import Config
+from evohpc.errors import RunFolderError
+from evohpc.files import write_atomic
+from evohpc.store.rows import Entry
+
+SEED_PREFIX = "seed-"
+
+_README = """\
+# The fittest programs of {run_id}
+
+`programs.json` says of each what was measured. The modules are as the search evaluated them, byte for byte; a language
+model wrote them: read one before you run it outside a sandbox.
+
+Train one as the search did, in its sandbox:
+
+    evohpc evaluate {first} --config config.yaml
+
+Train it longer, where the task has such an option: add e.g. `--set task_options.steps=8000`.
+
+In your own code: a module defines the class `{entry}`; put it beside yours and write `from {module} import {entry}`.
+
+Start another search from them: let `seeds:` in its config name this folder.
+"""
+
+
+def write_programs(
+    folder: Path, entries: Sequence[Entry], *, run_id: str, config: Config, entry_class: str
+) -> list[Path]:
+    """Write programs, their numbers and the search's config into a folder that has no other programs.
+
+    Raises:
+        RunFolderError: it has, and a search would take all of them for seeds; nothing was written.
+        StorageError: the file system refused.
+    """
+    names = {_file(entry): entry for entry in entries}
+    if strangers := sorted(path.name for path in folder.glob("*.py") if path.name not in names):
+        raise RunFolderError(f"{folder} has other programs ({', '.join(strangers[:3])}); take a new folder")
+    for name, entry in names.items():
+        write_atomic(folder / name, entry.candidate.source)
+    document = {"schema": 1, "run": run_id, "programs": [_numbers(name, entry) for name, entry in names.items()]}
+    write_atomic(folder / "programs.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    write_atomic(folder / "config.yaml", config.model_copy(update={"seeds": folder.resolve()}).dump())
+    first = next(iter(names))
+    readme = _README.format(run_id=run_id, first=first, module=first.removesuffix(".py"), entry=entry_class)
+    write_atomic(folder / "README.md", readme)
+    return [folder / name for name in names]
+
+
+def _file(entry: Entry) -> str:
+    """Return a name that can be imported; a seed would else be called seed-seed-NAME when it is one again."""
+    return f"{entry.id.removeprefix(SEED_PREFIX).replace('-', '_')}.py"
+
+
+def _numbers(name: str, entry: Entry) -> dict[str, Any]:
+    result = asdict(entry.result) if entry.result else {}
+    measured = {key: result.get(key) for key in ("fitness", "error", "num_params", "metrics", "source_sha256")}
+    return {"file": name, "id": entry.id, "parents": list(entry.candidate.parents), **measured}
