@@ -8,6 +8,8 @@ the stand-ins for the LM and the evaluations are timed apart and taken off.
 from __future__ import annotations
 
 import argparse
+import json
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -100,15 +102,27 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1_000, 10_000, 100_000])
     parser.add_argument("--rounds", type=int, default=3, help="rounds to measure at each size")
     arguments = parser.parse_args()
-    table = Table("candidates in the store", "CPU ms per candidate", "wall ms per candidate", "open, s", "snapshot, s")
+    table = Table("candidates in the store", *UNITS)
     for size in arguments.sizes:
         with tempfile.TemporaryDirectory(prefix="evohpc-benchmark-") as folder:
             run = filled(Path(folder), size, arguments.rounds)
             opened = timed_open(run)
-            cpu, wall, snapshot = timed_rounds(run)
-            table.add_row(f"{size:,}", f"{cpu:.2f}", f"{wall:.2f}", f"{opened:.2f}", f"{snapshot:.2f}")
+            # In a new process, whose peak is its own.
+            code = "import sys, driver; driver.print_rounds(driver.RunDir(driver.Path(sys.argv[1])))"
+            done = subprocess.run(
+                [sys.executable, "-c", code, run.path], cwd=Path(__file__).parent, stdout=subprocess.PIPE, check=True
+            )
+            table.add_row(f"{size:,}", *(f"{value:.2f}" for value in (opened, *json.loads(done.stdout))))
     Console().print(table)
     Console().print(f"evohpc --help: {timed_help():.2f} s")
+
+
+UNITS = ("open and close, CPU s", "CPU ms per candidate", "wall ms per candidate", "snapshot, s", "peak MB")
+
+
+def print_rounds(run: RunDir) -> None:
+    """Print what the rounds that are left cost, and the peak memory of this process."""
+    print(json.dumps([*timed_rounds(run), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 
 
 def filled(folder: Path, size: int, rounds: int) -> RunDir:
@@ -152,10 +166,14 @@ def driver_of(run: Path) -> Iterator[Driver]:
 
 
 def timed_open(run: RunDir) -> float:
-    """Return the wall seconds from a new process's start to its first step, less those of an empty Python."""
-    started = time.monotonic()
-    subprocess.run([sys.executable, "-c", OPEN, run.path], check=True)
-    return time.monotonic() - started
+    """Return the CPU seconds of a process that becomes the driver of a run and ends: it finds it as the last one left
+    it."""
+    used = [0.0]
+    for _ in range(2):  # the first one leaves it
+        subprocess.run([sys.executable, "-c", OPEN, run.path], check=True)
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used.append(usage.ru_utime + usage.ru_stime)
+    return used[-1] - used[-2]
 
 
 def timed_rounds(run: RunDir) -> tuple[float, float, float]:
@@ -167,6 +185,7 @@ def timed_rounds(run: RunDir) -> tuple[float, float, float]:
         driver.drive()
         cpu, wall = time.process_time() - cpu - meter.outside, time.monotonic() - wall
         new = _count(driver) - before
+        run.snapshot.unlink()  # or it would be known to say it all
         started = time.monotonic()
         driver.snapshot()
         return 1e3 * cpu / new, 1e3 * wall / new, time.monotonic() - started

@@ -14,7 +14,7 @@ _METRICS = "\"\"\"Metrics:\n{{'num_params': '{}', 'val_accuracy': '0.{}'}}\n\"\"
 
 def prompts(count: int, samples: int) -> list[Prompt]:
     """Return few-shot prompts of two seeds each."""
-    codes = _bodies()
+    codes = bodies()
     made = []
     for index in range(count):
         one, two = codes[index % len(codes)], codes[(index + 1 + index // len(codes)) % len(codes)]
@@ -26,7 +26,7 @@ def prompts(count: int, samples: int) -> list[Prompt]:
 
 def examples(count: int) -> tuple[TuningExample, ...]:
     """Return seeds under different metrics."""
-    codes = _bodies()
+    codes = bodies()
     return tuple(TuningExample(f"e{index}", _metrics(index), codes[index % len(codes)]) for index in range(count))
 
 
@@ -34,6 +34,7 @@ def _metrics(index: int) -> str:
     return _METRICS.format(100 * (41 + 7 * index), 600 + 13 * index % 400)
 
 
-def _bodies() -> list[str]:
+def bodies() -> list[str]:
+    """Return the seeds' classes without their first lines."""
     texts = [path.read_text() for path in sorted((ROOT / "seeds" / "mnist1d").glob("*.py"))]
     return [text.partition("class Model(nn.Module):\n")[2].rstrip() + "\n" for text in texts]
