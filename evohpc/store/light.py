@@ -1,4 +1,4 @@
-"""sqlite-utils without pandas, which it imports wherever it is installed: half a second at each start of evohpc."""
+"""sqlite-utils without pandas and numpy, which it imports wherever they are installed: half a second at each start."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def _hidden(name: str) -> Iterator[None]:
-    """Let the import of a package fail, unless it is there already."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]  # "causes ModuleNotFoundError": the import system's reference
+def _hidden(*names: str) -> Iterator[None]:
+    """Let the imports of packages fail, unless they are there already."""
+    absent = [name for name in names if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = None  # type: ignore[assignment]  # "causes ModuleNotFoundError": the import system
     try:
         yield
     finally:
-        del sys.modules[name]
+        for name in absent:
+            del sys.modules[name]
 
 
-with _hidden("pandas"):
+with _hidden("pandas", "numpy"):
     import sqlite_utils
     from sqlite_utils.migrations import Migrations
 
