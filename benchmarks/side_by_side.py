@@ -20,7 +20,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).parent.parent
 _TURN = """
-import json, resource, subprocess, sys
+import json, resource, sys
 from pathlib import Path
 import driver
 
@@ -32,11 +32,9 @@ what, folder, size, rounds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), i
 if what == "fill":
     driver.filled(folder, size, rounds)
 elif what == "open":
-    of_0_1_0 = "import sys; from evohpc.search import Search; s = Search(sys.argv[1]); s._drive(); s.close()"
-    code = getattr(driver, "OPEN", of_0_1_0)
-    subprocess.run([sys.executable, "-c", code, folder / "run"], check=True)  # leaves it as a driver does
+    driver.timed_open(driver.RunDir(folder / "run"))  # leaves it as drivers do
     before = used()
-    subprocess.run([sys.executable, "-c", code, folder / "run"], check=True)
+    driver.timed_open(driver.RunDir(folder / "run"))
     print(json.dumps(used() - before))
 else:
     print(json.dumps(driver.timed_rounds(driver.RunDir(folder / "run"))[0]))
