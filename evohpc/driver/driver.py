@@ -145,16 +145,12 @@ class Driver:
         return []
 
     def open_round(self, round: int) -> None:
-        """Propose, generate and screen: after this the candidates of the round are in the store.
-
-        What an earlier driver has done of it is taken from disk. Returns when the language model has answered, which
-        may take hours in a queue.
+        """Propose, generate (which may take hours in a queue) and screen: then the round's candidates are in the store.
 
         Raises:
-            Stopped: the driver was asked to stop while it waited.
-            LMError: the LM job failed, or a prompt is longer than the model allows.
+            Stopped: asked to stop while it waited.
+            LMError: the LM job failed.
             RunFolderError: the round's request is damaged, or of another run.
-            StorageError: the file system refused.
         """
         if not self.intake.store.counts(round):  # all of them: they are entered in one transaction
             self.stopper.check_before(round)
