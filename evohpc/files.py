@@ -33,6 +33,15 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         raise storage_error(path, error) from error
 
 
+def is_utf8(path: Path) -> bool:
+    """Say whether a path is text that files of a run, which name it, can hold: Linux lets names be any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def write_once(path: Path, data: bytes | str) -> bool:
     """Write a whole file unless one of that name exists; return whether this call wrote it.
 

@@ -56,10 +56,12 @@ def _examine(config: Path, overrides: tuple[str, ...], site: Path | None, node: 
 
     loaded = load_config(config, overrides)
     profile = Site() if site is None else load_site(site)
+    given = None if site is None else profile
     if node:
-        return examine_host(loaded, profile)
+        return chain(examine_host(loaded, profile), examine_benchmark(loaded, given, trains=True))
     machine = examine_host(loaded, profile) if site is None else examine_slurm(loaded, profile)
-    return chain(machine, examine_files(runs, on_cluster=site is not None), examine_benchmark(loaded))
+    benchmark = examine_benchmark(loaded, given, trains=site is None)
+    return chain(machine, examine_files(runs, on_cluster=site is not None), benchmark)
 
 
 def print_findings(findings: Iterable[Finding]) -> int:

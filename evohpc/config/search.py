@@ -31,6 +31,7 @@ from evohpc.config.strict_yaml import (
 )
 from evohpc.config.task_name import TaskName
 from evohpc.errors import ConfigError
+from evohpc.files import is_utf8
 from evohpc.messages import Isolation
 
 _HOTTEST_IN_VLLM = 2.0
@@ -265,7 +266,10 @@ def _resolve_paths(config: Config, base: Path) -> Config:
     """Make the config's relative paths absolute, seen from the config file's folder."""
 
     def absolute(path: Path) -> Path:
-        return (base / os.path.expandvars(os.path.expanduser(path))).resolve()
+        found = (base / os.path.expandvars(os.path.expanduser(path))).resolve()
+        if not is_utf8(found):
+            raise ConfigError(f"the name {str(found)!r} is no UTF-8 text; rename it, or move the config elsewhere")
+        return found
 
     files = {"path": config.lm.path, "deepspeed": config.lm.deepspeed}
     lm = config.lm.model_copy(update={key: path and absolute(path) for key, path in files.items()})

@@ -28,7 +28,7 @@ from evohpc.evaluation.benchmark import WORKER, Benchmark
 from evohpc.evaluation.stage import protocol
 from evohpc.evaluation.verdict import one_line
 from evohpc.evolution.screening import screen
-from evohpc.files import write_atomic, write_once
+from evohpc.files import is_utf8, write_atomic, write_once
 from evohpc.messages import Attempt, EvaluationJob, Isolation, Result, Status
 from evohpc.run_folder import RoundDir, RunDir, read_provenance
 from evohpc.sandbox import apptainer_runtime, confine, scratch
@@ -84,6 +84,8 @@ def evaluate_file(file: Path, config: Config) -> Result:
         EvaluationError: this host cannot evaluate as the config demands.
         TaskError: the task cannot be loaded, or the file not be read.
     """
+    if not is_utf8(file):
+        raise TaskError(f"the name {str(file)!r} is no UTF-8 text; rename it")
     try:
         source = file.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:

@@ -30,10 +30,10 @@ from evohpc.config.site import Site
 from evohpc.config.stop import StopConfig
 from evohpc.driver import lease
 from evohpc.errors import ConfigError, RunFolderError, TaskError
-from evohpc.files import write_atomic, write_once
+from evohpc.files import is_utf8, write_atomic, write_once
 from evohpc.lm_job.model_folder import check_model_folder
 from evohpc.run_folder import RunDir, read_provenance
-from evohpc.search.seed_files import is_text, read_seeds
+from evohpc.search.seed_files import read_seeds
 from evohpc.store.store import Store
 from evohpc.tasks.data import draw_secret, prepare, secret_digest
 
@@ -173,7 +173,7 @@ def _claim(run: RunDir) -> None:
     """
     if run.path.exists() and not run.path.is_dir():
         raise RunFolderError(f"{run.path} is a file; a run needs a folder")
-    if not is_text(run.path.absolute()):
+    if not is_utf8(run.path.absolute()):
         raise RunFolderError(f"{run.path}: a name in this path is not UTF-8, which SQLite needs; take another folder")
     marker = run.path / UNFINISHED
     strangers = sorted(path.name for path in run.path.glob("[!.]*")) if run.path.is_dir() else []

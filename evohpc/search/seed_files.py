@@ -5,15 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evohpc.errors import ConfigError
-
-
-def is_text(path: Path) -> bool:
-    """Say whether a path is text: names of files are bytes, and need not be UTF-8."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+from evohpc.files import is_utf8
 
 
 def read_seeds(folder: Path) -> dict[str, str]:
@@ -31,7 +23,7 @@ def read_seeds(folder: Path) -> dict[str, str]:
 
 
 def _read(path: Path) -> str:
-    if not is_text(path):
+    if not is_utf8(path):
         raise ConfigError(f"seeds: {path}: its name is not UTF-8, and becomes an id; rename it")
     try:
         source = path.read_text(encoding="utf-8-sig")  # as Python reads it: editors of Windows begin it with a BOM

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.cluster.slurm import Cluster
-from support.evaluating import HONEST
+from support.evaluating import HONEST, prepare_once
 
 from evohpc import doctor
 from evohpc.config.lm import LMConfig
@@ -23,6 +23,7 @@ from evohpc.config.search import Config, EvaluationConfig
 from evohpc.config.site import ContainerSection, DriverJob, EvaluationJobs, LMJobs, SchedulerSection, Site
 from evohpc.doctor import Finding, Verdict, mounts, scheduling
 from evohpc.doctor.host import examine_host
+from evohpc.search import creation
 
 
 def config(**evaluation: object) -> Config:
@@ -280,16 +281,40 @@ def _command(folder: Path, name: str, script: str) -> None:
 
 
 class TestTheBenchmark:
-    def examined(self, folder: Path, sources: Mapping[str, str], **options: object) -> list[tuple[str, Verdict]]:
+    def examined(
+        self, folder: Path, sources: Mapping[str, str], trains: bool = False, **options: object
+    ) -> list[tuple[str, Verdict]]:
         (folder / "seeds").mkdir()
         for name, source in sources.items():
             (folder / "seeds" / f"{name}.py").write_text(source)
         given = Config(seeds=folder / "seeds", lm=LMConfig(engine="scripted"), task_options=options)
-        return [(finding.check, finding.verdict) for finding in doctor.examine_benchmark(given)]
+        self.findings = list(doctor.examine_benchmark(given, trains=trains))
+        return [(finding.check, finding.verdict) for finding in self.findings]
 
     def test_that_is_fine(self, tmp_path: Path) -> None:
         found = self.examined(tmp_path, {"linear": HONEST}, steps=20)
         assert found == [("task", Verdict.OK), ("seeds", Verdict.OK)]
+
+    @pytest.mark.parametrize(
+        ("source", "verdict", "found"),
+        [
+            (HONEST, Verdict.OK, "seed-linear was trained for one batch, in "),
+            (HONEST.replace("LazyLinear(10)", "LazyLinear(9)"), Verdict.FAULT, "seed-linear: shape_error: ValueError"),
+        ],
+    )
+    def test_whose_first_seed_is_trained_for_one_batch(
+        self, tmp_path: Path, source: str, verdict: Verdict, found: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(creation, "prepare", prepare_once)
+        assert self.examined(tmp_path, {"linear": source}, trains=True)[-1] == ("training", verdict)
+        assert self.findings[-1].found.startswith(found)
+
+    def test_with_a_seed_whose_class_needs_what_stands_beside_it(self, tmp_path: Path) -> None:
+        source = HONEST.replace("class Model", "WIDTH = 10\n\n\nclass Model").replace(
+            "LazyLinear(10)", "LazyLinear(WIDTH)"
+        )
+        assert self.examined(tmp_path, {"linear": source}, steps=20)[-1] == ("seed-linear", Verdict.WARNING)
+        assert "code beside class Model (line 4)" in self.findings[-1].found
 
     def test_whose_data_cannot_be_made_is_refused(self, tmp_path: Path) -> None:
         found = self.examined(tmp_path, {"linear": HONEST}, steps=-1)
@@ -357,7 +382,7 @@ class TestACheckThatFails:
         examined = [
             *doctor.examine_files(tmp_path, False, mountinfo=MOUNTINFO),
             *doctor.examine_host(config(), Site()),
-            *doctor.examine_benchmark(config()),
+            *doctor.examine_benchmark(config(), trains=True),
         ]
         faults = {finding.check for finding in examined if finding.verdict is Verdict.FAULT}
         assert {"space", "task and seeds"} <= faults

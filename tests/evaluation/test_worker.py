@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import errno
 import hashlib
@@ -419,6 +420,21 @@ def test_one_file_is_screened_as_a_search_would(tmp_path: Path, monkeypatch: pyt
     program.write_text(f"import os\n{HONEST}")
     result = worker.evaluate_file(program, load_config(given))
     assert (result.status, result.detail) == (Status.SCREENED, "line 1: imports os; allowed: math, torch")
+
+
+def test_one_file_may_begin_with_a_mark_and_have_a_name_in_utf_8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "prepare", prepare_once)
+    given, program = tmp_path / "given.yaml", tmp_path / "mine.py"
+    given.write_text(CONFIG.replace("SEEDS", str(SEEDS)))
+    program.write_bytes(codecs.BOM_UTF8 + f"import os\n{HONEST}".encode())
+    result = worker.evaluate_file(program, load_config(given))
+    assert result.detail == "line 1: imports os; allowed: math, torch"
+    latin = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.py"))
+    program.rename(latin)
+    with pytest.raises(TaskError, match=r"the name '.*/caf.udce9\.py' is no UTF-8 text; rename it"):
+        worker.evaluate_file(latin, load_config(given))
 
 
 def test_the_worker_runs_by_itself(small_run: RunDir, tmp_path: Path) -> None:

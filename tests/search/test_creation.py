@@ -231,6 +231,16 @@ def test_a_creation_killed_anywhere_can_be_made_again(
     assert sorted(path.name for path in run.seeds.iterdir()) == ["a.py", "b.py"]
 
 
+def test_a_config_in_a_folder_whose_name_is_not_utf_8_is_refused_first(
+    tmp_path: Path, configure: Callable[..., Config]
+) -> None:
+    configure()
+    latin = tmp_path / os.fsdecode(b"caf\xe9")
+    (tmp_path / "home").rename(latin)
+    with pytest.raises(ConfigError, match=r"the name '/.*/caf.udce9/.*' is no UTF-8 text; rename it, or move the"):
+        load_config(latin / "config.yaml")
+
+
 def test_of_two_creations_at_once_one_is_refused(
     run: RunDir, configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,8 +23,8 @@ OK = "ok"
 class Order:
     """IN/order.json."""
 
-    stage: Literal["train", "predict", "probe"]
-    """`probe` tries the device, without a candidate."""
+    stage: Literal["train", "predict", "check", "probe"]
+    """`check` ends after one batch of training; `probe` tries the device, without a candidate."""
     task: str
     """A `TaskName`; its file is the one in IN."""
     task_options: Mapping[str, Any]

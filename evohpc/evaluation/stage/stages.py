@@ -59,7 +59,7 @@ class Refused(Exception):
 
 
 def train(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
-    """Train a candidate on IN/data.safetensors; leave its checkpoints in OUT/weights/."""
+    """Train a candidate on IN/data.safetensors; leave checkpoints in OUT/weights/. A `check` ends with the first."""
     task = _prepare(order, inputs)
     data = load_file(inputs / protocol.DATA)
     model = _build(task, inputs, progress)
@@ -71,6 +71,8 @@ def train(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
             raise RuntimeError("the task's `train` yields nothing, though it must before its first step")
         _keep(model, first, weights / _name(0), progress)
         _check_size(model, order.max_params)
+    if order.stage == "check":
+        return
     with progress.step("train", Status.TRAIN_ERROR):
         for number, row in enumerate(rows, start=1):
             _keep(model, row, weights / _name(number), progress)
