@@ -48,11 +48,11 @@ def test_an_example_has_no_fault(path: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=name)
 def test_an_example_is_searched(path: Path, tmp_path: Path) -> None:
-    config = load_config(path, ["search.rounds=1", "evaluation.time_limit_s=250"])
+    config = load_config(path, ["search.rounds=1", "search.prompts_per_round=3", "evaluation.time_limit_s=250"])
     with Search.create(tmp_path / "run", config) as search:
         search.run()
     with Reading(tmp_path / "run") as reading:
         children = reading.store.counts(0)
         seeds = reading.store.counts(SEED_ROUND)
     assert seeds == {Status.TRAINED: 2}
-    assert children[Status.TRAINED] > 1, children
+    assert children.get(Status.TRAINED, 0) >= 1, children

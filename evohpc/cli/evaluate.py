@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -23,7 +27,7 @@ Examples:
 def evaluate(file: Path, config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Evaluate one candidate FILE as a search does.
 
-    Exit code 1 if it could not be trained.
+    What it prints, tracebacks above all, goes to stderr. Exit code 1 if it could not be trained.
     """
     from rich.console import Console
 
@@ -32,10 +36,16 @@ def evaluate(file: Path, config: Path, overrides: tuple[str, ...], as_json: bool
     from evohpc.evaluation.worker import evaluate_file
     from evohpc.messages import Status
     from evohpc.report.tables import result_details
+    from evohpc.report.terminal import printable
 
     loaded = load_config(config, overrides)
-    with Console(stderr=True).status(f"training {file}"):
-        result = evaluate_file(file, loaded)
+    logs: list[bytes] = []
+    with Console(stderr=True).status(f"training {file}"), _tidied_up():
+        result = evaluate_file(file, loaded, logs.append)
+    if logs:
+        click.echo(
+            f"--- what {file} printed, its end ---\n{printable(b''.join(logs).decode().rstrip())}\n---", err=True
+        )
     if as_json:
         click.echo(envelopes.encode(result))
     else:
@@ -44,3 +54,18 @@ def evaluate(file: Path, config: Path, overrides: tuple[str, ...], as_json: bool
 
 
 COMMANDS = (evaluate,)
+
+
+@contextmanager
+def _tidied_up() -> Iterator[None]:
+    """Have SIGTERM, as `timeout` and schedulers send it, end what is in here as an exception does: its temporary folder
+    may hold gigabytes."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

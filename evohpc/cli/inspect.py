@@ -15,9 +15,13 @@ from evohpc.errors import RunFolderError
 from evohpc.messages import Status
 
 if TYPE_CHECKING:
+    from evohpc.report.logs import Log
     from evohpc.report.reader import Reading
     from evohpc.store.rows import Entry
 
+
+_LOG_LINES = 15
+"""Of a log, beside all that is known of a candidate."""
 
 _FILE = click.File("w", encoding="utf-8", lazy=True)
 """Opened at the first write, so that a mistake in another argument does not empty a file that exists."""
@@ -73,9 +77,10 @@ def list_candidates(
 @run_argument
 @click.argument("candidate_id")
 @click.option("--source", "only_source", is_flag=True, help="Print the program only, as it is, e.g. into a file.")
+@click.option("--log", "only_log", is_flag=True, help="Print what it printed only, tracebacks above all.")
 @json_option
-def show(run: Path, candidate_id: str, only_source: bool, as_json: bool) -> None:
-    """Show one candidate: descent, results, program."""
+def show(run: Path, candidate_id: str, only_source: bool, only_log: bool, as_json: bool) -> None:
+    """Show one candidate: descent, results, program; of one that failed, the end of its log."""
     from evohpc.report import tables
     from evohpc.report.reader import Reading
     from evohpc.report.terminal import printable
@@ -85,9 +90,16 @@ def show(run: Path, candidate_id: str, only_source: bool, as_json: bool) -> None
         if as_json:
             click.echo(tables.document(entry))
             return
+        if only_log:
+            click.echo(printable(_log(reading, entry).text))
+            return
         source = entry.candidate.source
         if not only_source:
             stdout_console().print(tables.details(entry, reading.store.results(entry.id)))
+            if entry.fitness is None and (log := reading.log(entry)) is not None:
+                lines = log.text.splitlines()[-_LOG_LINES:]
+                click.echo(f"\nlog {log.place}, its end:")
+                click.echo(printable("\n".join(f"  {line}" for line in lines)), color=True)
             click.echo()
             source = printable(source)
         # click takes escapes out of what goes to a pipe unless it is told that they are colours.
@@ -171,6 +183,18 @@ def _write_programs(runs: tuple[Path, ...], folder: Path, best: int) -> None:
             folder, reading.best(best), run_id=reading.run_id, config=reading.config, entry_class=reading.task.entry
         )
     click.echo(f"wrote {len(written)} programs to {folder}; see {folder / 'README.md'}", err=True)
+
+
+def _log(reading: Reading, entry: Entry) -> Log:
+    """Return what a candidate printed.
+
+    Raises:
+        RunFolderError: it was not evaluated, printed nothing, or its log is gone.
+    """
+    if (log := reading.log(entry)) is None:
+        why = "it was not evaluated" if entry.result is None else "it printed nothing, or its log is gone"
+        raise RunFolderError(f"there is no log of {entry.id}: {why}")
+    return log
 
 
 def _check_distinct(runs: tuple[Path, ...]) -> None:

@@ -12,6 +12,7 @@ import click
 from evohpc.cli.shared import command, config_argument, overrides_option, run_argument, site_option, stdout_console
 from evohpc.cli.signals import INTERRUPTED, stop_signals
 from evohpc.errors import ConfigError, RunFolderError
+from evohpc.messages import SEED_ROUND, Status
 
 if TYPE_CHECKING:
     from evohpc.config.site import Site
@@ -40,7 +41,9 @@ def run(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path |
 
     drive(lambda: open_search(run, config, overrides, site), go_on=command("run", run))
     with Reading(run) as reading:
-        _print_end(reading)
+        _print_end(reading, run)
+        if not reading.store.counts(SEED_ROUND).get(Status.TRAINED):  # where search.rounds is 0
+            sys.exit(1)
 
 
 @click.command(
@@ -215,15 +218,18 @@ def _rows(counts: Mapping[str, int] | None) -> str:
     return "none that can be read" if counts is None else in_words(counts)
 
 
-def _print_end(reading: Reading) -> None:
-    from evohpc.report import tables
+def _print_end(reading: Reading, run: Path) -> None:
+    from evohpc.report import failures, tables
     from evohpc.report.early_end import in_words
+    from evohpc.report.terminal import printable
 
     console = stdout_console()
     console.print(tables.best_table(reading.best(10), reading.metric))
     console.print(tables.sentence(reading.store.counts()))
     if fitter := tables.not_counted(reading.fitter_above_alpha(), reading.error_below):
         console.print(fitter, markup=False, soft_wrap=True)
+    for line in failures.lines(reading.store, run):
+        click.echo(printable(line), err=True)
     if reading.early_end is not None:
         click.echo(f"stopped: {in_words(reading.early_end)}", err=True)
     click.echo(f"next: {reading.advice()}", err=True)

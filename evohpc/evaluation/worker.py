@@ -77,8 +77,11 @@ def evaluate_task(run: RunDir, round: int, name: str, index: int, evaluate: Eval
             log.exception("%s, attempt %d", attempt.candidate_id, attempt.attempt)
 
 
-def evaluate_file(file: Path, config: Config) -> Result:
+def evaluate_file(file: Path, config: Config, keep_log: Callable[[bytes], None] = lambda text: None) -> Result:
     """Screen and evaluate one candidate file outside of any run, in a temporary folder.
+
+    Args:
+        keep_log: is given what the candidate printed, if anything.
 
     Raises:
         EvaluationError: this host cannot evaluate as the config demands.
@@ -100,7 +103,7 @@ def evaluate_file(file: Path, config: Config) -> Result:
         if verdict.status.is_refused:
             return Result(file.stem, 1, verdict.status, verdict.detail, **provenance(source, {}))
         with evaluator(run) as ready:
-            return ready.evaluate(Attempt(file.stem, 1), source)
+            return ready.evaluate(Attempt(file.stem, 1), source, keep_log)
 
 
 @contextmanager

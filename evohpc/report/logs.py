@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 
 from evohpc.run_folder import RoundDir, RunDir
 from evohpc.store.rows import Entry
@@ -13,6 +14,24 @@ TAIL = 2000
 """Characters of a log that a report shows: its end is what says why."""
 MOST = 6_000_000
 """Characters of all logs in one report; compressed they are about a tenth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The end of what a candidate printed; evaluation.log_kb of it was kept."""
+
+    place: str
+    """Its file; of a packed round, the archive and the name in it."""
+    text: str
+
+
+def log_of(run: RunDir, entry: Entry) -> Log | None:
+    """Return the log of the attempt that counts; None if it printed nothing, or its log is gone."""
+    if entry.result is None:
+        return None
+    with ExitStack() as archives:
+        found = _Logs(run.round(entry.candidate.round), archives).read(entry)
+        return found if found.text else None
 
 
 def tails(run: RunDir, entries: Iterable[Entry]) -> dict[int, str]:
@@ -46,12 +65,17 @@ class _Logs:
 
     def end(self, entry: Entry) -> str:
         """Return the end of the log of the attempt that counts; '' if there is none."""
+        return self.read(entry).text[-TAIL:]
+
+    def read(self, entry: Entry) -> Log:
+        """Return the log of the attempt that counts; its text is '' if there is none."""
         assert entry.result is not None
         path = self._round.log(entry.id, entry.result.attempt)
-        data = b""
+        data, place = b"", str(path)
         with suppress(OSError, ValueError):  # an id that is no file's name
             data = path.read_bytes()
         if not data and self._archive is not None:
             with suppress(KeyError, OSError, zipfile.BadZipFile, RuntimeError):
                 data = self._archive.read(f"logs/{path.name}")
-        return data.decode("utf-8", "replace").strip()[-TAIL:]
+                place = f"{self._round.archive}, logs/{path.name}"
+        return Log(place, data.decode("utf-8", "replace").strip())

@@ -22,6 +22,7 @@ from evohpc.messages import SEED_ROUND, Candidate, Status
 from evohpc.report import tables
 from evohpc.report.early_end import in_words, raised
 from evohpc.report.kinship import Family
+from evohpc.report.logs import Log, log_of
 from evohpc.report.selection import Selections
 from evohpc.run_folder import RunDir, read_request
 from evohpc.search import creation
@@ -135,6 +136,10 @@ class Reading:
             return entry
         command = f"evohpc list {shlex.quote(str(self._run.path))}"
         raise RunFolderError(f"{self._run.path} has no candidate {name!r}; see: {command}")
+
+    def log(self, entry: Entry) -> Log | None:
+        """Return the end of what a candidate printed; None if it printed nothing, or its log is gone."""
+        return log_of(self._run, entry)
 
     def selections(self) -> Selections:
         """Return who descends from whom, and who was selected."""
