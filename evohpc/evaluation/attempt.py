@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from evohpc import envelopes
 from evohpc.errors import EvaluationError
@@ -35,7 +35,7 @@ from evohpc.sandbox import removal, scratch
 from evohpc.sandbox.base import Outcome, Runtime, Stage
 from evohpc.sandbox.outputs import Untrusted
 from evohpc.tasks.base import Score, Task, hidden_modules, load_task
-from evohpc.tasks.data import is_whole
+from evohpc.tasks.data import is_whole, read_arrays
 
 
 @dataclass
@@ -83,13 +83,13 @@ class Evaluator:
     def labels(self) -> Predictions:
         """The validation labels; they leave this process only as scores."""
         _check_whole(self.benchmark.labels)
-        return dict(load_file(self.benchmark.labels))
+        return read_arrays(self.benchmark.labels)
 
     @cached_property
     def inputs(self) -> Predictions:
         """The validation inputs."""
         _check_whole(self.benchmark.inputs)
-        return dict(load_file(self.benchmark.inputs))
+        return read_arrays(self.benchmark.inputs)
 
     @cached_property
     def split(self) -> rows.Split | None:

@@ -1,5 +1,6 @@
 """Whose fault a failure may be that speaks of a GPU: it may be missing, broken, or full of what others keep in it.
 
+So it is with SIGBUS, by which the kernel ends who reads a file that a network file system cannot deliver.
 A candidate can say the same words, so they are only a reason to look: a process without its code tries the device, and
 if that works, the candidate is tried once more in the time that it has left. What fails again is its own.
 """
@@ -28,11 +29,11 @@ _SAID = re.compile(
     r"not compiled with CUDA|no CUDA GPUs|no NVIDIA driver|driver version is insufficient|driver on your system"
     r"|driver/library|no kernel image|busy or unavailable|uncorrectable|\bECC\b|fallen off the bus|hardware error"
     r"|invalid device ordinal|initialization error|not yet initialized|unspecified launch failure|unknown error"
-    r"|(CUDA|HIP) (error: )?out of memory|no (CUDA|ROCm|HIP)-capable device"
+    r"|died of SIGBUS|(CUDA|HIP) (error: )?out of memory|no (CUDA|ROCm|HIP)-capable device"
     r"|CU(DNN|BLAS)_STATUS_(NOT_INITIALIZED|ALLOC_FAILED)",
     re.IGNORECASE,
 )
-"""What torch and CUDA say of a GPU that cannot be used, or has no memory left."""
+"""What torch and CUDA say of a GPU that cannot be used, or has no memory left; and how a stage ended."""
 
 _FREE = 0.9
 """Of a GPU's memory; less than this share is free only where another process keeps something there."""

@@ -21,10 +21,10 @@ _QUEUE_FORMAT = "%F|%K|%j|%T|%r"
 
 _LATER = re.compile(
     "maxsubmit|submit limit|violates accounting|temporarily|try again|too many|standby mode|configuration file"
-    "|configuration source|cannot allocate memory|partition not available",
+    "|configuration source|cannot allocate memory|partition not available|invalid user",
     re.IGNORECASE,
 )
-"""In refusals that pass: what is queued ends, a controller or a node comes back."""
+"""In refusals that pass: what is queued ends, a controller, a node or a directory of users comes back."""
 _LOST = re.compile(
     "timed out|unable to contact|connect|zero bytes|communication|i/o error|authentication|unexpected message",
     re.IGNORECASE,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -139,8 +140,23 @@ def translated(path: Path) -> Iterator[None]:
         raise _explained(path, error) from error
 
 
+_NO_LOCKS = {
+    sqlite3.SQLITE_IOERR_LOCK,
+    sqlite3.SQLITE_IOERR_RDLOCK,
+    sqlite3.SQLITE_IOERR_UNLOCK,
+    sqlite3.SQLITE_PROTOCOL,
+}
+
+
 def _explained(path: Path, error: sqlite3.DatabaseError) -> StorageError | RunFolderError:
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the primary result code
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code in _NO_LOCKS:
+        how = f"`evohpc doctor fs {shlex.quote(str(path.parent))}` tries it"
+        return StorageError(
+            f"{path}: its file system does not lock files ({error}); nothing is lost: {how}; ask the site for locks "
+            "(on Lustre the mount option flock), or move the run"
+        )
+    match code & 0xFF:  # the primary result code
         case sqlite3.SQLITE_FULL:
             return storage_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:

@@ -7,6 +7,7 @@ run's provenance, and makes the same data whenever that is made anew.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -15,6 +16,7 @@ import secrets
 import signal
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from evohpc import envelopes
 from evohpc.errors import EnvelopeError, RunFolderError, TaskError
@@ -23,7 +25,13 @@ from evohpc.linux import python
 from evohpc.messages import TaskInterface
 from evohpc.run_folder import RunDir
 
+if TYPE_CHECKING:
+    import numpy as np
+
 log = logging.getLogger(__name__)
+
+_NO_MAPPING = f"os error {errno.ENODEV}"
+"""What safetensors, which sets no errno, says of such a file system: some of FUSE's, and some mounts of Ceph."""
 
 
 def draw_secret(run: RunDir) -> None:
@@ -88,6 +96,22 @@ def interface(run: RunDir) -> TaskInterface:
     except (OSError, EnvelopeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise RunFolderError(f"{path}: {reason}; to have it made anew: evohpc run {run.path} (or submit)") from None
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the arrays of a safetensors file, also from a file system that maps no files into memory.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    from safetensors.numpy import load, load_file
+
+    try:
+        return dict(load_file(path))
+    except OSError as error:
+        if _NO_MAPPING not in str(error):
+            raise
+    return {name: array.copy() for name, array in load(path.read_bytes()).items()}
 
 
 def is_whole(path: Path) -> bool:

@@ -37,8 +37,10 @@ WORDS = [
     "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.15 GiB",
     "HIP out of memory. Tried to allocate 20.00 MiB",
     "HIP error: no ROCm-capable device is detected",
+    "died of SIGBUS, in the train stage",
 ]
 OWN = [
+    "died of SIGSEGV, in the train stage",
     "CUDA error: device-side assert triggered",
     "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!",
     "over evaluation.memory_mb = 1500, in the train stage",

@@ -38,6 +38,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
          Answer.LATER, ""),
         ("echo 'sbatch: fatal: Unable to process configuration file' >&2; exit 1", Answer.LATER, ""),
         ("echo 'sbatch: fatal: Could not establish a configuration source' >&2; exit 1", Answer.LATER, ""),
+        ("echo 'sbatch: error: Invalid user for SlurmUser slurm, ignored' >&2; exit 1", Answer.LATER, ""),
+        ("echo 'sbatch: fatal: Invalid user id: 1046' >&2; exit 1", Answer.LATER, ""),
         ("echo 'sbatch: error: fork: Cannot allocate memory' >&2; exit 1", Answer.LATER, ""),
         ("echo 'sbatch: error: Batch job submission failed: Required partition not available (inactive or drain)' >&2;"
          "exit 1", Answer.LATER, ""),
@@ -93,6 +95,18 @@ def test_jobs_with_names_that_are_not_ours_are_passed_over(fake: Fake) -> None:
     ]
     fake("sacct", r"printf '7|two\nlines|FAILED\n7_1|new|FAILED\n'")
     assert [row.index for row in commands.history({"7": "new"}) or ()] == [1]
+
+
+def test_what_else_slurm_prints_beside_array_tasks(fake: Fake) -> None:
+    steps = r"9_3|r-000-00|OUT_OF_MEMORY\n9_3.batch|batch|FAILED\n9_3.extern|extern|COMPLETED\n9_4.0|x|CANCELLED\n"
+    fake("sacct", rf"printf '{steps}9_5|r-000-00|CANCELLED by 1060117793\n9_6|r-000-00|OUT_OF_ME+\n'")
+    rows = commands.history({"9": "r-000-00"}) or []
+    assert [(row.index, row.report.reason) for row in rows] == [
+        (3, "its job ran over the job's memory (Slurm: OUT_OF_MEMORY)"),
+        (5, "its job was cancelled (Slurm: CANCELLED)"),
+    ]
+    fake("squeue", r"printf '9|0-9%%4|r-000-00|PENDING|None\n9|2|r-000-00|RUNNING|None\n'")
+    assert [(row.index, row.report.state.value) for row in commands.queue()] == [(-1, "waiting"), (2, "running")]
 
 
 def test_each_cluster_is_asked_for_itself(fake: Fake, tmp_path: Path) -> None:

@@ -213,6 +213,15 @@ def test_a_writer_takes_the_lock_before_it_reads(store: Store, path: Path, monke
         assert other.execute("SELECT count(*) FROM candidates").fetchone() == (0,)
 
 
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_LOCK, sqlite3.SQLITE_PROTOCOL])
+def test_a_file_system_without_locks_is_named(path: Path, code: int) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = code
+    explained = schema._explained(path, error)
+    assert isinstance(explained, StorageError)
+    assert "its file system does not lock files (disk I/O error); nothing is lost" in str(explained)
+
+
 def test_a_locked_database_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "LOCK_TIMEOUT_S", 0.05)
     with closing(Store(path, epoch=1)) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -29,6 +29,7 @@ from evohpc.evaluation.stage import gpu, protocol
 from evohpc.evaluation.stage.protocol import Order
 from evohpc.messages import Status
 from evohpc.tasks.base import Task, load_task
+from evohpc.tasks.data import read_arrays
 
 
 @dataclass
@@ -61,7 +62,7 @@ class Refused(Exception):
 def train(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
     """Train a candidate on IN/data.safetensors; leave checkpoints in OUT/weights/. A `check` ends with the first."""
     task = _prepare(order, inputs)
-    data = load_file(inputs / protocol.DATA)
+    data = read_arrays(inputs / protocol.DATA)
     model = _build(task, inputs, progress)
     weights = out / protocol.WEIGHTS
     weights.mkdir()
@@ -82,7 +83,8 @@ def predict(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
     """Predict each batch from each checkpoint of IN/weights/; leave the predictions in OUT/predictions/."""
     task = _prepare(order, inputs)
     folder = inputs / protocol.BATCHES
-    batches = [load_file(path) for path in (sorted(folder.iterdir()) if folder.exists() else [inputs / protocol.DATA])]
+    files = sorted(folder.iterdir()) if folder.exists() else [inputs / protocol.DATA]
+    batches = [read_arrays(path) for path in files]
     model = _build(task, inputs, progress)
     left = out / protocol.PREDICTIONS
     left.mkdir()
