@@ -171,8 +171,9 @@ def test_the_glossary_is_short() -> None:
     assert 10 < len(glossary.strip().splitlines()) <= 25
 
 
-def test_every_test_that_a_guarantee_names_exists() -> None:
-    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs/guarantees.md").read_text())
+@pytest.mark.parametrize("page", ["guarantees.md", "field_log.md"])
+def test_every_test_that_a_page_names_exists(page: str) -> None:
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs" / page).read_text())
     assert len(named) > 30
     for file, test in named:
         assert f"def {test}(" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"

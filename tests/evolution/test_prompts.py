@@ -193,6 +193,11 @@ def test_a_tuning_example_is_the_last_part_of_a_prompt_and_its_answer() -> None:
     assert completion.endswith("        return x\n")
 
 
+def test_a_completion_is_taken_as_it_is_written() -> None:
+    completion = '    def forward(self, x):\n        print(f"\\nTotal: {x}", r"\\d", "a=b")\n\treturn x\n'
+    assert completion in candidate_source(completion, TASK)
+
+
 def test_a_completion_becomes_the_module_it_was_asked_for() -> None:
     _, completion = completion_target(example(LINEAR, 1, 0.5), TASK, PAPER)
     source = candidate_source(completion, TASK)

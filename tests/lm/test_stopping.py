@@ -1,9 +1,10 @@
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from evohpc.lm.model import LanguageModel
-from evohpc.lm.stopping import Transcript, heal
+from evohpc.lm.stopping import Transcript, heal, stop_ids
 
 PROMPT = "class Model(nn.Module):\n"
 BODY = "    def forward(self, x):\n        return x\n"
@@ -116,3 +117,11 @@ def test_the_old_rule_cuts_nothing(lm: LanguageModel) -> None:
         transcript.add(token)
     transcript.cut()
     assert transcript.text == BODY + "    oh no"
+
+
+def test_a_completion_ends_at_any_token_that_model_or_tokenizer_ends_with() -> None:
+    """Gemma declares several in its generation config, some models others than their tokenizer's."""
+    tokenizer = SimpleNamespace(eos_token_id=3, all_special_ids=[3, 4])
+    assert stop_ids(SimpleNamespace(eos_token_id=[1, 106]), tokenizer) == {1, 3, 4, 106}
+    assert stop_ids(SimpleNamespace(eos_token_id=7), tokenizer) == {3, 4, 7}
+    assert stop_ids(SimpleNamespace(eos_token_id=None), tokenizer) == {3, 4}
