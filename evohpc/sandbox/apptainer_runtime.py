@@ -20,21 +20,26 @@ from evohpc.config.site import ContainerSection
 from evohpc.errors import EvaluationError
 from evohpc.messages import Isolation
 from evohpc.sandbox import apptainer_command, apptainer_entry, container_probe, image, process_tree, supervise
-from evohpc.sandbox.apptainer_command import Container
+from evohpc.sandbox.apptainer_command import Bind, Container
 from evohpc.sandbox.apptainer_entry import READY, Contained
 from evohpc.sandbox.base import Ending, Limits, Outcome, Stage
 from evohpc.sandbox.container_probe import Found, ProbeOrder
 
 START_WITHIN_S = 120.0
 """For the container and the imports in it; a cold image on a busy file system takes its time. Not the candidate's."""
+_NOTHING = "nothing"
+_IN_MEMORY = ("/tmp", "/var/tmp", "/dev/shm")
+"""File systems that Apptainer makes in memory, where nobody would count what is written; an empty folder is instead."""
 _PROBE_LIMITS = Limits(wall_s=START_WITHIN_S, memory_bytes=1 << 30, disk_bytes=1 << 20, log_bytes=4096)
 
 
 class ApptainerRuntime:
     """Runs stages in containers. Make one with `start`, which finds out what this host can isolate."""
 
-    def __init__(self, host: Container, more: Sequence[str], found: Found) -> None:
-        self._host, self._more, self._found = host, more, found
+    def __init__(self, host: Container, more: Sequence[str], secret: Path, found: Found) -> None:
+        """`secret` is a file that candidates must not read; `found` what a probe of it found."""
+        self._host, self._more, self._secret, self._found = host, more, secret, found
+        self._masks: dict[tuple[str, ...], list[Bind]] = {(): []}
 
     @property
     def isolation(self) -> Isolation:
@@ -58,7 +63,19 @@ class ApptainerRuntime:
 
     def run(self, stage: Stage) -> Outcome:
         """Run a stage to its end; see `Runtime.run`."""
-        return _run(self._host, self._more, stage)
+        return _run(self._host, self._more, stage, self._masks_for(stage.hidden))
+
+    def _masks_for(self, hidden: tuple[str, ...]) -> list[Bind]:
+        """Return what is bound over modules that the kernel cannot hide; the first time, a container says where they
+        are."""
+        if self._found.has_landlock:
+            return []
+        if hidden not in self._masks:
+            found = _find(self._host, self._more, self._secret, hidden)
+            nothing = Path(tempfile.mkdtemp(prefix="evohpc-nothing-"))
+            files = [Bind(Path(os.devnull), place) for place in found.files]
+            self._masks[hidden] = [*files, *(Bind(nothing, place) for place in found.folders)]
+        return self._masks[hidden]
 
     def close(self) -> None:
         """Nothing outlives a stage."""
@@ -94,18 +111,18 @@ def start(site: ContainerSection, secret: Path, minimum: Isolation) -> Apptainer
 def _probe(host: Container, more: Sequence[str], secret: Path) -> ApptainerRuntime:
     """Probe with a network namespace; where the host allows none, without: then the seccomp filter must hold."""
     try:
-        return ApptainerRuntime(host, more, _find(host, more, secret))
+        return ApptainerRuntime(host, more, secret, _find(host, more, secret))
     except EvaluationError as error:
         bare = replace(host, own_network=False)
         try:
-            return ApptainerRuntime(bare, more, _find(bare, more, secret))
+            return ApptainerRuntime(bare, more, secret, _find(bare, more, secret))
         except EvaluationError:
             raise error from None
 
 
-def _find(host: Container, more: Sequence[str], secret: Path) -> Found:
+def _find(host: Container, more: Sequence[str], secret: Path, hidden: tuple[str, ...] = ()) -> Found:
     with tempfile.TemporaryDirectory(prefix="evohpc-probe-") as folder:
-        order = envelopes.encode(ProbeOrder(str(secret.resolve()), os.getpid())).encode()
+        order = envelopes.encode(ProbeOrder(str(secret.resolve()), os.getpid(), hidden)).encode()
         stage = Stage(container_probe.__name__, order, {}, Path(folder), _PROBE_LIMITS, threads=1)
         outcome = _run(host, more, stage)
         try:
@@ -114,11 +131,11 @@ def _find(host: Container, more: Sequence[str], secret: Path) -> Found:
             raise EvaluationError(_no_start(outcome.log)) from None
 
 
-def _run(host: Container, more: Sequence[str], stage: Stage) -> Outcome:
+def _run(host: Container, more: Sequence[str], stage: Stage, masks: Sequence[Bind] = ()) -> Outcome:
     supervise.prepare()
     others = process_tree.children(os.getpid())
     with _laid_out(stage) as inputs:
-        child, log = _launch(arguments(host, more, stage, inputs))
+        child, log = _launch(arguments(host, more, stage, inputs, masks))
         try:
             _wait_for_start(log)
             oom_kills = process_tree.oom_kills()
@@ -130,15 +147,20 @@ def _run(host: Container, more: Sequence[str], stage: Stage) -> Outcome:
             os.close(log)
 
 
-def arguments(host: Container, more: Sequence[str], stage: Stage, inputs: Path) -> list[str]:
+def arguments(
+    host: Container, more: Sequence[str], stage: Stage, inputs: Path, masks: Sequence[Bind] = ()
+) -> list[str]:
     """Return the command that runs a stage.
 
     Args:
         more: binds of the site.
-        inputs: folder of this host that becomes IN.
+        inputs: folder of this host that becomes IN; beside it is an empty one.
+        masks: bound over what has been bound before, or is in the image.
     """
     package = Path(__file__).resolve().parent.parent
-    binds = apptainer_command.binds(inputs, stage.inputs, stage.out.resolve(), package, more)
+    in_memory = [Bind(inputs.with_name(_NOTHING), target) for target in _IN_MEMORY]
+    own = apptainer_command.binds(inputs, stage.inputs, stage.out.resolve(), package, more)
+    binds = [*in_memory, *own, *masks]
     launch = envelopes.encode(Contained(stage.entry, stage.limits, stage.threads, stage.hidden))
     # PYTHONPATH has this package only; -P: not the working folder, which is the candidate's.
     environment = {"PYTHONPATH": apptainer_command.EVOHPC, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -194,7 +216,9 @@ def _no_start(said: bytes) -> str:
 def _laid_out(stage: Stage) -> Iterator[Path]:
     """Make IN: the order, and something to bind each input over."""
     with tempfile.TemporaryDirectory(prefix="evohpc-in-") as folder:
-        inputs = Path(folder).resolve()
+        inputs = Path(folder).resolve() / "in"
+        inputs.mkdir()
+        inputs.with_name(_NOTHING).mkdir()
         (inputs / "order.json").write_bytes(stage.order)
         for name, path in stage.inputs.items():
             (inputs / name).mkdir() if path.is_dir() else (inputs / name).touch()

@@ -67,7 +67,7 @@ class Stage:
     limits: Limits
     threads: int
     hidden: tuple[str, ...] = ()
-    """Modules, with all that is in them, that it can neither import nor read where the kernel has Landlock."""
+    """Modules, with all that is in them, that it can neither import nor read, with Landlock or in a container."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ def confine(readable: Sequence[Path], writable: Path, hidden: Collection[str] = 
         OSError: the kernel has the means and refused them.
         RuntimeError: what is to be hidden was imported before.
     """
-    kept_out = hiding.places(hidden, [_PACKAGE.parent, *libraries()])
+    kept_out = hidden_places(hidden)
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     linux.drop_capabilities()
     if landlock.abi():
@@ -105,6 +105,15 @@ def confine(readable: Sequence[Path], writable: Path, hidden: Collection[str] = 
         landlock.restrict([*rules, *devices, (writable, landlock.WRITE)])
     if seccomp.is_supported():
         seccomp.restrict(has_gpu())
+
+
+def hidden_places(modules: Collection[str]) -> frozenset[Path]:
+    """Return where modules lie that are to be hidden.
+
+    Raises:
+        RuntimeError: one was imported before.
+    """
+    return hiding.places(modules, [_PACKAGE.parent, *libraries()])
 
 
 def libraries() -> list[Path]:

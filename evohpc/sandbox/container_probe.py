@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from evohpc import envelopes
+from evohpc.sandbox import confine, landlock
 
 PACKAGES = ("torch", "numpy", "safetensors", "pydantic")
 """What an evaluation image must have."""
@@ -23,6 +24,8 @@ class ProbeOrder:
     """File of the host that it must not see."""
     supervisor: int
     """Process of the host that it must not see."""
+    hidden: tuple[str, ...] = ()
+    """Modules whose places are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,11 @@ class Found:
     """In words; none if the container holds."""
     versions: dict[str, str] = field(default_factory=dict)
     """Of the packages in the image."""
+    has_landlock: bool = True
+    """Files are hidden by the kernel; without it, something must be bound over them."""
+    files: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    """Of the modules asked for, in the container."""
 
 
 def preload() -> dict[str, str]:
@@ -50,7 +58,10 @@ def main(inputs: Path, out: Path) -> int:
         "write to its inputs": lambda: os.mkdir(inputs / "probe"),
         "open network connections": _reach_the_network,
     }
-    found = Found(tuple(words for words, attempt in tries.items() if _works(attempt)), _versions())
+    weaknesses = tuple(words for words, attempt in tries.items() if _works(attempt))
+    places = sorted(confine.hidden_places(order.hidden))
+    files, folders = ([str(place) for place in places if place.is_dir() is kind] for kind in (False, True))
+    found = Found(weaknesses, _versions(), landlock.abi() > 0, tuple(files), tuple(folders))
     (out / "found.json").write_text(envelopes.encode(found))
     return 0
 

@@ -26,8 +26,7 @@ def places(modules: Collection[str], roots: Collection[Path]) -> frozenset[Path]
     """
     if loaded := [name for name in modules if name in sys.modules]:
         raise RuntimeError(f"{loaded[0]} is to be hidden, and was imported before")
-    found = {place.resolve() for name in modules for place in _places(name, roots)}
-    return frozenset(found)
+    return frozenset(place.resolve() for name in modules for place in _places(name, roots))
 
 
 def rules(root: Path, hidden: Collection[Path], seen: Collection[Path] = ()) -> Iterator[tuple[Path, int]]:

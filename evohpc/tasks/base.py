@@ -80,7 +80,7 @@ class Task(Protocol):
 
     It may have an attribute `hidden_modules`, those that tell right answers, e.g. by making the data again:
     `{"train": (), "predict": ("my_package.labels",)}`. A candidate's process of that kind can neither import nor read
-    them where the kernel has Landlock, so no method that it calls, nor the module of the task, may import them either.
+    them (with Landlock or in a container), so no method that it calls, nor the module of the task, may import them.
 
     It may have a method `rows(arrays)` that says where the rows of arrays are, of inputs as of predictions: by name the
     group of rows and the axis, e.g. `{name: ("", 0) for name in arrays}` where all have the same rows. Then a candidate

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,9 @@ from evohpc.messages import Isolation, Status
 from evohpc.run_folder import RunDir
 from evohpc.sandbox import apptainer_command, apptainer_runtime, image, process_tree
 from evohpc.sandbox.apptainer_command import Bind, Container
+from evohpc.sandbox.apptainer_runtime import ApptainerRuntime
+from evohpc.sandbox.base import Limits, Outcome, Stage
+from evohpc.sandbox.container_probe import Found
 
 real = pytest.mark.slurm
 """Needs a real Apptainer."""
@@ -161,6 +166,16 @@ class TestARealContainer:
         assert "canary" not in log
         assert f"'{os.getpid()}'" not in log
 
+    def test_gives_no_memory_that_looks_like_a_disk(self, contained: Evaluator) -> None:
+        tries = (
+            "for folder in ('/tmp', '/var/tmp', '/dev/shm', '/run'):\n"
+            "    try: open(folder + '/x', 'w'); print('ESCAPED', folder)\n"
+            "    except OSError as error: print(folder, error.strerror)\n"
+        )
+        _, log = run_source(contained, PRELUDE + tries)
+        assert "/dev/shm " in log
+        assert "ESCAPED" not in log
+
     @pytest.mark.parametrize(
         ("source", "limits", "status"),
         [
@@ -196,6 +211,73 @@ class TestARealContainer:
         leaky = containers.model_copy(update={"binds": (*containers.binds, str(contained_run.labels.parent))})
         with pytest.raises(EvaluationError, match="a candidate in a container here could read files of this user"):
             apptainer_runtime.start(leaky, contained_run.labels, Isolation.CONTAINER)
+
+
+@dataclasses.dataclass
+class WithoutLandlock:
+    """Runs stages as if the kernel had no Landlock, as far as hiding goes: only what is bound over modules does."""
+
+    runtime: ApptainerRuntime
+
+    def __post_init__(self) -> None:
+        self.runtime._found = dataclasses.replace(self.runtime._found, has_landlock=False)
+        self.isolation, self.versions = self.runtime.isolation, self.runtime.versions
+
+    def run(self, stage: Stage) -> Outcome:
+        masks = self.runtime._masks_for(stage.hidden)
+        bare = dataclasses.replace(stage, hidden=())
+        return apptainer_runtime._run(self.runtime._host, self.runtime._more, bare, masks)
+
+    def close(self) -> None:
+        pass
+
+
+LOOKS = """
+import pathlib
+import evohpc.tasks
+folder = pathlib.Path(evohpc.tasks.__file__).parent
+sizes = [len(path.read_bytes()) for path in (folder / "mnist1d_data.py", *folder.glob("__pycache__/mnist1d_data*"))]
+print("looked", sum(sizes), len((folder / "mnist1d.py").read_bytes()) > 1000)
+"""
+
+
+@real
+def test_without_landlock_something_is_bound_over_what_is_hidden(
+    contained_run: RunDir, containers: ContainerSection, contained: Evaluator
+) -> None:
+    runtime = WithoutLandlock(apptainer_runtime.start(containers, contained_run.labels, Isolation.CONTAINER))
+    result, log = run_source(dataclasses.replace(contained, runtime=runtime), HONEST + LOOKS)
+    assert result.status is Status.TRAINED, result.detail
+    assert log == "looked 0 True\n" * 4
+
+
+def test_what_is_hidden_is_bound_over_last(tmp_path: Path) -> None:
+    stage = Stage("x", b"", {}, tmp_path, Limits(1, 1, 1, 1), 1, ("secret",))
+    masks = [Bind(Path("/dev/null"), f"{apptainer_command.EVOHPC}/evohpc/secret.py")]
+    command = apptainer_runtime.arguments(Container("apptainer", Path("/i")), [], stage, tmp_path, masks)
+    binds = [value for name, value in itertools.pairwise(command) if name == "--bind"]
+    assert binds[:3] == [f"{tmp_path.parent}/nothing:{place}:ro" for place in ("/tmp", "/var/tmp", "/dev/shm")]
+    assert binds[-1] == "/dev/null:/opt/evohpc/evohpc/secret.py:ro"
+
+
+@pytest.mark.parametrize("has_landlock", [True, False])
+def test_modules_are_looked_for_once_and_only_without_landlock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_landlock: bool
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def find(host: Container, more: Sequence[str], secret: Path, hidden: tuple[str, ...] = ()) -> Found:
+        asked.append(hidden)
+        return Found((), files=("/opt/a.py",), folders=("/opt/b",))
+
+    monkeypatch.setattr(apptainer_runtime, "_find", find)
+    found = Found((), has_landlock=has_landlock)
+    runtime = ApptainerRuntime(Container("apptainer", Path("/i")), [], tmp_path, found)
+    masks = [runtime._masks_for(hidden) for hidden in (("a", "b"), (), ("a", "b"))]
+    assert asked == ([] if has_landlock else [("a", "b")])
+    assert [[bind.target for bind in each] for each in masks] == (
+        [[], [], []] if has_landlock else [["/opt/a.py", "/opt/b"], [], ["/opt/a.py", "/opt/b"]]
+    )
 
 
 def program_of(run: RunDir) -> str:
