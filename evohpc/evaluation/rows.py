@@ -7,14 +7,15 @@ another order and in batches of other sizes than the prediction that chose the c
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from evohpc.errors import TaskError
-from evohpc.evaluation.verdict import Failed
+from evohpc.errors import TaskCodeError
+from evohpc.evaluation.verdict import Failed, described
 from evohpc.messages import Status
 from evohpc.tasks.base import Task
 
@@ -43,9 +44,11 @@ class Split:
     """How the rows of a task's inputs are cut."""
 
     task: Task
-    where: Callable[[Arrays], Mapping[str, tuple[str, int]]]
-    """`Task.rows`."""
     halves: tuple[tuple[Batch, ...], tuple[Batch, ...]]
+
+    def where(self, arrays: Arrays) -> Mapping[str, tuple[str, int]]:
+        """Return what the task tells of the rows of arrays; see `rows_of`."""
+        return rows_of(self.task, arrays)
 
     def take(self, inputs: Arrays, batch: Batch) -> dict[str, Array]:
         """Return the rows of a batch."""
@@ -85,9 +88,19 @@ class Split:
 
         Raises:
             ValueError: they are not of the same shapes and types.
+            TaskCodeError: `Task.answers` failed.
         """
-        answers = getattr(self.task, "answers", lambda predictions: predictions)
-        return max((_share(name, *pair) for name, pair in _pairs(answers(one), answers(other))), default=0.0)
+        same = dict(_pairs(one, other))
+        told = [self._answers({name: pair[which] for name, pair in same.items()}) for which in (0, 1)]
+        return max((_share(*pair) for _, pair in _pairs(*told)), default=0.0)
+
+    def _answers(self, predictions: Arrays) -> Arrays:
+        answers: Callable[[Arrays], Arrays] = getattr(self.task, "answers", lambda predictions: predictions)
+        try:
+            return answers(predictions)
+        except Exception as error:
+            said = described(error, self.task)
+            raise TaskCodeError(f"task {self.task.interface.name}: answers raised {said}") from error
 
 
 def confirm(split: Split, inputs: Arrays, first: Arrays, predict: Predict) -> dict[str, Array]:
@@ -126,34 +139,50 @@ def split(task: Task, inputs: Arrays, seed: int) -> Split | None:
         seed: must be unknown to candidates.
 
     Raises:
-        TaskError: `Task.rows` failed, or does not fit the inputs.
+        TaskCodeError: `Task.rows` failed, or does not fit the inputs.
     """
-    where = getattr(task, "rows", None)
-    if where is None:
+    if not hasattr(task, "rows"):
         return None
-    counts = _counts(task.interface.name, where, inputs)
+    counts = _counts(task, inputs)
     if min(counts.values(), default=0) < 2:
         return None
     draw = np.random.Generator(np.random.Philox(seed))
     orders = {group: draw.permutation(count) for group, count in sorted(counts.items())}
     first = {group: order[: (len(order) + 1) // 2] for group, order in orders.items()}
     second = {group: order[(len(order) + 1) // 2 :] for group, order in orders.items()}
-    return Split(task, where, (_batches(first), _batches(second)))
+    return Split(task, (_batches(first), _batches(second)))
 
 
-def _counts(task: str, where: Callable[[Arrays], Mapping[str, tuple[str, int]]], inputs: Arrays) -> dict[str, int]:
-    counts: dict[str, set[int]] = {}
+def rows_of(task: Task, arrays: Arrays) -> Mapping[str, tuple[str, int]]:
+    """Return for each array the group of rows that it has, and which of its axes they are.
+
+    Raises:
+        TaskCodeError: `Task.rows` failed, or says something else.
+    """
     try:
-        places = where(inputs)
-        if places.keys() != inputs.keys():
-            raise ValueError(f"names {', '.join(sorted(places))}, the inputs are {', '.join(sorted(inputs))}")
-        for name, (group, axis) in places.items():
-            counts.setdefault(group, set()).add(inputs[name].shape[axis])
-        if uneven := [group for group, found in counts.items() if len(found) > 1]:
-            raise ValueError(f"the arrays of group {uneven[0]!r} have {sorted(counts[uneven[0]])} rows")
+        found = task.rows(arrays)  # type: ignore[attr-defined]
+        return {name: (str(group), operator.index(axis)) for name, (group, axis) in found.items()}
     except Exception as error:
-        raise TaskError(f"task {task}: rows: {type(error).__name__}: {error}") from error
+        raise TaskCodeError(f"task {task.interface.name}: rows raised {described(error, task)}") from error
+
+
+def _counts(task: Task, inputs: Arrays) -> dict[str, int]:
+    """Return how many rows each group has."""
+    counts: dict[str, set[int]] = {}
+    places = rows_of(task, inputs)
+    if places.keys() != inputs.keys():
+        raise _misfit(task, f"names {', '.join(sorted(places))}, the inputs are {', '.join(sorted(inputs))}")
+    for name, (group, axis) in places.items():
+        if axis not in range(inputs[name].ndim):
+            raise _misfit(task, f"says axis {axis} of {name}, which has shape {inputs[name].shape}")
+        counts.setdefault(group, set()).add(inputs[name].shape[axis])
+    if uneven := [group for group, found in counts.items() if len(found) > 1]:
+        raise _misfit(task, f"puts arrays of {sorted(counts[uneven[0]])} rows into the group {uneven[0]!r}")
     return {group: found.pop() for group, found in counts.items()}
+
+
+def _misfit(task: Task, reason: str) -> TaskCodeError:
+    return TaskCodeError(f"task {task.interface.name}: rows {reason}")
 
 
 def _batches(half: Batch) -> tuple[Batch, ...]:
@@ -184,7 +213,7 @@ def _pairs(one: Arrays, other: Arrays) -> Iterator[tuple[str, tuple[Array, Array
         yield name, (pair[0], pair[1])
 
 
-def _share(name: str, one: Array, other: Array) -> float:
+def _share(one: Array, other: Array) -> float:
     if one.dtype.kind != "f":
         return float((one != other).mean()) if one.size else 0.0
     spread = np.median(np.abs(one - np.median(one, axis=0)), axis=0) if one.size else 0.0

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evohpc.errors import TaskError
+from evohpc.errors import TaskCodeError
 from evohpc.evaluation import rows
 from evohpc.evaluation.rows import Split
 from evohpc.evaluation.verdict import Failed
@@ -169,13 +169,20 @@ def test_what_is_finite_in_the_whole_split_alone_depends_on_it() -> None:
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        ({"a": ("", 0)}, "names a, the inputs are a, a_steps, b"),
-        ({"a": ("", 0), "a_steps": ("", 0), "b": ("b", 0)}, r"the arrays of group '' have \[2, 60\] rows"),
-        ({"a": ("", 0), "a_steps": ("", 5), "b": ("b", 0)}, "IndexError"),
-        (None, "AttributeError"),
+        ({"a": ("", 0)}, "rows names a, the inputs are a, a_steps, b"),
+        ({"a": ("", 0), "a_steps": ("", 0), "b": ("b", 0)}, r"rows puts arrays of \[2, 60\] rows into the group ''"),
+        ({"a": ("", 0), "a_steps": ("", 5), "b": ("b", 0)}, r"rows says axis 5 of a_steps, which has shape \(2, 60\)"),
+        ({"a": "", "a_steps": ("", 1), "b": ("b", 0)}, "rows raised ValueError"),
+        (None, "rows raised AttributeError"),
     ],
 )
 def test_rows_that_do_not_fit_are_the_task_s(told: object, said: str) -> None:
     task = type("Wrong", (Own,), {"rows": lambda self, arrays: told})()
-    with pytest.raises(TaskError, match=f"task own: rows: .*{said}"):
+    with pytest.raises(TaskCodeError, match=f"task own: {said}"):
         cut(task, some())
+
+
+def test_answers_that_fail_are_the_task_s() -> None:
+    task = type("Wrong", (Own,), {"answers": lambda self, predictions: predictions["logits"]})()
+    with pytest.raises(TaskCodeError, match="task own: answers raised KeyError: 'logits'"):
+        confirm(task, linear)
