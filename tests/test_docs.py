@@ -142,6 +142,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pictures_are_there_in_both_schemes_and_are_small(page: Path) -> None:
+    for name in re.findall(r'(?:src|srcset)="([^"]+)"', page.read_text()):
+        assert (page.parent / name).stat().st_size < 200_000, name
+        assert (page.parent / name.replace("light", "dark")).exists(), name
+
+
 def test_the_picture_and_the_table_of_rooms_are_those_of_the_imports() -> None:
     done = subprocess.run([sys.executable, "docs/draw_rooms.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -13,17 +13,19 @@ from typing import Any, Self
 
 from evohpc import envelopes
 from evohpc.config.search import load_resolved
-from evohpc.driver import lease, stopper
+from evohpc.driver import clock, lease, stopper
 from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
 from evohpc.evolution import population
 from evohpc.evolution.population import Budget
 from evohpc.evolution.stopping import EarlyEnd
+from evohpc.lm_job import times
 from evohpc.messages import SEED_ROUND, Candidate, Status
 from evohpc.report import tables
 from evohpc.report.early_end import in_words, raised
 from evohpc.report.kinship import Family
 from evohpc.report.logs import Log, log_of
 from evohpc.report.selection import Selections
+from evohpc.report.text import in_hours
 from evohpc.run_folder import RunDir, read_request
 from evohpc.search import creation
 from evohpc.store.rows import Entry, Score
@@ -171,6 +173,22 @@ class Reading:
             yield "last seen", f"{last.at}: {where}, {last.step}{count}"
             for reason in last.held:
                 yield "held", reason
+        spent = {name.removesuffix("_hours"): in_hours(hours) for name, hours in self.spent().items()}
+        yield (
+            "spent",
+            f"{spent['evaluation']} evaluating, {spent['lm']} of the language model, driven for {spent['driver']}",
+        )
+
+    def spent(self) -> dict[str, float]:
+        """Return the hours of all evaluations, of the language model's jobs, and in which a driver was at work."""
+        rounds = range((self.store.last_round() or 0) + 1)
+        drawn = sum(sum(times.seconds(self._run.round(round)).values()) for round in rounds)
+        found = {
+            "evaluation": self.store.evaluation_seconds()[0],
+            "lm": drawn,
+            "driver": clock.seconds(self._run.clock),
+        }
+        return {f"{name}_hours": seconds / 3600 for name, seconds in found.items()}
 
     def status(self) -> dict[str, Any]:
         """Return the same, and more, as plain values for `--json`."""
@@ -184,6 +202,7 @@ class Reading:
             "stopped": None if self.early_end is None else asdict(self.early_end),
             "driver": self._driver(),
             "progress": None if last is None else asdict(last),
+            "spent": self.spent(),
             "counts": {str(status): count for status, count in self.store.counts().items()},
             "best": [json.loads(tables.document(entry)) for entry in self.best(1)],
         }

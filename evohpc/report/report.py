@@ -20,13 +20,12 @@ from evohpc.report.intervals import wilson
 from evohpc.report.rounds import evaluation_hours, round_rows
 from evohpc.report.runs import Run
 from evohpc.report.tables import OUTCOMES, number
-from evohpc.report.text import MINUS, unit_of_time
+from evohpc.report.text import MINUS, in_hours
 from evohpc.run_folder import RunDir
 
 if TYPE_CHECKING:
     from evohpc.report.figures.style import Figure
 
-SHORT = {"hours": "h", "minutes": "min", "seconds": "s"}
 SCRIPTS = ("dom.js", "filters.js", "table.js", "candidate.js", "parents.js", "charts.js", "lineage.js", "main.js")
 
 
@@ -95,8 +94,7 @@ def _tiles(table: Columns) -> Iterator[tuple[str, str, str]]:
         yield from _share(table)
     yield "last improvement", *_last_improvement(table)
     cores = f"{run.threads} core{'s' * (run.threads > 1)} each"
-    unit, per_hour = unit_of_time(spent := evaluation_hours(run.entries))
-    yield "evaluation time", f"{spent * per_hour:,.3g} {SHORT[unit]}", f"wall clock, summed; {cores}"
+    yield "evaluation time", in_hours(evaluation_hours(run.entries)), f"wall clock, summed; {cores}"
 
 
 def _share(table: Columns) -> Iterator[tuple[str, str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+SHORT = {"hours": "h", "minutes": "min", "seconds": "s"}
 MINUS = "\N{MINUS SIGN}"
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 
@@ -13,6 +14,12 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2
 def visible(text: str) -> str:
     """Return a line of text with the characters spelled out that hide or reorder what is around them."""
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def in_hours(hours: float) -> str:
+    """Return a time for people: '2.5 h', '12 min', '0 s'."""
+    unit, per_hour = unit_of_time(hours)
+    return f"{hours * per_hour:,.3g} {SHORT[unit]}"
 
 
 def unit_of_time(hours: float) -> tuple[str, float]:

@@ -12,6 +12,7 @@ import pytest
 from support.command_line import call
 from support.searching import finish, make_config
 
+from evohpc.report.reader import Reading
 from evohpc.search.search import Search
 
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
@@ -33,6 +34,9 @@ def test_status_for_machines(finished_run: Path, capsys: pytest.CaptureFixture[s
     _, out, _ = call(capsys, "status", finished_run, "--json")
     status = json.loads(out)
     assert status["is_done"]
+    with Reading(finished_run) as reading:
+        results = list(reading.store.every_result())
+    assert status["spent"]["evaluation_hours"] == pytest.approx(len(results) / 3600), "a second each"
     assert status["driver"] == ""
     assert sum(status["counts"].values()) == 16
 

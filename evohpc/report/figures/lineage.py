@@ -40,7 +40,7 @@ def lineage(table: Columns) -> Figure | None:
         *(made, ("chosen", [chosen]), ("path of fittest parents", [path]), ("other descent", [lines])),
         *(("ancestor or descendant", [kin]), ("other candidate", [dots])),
     )
-    style.log_ticks(made.yaxis, 1, max(ranks.values()) + 1)
+    made.yaxis.ticker = FixedTicker(ticks=[m * 10**e for e in range(6) for m in (1, 2, 3, 5)])
     made.yaxis.formatter = NumeralTickFormatter(format="0,0")
     _label_rounds(made, max(rounds))
     return made
