@@ -21,7 +21,9 @@ LOG_EVERY_S = 60.0
 
 _ACTIVITY = {
     "propose": "writing prompts",
-    "generate": "language model: tuning and drawing children",
+    "load": "language model: waiting and loading",
+    "tune": "language model: tuning",
+    "generate": "language model: drawing children",
     "screen": "screening",
     "evaluate": "training candidates",
     "close": "selecting survivors",

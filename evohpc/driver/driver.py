@@ -36,6 +36,7 @@ from evohpc.files import write_atomic
 from evohpc.jobs.base import JobRunner
 from evohpc.lm import completions_file
 from evohpc.lm_job import base as lm_job
+from evohpc.lm_job.phase import phase
 from evohpc.messages import SEED_ROUND, Candidate, LMRequest, Result, Status
 from evohpc.run_folder import read_request
 
@@ -227,11 +228,11 @@ class Driver:
         self.lm.start(folder)
         while not self.lm.poll():
             held = (self.lm.held,) if self.lm.held else ()
-            drawn, total = lm_job.progress(folder)
-            if (lm_request.round, drawn) > self._drawn:
-                self._drawn = lm_request.round, drawn
+            now = phase(folder)
+            if now.step == "generate" and (lm_request.round, now.done) > self._drawn:
+                self._drawn = lm_request.round, now.done
                 self._patience.note_progress()
-            self._report(lm_request.round, "generate", drawn, total, held)
+            self._report(lm_request.round, now.step, now.done, now.total, held)
             self.stopper.check_at_work(lm_request.round)
             self._pause(SLOWEST_POLL_S)
 

@@ -9,7 +9,7 @@ from typing import Literal
 from evohpc.messages import Status
 from evohpc.store.rows import Entry
 
-Step = Literal["propose", "generate", "screen", "evaluate", "close", "done", "stopped"]
+Step = Literal["propose", "load", "tune", "generate", "screen", "evaluate", "close", "done", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Progress:
     rounds: int
     step: Step
     done: int
-    """Completions drawn in `generate`, final candidates in `evaluate`."""
+    """Steps in `tune`, completions drawn in `generate`, final candidates in `evaluate`."""
     total: int
     counts: Mapping[Status, int]
     """Children of this round by outcome."""
