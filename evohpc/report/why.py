@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from evohpc.evolution.population import passes
+from evohpc.evolution.stopping import EarlyEnd
 from evohpc.messages import SEED_ROUND, Result, Status
+from evohpc.report.early_end import in_words
 from evohpc.report.kinship import Family
 from evohpc.report.selection import Selections
 from evohpc.report.tables import number, outcome
@@ -32,6 +34,8 @@ class Case:
     """Name of the task's metric."""
     prompt: str | None
     """The text that the language model completed; None where it cannot be read."""
+    early_end: EarlyEnd | None = None
+    """Why the search ended before its last round, if it did."""
 
     @property
     def kin(self) -> Kin:
@@ -117,7 +121,10 @@ def _outcome(case: Case) -> Iterator[str]:
         reason = f": {fault.detail}" if fault.detail else ""
         yield f"Attempt {fault.attempt} was a machine fault, {fault.status}{reason}."
     if candidate.status is Status.PENDING:
-        yield "It waits for its evaluation, or is being evaluated."
+        if case.early_end is None:
+            yield "It waits for its evaluation, or is being evaluated."
+        else:
+            yield f"It was not evaluated, for the search has stopped: {in_words(case.early_end)}."
     elif candidate.status is Status.TRAINED and result is not None and result.fitness is not None:
         yield (
             f"It was trained: {result.num_params:,} parameters, error {result.error:.4g}, fitness "

@@ -7,6 +7,7 @@ import pytest
 from support.rows import candidate, trained
 
 from evohpc.config.search import SearchConfig
+from evohpc.evolution.stopping import EarlyEnd
 from evohpc.messages import SEED_ROUND, Result, Status
 from evohpc.report.kinship import Family
 from evohpc.report.selection import Selections
@@ -126,3 +127,11 @@ def test_children_are_counted_by_outcome() -> None:
         "Drawn from prompts that showed it: 1 (1 trained). The fittest is r1a, fitness -40. Further descendants: 1."
     )
     assert said(case(SECOND))["children"] == "None was drawn from a prompt that showed it."
+
+
+def test_what_a_budget_left_unevaluated_says_so() -> None:
+    told = said(case(WAITING, early_end=EarlyEnd("evaluations", 5, 5, 2)))["outcome"]
+    assert told == (
+        "It was not evaluated, for the search has stopped: 5 of 5 evaluations, in round 2 (search.stop.evaluations)."
+    )
+    assert said(case(WAITING))["outcome"] == "It waits for its evaluation, or is being evaluated."
