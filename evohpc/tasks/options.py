@@ -54,7 +54,7 @@ def _value(name: str, value: Any, kind: Any) -> Any:
     except ValidationError as error:
         message = error.errors()[0]["msg"]
         raise ValueError(f"{name}: {message[0].lower()}{message[1:]}; it is {value!r}") from None
-    except PydanticUserError:  # e.g. an array: no type that a config can be held against
+    except (PydanticUserError, NameError):  # e.g. an array: no type that a config can be held against
         return value
 
 

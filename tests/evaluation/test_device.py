@@ -138,6 +138,13 @@ def test_a_device_computes() -> None:
     assert gpu.compute("cpu") == {}
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("wanted", ["auto", "cuda", "cuda:0"])
+def test_a_gpu_computes_and_says_what_memory_is_free(wanted: str) -> None:
+    seen = gpu.compute(wanted)
+    assert 0 < seen["free"] <= seen["total"]
+
+
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """As if Slurm had given this process a GPU."""
