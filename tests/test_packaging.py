@@ -65,6 +65,9 @@ def test_a_wheel_has_something_to_run(installed: Path, tmp_path: Path) -> None:
     assert os.access(root / "containers" / "build.sh", os.X_OK)
     run(evohpc, "init", "spirals", "--task", "own", cwd=tmp_path)
     project = tmp_path / "spirals"
+    checked = run(evohpc, "check-task", "config.yaml", "--set", "task_options.steps=50", "--seconds", 250, cwd=project)
+    assert "ok       prompt: " in checked
+    assert (root / "examples" / "regression" / "friedman.csv").is_file()
     few = ["--set", "search.rounds=1", "--set", "task_options.steps=50"]
     run(evohpc, "run", "runs/first", "config.yaml", *few, cwd=project)
     assert "seed-polar" in run(evohpc, "list", "runs/first", cwd=project)

@@ -103,7 +103,11 @@ def evaluate_file(file: Path, config: Config, keep_log: Callable[[bytes], None] 
         if verdict.status.is_refused:
             return Result(file.stem, 1, verdict.status, verdict.detail, **provenance(source, {}))
         with evaluator(run) as ready:
-            return ready.evaluate(Attempt(file.stem, 1), source, keep_log)
+            try:
+                return ready.evaluate(Attempt(file.stem, 1), source, keep_log)
+            except TaskCodeError as error:  # it names the copy, which will be gone
+                copy, own = str(run.task_file.resolve()), str(config.task.file)
+                raise TaskCodeError(str(error).replace(copy, own)) from error
 
 
 @contextmanager

@@ -206,3 +206,23 @@ def refused(capsys: pytest.CaptureFixture[str], said: str, *arguments: str) -> s
     assert err.count("\n") == 1
     assert said in err
     return err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "run"])
+def test_a_score_of_ones_own_that_fails_is_told_at_once(
+    world: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    source = (world / "own.py").read_text()
+    (world / "own.py").write_text(source.replace("error=1 - accuracies[best]", "error=labels['z']"))
+    config = (world / "c.yaml").read_text().replace("task: mnist1d", "task: own.py:TwoSpirals")
+    (world / "c.yaml").write_text(config.replace("steps: 5, eval_every: 5", "steps: 5"))
+    (world / "seeds/mlp.py").write_text((ROOT / "docs/own_task/seeds/mlp.py").read_text())
+    line = next(n for n, text in enumerate((world / "own.py").read_text().splitlines(), 1) if "labels['z']" in text)
+    if command == "evaluate":
+        said = f"error: task two_spirals: score raised KeyError: 'z' ({world}/own.py, line {line})\n"
+        assert call(capsys, "evaluate", "seeds/mlp.py", "--config", "c.yaml")[::2] == (1, said)
+        return
+    code, _, err = call(capsys, "run", "r", "c.yaml")
+    assert code == 1
+    assert f"/task.py, line {line}); the task itself is at fault, on seed-mlp: mend it" in err
+    assert len(list((world / "r/rounds/seeds/results").iterdir())) == 1, "it was tried once"
