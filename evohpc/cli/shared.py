@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
@@ -32,7 +33,29 @@ def command(*words: str | Path) -> str:
 
 
 def stdout_console() -> Console:
-    """Return the console for tables; in a file or a pipe they are not cut to the width of a terminal."""
+    """Return the console for tables; in a file or a pipe they are not cut to the width of a terminal, nor padded."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 200)
+    if sys.stdout is None or sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(file=cast("IO[str]", _Unpadded(sys.stdout)), highlight=False, width=200)
+
+
+def unpadded(text: str) -> str:
+    """Return lines without the blanks at their ends, which make a table's rows equally long."""
+    return re.sub(" +$", "", text, flags=re.MULTILINE)
+
+
+class _Unpadded:
+    """A file that is given whole lines, and gets them unpadded."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, text: str) -> int:
+        """Write a whole number of lines."""
+        self._file.write(unpadded(text))
+        return len(text)

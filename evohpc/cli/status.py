@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from evohpc.cli.shared import json_option, run_argument, stdout_console
+from evohpc.cli.shared import json_option, run_argument, stdout_console, unpadded
 from evohpc.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _redraw(run: Path, every: float, console: Console) -> None:
 def _captured(reading: Reading, console: Console) -> str:
     with console.capture() as captured:
         _print(reading, console)
-    return captured.get()
+    return unpadded(captured.get())
 
 
 def _follow(run: Path, every: float, show: Callable[[Reading], T], put: Callable[[T], object]) -> None:

@@ -35,6 +35,13 @@ def test_a_terminal_of_80_columns_shows_whole_numbers_and_names(
         assert Search.open(finished_run).best(1)[0].candidate.id in out
 
 
+def test_a_pipe_gets_rows_without_padding(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (("status",), ("list",), ("list", "--status", "timeout"), ("show", "best"), ("status", "--watch")):
+        _, out, _ = call(capsys, command[0], finished_run, *command[1:])
+        assert out.strip()
+        assert not [line for line in out.splitlines() if line != line.rstrip()], command
+
+
 def test_what_cannot_be_printed_is_one_readable_sentence(
     finished_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
