@@ -23,6 +23,8 @@ TEST_FILES = [path for path in FILES if path.name.startswith("test_")]
 OF_NO_MODULE = {
     "cluster/*": "whole searches on a real Slurm",
     "cli/test_cli.py": "the commands as a user types them",
+    "cli/test_failures.py": "how candidates' failures are explained, by several commands",
+    "cli/test_mistakes.py": "users' mistakes, by several commands",
     "doctor/test_doctor.py": "the answers of all its modules, one after another",
     "evolution/test_code_hash_by_example.py": "code_hash again: example by example, beside its random programs",
     "jobs/test_contract.py": "what every runner promises",
@@ -37,6 +39,7 @@ OF_NO_MODULE = {
     "tasks/clrs/test_sizes.py": "our parameter counts against the paper's",
     "test_configs.py": "configs/*.yaml",
     "test_docs.py": "README and docs",
+    "test_examples.py": "examples/",
     "test_exported.py": "evohpc/__init__.py",
     "test_full_disk.py": "a full disk, through all rooms",
     "test_fuzz.py": "whatever reads what others wrote, in all rooms",

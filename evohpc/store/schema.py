@@ -137,7 +137,7 @@ def translated(path: Path) -> Iterator[None]:
     except UnicodeDecodeError as error:  # Python cannot even read what SQLite says of a damaged name
         raise integrity.damaged(path, "a text in it is not UTF-8") from error
     except sqlite3.DatabaseError as error:
-        raise _explained(path, error) from error
+        raise explained(path, error) from error
 
 
 _NO_LOCKS = {
@@ -148,7 +148,8 @@ _NO_LOCKS = {
 }
 
 
-def _explained(path: Path, error: sqlite3.DatabaseError) -> StorageError | RunFolderError:
+def explained(path: Path, error: sqlite3.DatabaseError) -> StorageError | RunFolderError:
+    """Return what a user is told of an error of SQLite's."""
     code = getattr(error, "sqlite_errorcode", 0)
     if code in _NO_LOCKS:
         how = f"`evohpc doctor fs {shlex.quote(str(path.parent))}` tries it"

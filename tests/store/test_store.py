@@ -217,7 +217,7 @@ def test_a_writer_takes_the_lock_before_it_reads(store: Store, path: Path, monke
 def test_a_file_system_without_locks_is_named(path: Path, code: int) -> None:
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = code
-    explained = schema._explained(path, error)
+    explained = schema.explained(path, error)
     assert isinstance(explained, StorageError)
     assert "its file system does not lock files (disk I/O error); nothing is lost" in str(explained)
 
