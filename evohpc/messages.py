@@ -40,7 +40,8 @@ class Status(StrEnum):
     """What it left behind is not what the protocol allows: missing, oversized, mis-shaped or forged files."""
     TASK_ERROR = "task_error"
     """The task's own code failed on what the candidate predicts: final, and no fault of the candidate's."""
-
+    DROPPED = "dropped"
+    """Trained at a lower rung (`evaluation.rungs`), where others were fitter: final, and no failure."""
     NODE_FAIL = "node_fail"
     """The node died under it."""
     PREEMPTED = "preempted"
@@ -63,7 +64,7 @@ class Status(StrEnum):
     @property
     def is_candidate_fault(self) -> bool:
         """The candidate's own fault during evaluation: final, not retried."""
-        return not (self in ("pending", "trained", "task_error") or self.is_refused or self.is_machine_fault)
+        return not (self in ("pending", "trained", "task_error", "dropped") or self.is_refused or self.is_machine_fault)
 
 
 class Isolation(StrEnum):
@@ -125,13 +126,12 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class TuningExample:
-    """One prompt-tuning example: the loss is on `completion` only."""
+    """One prompt-tuning example: the loss is on `completion` only, whose tokens have that weight."""
 
     candidate_id: str
     prompt: str
     completion: str
     weight: float = 1.0
-    """Of its tokens in the loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class LowRank:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What a round's LM job tunes its adapter on, before it generates (Algorithm 1, line 11)."""
+    """What a round's LM job tunes before it generates (Algorithm 1, line 11): a LoRA, or virtual tokens."""
 
     examples: tuple[TuningExample, ...]
     virtual_tokens: int
@@ -155,7 +155,6 @@ class Tuning:
     start_from: str | None
     """Folder of the adapter to continue from, relative to the run folder; None starts afresh."""
     lora: LowRank | None = None
-    """Tune this, and no virtual tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,17 +258,18 @@ class Attempt:
 
     candidate_id: str
     attempt: int
+    rung: int | None = field(default=None, compare=False)
+    """How many rungs it has passed: it trains as `evaluation.rungs[rung]` says; at full fidelity if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationJob:
-    """`rounds/NNN/jobs/<name>.json`: what one job array evaluates, written before it is submitted."""
+    """`rounds/NNN/jobs/<name>.json`: what one job array evaluates, task by task; written before it is submitted."""
 
     name: str
     """Unique in the run and for ever; the scheduler's job name."""
     round: int
     tasks: tuple[tuple[Attempt, ...], ...]
-    """tasks[i] is what array task i evaluates, one candidate after the other."""
 
 
 def candidate_id(round: int, prompt: int, sample: int) -> str:

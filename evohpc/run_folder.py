@@ -14,8 +14,7 @@ RUN/
   seeds/*.py, task.py, deepspeed.json
                          frozen copies: the run does not depend on files outside it, but for the LM
   data/                  task.json, train.safetensors, inputs.safetensors; given to candidates
-  labels/                labels.safetensors, and secret, from which validation samples are drawn; never given to a
-                         candidate
+  labels/                labels.safetensors, and secret (validation samples come from it); never given to candidates
   driver.sbatch, driver.log, driver.over
                          of the Slurm job that drives the search; the last says that no other is to follow
   slurm/<name>/<k>/      the LM jobs of the whole run, where the site has them wait for requests: script, job id, log
@@ -31,6 +30,7 @@ RUN/
     logs/
     slurm/<name>/<k>/    the job arrays: script, pickle, job id, logs
     quarantine/          files that could not be trusted, each with its reason
+    rung-<k>.json        who has passed this rung, if there are any (driver/rungs.py)
     survivors.json       who was selected; written when the round closes
     archive.zip          candidates/, results/, jobs/, logs/ and slurm/ of a closed round
 """

@@ -6,7 +6,7 @@ from evohpc.messages import Isolation, Status, candidate_id
 def test_every_status_is_of_exactly_one_kind() -> None:
     for status in Status:
         kinds = [status.is_refused, status.is_machine_fault, status.is_candidate_fault]
-        assert sum(kinds) == (status not in (Status.PENDING, Status.TRAINED, Status.TASK_ERROR)), status
+        assert sum(kinds) == (status not in (Status.PENDING, Status.TRAINED, Status.DROPPED, Status.TASK_ERROR)), status
 
 
 def test_isolation_is_ordered_by_what_it_holds_off() -> None:

@@ -16,6 +16,7 @@ import yaml
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from evohpc.config.lm import LMConfig, TuningConfig
+from evohpc.config.rungs import Rung
 from evohpc.config.stop import StopConfig
 from evohpc.config.strict_yaml import (
     Count,
@@ -88,8 +89,7 @@ class SearchConfig(Section):
     parents". Algorithm 1 itself returns GetTop(G, p) at the end, which would then miss all earlier winners; evohpc
     reports on every candidate, whatever is set here. false: a parent may be selected again."""
     seeds_in_pool: bool = False
-    """Algorithm 1 starts with G <- [] and the seeds in P only, so a seed is a parent of round 0 and never again.
-    true: the seeds enter G as well."""
+    """Algorithm 1 has G <- [], and the seeds in P only: parents of round 0 and never again. true: they enter G, too."""
     stop: StopConfig = StopConfig()
     """Budgets that end a search early; config/stop.py has their keys."""
     tuning_data: Literal["unselected", "all_evaluated"] = "unselected"
@@ -105,8 +105,7 @@ class PromptConfig(Section):
     size_factor: Positive = 0.9
     """Target size: this times the size of the smallest parent, rounded as `size_rounding` says."""
     size_factors: tuple[Positive, ...] = ()
-    """Not in the paper: one of these is drawn for each prompt, instead of `size_factor`; [0.9, 0.5] asks for large
-    steps, too."""
+    """Not in the paper: one is drawn for each prompt instead of `size_factor`; [0.9, 0.5] asks for large steps, too."""
     size_rounding: Count | None = None
     """Sizes in prompts are rounded to this many parameters (paper: 100). null: to 100 from 1,000 parameters on, to 10
     from 100 on, and not at all below, so that a target is smaller than its parents for networks of any size."""
@@ -160,6 +159,8 @@ class EvaluationConfig(Section):
     """Candidates that one array task evaluates, one after the other, each in its own sandbox."""
     retries: CountOrZero = 3
     """New attempts after a machine fault; a candidate's own failure is final."""
+    rungs: tuple[Rung, ...] = ()
+    """Cheaper trainings that children go through first (config/rungs.py). Not in the paper."""
 
 
 class Config(Section):
@@ -186,6 +187,12 @@ class Config(Section):
                 "lm.path is missing: the folder of a Hugging Face causal LM; "
                 "`evohpc fetch-lm models/qwen2.5-coder-0.5b-instruct` makes one"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_rung_is_judged_whole(self) -> Config:
+        if self.evaluation.rungs and self.search.stop.evaluations is not None:
+            raise ValueError("search.stop.evaluations would cut evaluation.rungs short; take search.stop.compute_hours")
         return self
 
     @model_validator(mode="after")

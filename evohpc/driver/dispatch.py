@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from evohpc import envelopes
+from evohpc.driver import rungs
 from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
 from evohpc.files import write_once
 from evohpc.jobs.base import JobRunner
@@ -148,13 +149,22 @@ def job_name(run_id: str, round: RoundDir, number: int) -> str:
 def pack(attempts: Sequence[Attempt], candidates_per_task: int) -> tuple[tuple[Attempt, ...], ...]:
     """Return the attempts of each array task.
 
-    An attempt after the first has a task of its own: another candidate of its task may have ended the first.
+    An attempt after a machine fault has a task of its own: another candidate of its task may have ended the last.
     """
-    first = [attempt for attempt in attempts if attempt.attempt == 1]
+    again = [attempt for attempt in attempts if attempt.attempt - (attempt.rung or 0) > 1]
+    first = [attempt for attempt in attempts if attempt not in again]
     packed = [tuple(first[i : i + candidates_per_task]) for i in range(0, len(first), candidates_per_task)]
-    return (*packed, *((attempt,) for attempt in attempts if attempt.attempt > 1))
+    return (*packed, *((attempt,) for attempt in again))
 
 
-def next_attempts(pending: Collection[str], attempted: Mapping[str, Sequence[Result]]) -> list[Attempt]:
-    """Return the attempt that each pending candidate is due: the first, or the one after its last machine fault."""
-    return [Attempt(id, attempted[id][-1].attempt + 1 if attempted.get(id) else 1) for id in sorted(pending)]
+def next_attempts(
+    pending: Collection[str], attempted: Mapping[str, Sequence[Result]], *, has_rungs: bool = False
+) -> list[Attempt]:
+    """Return the attempt that each pending candidate is due: the first, or the one after its last machine fault, or
+    after the rung that it passed."""
+    return [_next_attempt(id, attempted.get(id, ()), has_rungs) for id in sorted(pending)]
+
+
+def _next_attempt(id: str, results: Sequence[Result], has_rungs: bool) -> Attempt:
+    number = results[-1].attempt + 1 if results else 1
+    return Attempt(id, number, rungs.passed(results) if has_rungs else None)

@@ -254,22 +254,15 @@ class Driver:
         if not self._waits(round):
             return
         seeds.check_task(self.intake.store, round)
-        intake, evaluation = self.intake, self.intake.config.evaluation
+        intake = self.intake
         intake.restore_sources(round)
-        dispatch = Dispatch(
-            run=intake.run,
-            run_id=intake.run_id,
-            epoch=self.lease.epoch,
-            round=round,
-            runner=self.runner,
-            candidates_per_task=evaluation.candidates_per_task,
-            grace_s=self.grace_s,
-        )
+        dispatch, rungs = self._dispatch(round), intake.rungs(round, self.lease.epoch)
         dispatch.resume(intake.store.attempts(round), intake.store.pending(round))
         delay = FASTEST_POLL_S
         while pending := intake.store.pending(round):
-            allowed = self.stopper.allowed(round, pending, dispatch.in_flight)
-            dispatch.hand_out(next_attempts(allowed, intake.store.attempts(round)))
+            attempted = intake.store.attempts(round)
+            allowed = self.stopper.allowed(round, rungs.due(pending, attempted), dispatch.in_flight)
+            dispatch.hand_out(next_attempts(allowed, attempted, has_rungs=bool(rungs.rungs)))
             dispatch.poll()
             arrived = self._collect(round)
             dispatch.record(arrived)
@@ -278,6 +271,10 @@ class Driver:
             self._report_evaluation(round, len(pending), tuple(dispatch.held))
             delay = FASTEST_POLL_S if arrived else min(1.5 * delay, SLOWEST_POLL_S)
             self._pause(delay)
+
+    def _dispatch(self, round: int) -> Dispatch:
+        intake, per_task = self.intake, self.intake.config.evaluation.candidates_per_task
+        return Dispatch(intake.run, intake.run_id, self.lease.epoch, round, self.runner, per_task, self.grace_s)
 
     def _pause(self, seconds: float) -> None:
         self.lease.beat()

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from evohpc import envelopes
 from evohpc.config.search import Config
-from evohpc.driver import results
+from evohpc.driver import results, rungs
+from evohpc.driver.rungs import Rungs
 from evohpc.errors import EnvelopeError, RunFolderError
 from evohpc.evolution import population, screening
 from evohpc.evolution.prompts import Example
@@ -57,14 +58,18 @@ class Intake:
         if fresh:
             with self.store.write():
                 self.store.add_results(fresh)
-                self._conclude(round, fresh)
+                self._conclude(round)
         self._seen.update(found)
         return fresh
 
     def give_up(self, round: int, retries: int) -> None:
         """Let the last machine fault of each candidate that has used up its attempts be its outcome."""
-        last = [results[-1] for results in self.store.attempts(round).values()]
-        self.store.conclude([result for result in last if result.attempt > retries])
+        attempted = self.store.attempts(round).values()
+        self.store.conclude([results[-1] for results in attempted if rungs.is_given_up(results, retries)])
+
+    def rungs(self, round: int, epoch: int) -> Rungs:
+        """Return the rungs of a round, for the driver of that epoch."""
+        return Rungs(self.run.round(round), self.run_id, epoch, rungs.of_round(self.config.evaluation, round))
 
     def restore_sources(self, round: int) -> None:
         """Write the source files of waiting candidates again that someone removed or altered."""
@@ -132,14 +137,13 @@ class Intake:
             marked.append(candidate)
         return marked
 
-    def _conclude(self, round: int, results: Sequence[Result]) -> None:
-        last = {r.candidate_id: r for r in sorted(results, key=lambda r: r.attempt)}
-        final = [r for r in last.values() if self._is_final(r)]
+    def _conclude(self, round: int) -> None:
+        config = self.config.evaluation
+        lower = rungs.of_round(config, round)
+        attempted = self.store.attempts(round).values()
+        final = [results[-1] for results in attempted if rungs.is_final(results, lower, config.retries)]
         self.store.conclude(final)
         self.store.add_to_pool(round, population.added_to_pool(round, final, self.config.search))
-
-    def _is_final(self, result: Result) -> bool:
-        return not result.status.is_machine_fault or result.attempt > self.config.evaluation.retries
 
     def _select(self, round: int) -> list[str]:
         """Return P after a round."""

@@ -13,7 +13,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata
@@ -46,6 +46,7 @@ class Evaluator:
     runtime: Runtime
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the packages in the sandbox, for the record."""
+    _lower: dict[int, Evaluator] = field(default_factory=dict, init=False)
 
     def evaluate(
         self, attempt: Attempt, source: bytes, keep_log: Callable[[bytes], None] = lambda text: None
@@ -61,13 +62,21 @@ class Evaluator:
             TaskError: the task cannot be loaded.
             TaskCodeError: its own `score` or `fitness` failed.
         """
-        result, trial = self._try(attempt, source, self.benchmark.config.time_limit_s)
+        on = self._at(attempt.rung)
+        result, trial = on._try(attempt, source, self.benchmark.config.time_limit_s)
         if device.is_suspect(result):
             device.check(self.benchmark, self.runtime, result)
-            result, trial = self._try(attempt, source, trial.time_left)
+            result, trial = on._try(attempt, source, trial.time_left)
         if trial.log:
             keep_log(verdict.printable(trial.log[-self.benchmark.config.log_kb * 1024 :]))
         return result
+
+    def _at(self, rung: int | None) -> Evaluator:
+        if rung is None or (on := self.benchmark.at(rung)) is self.benchmark:
+            return self
+        if rung not in self._lower:
+            self._lower[rung] = replace(self, benchmark=on)
+        return self._lower[rung]
 
     def _try(self, attempt: Attempt, source: bytes, seconds: float) -> tuple[Result, _Trial]:
         with scratch.folder("evohpc-") as folder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,13 @@ class Benchmark:
     inputs: Path
     labels: Path
     config: EvaluationConfig
+
+    def at(self, rung: int | None) -> Benchmark:
+        """Return it as a candidate meets it that has passed so many rungs; None for the whole training."""
+        lower = self.config.rungs
+        if rung is None or rung >= len(lower):
+            return self
+        return replace(self, task_options={**self.task_options, **lower[rung].task_options})
 
 
 def limits(config: EvaluationConfig, wall_s: float) -> Limits:

@@ -18,6 +18,7 @@ field of `SearchConfig`, whose docstring quotes both readings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -115,6 +116,17 @@ def added_to_pool(round: int, concluded: Iterable[E], search: SearchConfig) -> l
 def get_top(ranked: Iterable[T], count: int) -> list[T]:
     """Return GetTop(G, p): the first `count` of a pool that comes in the order of `by_fitness`."""
     return list(islice(ranked, count))
+
+
+def promoted(trained: Iterable[S], keep: float) -> list[str]:
+    """Return who goes on to the next rung (`evaluation.rungs`): the fittest share of those trained, rounded, one at
+    least. Alpha is not asked: what a cheap training leaves of an error says little about the whole one.
+
+    Args:
+        trained: all that were trained at this rung, with the fitness that it measured.
+    """
+    ranked = by_fitness(trained)
+    return [row.id for row in get_top(ranked, max(1, math.floor(keep * len(ranked) + 0.5)))]
 
 
 def select(round: int, ranked: Iterable[str], last_parents: Sequence[str], search: SearchConfig) -> list[str]:

@@ -7,6 +7,7 @@ BLUE, ORANGE, CYAN, MAGENTA, GREY = "#2080c4", "#ee7733", "#33bbee", "#ee3377", 
 
 OUTCOME_COLOURS = {
     "trained": BLUE,
+    "dropped": "#9ac7e8",
     "failed": ORANGE,
     "duplicate": GREY,
     "refused": CYAN,

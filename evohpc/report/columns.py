@@ -98,7 +98,7 @@ def payload(table: Columns) -> dict[str, Any]:
         **{name: getattr(table, name) for name in names},
         **{n: [getattr(c, n) for c in candidates] for n in ("prompt", "sample", "temperature", "tokens", "detail")},
         "code_hash": [c.code_hash for c in candidates],
-        "seconds": [_seconds(entry) for entry in entries],
+        "seconds": [_seconds(table.run, entry) for entry in entries],
         "attempt": _measured(table.run, "attempt"),
         "isolation": _measured(table.run, "isolation"),
         "host": _measured(table.run, "host"),
@@ -113,5 +113,5 @@ def _measured(run: Run, name: str) -> Column:
     return [getattr(entry.result, name) if entry.result else None for entry in run.entries]
 
 
-def _seconds(entry: Entry) -> float | None:
-    return entry.result.seconds.get("total") if entry.result else None
+def _seconds(run: Run, entry: Entry) -> float | None:
+    return 3600 * run.hours[entry.id] if entry.id in run.hours else None

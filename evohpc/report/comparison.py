@@ -88,7 +88,7 @@ def by_hours(run: Run, group: str) -> Curve:
     """Return the curve against the wall hours of evaluations, summed, in the order in which these ended."""
     ended = [(e.result.finished_at, e.candidate.id, e) for e in run.entries if e.result is not None]
     entries = [entry for *_, entry in sorted(ended, key=lambda item: item[:2])]
-    return _curve(run, group, entries, np.cumsum([evaluation_hours([entry]) for entry in entries]))
+    return _curve(run, group, entries, np.cumsum([evaluation_hours(run, [entry]) for entry in entries]))
 
 
 def _curve(run: Run, group: str, entries: Sequence[Any], cost: Any) -> Curve:

@@ -11,7 +11,7 @@ from evohpc.messages import SEED_ROUND, Status
 from evohpc.store.rows import Entry
 from evohpc.store.store import Store
 
-_NO_FAILURE = (Status.TRAINED, Status.PENDING)
+_NO_FAILURE = (Status.TRAINED, Status.DROPPED, Status.PENDING)
 _LONGEST = 100
 """Characters of an example's reason."""
 

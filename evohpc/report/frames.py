@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ CANDIDATE_COLUMNS = (
     *("code_hash", "source_sha256", "source"),
 )
 RESULT_COLUMNS = (
-    *("run", "id", "attempt", "status", "detail", "num_params", "error", "fitness"),
+    *("run", "id", "attempt", "rung", "status", "detail", "num_params", "error", "fitness"),
     *("isolation", "host", "finished_at", "source_sha256"),
 )
 LINEAGE_COLUMNS = ("run", "child", "parent", "place")
@@ -109,7 +110,7 @@ def _run_row(run: Run) -> dict[str, Any]:
         "evaluated": sum(entry.result is not None for entry in run.entries),
         "best": best.candidate.id if best else None,
         "best_fitness": fitness(best) if best else None,
-        "evaluation_hours": evaluation_hours(run.entries),
+        "evaluation_hours": evaluation_hours(run, run.entries),
         **{name: run.provenance.get(name) for name in ("evohpc", "git_commit", "created_at")},
         **{f"config.{key}": str(value) if isinstance(value, list) else value for key, value in flat(run.config)},
     }
@@ -125,8 +126,10 @@ def _candidate_rows(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
 
 def _result_rows(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
     for run in runs:
+        passed: Counter[str] = Counter()
         for result in run.attempts:
-            row = asdict(result)
+            row = {**asdict(result), "rung": passed[result.candidate_id]}
+            passed[result.candidate_id] += result.status is Status.TRAINED
             groups = {f"{group}.{name}": value for group in GROUPS for name, value in row.pop(group).items()}
             yield {"run": run.name, "id": row.pop("candidate_id"), **row, **groups}
 

@@ -94,7 +94,7 @@ def _tiles(table: Columns) -> Iterator[tuple[str, str, str]]:
         yield from _share(table)
     yield "last improvement", *_last_improvement(table)
     cores = f"{run.threads} core{'s' * (run.threads > 1)} each"
-    yield "evaluation time", in_hours(evaluation_hours(run.entries)), f"wall clock, summed; {cores}"
+    yield "evaluation time", in_hours(evaluation_hours(run, run.entries)), f"wall clock, summed; {cores}"
 
 
 def _share(table: Columns) -> Iterator[tuple[str, str, str]]:

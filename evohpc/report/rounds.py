@@ -11,9 +11,9 @@ from evohpc.report.runs import Run
 from evohpc.store.rows import Entry
 
 
-def evaluation_hours(entries: Iterable[Entry]) -> float:
-    """Return the wall hours of evaluations, summed over candidates."""
-    return sum(entry.result.seconds.get("total", 0.0) for entry in entries if entry.result) / 3600
+def evaluation_hours(run: Run, entries: Iterable[Entry]) -> float:
+    """Return the wall hours of evaluations, summed over candidates and their rungs."""
+    return sum(run.hours.get(entry.id, 0.0) for entry in entries)
 
 
 def fitness(entry: Entry) -> float:
@@ -45,14 +45,15 @@ def _round_row(run: Run, round: int, entries: Sequence[Entry]) -> dict[str, Any]
     statuses = [entry.candidate.status for entry in entries]
     outcome = tables.outcomes({status: statuses.count(status) for status in set(statuses)})
     settled = len(entries) - outcome["pending"] - outcome["machine fault"]
-    low, high = wilson(outcome["trained"], settled)
+    novel = outcome["trained"] + outcome["dropped"]
+    low, high = wilson(novel, settled)
     best = fittest(run, entries)
     return {
         **{"run": run.name, "round": round, "is_closed": round in run.closed_rounds, "children": len(entries)},
         **{name.replace(" ", "_"): count for name, count in outcome.items()},
-        "valid_novel": outcome["trained"] / settled if settled else None,
+        "valid_novel": novel / settled if settled else None,
         **{"valid_novel_low": low, "valid_novel_high": high},
         "best": best.candidate.id if best else None,
         "best_fitness": fitness(best) if best else None,
-        "evaluation_hours": evaluation_hours(entries),
+        "evaluation_hours": evaluation_hours(run, entries),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,16 @@ class Run:
     def error_below(self) -> float:
         """What the error of a candidate must be below to count among the best: alpha of Algorithm 3."""
         return float(self.config.get("search", {}).get("error_threshold", 1.0))
+
+    @cached_property
+    def hours(self) -> Mapping[str, float]:
+        """Wall hours of the evaluations of each candidate, those at all its rungs; machine faults left out."""
+        found: dict[str, float] = {}
+        for result in self.attempts:
+            if not result.status.is_machine_fault:
+                hours = result.seconds.get("total", 0.0) / 3600
+                found[result.candidate_id] = found.get(result.candidate_id, 0.0) + hours
+        return found
 
     @property
     def threads(self) -> int:

@@ -27,7 +27,7 @@ _FOLDED = ("detail", "parents")
 MANY_ROUNDS = 40
 """Lines that the table of rounds has for rounds of children, and one for all earlier ones together."""
 
-OUTCOMES = ("trained", "failed", "duplicate", "refused", "machine fault", "pending")
+OUTCOMES = ("trained", "dropped", "failed", "duplicate", "refused", "machine fault", "pending")
 """What `outcomes` sorts candidates into."""
 
 
@@ -187,7 +187,7 @@ def _text(value: str) -> str:
 
 def outcome(status: Status) -> str:
     """Return the class of `OUTCOMES` that a status belongs to."""
-    if status in (Status.TRAINED, Status.DUPLICATE, Status.PENDING):
+    if status in (Status.TRAINED, Status.DROPPED, Status.DUPLICATE, Status.PENDING):
         return str(status)
     if status.is_refused:
         return "refused"

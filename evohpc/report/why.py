@@ -130,6 +130,8 @@ def _outcome(case: Case) -> Iterator[str]:
             f"It was trained: {result.num_params:,} parameters, error {result.error:.4g}, fitness "
             f"{number(result.fitness)}."
         )
+    elif candidate.status is Status.DROPPED:
+        yield f"It was trained at a lower rung only (evaluation.rungs), and dropped: {candidate.detail}."
     elif candidate.status is Status.DUPLICATE:
         yield f"It was not evaluated: it is a duplicate ({candidate.detail})." + _of_original(case.original)
     elif candidate.status.is_refused:
@@ -166,6 +168,8 @@ def _not_selected(case: Case) -> str:
     kin, search = case.kin, case.selections.search
     if kin.status is Status.PENDING:
         return "Not selected: it has no outcome yet."
+    if kin.status is Status.DROPPED:
+        return "Not selected: only what passes the last rung can be."
     if kin.fitness is None:
         return "Not selected: only what was trained can be."
     if not passes(kin, search):

@@ -87,6 +87,8 @@ def _parts(run: RunDir, run_id: str, site: Site, config: Config) -> Iterator[tup
     for job in filter(None, (seeds_job(run, run_id, config), children_job(run, run_id, config))):
         path, script, count = first_array(run, job, site, config)
         more = f"the first of {count} arrays; " if count > 1 else ""
+        if job.round != SEED_ROUND and config.evaluation.rungs:
+            more += f"then one of fewer tasks for each of {len(config.evaluation.rungs)} more rungs; "
         yield f"sbatch {path}   ({more}more and smaller ones if the site's MaxArraySize is lower)", script
     if work := lm_work(run, run_id, site, config):
         yield f"sbatch {work.folder / lm_script.SCRIPT}", lm_script.text(work, site)

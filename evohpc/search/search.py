@@ -236,6 +236,10 @@ class Search:
     @contextmanager
     def _as_driver(self) -> Iterator[Driver]:
         """Drive for one call; who was replaced begins anew at the next one."""
+        if self.config.evaluation.rungs:
+            raise ConfigError(
+                "evaluation.rungs is set, of which `ask` and `tell` know nothing: leave it away, or `run`"
+            )
         try:
             yield self._drive()
         except LeaseError:

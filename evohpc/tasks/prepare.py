@@ -41,6 +41,8 @@ def prepare(run: RunDir) -> None:
         return
     config = load_resolved(run.config)
     task = load_task(config.task.moved(run.task_file.resolve()), config.task_options)
+    for rung in config.evaluation.rungs:  # better now than at each candidate
+        load_task(config.task.moved(run.task_file.resolve()), {**config.task_options, **rung.task_options})
     splits = _splits(task, config, run)
     train, inputs = _encoded(splits.train, "train"), _encoded(splits.inputs, "inputs")
     _check_memory({"training data": train, "validation inputs": inputs}, config.evaluation.memory_mb)

@@ -157,6 +157,17 @@ def test_a_wrong_override_is_named(tmp_path: Path, override: str, message: str) 
         ),
         ("seeds: s\nlm: {engine: vllm}", "lm.path is missing"),
         ("seeds: s\nlm: {top_p: 0}", "lm.top_p: input should be greater than 0; it is 0"),
+        (
+            f"{SMALL}evaluation: {{rungs: [{{keep: 1, task_options: {{a: 1}}}}]}}",
+            "evaluation.rungs.0.keep: input should be less",
+        ),
+        (f"{SMALL}evaluation: {{rungs: [{{keep: 0.5, task_options: {{}}}}]}}", "evaluation.rungs.0.task_options: "),
+        (f"{SMALL}evaluation: {{rungs: [{{keep: 0.5}}]}}", "evaluation.rungs.0.task_options"),
+        (
+            f"{SMALL}search: {{stop: {{evaluations: 9}}}}\n"
+            "evaluation: {rungs: [{keep: 0.5, task_options: {a: 1}}]}",
+            "search.stop.evaluations would cut evaluation.rungs short; take search.stop.compute_hours",
+        ),
         ("seeds: s\ntask: my_task.py", "task: a task file is named with its class, path/to/file.py:ClassName; it is"),
         ("seeds: s\ntask: tasks/mine:Mine", "task: a task file is named with its class"),
     ],

@@ -21,6 +21,7 @@ from support.evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, broken, make_run
 from support.paths import MNIST1D_SEEDS as SEEDS
 
 from evohpc import envelopes
+from evohpc.config.rungs import Rung
 from evohpc.config.search import load_config
 from evohpc.config.task_name import TaskName
 from evohpc.errors import EvaluationError, StorageError, TaskError
@@ -449,3 +450,13 @@ def test_the_worker_runs_by_itself(small_run: RunDir, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "evohpc.evaluation.stage.main", str(inputs), str(out)], check=True)
     report = envelopes.decode((out / "report.json").read_bytes(), Report)
     assert (report.status, report.detail[:27]) == ("protocol_violation", "the model has 410 numbers, ")
+
+
+@pytest.mark.parametrize(("rung", "steps"), [(None, 20), (0, 4), (1, 8), (2, 20)])
+def test_an_attempt_is_trained_as_its_rung_says(evaluator: Evaluator, rung: int | None, steps: int) -> None:
+    lower = tuple(Rung(keep=0.5, task_options={"steps": steps}) for steps in (4, 8))
+    config = evaluator.benchmark.config.model_copy(update={"rungs": lower})
+    climbing = dataclasses.replace(evaluator, benchmark=dataclasses.replace(evaluator.benchmark, config=config))
+    for attempt in (Attempt("c", 1, rung), Attempt("d", 1, rung)):
+        result = climbing.evaluate(attempt, HONEST.encode())
+        assert (result.status, result.metrics["reported_step"]) == (Status.TRAINED, steps)

@@ -146,3 +146,16 @@ def test_the_fitness_is_that_of_figure_1() -> None:
 )
 def test_the_tuning_goes_on_from_the_newest_adapter_before_it(round: int, tuned: list[int], last: int | None) -> None:
     assert population.adapter_to_continue(round, tuned) == last
+
+
+@pytest.mark.parametrize(
+    ("count", "keep", "left"),
+    [(1, 0.1, 1), (2, 0.5, 1), (3, 0.5, 2), (5, 0.5, 3), (9, 0.33, 3), (10, 0.33, 3), (4, 0.01, 1)],
+)
+def test_the_fittest_share_is_promoted_whatever_its_error(count: int, keep: float, left: int) -> None:
+    trained = [Child(f"c{number}", 0.99, -float(number)) for number in range(count)]
+    assert population.promoted(reversed(trained), keep) == [child.id for child in trained[:left]]
+
+
+def test_equals_are_promoted_by_id() -> None:
+    assert population.promoted([Child(id, 0.1, -1.0) for id in "cab"], 0.6) == ["a", "b"]

@@ -27,7 +27,8 @@ def run(
         entries.append(Entry(candidate(id, round=0, status=result.status), result))
     entries.append(Entry(candidate("r000p01s000", round=0, status=Status.DUPLICATE), None))
     config = {"search": {"seed": seed, "variant": variant, "error_threshold": 1.0}}
-    return Run(name, Path(name), entries, [], frozenset({-1, 0}), "val_accuracy", config=config, rounds=1)
+    attempts = [entry.result for entry in entries if entry.result]
+    return Run(name, Path(name), entries, attempts, frozenset({-1, 0}), "val_accuracy", config=config, rounds=1)
 
 
 def rows(*runs: Run, target: float | None = None) -> list[Any]:

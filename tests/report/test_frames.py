@@ -1,19 +1,23 @@
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support import rows
 from support.paths import ROOT
 from support.reporting import candidate, make_run, trained, write
 from support.searching import finish, make_config
 
 import evohpc
 from evohpc.errors import RunFolderError
-from evohpc.messages import Status
+from evohpc.messages import Result, Status
 from evohpc.report import frames, tables
 from evohpc.report.frames import Tables
 from evohpc.report.reader import Reading
+from evohpc.report.runs import Run
 from evohpc.search.search import Search
+from evohpc.store.rows import Entry
 
 pytest.importorskip("pandas", reason="pip install 'evohpc[report]'")
 
@@ -139,3 +143,31 @@ def test_a_config_of_another_search_is_its_own_row(made_once: None, finished_run
     both = evohpc.load(finished_run, other)
     assert list(both.runs["seed"]) == [make_config(tmp_path).search.seed, 4]
     assert both.candidates["run"].nunique() == 2
+
+
+def test_a_candidate_s_rungs_all_cost_and_only_the_last_counts(tmp_path: Path) -> None:
+    def attempt(id: str, number: int, status: Status, hours: float) -> Result:
+        done = rows.trained(id, number, status=status, seconds={"total": 3600 * hours})
+        return done if status is Status.TRAINED else replace(done, fitness=None, error=None)
+
+    climbed = [
+        attempt("c0", 1, Status.TRAINED, 1),
+        attempt("c0", 2, Status.LOST, 9),
+        attempt("c0", 3, Status.TRAINED, 4),
+    ]
+    left = [attempt("c1", 1, Status.TRAINED, 2), attempt("c1", 2, Status.DROPPED, 0)]
+    entries = [
+        Entry(rows.candidate("c0", status=Status.TRAINED), climbed[-1]),
+        Entry(rows.candidate("c1", status=Status.DROPPED), left[-1]),
+    ]
+    run = Run("r", tmp_path, entries, [*climbed, *left], frozenset(), "acc")
+    found = frames.tabulate([run])
+    assert list(found.results["rung"]) == [0, 1, 1, 0, 1]
+    assert found.results.query("status != 'lost'").groupby("rung")["seconds.total"].sum().to_dict() == {
+        0: 10800,
+        1: 14400,
+    }
+    assert found.runs["evaluation_hours"].item() == 7
+    row = found.rounds.iloc[0]
+    assert (row["trained"], row["dropped"], row["valid_novel"], row["best"]) == (1, 1, 1.0, "c0")
+    assert list(found.candidates["counts"]) == [True, False]

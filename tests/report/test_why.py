@@ -37,8 +37,12 @@ FIRST, SECOND, THIRD = child("r0a", -50), child("r0b", -60), child("r0c", -70)
 TOO_BAD = child("r0d", -3, error=0.6)
 FAILED = Entry(candidate("r0e", status=Status.SHAPE_ERROR, detail="RuntimeError: no"), None)
 LATER = child("r1a", -40, round=1, parents=("r0a", "r0a"))
+DROPPED = Entry(
+    candidate("r0f", status=Status.DROPPED, detail="not among the 3 that passed rung 0"),
+    replace(trained("r0f", 2), status=Status.DROPPED, fitness=None, error=None, num_params=None, metrics={}),
+)
 WAITING = Entry(candidate("r2a", round=2, parents=("r1a",)), None)
-EVERY = (SEED, FIRST, SECOND, THIRD, TOO_BAD, FAILED, LATER, WAITING)
+EVERY = (SEED, FIRST, SECOND, THIRD, TOO_BAD, FAILED, DROPPED, LATER, WAITING)
 SURVIVORS = {SEED_ROUND: ["seed-a"], 0: ["r0a", "r0b"], 1: ["r1a", "r0c"]}
 
 
@@ -72,6 +76,7 @@ def test_what_was_asked_is_beside_what_came() -> None:
         (THIRD, "Selected after round 1, as number 2 of 2: a parent of round 2."),
         (TOO_BAD, "Not selected: its error, 0.6, is not below search.error_threshold, 0.5."),
         (FAILED, "Not selected: only what was trained can be."),
+        (DROPPED, "Not selected: only what passes the last rung can be."),
         (WAITING, "Not selected: it has no outcome yet."),
         (SEED, "Selected after the evaluation of the seeds, as number 1 of 1: a parent of round 0."),
     ],
@@ -120,6 +125,12 @@ def test_machine_faults_before_the_outcome_are_told() -> None:
     assert told.startswith("Attempt 1 was a machine fault, node_fail: n13. It was trained: 500 parameters")
     given_up = Entry(candidate("r0a", status=Status.NODE_FAIL, detail="n13"), lost)
     assert "No attempt is left" in said(case(given_up, attempts=[lost]))["outcome"]
+
+
+def test_a_dropped_one_is_no_failure() -> None:
+    assert said(case(DROPPED))["outcome"] == (
+        "It was trained at a lower rung only (evaluation.rungs), and dropped: not among the 3 that passed rung 0."
+    )
 
 
 def test_children_are_counted_by_outcome() -> None:

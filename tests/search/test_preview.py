@@ -12,6 +12,7 @@ import pytest
 from support.paths import MNIST1D_SEEDS
 
 from evohpc.config.lm import LMConfig
+from evohpc.config.rungs import Rung
 from evohpc.config.search import Config, EvaluationConfig, SearchConfig
 from evohpc.config.site import ContainerSection, LMJobs, SchedulerSection, Site
 from evohpc.errors import ConfigError
@@ -113,3 +114,10 @@ def test_seeds_that_are_not_there_are_named_as_when_the_run_is_made(tmp_path: Pa
     given = config().model_copy(update={"seeds": tmp_path})
     with pytest.raises(ConfigError, match=r"has no \*\.py file; it is the folder of the seed programs"):
         preview.text(RUN, "a-1", Site(), given)
+
+
+def test_rungs_are_announced_with_the_array_of_the_children_alone() -> None:
+    lower = (Rung(keep=0.5, task_options={"steps": 2}), Rung(keep=0.5, task_options={"steps": 4}))
+    shown = preview.text(RUN, "a-1", Site(), config(evaluation=EvaluationConfig(rungs=lower)))
+    assert len([line for line in shown.splitlines() if "rounds/000" in line and "each of 2 more rungs" in line]) == 1
+    assert shown.count("more rungs") == 1

@@ -21,7 +21,8 @@ from evohpc.driver.driver import Stopped
 from evohpc.driver.progress import Progress
 from evohpc.errors import ConfigError, LeaseError, RunFolderError
 from evohpc.files import write_atomic
-from evohpc.messages import SEED_ROUND, Status
+from evohpc.messages import SEED_ROUND, Result, Status
+from evohpc.report import failures
 from evohpc.run_folder import RunDir
 from evohpc.search.search import Search
 from evohpc.store.store import Store
@@ -275,3 +276,41 @@ def test_only_a_driver_that_nobody_watches_is_patient(
     create(tmp_path).close()
     with driver_of(tmp_path / "run") as driver:
         assert driver.patience_s == patience
+
+
+WIDE = HONEST.replace(
+    "nn.LazyLinear(10)", "nn.Sequential(nn.LazyLinear(32), nn.ReLU(), nn.LazyLinear(len('abcdefghij')))"
+)
+"""The scripted engine can change its width, and nothing else."""
+
+
+def test_children_climb_the_rungs_for_real(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "programs" / "wide.py", WIDE)
+    rungs = "evaluation.rungs=[{keep: 0.5, task_options: {steps: 2}}]"
+    few = ("search.rounds=1", "search.prompts_per_round=1", "search.samples_per_prompt=6", "search.error_threshold=1.0")
+    options = ("task_options={steps: 4, eval_every: 2}", "evaluation.workers=2", f"seeds={tmp_path / 'programs'}")
+    with create(tmp_path, *few, *options, rungs) as search:
+        search.run()
+        with closing(Store.snapshot_reader(search.folder.snapshot)) as store:
+            steps = {e.id: [r.metrics.get("reported_step") for r in store.results(e.id)] for e in store.every()}
+            status = {entry.id: entry.candidate.status for entry in store.every()}
+            survivors = {entry.id for entry in store.survivors(0)}
+            failed = {reason[0] for reason in failures.reasons(store)}
+    assert steps.pop("seed-wide") == [4.0]
+    trained = {id for id in steps if status[id] is Status.TRAINED}
+    dropped = {id for id in steps if status[id] is Status.DROPPED}
+    assert trained
+    assert dropped
+    assert {status[id] for id in steps} <= {Status.TRAINED, Status.DROPPED, Status.DUPLICATE, Status.SYNTAX}
+    assert all(steps[id] == [2.0, 4.0] for id in trained)
+    assert all(steps[id] == [2.0, None] for id in dropped)
+    assert len(trained) == (len(trained | dropped) + 1) // 2
+    assert survivors == trained
+    assert not failed & {Status.TRAINED, Status.DROPPED}
+
+
+def test_what_is_measured_elsewhere_knows_of_no_rungs(tmp_path: Path) -> None:
+    with create(tmp_path, "evaluation.rungs=[{keep: 0.5, task_options: {steps: 2}}]") as search:
+        for call in (search.ask, lambda: search.tell(Result("seed-cnn", 1, Status.TRAINED))):
+            with pytest.raises(ConfigError, match=r"evaluation\.rungs is set, of which `ask` and `tell` know nothing"):
+                call()

@@ -248,3 +248,11 @@ def test_data_that_no_candidate_can_hold_is_told_before_one_tries(tmp_path: Path
     write_atomic(run.config, load_config(run.config, ["evaluation.memory_mb=1"]).dump())
     with pytest.raises(TaskError, match=r"training data are 1 MiB, and evaluation\.memory_mb is 1: each candidate"):
         prepare(run)
+
+
+def test_a_wrong_option_of_a_rung_is_found_before_the_search(tmp_path: Path) -> None:
+    run = run_with(tmp_path, "gone/elsewhere.py:Tiny")
+    document = load_config(run.config, ["evaluation.rungs=[{keep: 0.5, task_options: {stepz: 2}}]"]).dump()
+    write_atomic(run.config, document)
+    with pytest.raises(TaskError, match=r"task_options \{'stepz': 2\}.*unexpected keyword argument 'stepz'"):
+        prepare(run)

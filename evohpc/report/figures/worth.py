@@ -27,12 +27,11 @@ def by_children(table: Columns, target: float | None) -> Figure | None:
 
 def by_hours(table: Columns, target: float | None) -> Figure | None:
     """Draw the best fitness so far against the time that all evaluations took, seeds and failures included."""
-    results = [entry.result for entry in table.run.entries]
-    ended = sorted((r.finished_at, i) for i, r in enumerate(results) if r is not None)
+    run = table.run
+    ended = sorted((e.result.finished_at, i) for i, e in enumerate(run.entries) if e.result is not None)
     places, hours, total = [], [], 0.0
     for _, place in ended:
-        result = results[place]
-        total += (result.seconds.get("total", 0.0) if result else 0.0) / 3600
+        total += run.hours.get(table.id[place], 0.0)
         places.append(place)
         hours.append(total)
     unit, per_hour = unit_of_time(total)
