@@ -237,7 +237,8 @@ def _config(config: Config, entries: Iterable[Entry], overrides: Sequence[str], 
         (programs / f"{entry.id}.py").write_text(entry.candidate.source, encoding="utf-8")
     document = config.model_dump(mode="json", exclude={"tuning"})
     document |= {"seeds": str(programs), "lm": {"engine": "scripted"}}
-    document["search"] |= {"rounds": 0, "seed": FIRST_SEED + seed}
+    # Without the search's budgets: the first finalist would reach its target.
+    document["search"] |= {"rounds": 0, "seed": FIRST_SEED + seed, "stop": {}}
     # A recipe of more steps takes longer, and a program that has been trained once is no endless loop.
     enough = max(config.evaluation.time_limit_s, EvaluationConfig().time_limit_s)
     document["evaluation"]["time_limit_s"] = enough

@@ -52,6 +52,17 @@ def test_a_longer_recipe_has_time_unless_told_otherwise(tmp_path: Path) -> None:
         assert Search.open(tmp_path / name / "seed-0").config.evaluation.time_limit_s == limit
 
 
+def test_the_budgets_of_the_search_do_not_end_its_verification(tmp_path: Path) -> None:
+    with Search.create(tmp_path / "run", make_config(tmp_path, "search.stop.target_fitness=-100000")) as search:
+        finish(search)
+        assert search.early_end is not None
+    Verification.create(tmp_path / "run", Asked(2), folder=tmp_path / "v")
+    with Search.open(tmp_path / "v" / "seed-0") as verified:
+        finish(verified)
+        assert verified.early_end is None
+        assert len(verified.best()) == 2
+
+
 @pytest.mark.parametrize("below", [0.2, 0.5])
 def test_only_finalists_with_a_smaller_error(finished_run: Path, tmp_path: Path, below: float) -> None:
     with closing(Store.snapshot_reader(RunDir(finished_run).snapshot)) as store:
