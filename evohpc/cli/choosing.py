@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from evohpc.store.rows import Entry
 
 STATUS_GROUPS = {
-    "failed": tuple(status for status in Status if status.is_candidate_fault),
+    "failed": (*(status for status in Status if status.is_candidate_fault), Status.TASK_ERROR),
     "refused": tuple(status for status in Status if status.is_refused and status is not Status.DUPLICATE),
     "machine_fault": tuple(status for status in Status if status.is_machine_fault),
 }

@@ -14,7 +14,7 @@ from support.command_line import call
 from support.searching import finish, make_config
 
 from evohpc import cli
-from evohpc.cli.choosing import SORT_KEYS
+from evohpc.cli.choosing import SORT_KEYS, STATUS_GROUPS
 from evohpc.config.search import load_config
 from evohpc.messages import Status
 from evohpc.report import tables
@@ -81,6 +81,12 @@ def test_list_knows_the_classes_that_tables_count(tmp_path: Path, capsys: pytest
         every = call(capsys, "list", run, "--json")[1].splitlines()
         counted = [Status(json.loads(line)["candidate"]["status"]) for line in every]
         assert len(statuses) == sum(tables.outcome(status) in classes for status in counted)
+
+
+def test_the_classes_are_those_of_the_tables() -> None:
+    for name, statuses in STATUS_GROUPS.items():
+        outcome = name.replace("_", " ")
+        assert set(statuses) == {status for status in Status if tables.outcome(status) == outcome}
 
 
 @pytest.mark.parametrize("key", SORT_KEYS)

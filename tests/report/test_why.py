@@ -146,3 +146,17 @@ def test_what_a_budget_left_unevaluated_says_so() -> None:
         "It was not evaluated, for the search has stopped: 5 of 5 evaluations, in round 2 (search.stop.evaluations)."
     )
     assert said(case(WAITING))["outcome"] == "It waits for its evaluation, or is being evaluated."
+
+
+@pytest.mark.parametrize(
+    ("status", "beginning"),
+    [
+        (Status.TIMEOUT, "It failed, by its own fault (timeout): why."),
+        (Status.DROPPED, "It was trained at a lower rung only"),
+        (Status.TASK_ERROR, "The task's own code failed on it (task_error): why."),
+        (Status.SCREENED, "It was refused before any of it was executed (screened): why."),
+    ],
+)
+def test_whose_fault_it_was_is_told(status: Status, beginning: str) -> None:
+    entry = Entry(candidate("r0x", status=status, detail="why"), None)
+    assert said(case(entry, every=(*EVERY, entry)))["outcome"].startswith(beginning)
