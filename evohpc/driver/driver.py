@@ -292,5 +292,5 @@ class Driver:
 
     def _report(self, round: int, step: Step, done: int, total: int, held: tuple[str, ...] = ()) -> None:
         store = self.intake.store
-        best = next(iter(self.intake.best()), None)
+        best = self.intake.fittest()
         self.observe(Progress(round, self.budget.rounds, step, done, total, store.counts(round), best, held))

@@ -36,6 +36,8 @@ class Intake:
     _round: int | None = field(default=None, init=False)
     _sources: Mapping[str, str] = field(default_factory=dict, init=False)
     _seen: set[str] = field(default_factory=set, init=False)
+    _in_front: list[str] | None = field(default=None, init=False)
+    """Ids of the fittest when it was last asked for, and of what was trained since; None before it was."""
 
     def admit_seeds(self) -> None:
         """Enter the seed programs as candidates."""
@@ -116,6 +118,17 @@ class Intake:
         """Return the fittest candidates of the whole search so far, seeds included."""
         return self.store.with_ids(row.id for row in population.best(self.store.scores(), count, self.config.search))
 
+    def fittest(self) -> Entry | None:
+        """Return the fittest of `best`. It is asked for at each poll, and many that are fitter may have too large an
+        error: so only what was trained since the last time is compared with it."""
+        if self._in_front is None:
+            first = self.best()
+        else:
+            ranked = population.by_fitness(self.store.with_ids(dict.fromkeys(self._in_front)))
+            first = population.best(ranked, 1, self.config.search)
+        self._in_front = [entry.id for entry in first]
+        return next(iter(first), None)
+
     def _admit(self, round: int, candidates: Iterable[Candidate]) -> None:
         rows = self._mark_duplicates(list(candidates))
         folder = self.run.round(round)
@@ -143,6 +156,8 @@ class Intake:
         attempted = self.store.attempts(round).values()
         final = [results[-1] for results in attempted if rungs.is_final(results, lower, config.retries)]
         self.store.conclude(final)
+        if self._in_front is not None:
+            self._in_front += [r.candidate_id for r in final if r.fitness is not None]
         self.store.add_to_pool(round, population.added_to_pool(round, final, self.config.search))
 
     def _select(self, round: int) -> list[str]:

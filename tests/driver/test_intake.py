@@ -17,7 +17,7 @@ from evohpc.errors import RunFolderError
 from evohpc.evolution.prompts import Example
 from evohpc.files import write_atomic
 from evohpc.messages import SEED_ROUND, Prompt, Result, Sample, Status
-from evohpc.store.rows import Entry
+from evohpc.store.rows import Entry, Score
 from evohpc.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("unsynced")
@@ -100,6 +100,31 @@ def plant(intake: Intake) -> None:
 
 def ids(examples: Iterable[Example]) -> list[str]:
     return [example.candidate_id for example in examples]
+
+
+def test_the_fittest_is_followed_without_looking_at_all_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what was trained since, some is worse, some better, and some fitter still with too large an error."""
+    intake = make(error_threshold=0.5)
+    assert intake.fittest() is None
+    plant(intake)
+    scores, asked = intake.store.scores, list[int]()
+
+    def noted() -> Iterator[Score]:
+        asked.append(1)
+        return scores()
+
+    monkeypatch.setattr(intake.store, "scores", noted)
+    names = admit(intake, 0, [100, 101, 102, 103])
+    found = []
+    for candidate, fitness, error in zip(names, (-3.0, -0.5, -0.1, -9.0), (0.3, 0.3, 0.9, 0.3), strict=True):
+        report(intake, candidate, fitness, error=error)
+        intake.collect(0)
+        fittest = intake.fittest()
+        assert fittest is not None
+        found.append(fittest.id)
+    assert not asked
+    assert found == ["seed-w8", names[1], names[1], names[1]]
+    assert [fittest] == intake.best(1)
 
 
 def test_the_trained_seeds_are_the_parents_of_round_0(make: Make) -> None:
