@@ -138,8 +138,6 @@ def _outcome(case: Case) -> Iterator[str]:
         yield f"It was refused before any of it was executed ({candidate.status}): {candidate.detail}."
     elif candidate.status.is_machine_fault:
         yield "No attempt is left, so it has no outcome of its own; `evohpc retry` gives it more."
-    elif candidate.status is Status.DROPPED:
-        yield f"It was trained at a lower rung only, where others were fitter (evaluation.rungs): {candidate.detail}."
     elif candidate.status is Status.TASK_ERROR:
         yield f"The task's own code failed on it ({candidate.status}): {candidate.detail}."
     else:
