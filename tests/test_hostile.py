@@ -38,10 +38,11 @@ class Triplets(nn.Module):
 LIMIT_S = 1.0
 
 
-@pytest.fixture(scope="module")
-def fenced(evaluator: Evaluator) -> Evaluator:
-    """An evaluator that is safe to attack."""
-    if evaluator.runtime.isolation is not Isolation.CONFINED:
+@pytest.fixture(scope="module", params=["process", pytest.param("container", marks=pytest.mark.slurm)])
+def fenced(request: pytest.FixtureRequest) -> Evaluator:
+    """An evaluator that is safe to attack, of each runtime."""
+    evaluator: Evaluator = request.getfixturevalue("evaluator" if request.param == "process" else "contained")
+    if evaluator.runtime.isolation.rank < Isolation.CONFINED.rank:
         pytest.skip(f"this host reaches isolation '{evaluator.runtime.isolation}' only: not running attacks on it")
     return evaluator
 
@@ -82,6 +83,8 @@ def test_attack(attack: Path, fenced: Evaluator, honest: Result, canary: Path, t
     assert len(result.detail) <= 300
     assert result.detail.isprintable()
     _check(expected, result, honest)
+    if expected == "known":
+        return
     tally(f"hostile candidates at isolation {result.isolation}; none forged a score or reached what it must not", 1)
 
 

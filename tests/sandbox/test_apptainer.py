@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,6 @@ from evohpc.config.site import ContainerSection, Site
 from evohpc.errors import EvaluationError
 from evohpc.evaluation import worker
 from evohpc.evaluation.attempt import Evaluator
-from evohpc.files import write_atomic
 from evohpc.messages import Isolation, Status
 from evohpc.run_folder import RunDir
 from evohpc.sandbox import apptainer_command, apptainer_runtime, image, process_tree
@@ -120,23 +119,6 @@ def test_a_run_without_a_profile_says_what_to_pass(tmp_path: Path) -> None:
     run = make_run(tmp_path, CONFIG.replace("evaluation: {", "evaluation: {runtime: apptainer, "))
     with pytest.raises(EvaluationError, match="pass --site FILE"), worker.evaluator(run):
         pass
-
-
-@pytest.fixture(scope="module")
-def contained_run(containers: ContainerSection, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    """A run whose candidates are evaluated in containers."""
-    config = CONFIG.replace("evaluation: {", "evaluation: {runtime: apptainer, minimum_isolation: container, ")
-    run = make_run(tmp_path_factory.mktemp("contained") / "run", config)
-    write_atomic(run.site, Site(container=containers).dump())
-    return run
-
-
-@pytest.fixture(scope="module")
-def contained(contained_run: RunDir, planted_environment: dict[str, str]) -> Iterator[Evaluator]:
-    """An evaluator that uses real containers."""
-    with worker.evaluator(contained_run) as ready:
-        assert isinstance(ready, Evaluator), ready
-        yield ready
 
 
 @real

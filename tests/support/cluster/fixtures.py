@@ -13,11 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from evohpc.config.site import ContainerSection
+from evohpc.config.site import ContainerSection, Site
+from evohpc.evaluation import worker
+from evohpc.evaluation.attempt import Evaluator
+from evohpc.files import write_atomic
+from evohpc.run_folder import RunDir
 from support.cluster import apptainer
 from support.cluster.daemons import wait_until
 from support.cluster.packages import Unavailable
 from support.cluster.slurm import Cluster
+from support.evaluating import CONFIG, make_run
 from support.paths import ROOT
 
 CONTAINERS = ROOT / "containers"
@@ -50,6 +55,22 @@ def containers() -> Iterator[ContainerSection]:
     packages = f"{sysconfig.get_path('purelib')}:{_packages_of_base()}"
     yield ContainerSection(apptainer=str(command), image=image, binds=(packages,))
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def contained_run(containers: ContainerSection, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A run whose candidates are evaluated in containers."""
+    config = CONFIG.replace("evaluation: {", "evaluation: {runtime: apptainer, minimum_isolation: container, ")
+    run = make_run(tmp_path_factory.mktemp("contained") / "run", config)
+    write_atomic(run.site, Site(container=containers).dump())
+    return run
+
+
+@pytest.fixture(scope="session")
+def contained(contained_run: RunDir, planted_environment: dict[str, str]) -> Iterator[Evaluator]:
+    """An evaluator that uses real containers."""
+    with worker.evaluator(contained_run) as ready:
+        yield ready
 
 
 @pytest.fixture(scope="session")
