@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/quickstart
 MODEL := models/qwen2.5-coder-0.5b-instruct
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n logical --maxprocesses=4 --dist=loadfile
 EVOHPC := HF_HUB_OFFLINE=1 $(VENV)/bin/evohpc
 INSTALLED := $(VENV)/.installed
 
@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 quickstart: $(MODEL)/SHA256SUMS  ## a search on MNIST-1D with a real language model; goes on if it was interrupted
 	$(EVOHPC) run $(RUN) configs/quickstart.yaml
 
-test: $(INSTALLED)  ## the quick tests; PYTEST_ARGS="-m 'not gpu and not jax and not long'" runs the slow ones and those on a real Slurm too
+test: $(INSTALLED)  ## the quick tests, on up to 4 cores; PYTEST_ARGS="-m slow" runs slow ones, "-m slurm" those on a real Slurm
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 experiment: $(MODEL)/SHA256SUMS  ## all arms of the comparison on MNIST-1D that have no results yet; hours for each

@@ -49,7 +49,7 @@ OF_NO_MODULE = {
     "test_layers.py": "the rooms and their layers",
     "test_old_runs.py": "runs that 0.1.0 made",
     "test_packaging.py": "the distribution",
-    "test_reliability.py": "what docs/reliability.md counts",
+    "test_reliability.py": "what a run folder may meet, by the thousand",
 }
 """Test files that mirror no module of evohpc, and what they are about."""
 
