@@ -65,7 +65,7 @@ def test_mistakes_are_one_sentence(
         ([finished_run, "--to", verified, "--best", 5], "holds another verification"),
         ([finished_run, "--to", tmp_path / "w", "--max-error", 0], "has no candidate with an error below 0"),
         ([finished_run, "--to", tmp_path / "w", "--set", "search.rounds=2"], "can change task_options"),
-        ([finished_run, "--to", tmp_path / "w", "--set", "task_options.stepz=2"], "keyword argument 'stepz'"),
+        ([finished_run, "--to", tmp_path / "w", "--set", "task_options.stepz=2"], "no stepz; did you mean steps"),
         ([finished_run, "--to", tmp_path / "w", "--site", tmp_path / "no.yaml"], "no.yaml: cannot read"),
     ):
         code, out, err = call(capsys, "verify", *arguments)

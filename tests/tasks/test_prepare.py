@@ -126,7 +126,7 @@ def test_a_run_made_before_there_were_secrets_has_none(tmp_path: Path) -> None:
 def test_data_is_not_made_again_from_another_secret(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
     run = run_with(tmp_path, "task.py:Tiny", source=SECRETIVE)
     draw_secret(run)
-    write_atomic(run.provenance, json.dumps({"secret_sha256": secret_digest(run)}))
+    write_atomic(run.provenance, json.dumps({"run_id": "r", "secret_sha256": secret_digest(run)}))
     prepare(run)
     spoil(run.secret)
     prepare(run)

@@ -225,7 +225,7 @@ def test_predictions_that_are_not_finite_are_refused() -> None:
     [
         ({"algorithm": "sort"}, "algorithm is 'sort', it must be one of activity_selector, articulation_points"),
         ({"algorithm": "bfs", "steps": 0}, "steps is 0, it must be above 0"),
-        ({"algorithm": "bfs", "evaluate_on": "train"}, "evaluate_on is 'train', it must be 'val' or 'test'"),
+        ({"algorithm": "bfs", "evaluate_on": "train"}, "evaluate_on: input should be 'val' or 'test'; it is 'train'"),
         ({"algorithm": "bfs", "sizes": (2, 4)}, r"sizes are \(2, 4\), they must be 4 or above"),
         ({"algorithm": "kmp_matcher", "sizes": (4, 8)}, r"sizes are \(4, 8\), the largest must be 14 or above"),
         ({}, "algorithm"),
