@@ -33,6 +33,7 @@ from evohpc.config.search import load_config
 from evohpc.driver.driver import Stopped
 from evohpc.evolution.prompts import Example, candidate_source
 from evohpc.evolution.request import request
+from evohpc.evolution.screening import candidate_id
 from evohpc.files import write_once
 from evohpc.lm_job.scripted import ScriptedLMJob
 from evohpc.messages import (
@@ -45,7 +46,6 @@ from evohpc.messages import (
     TaskInterface,
     TaskReport,
     TaskState,
-    candidate_id,
 )
 from evohpc.run_folder import RunDir
 from evohpc.search.search import Search

@@ -100,6 +100,8 @@ class TaskInterface:
     """Packages and modules that a candidate may import, with all below them, e.g. 'torch' or 'package.module'."""
     metric: str
     """Key in `Result.metrics` of what prompts show; higher is better, unless `prompt.metric_factor` is below 1."""
+    largest_error: float | None = None
+    """That any program can have, e.g. 1 for a share of wrong answers; None where there is no bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,11 +272,6 @@ class EvaluationJob:
     """Unique in the run and for ever; the scheduler's job name."""
     round: int
     tasks: tuple[tuple[Attempt, ...], ...]
-
-
-def candidate_id(round: int, prompt: int, sample: int) -> str:
-    """Return the id of a child by its place: `candidate_id(3, 7, 12) == 'r003p07s012'`."""
-    return f"r{round:03d}p{prompt:02d}s{sample:03d}"
 
 
 class TaskState(StrEnum):

@@ -1,6 +1,4 @@
-import pytest
-
-from evohpc.messages import Isolation, Status, candidate_id
+from evohpc.messages import Isolation, Status
 
 
 def test_every_status_is_of_exactly_one_kind() -> None:
@@ -16,13 +14,3 @@ def test_isolation_is_ordered_by_what_it_holds_off() -> None:
         2,
         3,
     ]
-
-
-@pytest.mark.parametrize(("place", "name"), [((3, 7, 12), "r003p07s012"), ((0, 0, 0), "r000p00s000")])
-def test_a_childs_id_tells_its_place(place: tuple[int, int, int], name: str) -> None:
-    assert candidate_id(*place) == name
-
-
-def test_ids_differ_whatever_the_size_of_a_search() -> None:
-    places = [(r, p, s) for r in (1, 11, 111, 1111) for p in (1, 11, 111) for s in (1, 11, 111, 1111)]
-    assert len({candidate_id(*place) for place in places}) == len(places)

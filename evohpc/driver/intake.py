@@ -54,8 +54,8 @@ class Intake:
             admitted = [e.candidate for e in self.store.entries(round) if not e.candidate.status.is_refused]
             self._sources = {candidate.id: candidate.source for candidate in admitted}
             self._round, self._seen = round, set()
-        folder, metric = self.run.round(round), self.task.metric
-        found = dict(results.read_results(folder, self.run_id, self._sources, metric, self._seen))
+        folder = self.run.round(round)
+        found = dict(results.read_results(folder, self.run_id, self._sources, self.task, self._seen))
         fresh = list(found.values())
         if fresh:
             with self.store.write():

@@ -14,15 +14,14 @@ import stat
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 from evohpc import envelopes
 from evohpc.errors import EnvelopeError, RunFolderError, storage_error
 from evohpc.files import make_folder, sync_folder, write_atomic
-from evohpc.messages import Result, Status
+from evohpc.messages import Result, Status, TaskInterface
 from evohpc.run_folder import RoundDir
 
 log = logging.getLogger(__name__)
@@ -35,30 +34,28 @@ _MAX_BYTES = 1 << 22
 
 
 def read_results(
-    folder: RoundDir, run_id: str, sources: Mapping[str, str], metric: str, skip: Collection[str] = ()
+    folder: RoundDir, run_id: str, sources: Mapping[str, str], task: TaskInterface, skip: Collection[str] = ()
 ) -> Iterator[tuple[str, Result]]:
     """Yield (file name, result) of every trustworthy envelope of a round, in order of name.
 
     Args:
         sources: source of each candidate, by id; a result for another source or candidate is foreign.
-        metric: name of the task's metric, which each trained candidate has.
+        task: what each trained candidate was measured on.
         skip: file names that need not be read again.
 
     Raises:
         RunFolderError: the round's archive is damaged.
         StorageError: the file system refused the quarantine.
     """
-    for name, read, path in _result_files(folder, skip):
+    for name, data, path in _result_files(folder, skip):
         try:
-            yield name, unseal_result(name, read(), run_id, sources, metric)
-        except OSError as error:  # a stale handle, a server that does not answer: it is there, and will be read
-            log.warning("%s: %s; trying again", path, error.strerror)
+            yield name, unseal_result(name, data, run_id, sources, task)
         except EnvelopeError as error:
             if path is not None:
                 _quarantine(folder, path, str(error))
 
 
-def unseal_result(name: str, data: bytes, run_id: str, sources: Mapping[str, str], metric: str) -> Result:
+def unseal_result(name: str, data: bytes, run_id: str, sources: Mapping[str, str], task: TaskInterface) -> Result:
     """Return the result in an envelope: the one judge of what may enter the search, whoever wrote it.
 
     Args:
@@ -66,17 +63,18 @@ def unseal_result(name: str, data: bytes, run_id: str, sources: Mapping[str, str
         data: the file's content.
         run_id: of this run.
         sources: source of each candidate of the round, by id.
-        metric: name of the task's metric.
+        task: has the name of the metric, and the largest error.
 
     Raises:
         EnvelopeError: the envelope is torn, altered, foreign or about something else than its name says, or its
-            result cannot be true: a trained candidate without size (>= 1), error (0 or more), fitness or the task's
-            metric; another one with a fitness; a number that is not finite; a negative size or time.
+            result cannot be true: a trained candidate without size (>= 1), error (0 or more, at most the task's
+            largest), fitness or the task's metric; another one with a fitness; a number that is not finite; a negative
+            size or time.
     """
     result = envelopes.unseal(data, run_id, Result)
     _check_origin(name, result, sources)
-    _check_outcome(result, metric)
-    check_numbers(result)
+    _check_outcome(result, task.metric)
+    check_numbers(result, task.largest_error)
     return result
 
 
@@ -122,13 +120,13 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         ) from None
 
 
-def _result_files(folder: RoundDir, skip: Collection[str]) -> Iterator[tuple[str, Callable[[], bytes], Path | None]]:
-    """Yield (name, what reads it, path unless packed)."""
+def _result_files(folder: RoundDir, skip: Collection[str]) -> Iterator[tuple[str, bytes, Path | None]]:
+    """Yield (name, content, path unless packed)."""
     if folder.archive.is_file():
         with _opened(folder.archive) as archive:
             for name in sorted(archive.namelist()):
                 if name.startswith("results/") and Path(name).name not in skip:
-                    yield Path(name).name, partial(archive.read, name), None
+                    yield Path(name).name, archive.read(name), None
         return
     if not folder.results.is_dir():
         return
@@ -136,7 +134,12 @@ def _result_files(folder: RoundDir, skip: Collection[str]) -> Iterator[tuple[str
     for name in sorted(set(os.listdir(folder.results)).difference(skip)):
         if name.endswith(".json") and not name.startswith("."):
             path = folder.results / name
-            yield name, partial(_read, path), path
+            try:
+                yield name, _read(path), path
+            except OSError as error:  # a stale handle, a server that does not answer: it is there, and will be read
+                log.warning("%s: %s; trying again", path, error.strerror)
+            except EnvelopeError as error:
+                _quarantine(folder, path, str(error))
 
 
 def _read(path: Path) -> bytes:
@@ -182,24 +185,29 @@ def _check_outcome(result: Result, metric: str) -> None:
         raise EnvelopeError(f"a trained candidate needs {', '.join(missing)}")
 
 
-def check_numbers(result: Result) -> None:
+def check_numbers(result: Result, largest_error: float | None = None) -> None:
     """Check that each number of a result is one that can be: finite, and in its range.
 
     Raises:
         EnvelopeError: one is not; it says which.
     """
-    for name, value, low, high in _ranges(result):
+    for name, value, low, high in _ranges(result, largest_error):
         plain = getattr(value, "item", lambda value=value: value)()  # numpy's float32 compares with no greater number
         if plain is not None and not low <= plain <= high:
-            right = f"finite, and {low:g} or more" if low >= 0 else "finite"
-            raise EnvelopeError(f"{name} is {value}; it must be {right}")
+            raise EnvelopeError(f"{name} is {value}; it must be {_right(low, high)}")
 
 
-def _ranges(result: Result) -> Iterator[tuple[str, float | None, float, float]]:
+def _right(low: float, high: float) -> str:
+    if low < 0:
+        return "finite"
+    return f"finite, and {low:g} or more" if high >= _MAX_INTEGER else f"from {low:g} to {high:g}"
+
+
+def _ranges(result: Result, largest_error: float | None) -> Iterator[tuple[str, float | None, float, float]]:
     """Yield (name, value, least, greatest) of each number in a result."""
     yield "attempt", result.attempt, 1, _MAX_INTEGER
     yield "num_params", result.num_params, 1 if result.status is Status.TRAINED else 0, _MAX_INTEGER
-    yield "error", result.error, 0, _MAX_FLOAT
+    yield "error", result.error, 0, _MAX_FLOAT if largest_error is None else largest_error
     yield "fitness", result.fitness, -_MAX_FLOAT, _MAX_FLOAT
     for name, value in result.metrics.items():
         yield f"metrics[{name!r}]", value, -_MAX_FLOAT, _MAX_FLOAT

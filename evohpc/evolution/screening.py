@@ -16,7 +16,7 @@ from evohpc.config.search import ScreeningConfig
 from evohpc.evolution import trees
 from evohpc.evolution.code_hash import code_hash
 from evohpc.evolution.prompts import candidate_source
-from evohpc.messages import SEED_ROUND, Candidate, Completion, LMRequest, Status, TaskInterface, candidate_id
+from evohpc.messages import SEED_ROUND, Candidate, Completion, LMRequest, Status, TaskInterface
 
 BIDI = dict.fromkeys(map(ord, "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
 FORBIDDEN_NAMES = frozenset({"eval", "exec", "compile", "__import__", "open", "breakpoint"})
@@ -122,6 +122,11 @@ def _forbidden_import(node: ast.Import | ast.ImportFrom, task: TaskInterface) ->
         if not any(f"{module}.".startswith(f"{allowed}.") for allowed in task.allowed_imports):
             return f"imports {module}; allowed: {', '.join(task.allowed_imports)}"
     return ""
+
+
+def candidate_id(round: int, prompt: int, sample: int) -> str:
+    """Return the id of a child by its place: `candidate_id(3, 7, 12) == 'r003p07s012'`."""
+    return f"r{round:03d}p{prompt:02d}s{sample:03d}"
 
 
 def children(

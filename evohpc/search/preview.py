@@ -12,11 +12,12 @@ from evohpc.driver import dispatch
 from evohpc.evaluation.benchmark import WORKER, limits
 from evohpc.evaluation.stage import protocol
 from evohpc.evolution.population import Budget
+from evohpc.evolution.screening import candidate_id
 from evohpc.jobs import array_script
 from evohpc.jobs.array_script import ArrayShape
 from evohpc.lm_job import script as lm_script
 from evohpc.lm_job.script import LMWork
-from evohpc.messages import SEED_ROUND, Attempt, EvaluationJob, candidate_id
+from evohpc.messages import SEED_ROUND, Attempt, EvaluationJob
 from evohpc.run_folder import RunDir
 from evohpc.sandbox import apptainer_runtime
 from evohpc.sandbox.apptainer_command import Container

@@ -257,11 +257,11 @@ class Search:
         if result.attempt != due:
             raise ConfigError(f"{candidate.id}: attempt {result.attempt} was told, attempt {due} is due")
         path = self.folder.round(candidate.round).result(candidate.id, due)
-        metric, sources = driver.intake.task.metric, {candidate.id: candidate.source}
+        sources = {candidate.id: candidate.source}
         try:
             check_numbers(result)  # before the envelope, which says of NaN only that it refuses it
             data = envelopes.seal(self.run_id, driver.lease.epoch, result)
-            unseal_result(path.name, data, self.run_id, sources, metric)
+            unseal_result(path.name, data, self.run_id, sources, driver.intake.task)
         except (EnvelopeError, ValueError, TypeError) as error:  # the latter two: JSON cannot say it
             raise ConfigError(f"{candidate.id}: {error}") from None
         with driver.intake.store.write():  # of a driver that was replaced nothing is entered

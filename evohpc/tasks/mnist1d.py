@@ -56,6 +56,7 @@ class Mnist1D:
         prelude="import math\n\nimport torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n",
         allowed_imports=("math", "torch"),
         metric="val_accuracy",
+        largest_error=1,
     )
 
     hidden_modules = dict.fromkeys(("train", "predict"), ("evohpc.tasks.mnist1d_data", "mnist1d"))

@@ -19,8 +19,7 @@ from evohpc.run_folder import RoundDir
 
 RUN = "run-1"
 PRELUDE = "import torch.nn as nn\n"
-TASK = TaskInterface("t", "Model", "class Model(nn.Module):", PRELUDE, ("torch",), "acc")
-METRIC = "acc"
+TASK = TaskInterface("t", "Model", "class Model(nn.Module):", PRELUDE, ("torch",), "acc", largest_error=1)
 SOURCES = {"a": "the source of a", "b": "the source of b"}
 GOOD = "    def forward(self, x):\n        return x\n"
 
@@ -42,7 +41,7 @@ def put(folder: RoundDir, result: Result, run_id: str = RUN) -> Path:
 
 
 def read(folder: RoundDir, skip: Collection[str] = ()) -> dict[str, Result]:
-    return dict(read_results(folder, RUN, SOURCES, METRIC, skip))
+    return dict(read_results(folder, RUN, SOURCES, TASK, skip))
 
 
 def quarantined(folder: RoundDir) -> dict[str, str]:
@@ -99,8 +98,9 @@ def renamed(path: Path) -> None:
         (result(num_params=0), RUN, None, "a.1.json", "num_params is 0; it must be finite, and 1 or more"),
         (result(error=None), RUN, None, "a.1.json", "a trained candidate needs error"),
         (result(metrics={"loss": 0.5}), RUN, None, "a.1.json", "a trained candidate needs metrics['acc']"),
-        (result(error=-0.1), RUN, None, "a.1.json", "error is -0.1; it must be finite, and 0 or more"),
-        (result(error=-5.0), RUN, None, "a.1.json", "error is -5.0; it must be finite, and 0 or more"),
+        (result(error=-0.1), RUN, None, "a.1.json", "error is -0.1; it must be from 0 to 1"),
+        (result(error=-5.0), RUN, None, "a.1.json", "error is -5.0; it must be from 0 to 1"),
+        (result(error=1.01), RUN, None, "a.1.json", "error is 1.01; it must be from 0 to 1"),
         (result(num_params=-3), RUN, None, "a.1.json", "num_params is -3; it must be finite, and 1 or more"),
         (result(num_params=2**63), RUN, None, "a.1.json", f"num_params is {2**63}; it must be finite, and 1 or more"),
         (result(attempt=0), RUN, None, "a.0.json", "attempt is 0; it must be finite, and 1 or more"),
@@ -162,15 +162,15 @@ def killed() -> None:
 def test_a_file_that_cannot_be_read_now_is_read_later(folder: RoundDir, monkeypatch: pytest.MonkeyPatch) -> None:
     put(folder, result())
     put(folder, result("b"))
-    real = Path.read_bytes
+    real = os.open
 
-    def stale(path: Path) -> bytes:
-        if path.name == "a.1.json":
+    def stale(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        if Path(path).name == "a.1.json":
             raise OSError(116, "Stale file handle")
-        return real(path)
+        return real(path, flags, mode)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", stale)
+        patch.setattr(os, "open", stale)
         assert list(read(folder)) == ["b.1.json"]
     assert list(read(folder)) == ["a.1.json", "b.1.json"]
 

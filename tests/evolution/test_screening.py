@@ -13,7 +13,7 @@ from support.requests import request
 from support.rows import completion
 
 from evohpc.config.search import ScreeningConfig
-from evohpc.evolution.screening import Verdict, children, screen, seeds
+from evohpc.evolution.screening import Verdict, candidate_id, children, screen, seeds
 from evohpc.messages import SEED_ROUND, Prompt, Sample, Status, TaskInterface
 
 PROGRAMS = sorted(SEEDS.glob("*/*.py"))
@@ -194,3 +194,13 @@ def test_seeds_become_candidates_by_name() -> None:
     assert [(c.id, c.round, c.sample) for c in found] == [("seed-a", SEED_ROUND, 0), ("seed-b", SEED_ROUND, 1)]
     assert [c.status for c in found] == [Status.SYNTAX, Status.PENDING]
     assert json.dumps(found[0].parents) == "[]"
+
+
+@pytest.mark.parametrize(("place", "name"), [((3, 7, 12), "r003p07s012"), ((0, 0, 0), "r000p00s000")])
+def test_a_childs_id_tells_its_place(place: tuple[int, int, int], name: str) -> None:
+    assert candidate_id(*place) == name
+
+
+def test_ids_differ_whatever_the_size_of_a_search() -> None:
+    places = [(r, p, s) for r in (1, 11, 111, 1111) for p in (1, 11, 111) for s in (1, 11, 111, 1111)]
+    assert len({candidate_id(*place) for place in places}) == len(places)

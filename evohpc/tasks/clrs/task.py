@@ -107,6 +107,7 @@ class Clrs30:
             ),
             allowed_imports=("math", "torch", "evohpc.tasks.clrs.triplets"),
             metric=f"{self.evaluate_on}_accuracy",
+            largest_error=1,
         )
 
     @property
