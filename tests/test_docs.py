@@ -192,3 +192,9 @@ def test_every_promise_names_a_test() -> None:
     rows = [row for table in promises for row in table.splitlines()[2:]]
     assert len(rows) > 10
     assert not [row for row in rows if "::test_" not in row]
+
+
+def test_the_tables_of_results_are_what_their_files_say() -> None:
+    command = [sys.executable, "docs/results/tables.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -59,6 +59,7 @@ REACHED_FOR = {
     "tests/evaluation/stage/test_stages.py: _from_words _is_spoilt _keep _own_tensors _size _words": (
         "what a candidate's own process writes and reads of its weights, type by type"
     ),
+    "tests/sandbox/test_apptainer.py: _find _host _masks_for _more _run": "a runtime as on a kernel without Landlock",
     "tests/lm/test_model.py: _Product": "how many rows reach the product of one processor",
     "tests/cli/test_verify.py: _search": "makes the search of one seed, and trains nothing",
     "tests/search/test_verification.py: _search": "the same",

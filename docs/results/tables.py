@@ -37,19 +37,25 @@ def searches(folder: Path) -> Iterator[Sequence[str]]:
 
 
 def verified(path: Path) -> Iterator[Sequence[str]]:
-    """Yield the cells of a row a finalist: what it reached with each of several fresh seeds."""
-    yield from (list(row.values()) for row in _with_header(read(path)))
+    """Yield the cells of a row a finalist: what it reached with several fresh seeds, mean and standard deviation."""
+    yield "finalist", "parameters", "fitness in the search", "fitness", "worst to best", "validation", "test", "trained"
+    for row in read(path):
+        yield (
+            row["id"],
+            f"{int(row['num_params']):,}",
+            f"{float(row['search_fitness']):.4g}",
+            f"{float(row['fitness']):.1f} ± {float(row['fitness_sd']):.1f}",
+            f"{float(row['fitness_min']):.1f} to {float(row['fitness_max']):.1f}",
+            f"{100 * (1 - float(row['error'])):.1f} ± {100 * float(row['error_sd']):.1f} %",
+            f"{100 * float(row['test_accuracy']):.1f} ± {100 * float(row['test_accuracy_sd']):.1f} %",
+            f"{row['trained']} of {row['seeds']}",
+        )
 
 
 def read(path: Path) -> list[Row]:
     """Return the rows of a CSV file."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def _with_header(rows: list[Row]) -> Iterator[Row]:
-    yield {name: name for name in rows[0]}
-    yield from rows
 
 
 def _share(count: int, total: int) -> str:
