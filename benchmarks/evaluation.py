@@ -49,6 +49,9 @@ class ColdRuntime:
         finally:
             runtime.close()
 
+    def end_candidate(self) -> None:
+        """Nothing is kept."""
+
     def close(self) -> None:
         """Nothing is kept."""
 

@@ -35,6 +35,31 @@ class Triplets(nn.Module):
     def forward(self, z, edge_fts, graph_fts):
         return self.out(edge_fts)
 """
+TELLING = """
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+IS_TRAINING = not (Path(__file__).parent / "weights").exists()
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.LazyLinear(10)
+        self.register_buffer("path", torch.zeros(512, dtype=torch.int32))
+        if IS_TRAINING:
+            Path("note").touch()
+            self.path[:] = torch.tensor(list(os.getcwd().encode().ljust(512)))
+
+    def forward(self, x):
+        if not IS_TRAINING:
+            note = bytes(self.path.tolist()).decode().strip() + "/note"
+            print("told of", note, "ESCAPED" if os.path.exists(note) else "")
+        return self.out(x)
+"""
+"""A model whose numbers, all of them counted, say where its training left something."""
 LIMIT_S = 1.0
 
 
@@ -119,6 +144,13 @@ def test_attack_on_clrs(attack: Path, fenced_clrs: Evaluator, tally: Tally) -> N
 def test_the_next_candidate_is_untouched(fenced: Evaluator, honest: Result) -> None:
     after, _ = run_source(fenced, HONEST)
     assert (after.error, after.fitness, after.metrics) == (honest.error, honest.fitness, honest.metrics)
+
+
+def test_what_a_stage_leaves_is_gone_even_for_one_that_was_told_where_it_lay(fenced: Evaluator) -> None:
+    result, log = run_source(fenced, TELLING)
+    assert result.status is Status.TRAINED, result.detail
+    assert "told" in log
+    assert "ESCAPED" not in log
 
 
 def test_every_number_in_the_state_dict_counts(fenced: Evaluator) -> None:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from evohpc.config.search import Config
@@ -14,9 +15,11 @@ from evohpc.config.site import Site
 from evohpc.doctor.base import Finding, attempt, fault, ok, warning
 from evohpc.doctor.language_model import examine_language_model, packages
 from evohpc.errors import EvaluationError, StorageError
+from evohpc.evaluation.benchmark import WORKER
 from evohpc.messages import Isolation
 from evohpc.sandbox import apptainer_command, apptainer_runtime, image
 from evohpc.sandbox.apptainer_command import Container
+from evohpc.sandbox.apptainer_runtime import ApptainerRuntime
 from evohpc.sandbox.probe import probe, require
 
 _COUNT_GPUS = "import torch; print(torch.cuda.device_count())"
@@ -48,19 +51,33 @@ def _process(config: Config) -> Finding:
 def _containers(config: Config, site: Site) -> Iterator[Finding]:
     with tempfile.NamedTemporaryFile(prefix="evohpc-secret-") as secret:
         try:
-            runtime = apptainer_runtime.start(site.container, Path(secret.name), config.evaluation.minimum_isolation)
+            minimum = config.evaluation.minimum_isolation
+            runtime = apptainer_runtime.start(site.container, Path(secret.name), minimum, WORKER)
         except (EvaluationError, StorageError) as error:
             yield fault("containers", str(error), "see docs/cluster.md, section Containers")
             return
-    yield ok("containers", f"start, and reach isolation '{runtime.isolation}'")
+    with closing(runtime):
+        yield ok("containers", f"start, and reach isolation '{runtime.isolation}'")
+        yield from _costs(runtime)
+    if site.container.gpu != "none":
+        yield from attempt("GPU in containers", "asking torch in a container", lambda: _gpu(site))
+
+
+def _costs(runtime: ApptainerRuntime) -> Iterator[Finding]:
+    """Say what works in another way here than it should."""
     if not runtime.has_own_network:
         yield warning(
             "network",
             f"{socket.gethostname()} gives containers no network namespace of their own",
             "a seccomp filter keeps candidates off the network instead; nothing to do",
         )
-    if site.container.gpu != "none":
-        yield from attempt("GPU in containers", "asking torch in a container", lambda: _gpu(site))
+    if runtime.obstacle:
+        yield warning(
+            "warm containers",
+            f"{runtime.obstacle}; so each of a candidate's three or four stages starts a container and imports torch, "
+            f"{runtime.start_s:.1f} s each time",
+            "evaluate on nodes with Landlock (Linux 5.13 or later), where a candidate pays that once; or do nothing",
+        )
 
 
 def _gpu(site: Site) -> Finding:

@@ -81,7 +81,10 @@ class Evaluator:
     def _try(self, attempt: Attempt, source: bytes, seconds: float) -> tuple[Result, _Trial]:
         with scratch.folder("evohpc-") as folder:
             trial = _Trial(self, source, folder, seconds)
-            return trial.run(attempt), trial
+            try:
+                return trial.run(attempt), trial
+            finally:
+                self.runtime.end_candidate()
 
     @cached_property
     def task(self) -> Task:
@@ -161,6 +164,7 @@ class _Trial:
             self._config,
             getattr(self._evaluator.task, "checkpoints", None),
         )
+        removal.remove(trained)  # Landlock would not keep a later stage from asking for names, sizes and times in there
         first = self._predict("predict", checkpoints, {protocol.DATA: self._benchmark.inputs})
         best, choice = self._choose(first)
         score = self._score([self._confirm(checkpoints[best], first[best])])
@@ -204,7 +208,9 @@ class _Trial:
             os.rename(weights / path.name, path)
         verdict.check_report(name, out)
         names = [protocol.prediction(number, batch) for number in range(len(checkpoints)) for batch in range(batches)]
-        return verdict.read_predictions(out / protocol.PREDICTIONS, names, self._config)
+        predictions = verdict.read_predictions(out / protocol.PREDICTIONS, names, self._config)
+        removal.remove(out)
+        return predictions
 
     def _new_folder(self, name: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folder))

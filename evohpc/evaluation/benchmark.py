@@ -10,6 +10,7 @@ from typing import Any
 from evohpc.config.search import EvaluationConfig
 from evohpc.config.task_name import TaskName
 from evohpc.evaluation.stage import protocol
+from evohpc.run_folder import RunDir
 from evohpc.sandbox.base import Limits
 
 WORKER = "evohpc.evaluation.stage.main"
@@ -33,6 +34,11 @@ class Benchmark:
         if rung is None or rung >= len(lower):
             return self
         return replace(self, task_options={**self.task_options, **lower[rung].task_options})
+
+
+def shared_files(run: RunDir) -> tuple[Path, ...]:
+    """Return the files of a run that are inputs of all its candidates; the last is there if the task is a user's."""
+    return run.train, run.inputs, run.task_file
 
 
 def limits(config: EvaluationConfig, wall_s: float) -> Limits:

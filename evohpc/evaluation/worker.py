@@ -24,7 +24,7 @@ from evohpc.config.site import load_site
 from evohpc.errors import EvaluationError, EvohpcError, StorageError, TaskCodeError, TaskError
 from evohpc.evaluation import device
 from evohpc.evaluation.attempt import Evaluator, provenance
-from evohpc.evaluation.benchmark import WORKER, Benchmark
+from evohpc.evaluation.benchmark import WORKER, Benchmark, shared_files
 from evohpc.evaluation.stage import protocol
 from evohpc.evaluation.verdict import one_line
 from evohpc.evolution.screening import screen
@@ -163,7 +163,8 @@ def _start_processes(run: RunDir, minimum: Isolation) -> ProcessRuntime:
 def _start_containers(run: RunDir, minimum: Isolation) -> ApptainerRuntime:
     if not run.site.exists():
         raise EvaluationError("evaluation.runtime is apptainer, which needs a site profile: pass --site FILE")
-    return apptainer_runtime.start(load_site(run.site).container, run.labels, minimum)
+    site = load_site(run.site).container
+    return apptainer_runtime.start(site, run.labels, minimum, WORKER, shared_files(run))
 
 
 def _evaluate_attempt(folder: RoundDir, attempt: Attempt, evaluate: Evaluate, run_id: str, epoch: int) -> None:

@@ -1,4 +1,4 @@
-"""The Apptainer command that runs one stage of a candidate, as a list of arguments. Pure: nothing is started here.
+"""The Apptainer command that runs what a candidate needs, as a list of arguments. Pure: nothing is started here.
 
 Apptainer shares the host by default (its documentation: "favor integration over isolation"), so everything is said:
 
@@ -14,15 +14,26 @@ even with --containall.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from evohpc.sandbox import confine
+
 IN, OUT, EVOHPC = "/in", "/out", "/opt/evohpc"
 """Folders in the container: inputs, outputs, and this package. An image must have them: mount points cannot be made in
 a read-only image without help that not all hosts have."""
 
+READY = b"evohpc: the container is set up"
+"""The line that the first process in a container says. What comes before it is a site's or Apptainer's."""
+START_WITHIN_S = 120.0
+"""For a container and the imports in it; a cold image on a busy file system takes its time. Not the candidate's."""
+_IN_MEMORY = ("/tmp", "/var/tmp", "/dev/shm")
+"""File systems that Apptainer makes in memory, where nobody would count what is written; an empty folder is instead."""
+PACKAGE = Path(__file__).resolve().parent.parent
+"""This package's folder."""
 _GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
 
@@ -85,8 +96,22 @@ def own_environment() -> dict[str, str]:
     return {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", **gpus}
 
 
+def python(host: Container, binds: Sequence[Bind], module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of evohpc in a container."""
+    # PYTHONPATH has this package only; -P: not the working folder, which is the candidate's.
+    environment = {**confine.fixed_environment(1), "PYTHONPATH": EVOHPC}
+    return command(host, binds, environment, ["python3", "-P", "-s", "-W", "ignore", "-m", module, *arguments])
+
+
+def no_start(said: bytes) -> str:
+    """Return an error for a container that does not start, from what Apptainer and Python said."""
+    lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
+    message = next((line for line in lines if "FATAL" in line or "Error" in line), lines[-1] if lines else "no message")
+    return f"a container does not start on {socket.gethostname()}: {message.strip()}"
+
+
 def binds(inputs: Path, files: Mapping[str, Path], out: Path, package: Path, more: Sequence[str]) -> list[Bind]:
-    """Return what one stage sees of the host.
+    """Return what a container sees of the host.
 
     Args:
         inputs: folder that becomes IN; has an empty file or folder for each of `files` to be bound over.
@@ -102,6 +127,11 @@ def binds(inputs: Path, files: Mapping[str, Path], out: Path, package: Path, mor
         *inside,
         Bind(out, OUT, writable=True),
     ]
+
+
+def over_memory(nothing: Path) -> list[Bind]:
+    """Return what is bound over file systems in memory: an empty folder."""
+    return [Bind(nothing, target) for target in _IN_MEMORY]
 
 
 def site_binds(more: Sequence[str]) -> list[Bind]:

@@ -1,4 +1,4 @@
-"""The first process in a container: `python -m evohpc.sandbox.apptainer_entry LAUNCH`, where LAUNCH is JSON.
+"""The first process in the container of one stage: `python -m evohpc.sandbox.apptainer_entry LAUNCH` (JSON).
 
 It imports what is slow, limits and confines itself as a process of the other runtime does (so a host without network
 namespaces still has the seccomp filter), says so in a line, and only then becomes the stage.
@@ -15,13 +15,10 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 from evohpc import envelopes
-from evohpc.sandbox import confine
-from evohpc.sandbox.apptainer_command import IN, OUT
+from evohpc.sandbox import confine, fork_server
+from evohpc.sandbox.apptainer_command import IN, OUT, READY
 from evohpc.sandbox.base import Limits
 from evohpc.sandbox.fork_server import Entry
-
-READY = b"evohpc: the container is set up"
-"""The line after which everything is the candidate's doing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ def main() -> NoReturn:
     confine.limit(launch.limits, launch.threads)
     confine.confine([inputs], out, launch.hidden)
     os.write(1, READY + b"\n")
-    sys.exit(entry.main(inputs, out))
+    fork_server.end_with(entry, inputs, out)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
-"""The runtime `apptainer`: each stage in a container of its own."""
+"""The runtime `apptainer`: each candidate in a container of its own, or where they would not be safe there from what an
+earlier one left, each stage."""
 
 from __future__ import annotations
 
 import os
-import select
 import shutil
-import signal
 import socket
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,27 +17,26 @@ from evohpc import envelopes
 from evohpc.config.site import ContainerSection
 from evohpc.errors import EvaluationError
 from evohpc.messages import Isolation
-from evohpc.sandbox import apptainer_command, apptainer_entry, container_probe, image, process_tree, supervise
-from evohpc.sandbox.apptainer_command import Bind, Container
-from evohpc.sandbox.apptainer_entry import READY, Contained
-from evohpc.sandbox.base import Ending, Limits, Outcome, Stage
+from evohpc.sandbox import apptainer_command, apptainer_stage, container_probe, image
+from evohpc.sandbox.apptainer_command import START_WITHIN_S, Bind, Container
+from evohpc.sandbox.apptainer_warm import Recipe, WarmContainer
+from evohpc.sandbox.base import Limits, Outcome, Stage
 from evohpc.sandbox.container_probe import Found, ProbeOrder
 
-START_WITHIN_S = 120.0
-"""For the container and the imports in it; a cold image on a busy file system takes its time. Not the candidate's."""
-_NOTHING = "nothing"
-_IN_MEMORY = ("/tmp", "/var/tmp", "/dev/shm")
-"""File systems that Apptainer makes in memory, where nobody would count what is written; an empty folder is instead."""
 _PROBE_LIMITS = Limits(wall_s=START_WITHIN_S, memory_bytes=1 << 30, disk_bytes=1 << 20, log_bytes=4096)
 
 
 class ApptainerRuntime:
     """Runs stages in containers. Make one with `start`, which finds out what this host can isolate."""
 
-    def __init__(self, host: Container, more: Sequence[str], secret: Path, found: Found) -> None:
-        """`secret` is a file that candidates must not read; `found` what a probe of it found."""
-        self._host, self._more, self._secret, self._found = host, more, secret, found
+    def __init__(self, recipe: Recipe, secret: Path, found: Found, ready: WarmContainer | None = None) -> None:
+        """`secret` is a file that candidates must not read; `found` what a probe of it found, perhaps in `ready`."""
+        self._recipe, self._secret, self._found, self._container = recipe, secret, found, ready
         self._masks: dict[tuple[str, ...], list[Bind]] = {(): []}
+        self.obstacle = ""
+        """Why no container is kept for a candidate's next stage; '' if it is."""
+        self.start_s = 0.0
+        """Seconds that a container took to start here, its imports included."""
 
     @property
     def isolation(self) -> Isolation:
@@ -49,7 +46,7 @@ class ApptainerRuntime:
     @property
     def has_own_network(self) -> bool:
         """Whether a container here has a network namespace of its own; else the seccomp filter alone keeps it off."""
-        return self._host.own_network
+        return self._recipe.host.own_network
 
     @property
     def weaknesses(self) -> tuple[str, ...]:
@@ -59,33 +56,53 @@ class ApptainerRuntime:
     @property
     def versions(self) -> dict[str, str]:
         """Of the packages in the image, and the image's digest."""
-        return {**self._found.versions, "image": image.digest(self._host.image)}
+        return {**self._found.versions, "image": image.digest(self._recipe.host.image)}
 
     def run(self, stage: Stage) -> Outcome:
         """Run a stage to its end; see `Runtime.run`."""
-        return _run(self._host, self._more, stage, self._masks_for(stage.hidden))
+        if self.obstacle:
+            recipe = self._recipe
+            return apptainer_stage.run(recipe.host, recipe.more, stage, self.masks_for(stage.hidden))
+        if self._container is None:
+            self._container = WarmContainer(self._recipe)
+        try:
+            return self._container.run(stage)
+        except EvaluationError:
+            self.end_candidate()
+            raise
 
-    def _masks_for(self, hidden: tuple[str, ...]) -> list[Bind]:
+    def masks_for(self, hidden: tuple[str, ...]) -> list[Bind]:
         """Return what is bound over modules that the kernel cannot hide; the first time, a container says where they
         are."""
         if self._found.has_landlock:
             return []
         if hidden not in self._masks:
-            found = _find(self._host, self._more, self._secret, hidden)
+            found = find(_cold(self._recipe), self._secret, hidden)
             nothing = Path(tempfile.mkdtemp(prefix="evohpc-nothing-"))
             files = [Bind(Path(os.devnull), place) for place in found.files]
             self._masks[hidden] = [*files, *(Bind(nothing, place) for place in found.folders)]
         return self._masks[hidden]
 
+    def end_candidate(self) -> None:
+        """End its container."""
+        container, self._container = self._container, None
+        if container is not None:
+            container.close()
+
     def close(self) -> None:
-        """Nothing outlives a stage."""
+        """Nothing outlives its candidate but what was made ready for the next."""
+        self.end_candidate()
 
 
-def start(site: ContainerSection, secret: Path, minimum: Isolation) -> ApptainerRuntime:
+def start(
+    site: ContainerSection, secret: Path, minimum: Isolation, entry: str, shared: Sequence[Path] = ()
+) -> ApptainerRuntime:
     """Find out how well containers isolate on this host, and return a runtime for it.
 
     Args:
         secret: a file that candidates must not read, e.g. the labels of a run.
+        entry: see `Recipe.entry`.
+        shared: see `Recipe.shared`.
 
     Raises:
         EvaluationError: no container starts here, or it isolates less than `minimum`.
@@ -99,8 +116,9 @@ def start(site: ContainerSection, secret: Path, minimum: Isolation) -> Apptainer
             "its path, or load its module in evaluation.setup"
         )
     host = Container(command, image.local_copy(site.image, site.local_folder), site.gpu)
-    runtime = _probe(host, site.binds, secret)
+    runtime = _probe(Recipe(host, site.binds, entry, shared), secret)
     if runtime.isolation.rank < minimum.rank:
+        runtime.close()
         raise EvaluationError(
             f"{socket.gethostname()} reaches isolation '{runtime.isolation}', evaluation.minimum_isolation is "
             f"'{minimum}': a candidate in a container here could {', '.join(runtime.weaknesses)}"
@@ -108,118 +126,73 @@ def start(site: ContainerSection, secret: Path, minimum: Isolation) -> Apptainer
     return runtime
 
 
-def _probe(host: Container, more: Sequence[str], secret: Path) -> ApptainerRuntime:
+def _probe(recipe: Recipe, secret: Path) -> ApptainerRuntime:
     """Probe with a network namespace; where the host allows none, without: then the seccomp filter must hold."""
     try:
-        return ApptainerRuntime(host, more, secret, _find(host, more, secret))
+        return warm_or_cold(recipe, secret)
     except EvaluationError as error:
-        bare = replace(host, own_network=False)
         try:
-            return ApptainerRuntime(bare, more, secret, _find(bare, more, secret))
+            return warm_or_cold(replace(recipe, host=replace(recipe.host, own_network=False)), secret)
         except EvaluationError:
             raise error from None
 
 
-def _find(host: Container, more: Sequence[str], secret: Path, hidden: tuple[str, ...] = ()) -> Found:
+def warm_or_cold(recipe: Recipe, secret: Path) -> ApptainerRuntime:
+    """Return a runtime that keeps containers, if one stage cannot reach the next in them, else one that does not."""
+    with ExitStack() as stack:
+        started = time.monotonic()
+        container = WarmContainer(recipe)
+        stack.callback(container.close)
+        threads = container.wait().threads
+        start_s = time.monotonic() - started
+        found = find(container.run, secret)
+        if not (obstacle := _obstacle(threads, found)):
+            stack.pop_all()
+            return ApptainerRuntime(recipe, secret, found, container)
+    return apart(recipe, secret, obstacle, start_s)
+
+
+def apart(recipe: Recipe, secret: Path, obstacle: str, start_s: float = 0.0) -> ApptainerRuntime:
+    """Return a runtime with a container for each stage.
+
+    Args:
+        obstacle: see `ApptainerRuntime.obstacle`.
+        start_s: see `ApptainerRuntime.start_s`.
+    """
+    runtime = ApptainerRuntime(recipe, secret, find(_cold(recipe), secret))
+    runtime.obstacle, runtime.start_s = obstacle, start_s
+    return runtime
+
+
+def _cold(recipe: Recipe) -> Callable[[Stage], Outcome]:
+    return lambda stage: apptainer_stage.run(recipe.host, recipe.more, stage)
+
+
+def _obstacle(threads: int, found: Found) -> str:
+    """Return why stages may not be forked in one container; '' if they may.
+
+    Args:
+        threads: of the fork server.
+    """
+    if threads != 1:
+        return f"importing torch starts {threads - 1} threads, which do not survive a fork"
+    return f"in one container a stage could {', '.join(found.common)}" if found.common else ""
+
+
+def find(run: Callable[[Stage], Outcome], secret: Path, hidden: tuple[str, ...] = ()) -> Found:
+    """Run the probe.
+
+    Args:
+        run: runs a stage in a container.
+        hidden: modules whose places it is to tell.
+
+    Raises:
+        EvaluationError: it did not run.
+    """
     with tempfile.TemporaryDirectory(prefix="evohpc-probe-") as folder:
         order = envelopes.encode(ProbeOrder(str(secret.resolve()), os.getpid(), hidden)).encode()
-        stage = Stage(container_probe.__name__, order, {}, Path(folder), _PROBE_LIMITS, threads=1)
-        outcome = _run(host, more, stage)
+        outcome = run(Stage(container_probe.__name__, order, {}, Path(folder), _PROBE_LIMITS, threads=1))
         try:
             return envelopes.decode((Path(folder) / "found.json").read_bytes(), Found)
         except OSError:
-            raise EvaluationError(_no_start(outcome.log)) from None
-
-
-def _run(host: Container, more: Sequence[str], stage: Stage, masks: Sequence[Bind] = ()) -> Outcome:
-    supervise.prepare()
-    others = process_tree.children(os.getpid())
-    with _laid_out(stage) as inputs:
-        child, log = _launch(arguments(host, more, stage, inputs, masks))
-        try:
-            _wait_for_start(log)
-            oom_kills = process_tree.oom_kills()
-            outcome = supervise.Supervision(child.pid, log, stage.out, stage.limits, ignore=others).wait()
-            return _seen_through(outcome, process_tree.oom_kills() > oom_kills)
-        finally:
-            process_tree.kill_descendants(os.getpid(), others)
-            child.returncode = child.returncode or 0  # it was reaped there
-            os.close(log)
-
-
-def arguments(
-    host: Container, more: Sequence[str], stage: Stage, inputs: Path, masks: Sequence[Bind] = ()
-) -> list[str]:
-    """Return the command that runs a stage.
-
-    Args:
-        more: binds of the site.
-        inputs: folder of this host that becomes IN; beside it is an empty one.
-        masks: bound over what has been bound before, or is in the image.
-    """
-    package = Path(__file__).resolve().parent.parent
-    in_memory = [Bind(inputs.with_name(_NOTHING), target) for target in _IN_MEMORY]
-    own = apptainer_command.binds(inputs, stage.inputs, stage.out.resolve(), package, more)
-    binds = [*in_memory, *own, *masks]
-    launch = envelopes.encode(Contained(stage.entry, stage.limits, stage.threads, stage.hidden))
-    # PYTHONPATH has this package only; -P: not the working folder, which is the candidate's.
-    environment = {"PYTHONPATH": apptainer_command.EVOHPC, "PYTHONDONTWRITEBYTECODE": "1"}
-    program = ["python3", "-P", "-s", "-W", "ignore", "-m", apptainer_entry.__name__, launch]
-    return apptainer_command.command(host, binds, environment, program)
-
-
-def _launch(arguments: list[str]) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a container; return it with the read end of its output."""
-    log, log_end = os.pipe()
-    try:
-        child = subprocess.Popen(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=log_end,
-            stderr=log_end,
-            env=apptainer_command.own_environment(),
-            start_new_session=True,
-        )
-    finally:
-        os.close(log_end)
-    return child, log
-
-
-def _seen_through(outcome: Outcome, oom_kill: bool) -> Outcome:
-    """Translate exit codes: Apptainer reports the death of its process by signal N as 128 + N, as a shell does."""
-    number = outcome.exit_code - 128
-    if outcome.ending is not Ending.EXITED or number not in set(signal.Signals):
-        return outcome
-    killed = number == signal.SIGKILL and oom_kill
-    return replace(outcome, ending=Ending.OUT_OF_MEMORY if killed else Ending.SIGNALLED, exit_code=-number)
-
-
-def _wait_for_start(log: int) -> None:
-    """Read what Apptainer says, up to the line that the stage begins with, and not a byte more."""
-    deadline, said = time.monotonic() + START_WITHIN_S, b""
-    while not said.endswith(READY + b"\n"):
-        ready, _, _ = select.select([log], [], [], max(0.0, deadline - time.monotonic()))
-        byte = os.read(log, 1) if ready else b""
-        if not byte:
-            cause = "" if ready else f"not ready after {START_WITHIN_S:g} s; "
-            raise EvaluationError(cause + _no_start(said))
-        said += byte
-
-
-def _no_start(said: bytes) -> str:
-    lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
-    message = next((line for line in lines if "FATAL" in line or "Error" in line), lines[-1] if lines else "no message")
-    return f"a container does not start on {socket.gethostname()}: {message.strip()}"
-
-
-@contextmanager
-def _laid_out(stage: Stage) -> Iterator[Path]:
-    """Make IN: the order, and something to bind each input over."""
-    with tempfile.TemporaryDirectory(prefix="evohpc-in-") as folder:
-        inputs = Path(folder).resolve() / "in"
-        inputs.mkdir()
-        inputs.with_name(_NOTHING).mkdir()
-        (inputs / "order.json").write_bytes(stage.order)
-        for name, path in stage.inputs.items():
-            (inputs / name).mkdir() if path.is_dir() else (inputs / name).touch()
-        yield inputs
+            raise EvaluationError(apptainer_command.no_start(outcome.log)) from None

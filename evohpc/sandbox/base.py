@@ -99,5 +99,8 @@ class Runtime(Protocol):
             EvaluationError: the sandbox itself did not start or broke: the machine's fault, not the candidate's.
         """
 
+    def end_candidate(self) -> None:
+        """Have the stages from here on, which are another candidate's, share nothing with those before."""
+
     def close(self) -> None:
         """End the helpers."""

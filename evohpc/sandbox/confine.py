@@ -32,13 +32,16 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 def environment(home: Path | str, threads: int) -> dict[str, str]:
     """Return the whole environment of a candidate's process."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    own = {"PATH": "/usr/bin:/bin", "HOME": str(home), "TMPDIR": str(home)}
+    return {**kept, **fixed_environment(threads), **own}
+
+
+def fixed_environment(threads: int) -> dict[str, str]:
+    """Return what a candidate's process has in its environment wherever it runs; Python and torch read some of it only
+    when they start."""
     return {
-        **kept,
         **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
         **linux.SPARING,
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(home),
-        "TMPDIR": str(home),
         "LANG": "C.UTF-8",
         "PYTHONHASHSEED": "0",  # the order of sets decides the order of modules
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -24,7 +24,7 @@ from evohpc import envelopes, linux
 from evohpc.errors import EvaluationError
 from evohpc.sandbox import confine, process_tree, supervise
 from evohpc.sandbox.answers import Answers
-from evohpc.sandbox.base import Ending, Limits, Outcome
+from evohpc.sandbox.base import Ending, Limits, Outcome, Stage
 
 _SET_UP = b"set up"
 
@@ -41,8 +41,10 @@ class Entry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One stage to run: paths of this host, IN already laid out."""
+    """One stage to run: paths as the server sees them, IN already laid out."""
 
+    entry: str
+    """See `Stage.entry`."""
     inputs: str
     readable: tuple[str, ...]
     """What the links in IN lead to."""
@@ -51,6 +53,11 @@ class Launch:
     threads: int
     hidden: tuple[str, ...]
     """See `Stage.hidden`."""
+
+    @classmethod
+    def of(cls, stage: Stage, inputs: str, readable: tuple[str, ...], out: str) -> Launch:
+        """Return a stage with its folders."""
+        return cls(stage.entry, inputs, readable, out, stage.limits, stage.threads, stage.hidden)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,16 @@ class Answer:
     log: str = ""
     """Latin-1: one character per byte."""
 
+    def outcome(self) -> Outcome:
+        """Return how the stage ended.
+
+        Raises:
+            EvaluationError: the sandbox failed.
+        """
+        if self.failure:
+            raise EvaluationError(self.failure)
+        return Outcome(self.ending, self.exit_code, self.seconds, self.peak_memory, self.log.encode("latin-1"))
+
 
 @dataclass(frozen=True, slots=True)
 class Hello:
@@ -77,13 +94,21 @@ class Hello:
 
 
 def main() -> None:
-    """Serve until stdin ends."""
+    """Serve, for as long as this process's parent lives, until stdin ends."""
     linux.die_with_parent(os.getppid(), signal.SIGKILL)
+    serve(sys.argv[1])
+
+
+def serve(name: str) -> None:
+    """Import what the stages of an entry need, then run stages until stdin ends.
+
+    Args:
+        name: of the entry.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is the driver's business
     answers = Answers()
     started = time.monotonic()
-    entry = cast(Entry, importlib.import_module(sys.argv[1]))
-    versions = entry.preload()
+    versions = _entry(name).preload()
     supervise.prepare()
     gc.collect()
     gc.freeze()  # or collections in the children would copy every page
@@ -91,15 +116,19 @@ def main() -> None:
     answers.say(envelopes.encode(Hello(threads, time.monotonic() - started, versions)))
     for line in iter(_read_line, b""):
         try:
-            answer = _serve(entry, envelopes.decode(line, Launch))
+            answer = _serve(envelopes.decode(line, Launch))
         except supervise.Abandoned:
             return
         answers.say(envelopes.encode(answer))
 
 
-def _serve(entry: Entry, launch: Launch) -> Answer:
+def _entry(name: str) -> Entry:
+    return cast(Entry, importlib.import_module(name))
+
+
+def _serve(launch: Launch) -> Answer:
     try:
-        outcome = run(entry, launch, lifeline=0)
+        outcome = run(_entry(launch.entry), launch, lifeline=0)
     except (EvaluationError, OSError) as error:
         return Answer(failure=str(error))
     return Answer(
@@ -141,7 +170,6 @@ def run(entry: Entry, launch: Launch, lifeline: int | None = None) -> Outcome:
 
 def _become(entry: Entry, launch: Launch, parent: int, log: int, status: int) -> NoReturn:
     """Turn this forked process into the stage's. What fails before `_SET_UP` is written is the machine's fault."""
-    code = 1
     try:
         linux.die_with_parent(parent, signal.SIGKILL)
         out = Path(launch.out)
@@ -154,8 +182,14 @@ def _become(entry: Entry, launch: Launch, parent: int, log: int, status: int) ->
         os.write(status, f"{type(error).__name__}: {error}".encode()[:1000])
         os._exit(1)
     os.close(status)
+    end_with(entry, Path(launch.inputs), out)
+
+
+def end_with(entry: Entry, inputs: Path, out: Path) -> NoReturn:
+    """Run a stage in this process, which ends with it, whatever threads it left running."""
+    code = 1
     try:
-        code = entry.main(Path(launch.inputs), out)
+        code = entry.main(inputs, out)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -51,12 +51,11 @@ class ProcessRuntime:
         self._start()
         with _laid_out(stage) as inputs:
             readable = tuple(str(path.resolve()) for path in stage.inputs.values())
-            launch = Launch(str(inputs), readable, str(stage.out), stage.limits, stage.threads, stage.hidden)
-            answer = self._ask(launch)
-        if answer.failure:
-            raise EvaluationError(answer.failure)
-        log = answer.log.encode("latin-1")
-        return Outcome(answer.ending, answer.exit_code, answer.seconds, answer.peak_memory, log)
+            launch = Launch.of(stage, str(inputs), readable, str(stage.out))
+            return self._ask(launch).outcome()
+
+    def end_candidate(self) -> None:
+        """Stages share nothing here that one of them could change."""
 
     def close(self) -> None:
         """End the helper, and with it a stage that it may be running."""

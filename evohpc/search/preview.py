@@ -9,8 +9,7 @@ from pathlib import Path
 from evohpc.config.search import Config, EvaluationConfig
 from evohpc.config.site import Site
 from evohpc.driver import dispatch
-from evohpc.evaluation.benchmark import WORKER, limits
-from evohpc.evaluation.stage import protocol
+from evohpc.evaluation.benchmark import WORKER, shared_files
 from evohpc.evolution.population import Budget
 from evohpc.evolution.screening import candidate_id
 from evohpc.jobs import array_script
@@ -19,16 +18,16 @@ from evohpc.lm_job import script as lm_script
 from evohpc.lm_job.script import LMWork
 from evohpc.messages import SEED_ROUND, Attempt, EvaluationJob
 from evohpc.run_folder import RunDir
-from evohpc.sandbox import apptainer_runtime
+from evohpc.sandbox import apptainer_room, apptainer_warm
 from evohpc.sandbox.apptainer_command import Container
-from evohpc.sandbox.base import Stage
+from evohpc.sandbox.apptainer_warm import Recipe
 from evohpc.search import driver_job
 from evohpc.search.seed_files import read_seeds
 from evohpc.slurm import arrays
 
 
 def text(run: RunDir, run_id: str, site: Site, config: Config) -> str:
-    """Return the scripts of the driver, the seeds and round 0, and the Apptainer command of a candidate's first stage.
+    """Return the scripts of the driver, the seeds and round 0, and the Apptainer command of a candidate.
 
     Raises:
         ConfigError: the seeds cannot be read.
@@ -94,14 +93,13 @@ def _parts(run: RunDir, run_id: str, site: Site, config: Config) -> Iterator[tup
     if work := lm_work(run, run_id, site, config):
         yield f"sbatch {work.folder / lm_script.SCRIPT}", lm_script.text(work, site)
     if config.evaluation.runtime == "apptainer":
-        command = _container(run, site, config.evaluation)
-        yield "for the first stage of a candidate", shlex.join(command) + "\n"
+        command = _container(run, site)
+        yield "for a candidate", shlex.join(command) + "\n"
 
 
-def _container(run: RunDir, site: Site, config: EvaluationConfig) -> list[str]:
-    """Return the command of a candidate's first stage, with folders such as a compute node makes for it."""
-    section, scratch = site.container, Path("/tmp/evohpc-SCRATCH")
+def _container(run: RunDir, site: Site) -> list[str]:
+    """Return the command of a candidate's container, with folders such as a compute node makes for it."""
+    section = site.container
     host = Container(section.apptainer, section.image or Path("(container.image is not set)"), section.gpu)
-    inputs = {protocol.CANDIDATE: scratch / protocol.CANDIDATE, protocol.DATA: run.train}
-    stage = Stage(WORKER, b"", inputs, scratch / "train", limits(config, config.time_limit_s), config.threads)
-    return apptainer_runtime.arguments(host, section.binds, stage, scratch / "in")
+    binds = apptainer_room.binds(Path("/tmp/evohpc-room-SCRATCH"), shared_files(run), section.binds)
+    return apptainer_warm.arguments(Recipe(host, section.binds, WORKER), binds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.cluster.slurm import Cluster
 from support.evaluating import HONEST, prepare_once
+from support.old_kernel import without_landlock
 
 from evohpc import doctor
 from evohpc.config.lm import LMConfig
@@ -267,6 +269,16 @@ class TestTheHost:
         findings = list(examine_host(config(runtime="apptainer", minimum_isolation="container"), site))
         assert find(findings, "network").verdict is Verdict.WARNING
         assert find(findings, "containers").verdict is Verdict.OK
+
+    @pytest.mark.slurm
+    def test_whose_kernel_has_no_landlock(self, containers: ContainerSection, tmp_path: Path) -> None:
+        old = without_landlock(tmp_path, containers.apptainer)
+        site = Site(container=containers.model_copy(update={"apptainer": str(old)}))
+        findings = list(examine_host(config(runtime="apptainer", minimum_isolation="container"), site))
+        assert find(findings, "containers").verdict is Verdict.OK
+        cost = find(findings, "warm containers")
+        assert cost.verdict is Verdict.WARNING
+        assert re.search(r"read files beside its own.* starts a container and imports torch, \d+\.\d s", cost.found)
 
     @pytest.mark.slurm
     def test_whose_containers_see_no_gpu(self, containers: ContainerSection) -> None:

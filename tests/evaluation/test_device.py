@@ -77,6 +77,8 @@ class Scripted:
         (stage.out / protocol.REPORT).write_text(envelopes.encode(self.reports[len(self.ran) - 1]))
         return Outcome(Ending.EXITED, 0, 7.0, 0, b"")
 
+    def end_candidate(self) -> None: ...
+
     def close(self) -> None: ...
 
 

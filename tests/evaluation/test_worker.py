@@ -262,7 +262,7 @@ class Hurried:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self.isolation, self.close = runtime.isolation, runtime.close
+        self.isolation, self.end_candidate, self.close = runtime.isolation, runtime.end_candidate, runtime.close
         self.had: list[float] = []
         self.took: list[float] = []
 

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.evaluating import CONFIG, HONEST, PRELUDE, make_run, run_source
-from support.paths import GOLDEN
+from support.old_kernel import without_landlock
+from support.paths import GOLDEN, TESTS
 
 from evohpc.config.site import ContainerSection, Site
 from evohpc.errors import EvaluationError
 from evohpc.evaluation import worker
 from evohpc.evaluation.attempt import Evaluator
+from evohpc.evaluation.benchmark import WORKER
 from evohpc.messages import Isolation, Status
 from evohpc.run_folder import RunDir
-from evohpc.sandbox import apptainer_command, apptainer_runtime, image, process_tree
+from evohpc.sandbox import apptainer_command, apptainer_runtime, apptainer_stage, image, process_tree
 from evohpc.sandbox.apptainer_command import Bind, Container
 from evohpc.sandbox.apptainer_runtime import ApptainerRuntime
-from evohpc.sandbox.base import Limits, Outcome, Stage
+from evohpc.sandbox.apptainer_warm import Recipe
+from evohpc.sandbox.base import Limits, Stage
 from evohpc.sandbox.container_probe import Found
 
+LIMITS = Limits(wall_s=60, memory_bytes=1 << 30, disk_bytes=1 << 20, log_bytes=4096)
+WHEN_MADE = "import os\nprint('made', os.stat('/dev/shm').st_ctime_ns)\n"
+"""Tells containers apart."""
 real = pytest.mark.slurm
 """Needs a real Apptainer."""
 
@@ -112,7 +119,7 @@ class TestTheImageOnANode:
 def test_a_host_without_apptainer_says_what_to_set(tmp_path: Path) -> None:
     site = ContainerSection(apptainer="no-such-apptainer", image=tmp_path)
     with pytest.raises(EvaluationError, match=r"no `no-such-apptainer` on .*container.apptainer"):
-        apptainer_runtime.start(site, tmp_path, Isolation.CONTAINER)
+        apptainer_runtime.start(site, tmp_path, Isolation.CONTAINER, WORKER)
 
 
 def test_a_run_without_a_profile_says_what_to_pass(tmp_path: Path) -> None:
@@ -178,40 +185,34 @@ class TestARealContainer:
 
     def test_leaves_nothing_behind_after_a_timeout(self, contained: Evaluator) -> None:
         source = "import threading, time\nfor _ in '123': threading.Thread(target=time.sleep, args=(9999,)).start()\n"
+        source += "time.sleep(9999)\n"
         others = set(process_tree.descendants(os.getpid()))
         result, _ = run_source(contained, PRELUDE + source, time_limit_s=2)
         assert result.status is Status.TIMEOUT
         assert set(process_tree.descendants(os.getpid())) <= others
 
+    def test_is_one_for_all_stages_of_a_candidate_and_no_other_s(self, contained: Evaluator) -> None:
+        first, second = (made(run_source(contained, WHEN_MADE + HONEST)[1]) for _ in "12")
+        assert len(first) >= 3
+        assert (len(set(first)), len(set(second)), len({*first, *second})) == (1, 1, 2)
+
+    def test_that_broke_is_replaced(self, contained: Evaluator) -> None:
+        assert isinstance(contained.runtime, ApptainerRuntime)
+        with contextlib.suppress(EvaluationError):
+            contained.runtime.run(Stage("no.such.entry", b"", {}, Path("/nonexistent"), LIMITS, threads=1))
+        result, _ = run_source(contained, HONEST)
+        assert result.status is Status.TRAINED, result.detail
+
     def test_that_does_not_start_is_the_machines_fault(self, contained_run: RunDir, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
         site = Site(container=ContainerSection(apptainer=program_of(contained_run), image=tmp_path / "empty"))
         with pytest.raises(EvaluationError, match="a container does not start on"):
-            apptainer_runtime.start(site.container, contained_run.labels, Isolation.CONTAINER)
+            apptainer_runtime.start(site.container, contained_run.labels, Isolation.CONTAINER, WORKER)
 
     def test_a_leak_is_found_and_refused(self, contained_run: RunDir, containers: ContainerSection) -> None:
         leaky = containers.model_copy(update={"binds": (*containers.binds, str(contained_run.labels.parent))})
         with pytest.raises(EvaluationError, match="a candidate in a container here could read files of this user"):
-            apptainer_runtime.start(leaky, contained_run.labels, Isolation.CONTAINER)
-
-
-@dataclasses.dataclass
-class WithoutLandlock:
-    """Runs stages as if the kernel had no Landlock, as far as hiding goes: only what is bound over modules does."""
-
-    runtime: ApptainerRuntime
-
-    def __post_init__(self) -> None:
-        self.runtime._found = dataclasses.replace(self.runtime._found, has_landlock=False)
-        self.isolation, self.versions = self.runtime.isolation, self.runtime.versions
-
-    def run(self, stage: Stage) -> Outcome:
-        masks = self.runtime._masks_for(stage.hidden)
-        bare = dataclasses.replace(stage, hidden=())
-        return apptainer_runtime._run(self.runtime._host, self.runtime._more, bare, masks)
-
-    def close(self) -> None:
-        pass
+            apptainer_runtime.start(leaky, contained_run.labels, Isolation.CONTAINER, WORKER)
 
 
 LOOKS = """
@@ -228,20 +229,43 @@ print("looked", sum(map(size, hidden)), size(folder / "mnist1d.py") > 1000)
 """
 
 
+@pytest.fixture(scope="module")
+def apart(
+    contained: Evaluator, contained_run: RunDir, containers: ContainerSection, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Evaluator]:
+    """An evaluator on a kernel without Landlock."""
+    old = without_landlock(tmp_path_factory.mktemp("old"), containers.apptainer)
+    site = containers.model_copy(update={"apptainer": str(old)})
+    runtime = apptainer_runtime.start(site, contained_run.labels, Isolation.CONTAINER, WORKER)
+    yield dataclasses.replace(contained, runtime=runtime)
+    runtime.close()
+
+
 @real
-def test_without_landlock_something_is_bound_over_what_is_hidden(
-    contained_run: RunDir, containers: ContainerSection, contained: Evaluator
-) -> None:
-    runtime = WithoutLandlock(apptainer_runtime.start(containers, contained_run.labels, Isolation.CONTAINER))
-    result, log = run_source(dataclasses.replace(contained, runtime=runtime), HONEST + LOOKS)
-    assert result.status is Status.TRAINED, result.detail
-    assert log == "looked 0 True\n" * 4
+class TestAKernelWithoutLandlock:
+    def test_has_a_container_for_each_stage(self, apart: Evaluator) -> None:
+        result, log = run_source(apart, WHEN_MADE + HONEST)
+        assert (result.status, result.isolation) == (Status.TRAINED, Isolation.CONTAINER), result.detail
+        assert len(set(made(log))) == len(made(log)) >= 3
+
+    def test_without_landlock_something_is_bound_over_what_is_hidden(self, apart: Evaluator) -> None:
+        result, log = run_source(apart, HONEST + LOOKS)
+        assert result.status is Status.TRAINED, result.detail
+        assert log == "looked 0 True\n" * 4
+
+    def test_keeps_stages_from_each_other(self, apart: Evaluator) -> None:
+        result, log = run_source(apart, (TESTS / "hostile" / "passes_notes.py").read_text())
+        assert (result.status, "attacking" in log, "ESCAPED" in log) == (Status.TRAINED, True, False), log
+
+    def test_calls_a_failure_by_its_name(self, apart: Evaluator) -> None:
+        result, _ = run_source(apart, PRELUDE + "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+        assert result.status is Status.TRAIN_ERROR, result.detail
 
 
 def test_what_is_hidden_is_bound_over_last(tmp_path: Path) -> None:
     stage = Stage("x", b"", {}, tmp_path, Limits(1, 1, 1, 1), 1, ("secret",))
     masks = [Bind(Path("/dev/null"), f"{apptainer_command.EVOHPC}/evohpc/secret.py")]
-    command = apptainer_runtime.arguments(Container("apptainer", Path("/i")), [], stage, tmp_path, masks)
+    command = apptainer_stage.arguments(Container("apptainer", Path("/i")), [], stage, tmp_path, masks)
     binds = [value for name, value in itertools.pairwise(command) if name == "--bind"]
     assert binds[:3] == [f"{tmp_path.parent}/nothing:{place}:ro" for place in ("/tmp", "/var/tmp", "/dev/shm")]
     assert binds[-1] == "/dev/null:/opt/evohpc/evohpc/secret.py:ro"
@@ -253,18 +277,23 @@ def test_modules_are_looked_for_once_and_only_without_landlock(
 ) -> None:
     asked: list[tuple[str, ...]] = []
 
-    def find(host: Container, more: Sequence[str], secret: Path, hidden: tuple[str, ...] = ()) -> Found:
+    def find(run: object, secret: Path, hidden: tuple[str, ...] = ()) -> Found:
         asked.append(hidden)
         return Found((), files=("/opt/a.py",), folders=("/opt/b",))
 
-    monkeypatch.setattr(apptainer_runtime, "_find", find)
+    monkeypatch.setattr(apptainer_runtime, "find", find)
     found = Found((), has_landlock=has_landlock)
-    runtime = ApptainerRuntime(Container("apptainer", Path("/i")), [], tmp_path, found)
-    masks = [runtime._masks_for(hidden) for hidden in (("a", "b"), (), ("a", "b"))]
+    runtime = ApptainerRuntime(Recipe(Container("apptainer", Path("/i")), [], WORKER), tmp_path, found)
+    masks = [runtime.masks_for(hidden) for hidden in (("a", "b"), (), ("a", "b"))]
     assert asked == ([] if has_landlock else [("a", "b")])
     assert [[bind.target for bind in each] for each in masks] == (
         [[], [], []] if has_landlock else [["/opt/a.py", "/opt/b"], [], ["/opt/a.py", "/opt/b"]]
     )
+
+
+def made(log: str) -> list[str]:
+    """What the stages of a candidate say of when their containers were made."""
+    return [line for line in log.splitlines() if line.startswith("made")]
 
 
 def program_of(run: RunDir) -> str:

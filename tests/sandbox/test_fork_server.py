@@ -38,6 +38,7 @@ def test_nobody_listening_ends_it_without_a_word(server: subprocess.Popen[bytes]
 def test_an_order_it_cannot_carry_out_is_answered(server: subprocess.Popen[bytes]) -> None:
     limits = {"wall_s": 99, "memory_bytes": 1 << 30, "disk_bytes": 1 << 20, "log_bytes": 10, "files": 5, "processes": 5}
     order = {
+        "entry": ENTRY,
         "inputs": "/nonexistent",
         "readable": [],
         "out": "/nonexistent",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from pathlib import Path
@@ -16,6 +15,7 @@ from evohpc.config.rungs import Rung
 from evohpc.config.search import Config, EvaluationConfig, SearchConfig
 from evohpc.config.site import ContainerSection, LMJobs, SchedulerSection, Site
 from evohpc.errors import ConfigError
+from evohpc.evaluation.benchmark import WORKER
 from evohpc.evolution.population import Budget
 from evohpc.lm_job.slurm import SlurmLMJob
 from evohpc.run_folder import RunDir
@@ -46,9 +46,9 @@ def test_every_script_and_the_apptainer_command_are_shown() -> None:
     shown = preview.text(RUN, "a-1", site, given)
     assert shown.count("#!/bin/bash") == 3
     assert arrays(shown) == {"seeds": SEEDS, "000": 160}
-    command = shlex.split(shown.rpartition("# for the first stage of a candidate\n")[2])
-    assert {"--containall", "--nv", "/runs/a/data/train.safetensors:/in/data.safetensors:ro"} <= set(command)
-    assert json.loads(command[-1])["limits"]["wall_s"] == given.evaluation.time_limit_s
+    command = shlex.split(shown.rpartition("# for a candidate\n")[2])
+    assert {"--containall", "--nv", "/runs/a/data/train.safetensors:/in/shared/0:ro"} <= set(command)
+    assert command[-2:] == ["evohpc.sandbox.apptainer_server", WORKER]
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,9 @@ class _Meter:
         self.peak = max(self.peak, outcome.peak_memory)
         return outcome
 
+    def end_candidate(self) -> None:
+        self.inner.end_candidate()
+
     def close(self) -> None:
         self.inner.close()
 
