@@ -61,8 +61,6 @@ REACHED_FOR = {
     ),
     "tests/sandbox/test_apptainer.py: _find _host _masks_for _more _run": "a runtime as on a kernel without Landlock",
     "tests/lm/test_model.py: _Product": "how many rows reach the product of one processor",
-    "tests/cli/test_verify.py: _search": "makes the search of one seed, and trains nothing",
-    "tests/search/test_verification.py: _search": "the same",
     "tests/support/clrs/reference.py: _loss": "dm-clrs's",
     "tests/lm/test_token_text.py: _start _text": "the text behind a class's end, too",
     "tests/store/test_queries.py: _db": "the statements, and how SQLite plans them",

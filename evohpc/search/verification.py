@@ -136,12 +136,22 @@ class Verification:
         stop = stop or Event()
         left = [seed for seed in range(self.plan.seeds) if not _read(self.folder, seed)[0]]
         for seed in left if self._may_queue_all else ():
-            _hand_out(self._search(seed, stop), stop, waiting)
+            _hand_out(self.search(seed), stop, waiting)
         for seed in left:
             waiting(f"seed {seed} (of 0-{self.plan.seeds - 1})")
-            with self._search(seed, stop) as search:
+            if stop.is_set():
+                raise Stopped
+            with self.search(seed) as search:
                 search.run(observe=observe, stop=stop, waiting=waiting)
         return read_table(self.folder)
+
+    def search(self, seed: int) -> Search:
+        """Open the run of a seed; make it, if it is not there. It trains nothing."""
+        path = _seed_folder(self.folder, seed).path
+        if not creation.exists(RunDir(path)):
+            return _create_seed(self._verified, self.folder, self.plan, seed, self._site)
+        there = Search.open(path)
+        return there if there.site == self._site else Search.create(path, there.config, site=self._site)
 
     def __enter__(self) -> Self:
         return self
@@ -157,16 +167,6 @@ class Verification:
             return False
         limit = self._site.scheduler.max_queued
         return limit is None or self.plan.seeds * len(self.plan.finalists) <= limit
-
-    def _search(self, seed: int, stop: Event) -> Search:
-        """Open the run of a seed; make it, if it is not there."""
-        if stop.is_set():
-            raise Stopped
-        path = _seed_folder(self.folder, seed).path
-        if not creation.exists(RunDir(path)):
-            return _create_seed(self._verified, self.folder, self.plan, seed, self._site)
-        there = Search.open(path)
-        return there if there.site == self._site else Search.create(path, there.config, site=self._site)
 
 
 def read_plan(folder: Path) -> Plan:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from threading import Event
 
 import pytest
 from support.command_line import call
@@ -22,7 +21,7 @@ def verified(finished_run: Path, tmp_path: Path) -> Path:
     train_finalists(made.folder, 0, fails=[made.plan.finalists[0].id])
     for seed in (1, 2):
         made = Verification.create(finished_run, seeds=seed + 1, folder=tmp_path / "v")
-        made._search(seed, Event())
+        made.search(seed)
         train_finalists(made.folder, seed)
     return made.folder
 

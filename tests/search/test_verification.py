@@ -155,7 +155,7 @@ def test_a_failure_with_some_seed_is_a_row_and_no_exception(finished_run: Path, 
     made = Verification.create(finished_run, Asked(2), seeds=3, folder=folder)
     one, two = made.plan.finalists
     for seed in range(3):
-        made._search(seed, threading.Event())
+        made.search(seed)
         train_finalists(folder, seed, fails=[one.id] if seed == 1 else [])
     rows = {row.id: row for row in read_table(folder)}
     assert (rows[one.id].trained, rows[one.id].failures) == (2, "seed 1: timeout: too slow")
