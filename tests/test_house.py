@@ -32,7 +32,7 @@ OF_NO_MODULE = {
     "lm/test_real_model.py": "a real model, in all that lm does",
     "lm/vllm/test_vllm.py": "the real vLLM",
     "report/test_in_browser.py": "the report in a real browser",
-    "sandbox/test_apptainer.py": "the three modules on Apptainer, and a real container",
+    "sandbox/test_apptainer.py": "the modules on Apptainer, and a real container",
     "search/test_damaged_database.py": "damage that goes through search and store",
     "tasks/clrs/test_data.py": "our data against dm-clrs's, whatever module makes them",
     "tasks/clrs/test_parity.py": "our network against dm-clrs's under JAX",
@@ -59,7 +59,6 @@ REACHED_FOR = {
     "tests/evaluation/stage/test_stages.py: _from_words _is_spoilt _keep _own_tensors _size _words": (
         "what a candidate's own process writes and reads of its weights, type by type"
     ),
-    "tests/sandbox/test_apptainer.py: _find _host _masks_for _more _run": "a runtime as on a kernel without Landlock",
     "tests/lm/test_model.py: _Product": "how many rows reach the product of one processor",
     "tests/support/clrs/reference.py: _loss": "dm-clrs's",
     "tests/lm/test_token_text.py: _start _text": "the text behind a class's end, too",
