@@ -174,7 +174,7 @@ def submit_driver(search: Search) -> None:
 
 def open_search(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> Search:
     """Create a search, or open the one that is there, with what is given again for it."""
-    from evohpc.config.search import load_config
+    from evohpc.config.search import load_config, load_resolved
     from evohpc.run_folder import RunDir
     from evohpc.search.search import Search
 
@@ -186,7 +186,7 @@ def open_search(run: Path, config: Path | None, overrides: tuple[str, ...], site
         return Search.create(run, loaded, site=profile)
     search = Search.open(run)
     if overrides or profile:
-        return Search.create(run, load_config(search.folder.config, overrides), site=profile)
+        return Search.create(run, load_resolved(search.folder.config, overrides), site=profile)
     return search
 
 
@@ -198,13 +198,13 @@ def load_profile(path: Path | None) -> Site | None:
 
 
 def _preview(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> str:
-    from evohpc.config.search import load_config
+    from evohpc.config.search import load_config, load_resolved
     from evohpc.config.site import load_site
     from evohpc.run_folder import RunDir
     from evohpc.search import creation, preview
 
     folder = RunDir(run.resolve())
-    loaded = load_config(config or folder.config, overrides)
+    loaded = load_config(config, overrides) if config else load_resolved(folder.config, overrides)
     if site is None and not folder.site.is_file():
         raise ConfigError("--site FILE is missing: the profile of the cluster, see slurm/*.yaml")
     profile = load_site(site or folder.site)

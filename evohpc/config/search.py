@@ -36,7 +36,7 @@ from evohpc.files import is_utf8
 from evohpc.messages import Isolation
 
 _HOTTEST_IN_VLLM = 2.0
-_BEFORE_0_2: dict[str, dict[str, object]] = {"lm": {"stop": "next_statement"}}
+BEFORE_0_2: dict[str, dict[str, object]] = {"lm": {"stop": "next_statement"}}
 """What evohpc did, by section, before it could be told otherwise."""
 
 
@@ -230,27 +230,24 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: the file cannot be read, is not YAML, or holds an unknown key or a bad value.
     """
-    path = Path(path)
+    return _load(Path(path), read_mapping(Path(path), "a config"), overrides)
+
+
+def load_resolved(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read the resolved config of a run, as `load_config` does. What it does not say did not exist when the run was
+    made, and was done as evohpc did it: a search must not change half way."""
     document = read_mapping(path, "a config")
+    for section, settings in BEFORE_0_2.items():
+        if isinstance(said := document.setdefault(section, {}), dict):
+            document[section] = {**settings, **said}
+    return _load(path, document, overrides)
+
+
+def _load(path: Path, document: dict[str, Any], overrides: Sequence[str]) -> Config:
     for override in overrides:
         _apply_override(document, override)
     where = " ".join([str(path), *(f"--set {override}" for override in overrides)])
     return _resolve_paths(validate(Config, document, where), path.parent)
-
-
-def load_resolved(path: Path) -> Config:
-    """Read the resolved config of a run, which says everything that the evohpc that made the run could be told.
-
-    What it does not say did not exist then, and was done as evohpc did it: a search must not change half way.
-
-    Raises:
-        ConfigError: as `load_config`.
-    """
-    document = read_mapping(path, "a config")
-    for section, settings in _BEFORE_0_2.items():
-        if isinstance(said := document.setdefault(section, {}), dict):
-            document[section] = {**settings, **said}
-    return _resolve_paths(validate(Config, document, str(path)), path.parent)
 
 
 def _apply_override(document: dict[str, Any], override: str) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from evohpc.config.lm import is_partitioning, read_deepspeed_config
-from evohpc.config.search import Config, load_resolved
+from evohpc.config.search import BEFORE_0_2, Config, load_resolved
 from evohpc.config.site import Site
 from evohpc.config.stop import StopConfig
 from evohpc.driver import lease
@@ -117,6 +117,7 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
         LeaseError: it differs, and a living driver goes by the old one.
     """
     old = load_resolved(run.config)
+    config = _inheriting(config, old)
     changes = list(_differences(old.model_dump(mode="json"), _comparable(run, config)))
     refused = [change for change in changes if not _is_allowed(old, *change)]
     if refused:
@@ -229,6 +230,15 @@ def _git_commit() -> str:
         check=False,
     )
     return answer.stdout.strip()
+
+
+def _inheriting(config: Config, old: Config) -> Config:
+    """Return a config with a run's own settings where it says nothing, and an older evohpc could be told nothing."""
+    for name, settings in BEFORE_0_2.items():
+        section, its = getattr(config, name), getattr(old, name)
+        kept = {key: getattr(its, key) for key in settings if key not in section.model_fields_set}
+        config = config.model_copy(update={name: section.model_copy(update=kept)})
+    return config
 
 
 def _comparable(run: RunDir, config: Config) -> dict[str, Any]:
