@@ -23,7 +23,7 @@ SPARING = {"GOMP_SPINCOUNT": "1000"}
 """Environment variable that lets threads of OpenMP that wait for each other sleep after microseconds.
 
 Left alone they spin for milliseconds; where more processes run than there are cores, they keep those from running that
-they wait for: a step of a language model took five times the CPU, and seven times as long (benchmarks/README.md)."""
+they wait for: a language model's products took eight times the CPU, and 15 times as long (benchmarks/README.md)."""
 
 
 def spare_cores() -> None:

@@ -7,6 +7,7 @@ rule. `search.rescale` says how many prompts of a round are answered so.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from numpy.random import Generator, Philox
 
@@ -26,16 +27,17 @@ def rescaled(body: str, seed: int) -> str:
     """
     rng = Generator(Philox(seed))
     for _ in range(1 + (rng.random() < _TWO)):
-        body = _with_one_changed(body, rng)
+        body = with_one_changed(body, rng, _changed)
     return body
 
 
-def _with_one_changed(body: str, rng: Generator) -> str:
+def with_one_changed(body: str, rng: Generator, change: Callable[[int, float], int]) -> str:
+    """Return a body with one of its whole numbers, if it has any, replaced by `change` of it and a factor."""
     numbers = list(_INTEGER.finditer(body))
     if not numbers:
         return body
     found = numbers[rng.integers(len(numbers))]
-    changed = _changed(int(found.group()), FACTORS[rng.integers(len(FACTORS))])
+    changed = change(int(found.group()), FACTORS[rng.integers(len(FACTORS))])
     return f"{body[: found.start()]}{changed}{body[found.end() :]}"
 
 

@@ -5,18 +5,15 @@ Like the real LM job it is a function of the request: a completion depends only 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from numpy.random import Generator, Philox
 
+from evohpc.evolution.rescaling import with_one_changed
 from evohpc.lm import completions_file, rescaling
 from evohpc.lm.programs import shown_bodies
 from evohpc.messages import Completion, LMRequest, Prompt, Sample
 from evohpc.run_folder import RoundDir, read_request
-
-_INTEGER = re.compile(r"(?<![\w.])\d+(?![\w.])")
-_FACTORS = (0.5, 0.75, 1.25, 1.5, 2.0)
 
 
 class ScriptedLMJob:
@@ -68,12 +65,7 @@ def mutate(prompt: str, seed: int) -> str:
 
 
 def _resize(body: str, rng: Generator) -> str:
-    numbers = list(_INTEGER.finditer(body))
-    if not numbers:
-        return body
-    found = numbers[rng.integers(len(numbers))]
-    number = max(1, round(int(found.group()) * _FACTORS[rng.integers(len(_FACTORS))]))
-    return f"{body[: found.start()]}{number}{body[found.end() :]}"
+    return with_one_changed(body, rng, lambda number, factor: max(1, round(number * factor)))
 
 
 def _drop_line(body: str, rng: Generator) -> str:

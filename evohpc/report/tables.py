@@ -213,13 +213,20 @@ def _grid(facts: Iterable[tuple[str, str]]) -> Table:
     return table
 
 
+def completion(candidate: Candidate) -> str:
+    """Return how a child's text came about. What a language model writes has one token at least."""
+    if candidate.tokens == 0:
+        return "its parent's, with numbers changed by a rule (search.rescale)"
+    return f"{candidate.tokens} tokens at temperature {candidate.temperature:g}"
+
+
 def _descent(candidate: Candidate) -> Iterator[tuple[str, str]]:
     yield "id", candidate.id
     yield "outcome", f"{candidate.status}" + (f": {candidate.detail}" if candidate.detail else "")
     if candidate.round != SEED_ROUND:
         yield "drawn", f"round {candidate.round}, prompt {candidate.prompt}, sample {candidate.sample}"
         yield "parents", ", ".join(candidate.parents)
-        yield "completion", f"{candidate.tokens} tokens at temperature {candidate.temperature:g}"
+        yield "completion", completion(candidate)
 
 
 def _measures(result: Result) -> Iterator[tuple[str, str]]:

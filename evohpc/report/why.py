@@ -15,7 +15,7 @@ from evohpc.messages import SEED_ROUND, Result, Status
 from evohpc.report.early_end import in_words
 from evohpc.report.kinship import Family
 from evohpc.report.selection import Selections
-from evohpc.report.tables import number, outcome
+from evohpc.report.tables import completion, number, outcome
 from evohpc.store.rows import Entry, Kin
 
 _METRICS = re.compile(r'"""Metrics:\n(\{.*\})\n"""')
@@ -90,7 +90,7 @@ def _origin(case: Case) -> Iterator[str]:
         return
     yield (
         f"It is a child of round {candidate.round}: completion {candidate.sample} of prompt {candidate.prompt}, "
-        f"{candidate.tokens} tokens at temperature {candidate.temperature:g}."
+        f"{completion(candidate)}."
     )
     shown = Counter(candidate.parents)
     yield f"Its prompt showed {_listed([_parent(case, *item) for item in shown.items()])}."
