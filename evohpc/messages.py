@@ -17,7 +17,7 @@ class Status(StrEnum):
     TRAINED = "trained"
     """Trained and scored; has a fitness."""
     SYNTAX = "syntax"
-    """The completion is not a Python program with the entry class."""
+    """The completion is not a Python program with the entry that the task names."""
     SCREENED = "screened"
     """Refused before execution: an import, a size or a construct that the task does not allow."""
     DUPLICATE = "duplicate"
@@ -91,9 +91,9 @@ class TaskInterface:
 
     name: str
     entry: str
-    """Name of the class that a candidate defines, e.g. 'Model'."""
+    """Name of the class or function that a candidate defines, e.g. 'Model'."""
     header: str
-    """The line that a prompt ends in, e.g. 'class Model(nn.Module):'."""
+    """The line that a prompt ends in, e.g. 'class Model(nn.Module):' or 'def priority(item, bins):'."""
     prelude: str
     """Import lines put before every candidate; never shown to the LM."""
     allowed_imports: tuple[str, ...]
@@ -102,6 +102,8 @@ class TaskInterface:
     """Key in `Result.metrics` of what prompts show; higher is better, unless `prompt.metric_factor` is below 1."""
     largest_error: float | None = None
     """That any program can have, e.g. 1 for a share of wrong answers; None where there is no bound."""
+    size_name: str = "num_params"
+    """What prompts call the size of a program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,7 @@ class Completion:
     prompt: int
     sample: int
     text: str
-    """What follows the prompt, cut after the end of the entry class."""
+    """What follows the prompt, cut after the end of the entry."""
     tokens: int
     """New tokens drawn, the stop token included, and those of an attempt that was not kept."""
     stop: str
@@ -223,7 +225,7 @@ class Candidate:
     temperature: float
     tokens: int
     source: str
-    """The whole module: prelude and class."""
+    """The whole module: prelude and entry."""
     code_hash: str
     """sha256 (16 hex digits) of the normalised syntax tree; '' where it was refused."""
     status: Status

@@ -144,6 +144,7 @@ def _case(reading: Reading, candidate_id: str) -> Case:
         selections=selections,
         metric=reading.metric,
         prompt=reading.prompt(entry.candidate),
+        size_name=reading.task.size_name,
         early_end=reading.early_end,
     )
 

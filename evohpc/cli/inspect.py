@@ -180,7 +180,7 @@ def _write_programs(runs: tuple[Path, ...], folder: Path, best: int) -> None:
     with Reading(runs[0]) as reading:
         reading.candidate("best")  # says why there is none
         written = write_programs(
-            folder, reading.best(best), run_id=reading.run_id, config=reading.config, entry_class=reading.task.entry
+            folder, reading.best(best), run_id=reading.run_id, config=reading.config, task=reading.task
         )
     click.echo(f"wrote {len(written)} programs to {folder}; see {folder / 'README.md'}", err=True)
 

@@ -1,7 +1,7 @@
 """Parents and target metrics to prompt text (paper, section 3 and Listing 1). Pure.
 
 A prompt is k programs under docstrings of their measured metrics, then the metrics that the LM is asked for, then the
-class header, which the LM completes:
+header of the entry (a class, or a function), which the LM completes:
 
     \"""Metrics:
     {'num_params': '4800', 'val_accuracy': '0.865'}
@@ -17,7 +17,6 @@ class header, which the LM completes:
 
 from __future__ import annotations
 
-import ast
 import math
 import sys
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import TypeVar
 
 from evohpc.config.search import PromptConfig, SearchConfig
+from evohpc.evolution import entry
 from evohpc.evolution.randomness import Draw, generator
 from evohpc.messages import TaskInterface
 
@@ -44,7 +44,7 @@ class Example:
 
     candidate_id: str
     source: str
-    """The whole module; only the entry class is shown."""
+    """The whole module; only the entry is shown."""
     num_params: int
     metric: float
     """The task's `TaskInterface.metric`."""
@@ -81,7 +81,7 @@ def few_shot_prompt(
     examples: Sequence[Example], parents: Sequence[Example], task: TaskInterface, config: PromptConfig
 ) -> str:
     """Return the prompt for k in-context examples; `parents` are all of P, for `targets_from: all_parents`."""
-    shown = [f"{_metrics(e.num_params, e.metric, task, config)}\n{class_code(e.source, task)}\n" for e in examples]
+    shown = [f"{_metrics(e.num_params, e.metric, task, config)}\n{entry.code(e.source, task)}\n" for e in examples]
     target = target_metrics(examples if config.targets_from == "prompt_parents" else parents, task, config)
     return config.preamble + "\n".join([*shown, f"{target}\n{task.header}\n"])
 
@@ -111,26 +111,14 @@ def completion_target(example: Example, task: TaskInterface, config: PromptConfi
 
     The paper does not state the format; this is the smallest piece of a few-shot prompt that holds one program.
     """
-    header, newline, body = class_code(example.source, task).partition("\n")
+    header, newline, body = entry.code(example.source, task).partition("\n")
     prompt = f"{_metrics(example.num_params, example.metric, task, config)}\n{header}{newline}"
     return config.preamble + prompt, f"{body}\n"
 
 
 def candidate_source(completion: str, task: TaskInterface) -> str:
-    """Return the whole module of a completion: the task's imports, the class header, and what the LM wrote."""
+    """Return the whole module of a completion: the task's imports, the header, and what the LM wrote."""
     return f"{task.prelude.rstrip()}\n\n\n{task.header}\n{completion.lstrip(chr(10)).rstrip()}\n"
-
-
-def class_code(source: str, task: TaskInterface) -> str:
-    """Return the entry class of a module that parses, from its header on, without what follows it.
-
-    Raises:
-        ValueError: the module has no class of that name.
-    """
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.ClassDef) and node.name == task.entry:
-            return ast.get_source_segment(source, node) or ""  # str.splitlines() would count more lines than Python
-    raise ValueError(f"no class {task.entry}")
 
 
 def _metrics(num_params: int, metric: float, task: TaskInterface, config: PromptConfig) -> str:
@@ -138,7 +126,7 @@ def _metrics(num_params: int, metric: float, task: TaskInterface, config: Prompt
 
 
 def _docstring(size: int, metric: float, task: TaskInterface, config: PromptConfig) -> str:
-    values = {"num_params": str(size), task.metric: _shown(metric, abs(config.metric_factor - 1))}
+    values = {task.size_name: str(size), task.metric: _shown(metric, abs(config.metric_factor - 1))}
     return f'"""Metrics:\n{values}\n"""'
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from evohpc.config.search import ScreeningConfig
-from evohpc.evolution import trees
+from evohpc.evolution import entry, trees
 from evohpc.evolution.code_hash import code_hash
 from evohpc.evolution.prompts import candidate_source
 from evohpc.messages import SEED_ROUND, Candidate, Completion, LMRequest, Status, TaskInterface
@@ -78,10 +78,10 @@ def _problems(
     """Yield what is wrong, the plainest first; the caller takes one."""
     if source.translate(BIDI) != source:
         yield Status.SCREENED, "holds bidirectional control characters"
-    entry = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == task.entry]
-    if len(entry) != 1:
-        yield Status.SYNTAX, f"defines class {task.entry} {len(entry)} times"
-    elif not any(isinstance(node, ast.FunctionDef) for node in entry[0].body):
+    found = [node for node in tree.body if entry.is_entry(node, task)]
+    if len(found) != 1:
+        yield Status.SYNTAX, f"defines {entry.named(task)} {len(found)} times"
+    elif isinstance(found[0], ast.ClassDef) and not any(isinstance(node, ast.FunctionDef) for node in found[0].body):
         yield Status.SYNTAX, f"class {task.entry} has no methods"
     nodes = trees.nodes(tree)
     if nodes.depth > config.max_depth:

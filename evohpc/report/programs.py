@@ -10,7 +10,9 @@ from typing import Any
 
 from evohpc.config.search import Config
 from evohpc.errors import RunFolderError
+from evohpc.evolution.entry import is_function
 from evohpc.files import write_atomic
+from evohpc.messages import TaskInterface
 from evohpc.store.rows import Entry
 
 SEED_PREFIX = "seed-"
@@ -27,14 +29,14 @@ Train one as the search did, in its sandbox:
 
 Train it longer, where the task has such an option: add e.g. `--set task_options.steps=8000`.
 
-In your own code: a module defines the class `{entry}`; put it beside yours and write `from {module} import {entry}`.
+In your own code: a module defines the {kind} `{entry}`; put it beside yours and write `from {module} import {entry}`.
 
 Start another search from them: let `seeds:` in its config name this folder.
 """
 
 
 def write_programs(
-    folder: Path, entries: Sequence[Entry], *, run_id: str, config: Config, entry_class: str
+    folder: Path, entries: Sequence[Entry], *, run_id: str, config: Config, task: TaskInterface
 ) -> list[Path]:
     """Write programs, their numbers and the search's config into a folder that has no other programs.
 
@@ -51,7 +53,8 @@ def write_programs(
     write_atomic(folder / "programs.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     write_atomic(folder / "config.yaml", config.model_copy(update={"seeds": folder.resolve()}).dump())
     first = next(iter(names))
-    readme = _README.format(run_id=run_id, first=first, module=first.removesuffix(".py"), entry=entry_class)
+    kind = "function" if is_function(task) else "class"
+    readme = _README.format(run_id=run_id, first=first, module=first.removesuffix(".py"), kind=kind, entry=task.entry)
     write_atomic(folder / "README.md", readme)
     return [folder / name for name in names]
 

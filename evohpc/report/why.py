@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evohpc.evolution.entry import NUM_PARAMS, sized
 from evohpc.evolution.population import passes
 from evohpc.evolution.stopping import EarlyEnd
 from evohpc.messages import SEED_ROUND, Result, Status
@@ -34,6 +35,8 @@ class Case:
     """Name of the task's metric."""
     prompt: str | None
     """The text that the language model completed; None where it cannot be read."""
+    size_name: str = NUM_PARAMS
+    """What the task calls the size of a program."""
     early_end: EarlyEnd | None = None
     """Why the search ended before its last round, if it did."""
 
@@ -105,8 +108,8 @@ def _parent(case: Case, name: str, times: int) -> str:
 def _asked(case: Case) -> str:
     said, result = [], case.entry.result
     for name, value in case.asked.items():
-        is_size = name == "num_params"
-        text = f"{value:,.0f} parameters" if is_size else f"{name} {value:g}"
+        is_size = name == case.size_name
+        text = sized(round(value), name) if is_size else f"{name} {value:g}"
         measured = None if result is None else result.num_params if is_size else result.metrics.get(name)
         if measured is not None:
             text += f" (it has {measured:,})" if is_size else f" (it has {measured:.4g})"
@@ -127,7 +130,7 @@ def _outcome(case: Case) -> Iterator[str]:
             yield f"It was not evaluated, for the search has stopped: {in_words(case.early_end)}."
     elif candidate.status is Status.TRAINED and result is not None and result.fitness is not None:
         yield (
-            f"It was trained: {result.num_params:,} parameters, error {result.error:.4g}, fitness "
+            f"It was trained: {sized(result.num_params or 0, case.size_name)}, error {result.error:.4g}, fitness "
             f"{number(result.fitness)}."
         )
     elif candidate.status is Status.DROPPED:

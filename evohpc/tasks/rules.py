@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from evohpc.evolution.entry import is_entry
 from evohpc.messages import TaskInterface
 
 METHODS = {
@@ -23,20 +24,23 @@ METHODS = {
 
 def interface_problems(interface: TaskInterface) -> Iterator[str]:
     """Yield what is wrong with the types and texts of an interface; the first is worth mending first."""
-    for name in ("name", "entry", "header", "prelude", "metric"):
+    for name in ("name", "entry", "header", "prelude", "metric", "size_name"):
         if not isinstance(value := getattr(interface, name), str):
             yield f"interface.{name} must be text; it is {value!r}"
             return
     yield from _import_problems(interface)
     if not interface.entry.isidentifier():
-        yield f"interface.entry must be the name of a class; it is {interface.entry!r}"
+        yield f"interface.entry must be the name of a class or function; it is {interface.entry!r}"
     elif not _is_header(interface):
         yield (
-            f"interface.header must begin the class {interface.entry} and end in a colon, as in "
-            f"'class {interface.entry}(nn.Module):'; it is {interface.header!r}"
+            f"interface.header must begin the class or function {interface.entry} and end in a colon, as in "
+            f"'class {interface.entry}(nn.Module):' or 'def {interface.entry}(x):'; it is {interface.header!r}"
         )
-    if not interface.metric:
-        yield "interface.metric must name what prompts show, as in 'val_accuracy'; it is ''"
+    for name, example in (("metric", "val_accuracy"), ("size_name", "num_params")):
+        if not getattr(interface, name):
+            yield f"interface.{name} must name what prompts show, as in {example!r}; it is ''"
+    if interface.metric == interface.size_name:
+        yield f"interface.metric and interface.size_name are both {interface.metric!r}, and prompts show both"
 
 
 def _import_problems(interface: TaskInterface) -> Iterator[str]:
@@ -57,7 +61,7 @@ def _is_header(interface: TaskInterface) -> bool:
     except (SyntaxError, ValueError):
         return False
     is_line = interface.header == interface.header.strip() and "\n" not in interface.header
-    return is_line and len(body) == 1 and isinstance(body[0], ast.ClassDef) and body[0].name == interface.entry
+    return is_line and len(body) == 1 and is_entry(body[0], interface)
 
 
 def method_problems(task: object) -> Iterator[str]:

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from support.paths import GOLDEN
 
 from evohpc.config.search import PromptConfig, SearchConfig
+from evohpc.evolution import entry
 from evohpc.evolution.prompts import (
     Example,
     candidate_source,
-    class_code,
     completion_target,
     draw_examples,
     few_shot_prompt,
@@ -202,7 +202,7 @@ def test_a_completion_becomes_the_module_it_was_asked_for() -> None:
     _, completion = completion_target(example(LINEAR, 1, 0.5), TASK, PAPER)
     source = candidate_source(completion, TASK)
     assert source.startswith(f"{PRELUDE}\n\nclass Model(nn.Module):\n    def __init__")
-    assert class_code(source, TASK) == class_code(LINEAR, TASK)
+    assert entry.code(source, TASK) == entry.code(LINEAR, TASK)
     assert candidate_source(f"\n{completion}\n  \n", TASK) == source
 
 
@@ -210,13 +210,13 @@ def test_a_completion_becomes_the_module_it_was_asked_for() -> None:
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_the_class_is_cut_out_where_python_sees_it(odd: str, newline: str) -> None:
     lines = [f"X = '''a{odd}b'''", "class Model(nn.Module):", f"    y = 'c{odd}d'", "    z = 1", "after = 2", ""]
-    code = class_code(newline.join(lines), TASK)
+    code = entry.code(newline.join(lines), TASK)
     assert code.split(newline) == lines[1:4]
 
 
 def test_a_module_without_the_class_is_an_error() -> None:
     with pytest.raises(ValueError, match="no class Model"):
-        class_code("class Other: pass", TASK)
+        entry.code("class Other: pass", TASK)
 
 
 def drawn(operator: str, parents: str = "abcde", k: int = 3) -> list[list[str]]:

@@ -55,6 +55,19 @@ def test_what_follows_a_whole_class_is_cut(junk: str) -> None:
     assert whole_class(PROMPT, LINE + junk).rstrip() == LINE
 
 
+def test_what_follows_a_whole_function_is_cut() -> None:
+    line = "    return bins - item"
+    assert whole_class("def priority(item, bins):\n", f"{line}\n    Here is a better one").rstrip() == line
+
+
+def test_a_function_that_repeats_an_example_is_told() -> None:
+    header, body = "def priority(item, bins):\n", "    left = bins - item\n    return left\n"
+    prompt = f'"""Metrics:\n{{}}\n"""\n{header}{body}\n"""Metrics:\n{{}}\n"""\n{header}'
+    assert shown_bodies(prompt) == [body]
+    assert repeats(prompt, body.replace("left", "rest"))
+    assert not repeats(prompt, body.replace("bins - item", "item - bins"))
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -39,6 +39,29 @@ def test_a_class_ends_before_the_first_line_at_column_0(lm: LanguageModel, text:
     assert needed == len(expected) + 1  # not a token later
 
 
+FUNCTION = "def priority(item, bins):\n"
+RETURN = "    left = bins - item\n    return -left\n"
+
+
+@pytest.mark.parametrize("rule", ["next_statement", "whole_class"])
+@pytest.mark.parametrize("after", ['\n"""Metrics:', "\ndef priority(item, bins):", "\nprint(1)"])
+def test_a_function_ends_as_a_class_does(lm: LanguageModel, rule: str, after: str) -> None:
+    got, needed, stopped = complete(lm.tokenizer, RETURN + after, prompt=FUNCTION, rule=rule)
+    assert (got, stopped) == (RETURN + "\n", True)
+    assert needed == len(got) + 1
+
+
+@pytest.mark.parametrize("mark", ["```", '"""'])
+def test_a_whole_function_ends_where_the_next_program_begins(lm: LanguageModel, mark: str) -> None:
+    got, _, stopped = complete(lm.tokenizer, f"{RETURN}    {mark}Metrics", prompt=FUNCTION, rule="whole_class")
+    assert (got, stopped) == (f"{RETURN}    ", True)
+
+
+def test_the_docstring_of_a_function_ends_nothing(lm: LanguageModel) -> None:
+    text = f'    """Best fit."""\n{RETURN}'
+    assert complete(lm.tokenizer, text, prompt=FUNCTION, rule="whole_class") == (text, len(text), False)
+
+
 def test_an_unfinished_class_does_not_stop(lm: LanguageModel) -> None:
     assert complete(lm.tokenizer, BODY + "\n    z") == (BODY + "\n    z", len(BODY) + 6, False)
 

@@ -224,7 +224,13 @@ def test_without_its_driver_it_does_not_begin(tmp_path: Path) -> None:
         ),
         ("t.py:Tiny", "{}", TASK.replace('("math",)', '"math"'), "write ('math',)"),
         ("t.py:Tiny", "{}", TASK.replace("class Model:", "class Model"), "and end in a colon, as in"),
-        ("t.py:Tiny", "{}", TASK.replace("class Model:", "class Net:"), "interface.header must begin the class Model"),
+        ("t.py:Tiny", "{}", TASK.replace("class Model:", "class Net:"), "must begin the class or function Model"),
+        (
+            "t.py:Tiny",
+            "{}",
+            TASK.replace("class Model:", "async def Model():"),
+            "must begin the class or function Model",
+        ),
         (
             "t.py:Tiny",
             "{}",

@@ -1,4 +1,4 @@
-"""Seed programs as children will see them: the entry class below the task's prelude, and nothing else."""
+"""Seed programs as children will see them: the entry below the task's prelude, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from evohpc.doctor.base import Finding, fault, warning
+from evohpc.evolution.entry import is_entry, named
 from evohpc.messages import Candidate, Status, TaskInterface
 
 
@@ -16,13 +17,13 @@ def examine(seed: Candidate, task: TaskInterface) -> Iterator[Finding]:
         yield finding(seed.id, f"screening refuses it: {seed.detail}", "mend it; a refused seed is no parent")
         return
     body = ast.parse(seed.source).body
-    beside = [node for node in body if _is_beside(node, task.entry)]
+    beside = [node for node in body if _is_beside(node, task)]
     if beside:
         lines = ", ".join(str(node.lineno) for node in beside)
         yield warning(
             seed.id,
-            f"code beside class {task.entry} (line {lines}): prompts show the class alone, and children have no more",
-            f"move it into class {task.entry}",
+            f"code beside {named(task)} (line {lines}): prompts show that alone, and children have no more",
+            f"move it into {named(task)}",
         )
     missing = sorted(_imported(body) - _imported(ast.parse(task.prelude).body))
     if missing:
@@ -33,10 +34,9 @@ def examine(seed: Candidate, task: TaskInterface) -> Iterator[Finding]:
         )
 
 
-def _is_beside(node: ast.stmt, entry: str) -> bool:
+def _is_beside(node: ast.stmt, task: TaskInterface) -> bool:
     is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    is_entry = isinstance(node, ast.ClassDef) and node.name == entry
-    return not (is_text or is_entry or isinstance(node, ast.Import | ast.ImportFrom))
+    return not (is_text or is_entry(node, task) or isinstance(node, ast.Import | ast.ImportFrom))
 
 
 def _imported(body: list[ast.stmt]) -> set[str]:
