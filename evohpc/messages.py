@@ -296,3 +296,5 @@ class TaskReport:
     fault: Status = Status.LOST
     """What to call a missing result once ENDED: NODE_FAIL, PREEMPTED, CONTAINER_ERROR or LOST."""
     reason: str = ""
+    host: str = ""
+    """The node that it ENDED on, where that may be the node's doing; '' if it is not known, or somebody ended it."""

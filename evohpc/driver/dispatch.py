@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from evohpc import envelopes
@@ -106,7 +106,7 @@ class Dispatch:
         now = time.monotonic()
         for attempt, (since, report) in self._ended.items():
             if attempt in self._open and now - since >= self.grace_s:
-                self._write(attempt, report)
+                self._write(attempt, report, datetime.now(UTC) - timedelta(seconds=now - since))
 
     def _next_name(self) -> str:
         last = max((int(name.rpartition("-")[2]) for name in self._jobs), default=-1)
@@ -118,13 +118,14 @@ class Dispatch:
         except EnvelopeError as error:
             raise RunFolderError(f"{path}: {error}; delete it if no job of that name runs any more") from None
 
-    def _write(self, attempt: Attempt, report: TaskReport) -> None:
+    def _write(self, attempt: Attempt, report: TaskReport, ended: datetime) -> None:
         result = Result(
             candidate_id=attempt.candidate_id,
             attempt=attempt.attempt,
             status=report.fault,
             detail=report.reason or "ended without a result",
-            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            host=report.host,
+            finished_at=ended.isoformat(timespec="seconds"),
         )
         path = self.run.round(self.round).result(attempt.candidate_id, attempt.attempt)
         write_once(path, envelopes.seal(self.run_id, self.epoch, result))

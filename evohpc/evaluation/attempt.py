@@ -272,7 +272,8 @@ def _check_whole(data: Path) -> None:
 def provenance(source: bytes, versions: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of a `Result` that say what ran where and when."""
     return {
-        "host": socket.gethostname(),
+        "host": os.environ.get("SLURMD_NODENAME")
+        or socket.gethostname(),  # Slurm's own name for it, where there is one
         "source_sha256": hashlib.sha256(source).hexdigest(),
         "versions": {"python": platform.python_version(), "evohpc": metadata.version("evohpc"), **versions},
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,18 +50,29 @@ class _Executor(submitit.SlurmExecutor):  # type: ignore[misc]
         return 1
 
 
-def write(folder: Path, shape: ArrayShape, work: DelayedSubmission, site: Site, config: EvaluationConfig) -> Path:
-    """Write the pickle and then the script of an array into `folder`; return the script."""
+def write(
+    folder: Path,
+    shape: ArrayShape,
+    work: DelayedSubmission,
+    site: Site,
+    config: EvaluationConfig,
+    excluded: Sequence[str] = (),
+) -> Path:
+    """Write the pickle and then the script of an array into `folder`; return the script.
+
+    Args:
+        excluded: nodes that it must not run on, beside those that the site excludes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     work.set_timeout(_minutes(shape, site, config), 0)
     work.dump(folder / PICKLE)
     script = folder / SCRIPT
-    write_atomic(script, text(folder, shape, site, config))
+    write_atomic(script, text(folder, shape, site, config, excluded))
     return script
 
 
-def text(folder: Path, shape: ArrayShape, site: Site, config: EvaluationConfig) -> str:
-    """Return the script."""
+def text(folder: Path, shape: ArrayShape, site: Site, config: EvaluationConfig, excluded: Sequence[str] = ()) -> str:
+    """Return the script; see `write`."""
     executor = _Executor(folder, python=shlex.join(python(site.python)))
     executor.update_parameters(
         job_name=shape.name,
@@ -76,17 +88,20 @@ def text(folder: Path, shape: ArrayShape, site: Site, config: EvaluationConfig) 
         wckey=None,
         setup=_setup(folder),
         teardown=_teardown(folder),
-        additional_parameters=_options(site, config),
+        additional_parameters=_options(site, config, excluded),
     )
     executor.parameters["map_count"] = shape.size
     command = after_setup(site.evaluation.setup, shlex.split(executor._submitit_command_str))
     return str(executor._make_submission_file_text(shlex.join(command), ""))
 
 
-def _options(site: Site, config: EvaluationConfig) -> dict[str, str | int | bool]:
+def _options(site: Site, config: EvaluationConfig, excluded: Sequence[str]) -> dict[str, str | int | bool]:
     jobs = site.evaluation
     memory = {"mem": f"{config.memory_mb + jobs.extra_memory_mb}M"} if jobs.ask_memory else {}
-    return jobs.sbatch_options({"requeue" if jobs.requeue else "no-requeue": True, **memory})
+    options = jobs.sbatch_options({"requeue" if jobs.requeue else "no-requeue": True, **memory})
+    if excluded:
+        options["exclude"] = ",".join([*([str(options["exclude"])] if "exclude" in options else []), *excluded])
+    return options
 
 
 def _setup(folder: Path) -> list[str]:

@@ -17,9 +17,11 @@ from submitit.core.utils import DelayedSubmission
 
 from evohpc.config.search import EvaluationConfig
 from evohpc.config.site import Site
+from evohpc.errors import EvaluationError
 from evohpc.evaluation.worker import run_array_task
 from evohpc.jobs import array_script, array_task
 from evohpc.jobs.array_script import ArrayShape
+from evohpc.jobs.excluded_nodes import excluded_nodes
 from evohpc.messages import EvaluationJob, TaskReport, TaskState
 from evohpc.run_folder import RunDir
 from evohpc.slurm import arrays, client, commands
@@ -40,14 +42,18 @@ class SlurmRunner:
         evaluation: EvaluationConfig,
         work: array_task.Work = run_array_task,
         clock: Callable[[], float] = time.monotonic,
+        faulty: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         """Make a runner for the run in `run`. It does not talk to Slurm yet.
+
+        Args:
+            faulty: returns the nodes to be excluded from arrays, those that matter most first.
 
         Raises:
             EvaluationError: Slurm cannot work in a folder of that name.
         """
         self._run, self._site, self._evaluation = client.check_folder(run), site, evaluation
-        self._work = work
+        self._work, self._faulty = work, faulty
         self._client = SlurmClient(site.scheduler, clock, site.evaluation.clusters)
         self._jobs: dict[str, EvaluationJob] = {}
         self._arrays: dict[str, list[Array]] = {}
@@ -129,7 +135,21 @@ class SlurmRunner:
         array.refresh()
         if array.is_over:
             return
+        has_room = self._queued() > 0
+        excluded = excluded_nodes(self._faulty(), self._site.evaluation)
+        try:
+            self._client.submit(array, self._script(name, array, excluded), will_have_room=has_room)
+        except EvaluationError as error:
+            if not excluded:
+                raise
+            log.warning("%s: refused without %s (%s); submitting it with them", array.name, ", ".join(excluded), error)
+            self._client.submit(array, self._script(name, array, ()), will_have_room=has_room)
+        else:
+            if excluded:
+                log.warning("%s: not on %s: repeated machine faults there", array.name, ", ".join(excluded))
+
+    def _script(self, name: str, array: Array, excluded: Sequence[str]) -> Path:
         job = self._jobs[name]
         call = DelayedSubmission(array_task.run, self._work, str(self._run), job.round, name, array.first)
-        script = array_script.write(array.folder, ArrayShape.of(array, job), call, self._site, self._evaluation)
-        self._client.submit(array, script, will_have_room=self._queued() > 0)
+        shape = ArrayShape.of(array, job)
+        return array_script.write(array.folder, shape, call, self._site, self._evaluation, excluded)

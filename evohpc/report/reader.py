@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from evohpc import envelopes
 from evohpc.config.search import load_resolved
+from evohpc.config.site import load_site
 from evohpc.driver import clock, lease, stopper
 from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
 from evohpc.evolution import population
@@ -28,7 +29,7 @@ from evohpc.report.selection import Selections
 from evohpc.report.text import in_hours
 from evohpc.run_folder import RunDir, read_request
 from evohpc.search import creation
-from evohpc.store.rows import Entry, Score
+from evohpc.store.rows import Entry, FaultyNode, Score
 from evohpc.store.store import Store
 from evohpc.tasks.data import interface
 
@@ -160,6 +161,12 @@ class Reading:
             return None
         return next((prompt.text for prompt in prompts if prompt.index == candidate.prompt), None)
 
+    def faulty_nodes(self) -> list[FaultyNode]:
+        """Return the nodes that new job arrays are kept away from, as far as Slurm can: machine faults were repeated
+        there. Without a site profile there are none."""
+        after = load_site(self._run.site).evaluation.exclude_after if self._run.site.exists() else 0
+        return self.store.faulty_nodes(after) if after else []
+
     def headlines(self) -> Iterator[tuple[str, str]]:
         """Yield (name, value) lines for people."""
         last = self._last_progress()
@@ -173,6 +180,9 @@ class Reading:
             yield "last seen", f"{last.at}: {where}, {last.step}{count}"
             for reason in last.held:
                 yield "held", reason
+        for node in self.faulty_nodes():
+            faults = f"its last {node.faults} attempts were the machine's fault (until {node.last})"
+            yield "node", f"{node.name}: {faults}; new arrays exclude it"
         spent = {name.removesuffix("_hours"): in_hours(hours) for name, hours in self.spent().items()}
         yield (
             "spent",
@@ -203,6 +213,7 @@ class Reading:
             "driver": self._driver(),
             "progress": None if last is None else asdict(last),
             "spent": self.spent(),
+            "faulty_nodes": [node._asdict() for node in self.faulty_nodes()],
             "counts": {str(status): count for status, count in self.store.counts().items()},
             "best": [json.loads(tables.document(entry)) for entry in self.best(1)],
         }

@@ -159,6 +159,9 @@ def _provenance(run: Run) -> Iterator[tuple[str, str]]:
     yield "runs in this report", "1 (one seed of the search; compare several with evohpc aggregate)"
     for name in ("isolation", "host"):
         yield name, _counted(Counter(str(getattr(result, name) or "unknown") for result in run.attempts))
+    if run.faulty_nodes:
+        faults = ", ".join(f"{node.name} ({node.faults:,})" for node in run.faulty_nodes)
+        yield "nodes excluded", f"{faults}: attempts in a row that were the machine's fault"
     versions = Counter(f"{name} {version}" for r in run.attempts for name, version in r.versions.items())
     yield "evaluated with", _counted(versions)
 

@@ -16,7 +16,7 @@ from evohpc.lm_job.times import Span
 from evohpc.messages import SEED_ROUND, Result
 from evohpc.report.reader import Reading
 from evohpc.run_folder import RunDir, read_provenance
-from evohpc.store.rows import Entry
+from evohpc.store.rows import Entry, FaultyNode
 from evohpc.store.store import Store
 
 
@@ -42,6 +42,8 @@ class Run:
     """Why it ended before its last round, if it did; not known of a snapshot alone."""
     lm_spans: Mapping[int, Sequence[Span]] = field(default_factory=dict)
     """What the language model did, by round; empty for a snapshot alone."""
+    faulty_nodes: Sequence[FaultyNode] = ()
+    """See `Reading.faulty_nodes`; not known of a snapshot alone."""
     folder: Path | None = None
     """The run folder; None for a snapshot alone."""
 
@@ -127,6 +129,7 @@ def _read_folder(path: Path) -> Run:
             folder=path,
             early_end=reading.early_end,
             lm_spans=_lm_spans(RunDir(path), reading.store),
+            faulty_nodes=reading.faulty_nodes(),
             config=reading.config.model_dump(mode="json"),
             provenance=read_provenance(RunDir(path)),
             metric=reading.metric,

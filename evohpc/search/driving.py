@@ -88,7 +88,7 @@ def become_driver(
     forgotten = partial(Store.last_epoch, run.database)
     held = resources.enter_context(lease.acquire(run, forgotten=forgotten, waiting=waiting, sleep=sleep))
     intake = Intake(run, run_id, config, _task(run, config), _store(run, held.epoch, resources))
-    runner, lm = job_runner(run, config, site), lm_job(run, config, site)
+    runner, lm = job_runner(run, config, site, intake.store), lm_job(run, config, site)
     driver = Driver(intake, held, lm, runner)
     driver.grace_s = 0.0 if site is None else site.scheduler.grace_s
     driver.patience_s = UNATTENDED_PATIENCE_S if "SLURM_JOB_ID" in os.environ else 0.0
@@ -135,13 +135,22 @@ def wait_for(stop: Event, seconds: float) -> bool:
     return stop.is_set()
 
 
-def job_runner(run: RunDir, config: Config, site: Site | None) -> JobRunner:
-    """Return what evaluates the candidates of a run: this machine, or its site's Slurm."""
+def job_runner(run: RunDir, config: Config, site: Site | None, store: Store | None = None) -> JobRunner:
+    """Return what evaluates the candidates of a run: this machine, or its site's Slurm.
+
+    Args:
+        store: says on which nodes attempts failed; needed to submit.
+    """
     if site is None:
         return LocalRunner(run.path, config.evaluation.workers)
     from evohpc.jobs.slurm import SlurmRunner  # submitit takes a while to import
 
-    return SlurmRunner(run.path, site, config.evaluation)
+    after = site.evaluation.exclude_after
+
+    def faulty() -> list[str]:
+        return [node.name for node in store.faulty_nodes(after)] if store is not None and after else []
+
+    return SlurmRunner(run.path, site, config.evaluation, faulty=faulty)
 
 
 def lm_job(run: RunDir, config: Config, site: Site | None) -> LMJob:

@@ -17,7 +17,7 @@ from evohpc.slurm import states
 
 TIMEOUT_S = 120.0
 _DEFAULT_MAX_ARRAY_SIZE = 1001
-_QUEUE_FORMAT = "%F|%K|%j|%T|%r"
+_QUEUE_FORMAT = "%F|%K|%j|%T|%N|%r"
 
 _LATER = re.compile(
     "maxsubmit|submit limit|violates accounting|temporarily|try again|too many|standby mode|configuration file"
@@ -132,7 +132,7 @@ def history(jobs: Mapping[str, str], clusters: Collection[str] = LOCAL) -> list[
     """
     if shutil.which("sacct") is None:
         return None
-    command = ["sacct", "--allocations", "--noheader", "--parsable2", "--format=JobID,JobName,State"]
+    command = ["sacct", "--allocations", "--noheader", "--parsable2", "--format=JobID,JobName,State,NodeList"]
     try:
         text = _ask([*command, f"--jobs={','.join(sorted(jobs))}", *_on(",".join(clusters))])
     except NoAnswer as error:
@@ -199,6 +199,21 @@ def settings(cluster: str = "") -> dict[str, str]:
     )
 
 
+def nodes(partitions: str = "", cluster: str = "") -> set[str]:
+    """Return the names of the nodes that a job may get.
+
+    Args:
+        partitions: as --partition of sbatch has them; '' is the default partition.
+
+    Raises:
+        NoAnswer: Slurm does not answer.
+    """
+    shown = _ask(["sinfo", "--all", "--noheader", "--Node", "--format=%N|%P", *_on(cluster)])
+    wanted = set(partitions.split(","))
+    rows = _fields(shown, 2)
+    return {node for node, name in rows if (name.rstrip("*") in wanted if partitions else name.endswith("*"))}
+
+
 def longest_minutes(partition: str, cluster: str = "") -> int | None:
     """Return the time limit of a partition; None if it has none.
 
@@ -257,17 +272,18 @@ def _run(command: list[str], given: str | None = None) -> subprocess.CompletedPr
 
 
 def _queue_rows(text: str, cluster: str) -> Iterator[Row]:
-    for job_id, index, name, state, reason in _fields(text, 5):
+    for job_id, index, name, state, node, reason in _fields(text, 6):
         if job_id.isdecimal():
             task = int(index) if index.isdecimal() else -1
-            yield Row(job_id, task, name, states.report(state, reason), cluster)
+            yield Row(job_id, task, name, states.report(state, reason, node), cluster)
 
 
 def _history_rows(text: str) -> Iterator[Row]:
-    for task, name, state in _fields(text, 3):
+    for task, name, state, node in _fields(text, 4):
         job_id, _, index = task.partition("_")
         if job_id.isdecimal():
-            yield Row(job_id, int(index) if index.isdecimal() else -1, name, states.report(state))
+            report = states.report(state, node=node)
+            yield Row(job_id, int(index) if index.isdecimal() else -1, name, report)
 
 
 def _fields(text: str, count: int) -> Iterator[list[str]]:

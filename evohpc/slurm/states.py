@@ -32,6 +32,9 @@ _ENDED = {
     "REVOKED": (Status.PREEMPTED, "its job was taken over by another cluster"),
 }
 
+_ENDED_BY_SOMEBODY = {"CANCELLED", "DEADLINE", "PREEMPTED", "REVOKED"}
+"""Ends that say nothing of the node."""
+
 _NEVER_STARTS = {
     "AccountNotAllowed",
     "BadConstraints",
@@ -52,17 +55,19 @@ _NEVER_STARTS_WORDS = re.compile("held|PerJob|^QOSMin", re.IGNORECASE)
 """In more of them: what a person holds, and what one job asks for against a limit that counts only that job."""
 
 
-def report(state: str, reason: str = "") -> TaskReport:
+def report(state: str, reason: str = "", node: str = "") -> TaskReport:
     """Return what a task's state means.
 
     Args:
         state: as squeue's %T or sacct's State prints it, e.g. 'RUNNING' or 'CANCELLED by 1000'.
         reason: as squeue's %r prints it; of a pending task.
+        node: as squeue's %N or sacct's NodeList prints it.
     """
     word = state.split()[0].rstrip("+") if state.split() else ""
     if word in _ENDED:
         fault, meaning = _ENDED[word]
-        return TaskReport(TaskState.ENDED, fault, f"{meaning} (Slurm: {word})")
+        host = "" if word in _ENDED_BY_SOMEBODY or " " in node else node  # sacct: "None assigned"
+        return TaskReport(TaskState.ENDED, fault, f"{meaning} (Slurm: {word})", host)
     if word in _HELD or (word in _WAITING and _is_stuck(reason)):
         return TaskReport(TaskState.HELD, reason=f"Slurm holds it: {reason or word}")
     if word in _RUNNING:

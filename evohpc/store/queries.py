@@ -7,10 +7,24 @@ from typing import Any
 
 from evohpc.messages import Result, Status
 from evohpc.store.light import sqlite_utils
-from evohpc.store.rows import SELECT_ENTRIES, SELECT_KIN, SELECT_RESULTS, Entry, Kin, Score, as_entry, as_kin, as_result
+from evohpc.store.rows import (
+    SELECT_ENTRIES,
+    SELECT_KIN,
+    SELECT_RESULTS,
+    Entry,
+    FaultyNode,
+    Kin,
+    Score,
+    as_entry,
+    as_kin,
+    as_result,
+)
 
 TABLES = ("candidates", "results", "pool", "survivors", "closed_rounds")
 """What `evohpc rebuild` re-creates row for row."""
+
+_OF_THE_NODE = (Status.NODE_FAIL, Status.CONTAINER_ERROR, Status.LOST)
+"""Machine faults that may be those of the node they happened on."""
 
 
 class Queries:
@@ -105,6 +119,19 @@ class Queries:
         sql = "SELECT total(t), count(t) FROM (SELECT json_extract(seconds, '$.total') AS t FROM results)"
         seconds, count = self._db.execute(sql).fetchone()
         return seconds, count
+
+    def faulty_nodes(self, faults: int) -> list[FaultyNode]:
+        """Return the nodes whose last attempts, so many or more in a row, were the machine's fault; that of the latest
+        fault first. A preemption counts neither way."""
+        bad, neither = ", ".join(f"'{status}'" for status in _OF_THE_NODE), f"'{Status.PREEMPTED}'"
+        sql = (
+            "WITH good AS (SELECT host, max(finished_at) AS at FROM results "
+            f"WHERE status NOT IN ({bad}, {neither}) GROUP BY host) "
+            "SELECT r.host, count(*), max(r.finished_at) AS last FROM results r LEFT JOIN good ON good.host = r.host "
+            f"WHERE r.status IN ({bad}) AND r.host <> '' AND r.finished_at > coalesce(good.at, '') "
+            "GROUP BY r.host HAVING count(*) >= ? ORDER BY last DESC, r.host"
+        )
+        return list(map(FaultyNode._make, self._db.execute(sql, [faults])))
 
     def counts(self, round: int | None = None) -> Mapping[Status, int]:
         """Return how many candidates have each status, of one round or of all children (seeds left out)."""

@@ -43,6 +43,16 @@ class Score(NamedTuple):
     round: int
 
 
+class FaultyNode(NamedTuple):
+    """A node on which attempts fail."""
+
+    name: str
+    faults: int
+    """Attempts that ended as the machine's fault there, since the last one that did not."""
+    last: str
+    """When the last of them ended: UTC, ISO 8601."""
+
+
 class Kin(NamedTuple):
     """Where a candidate comes from and what became of it, without its program."""
 

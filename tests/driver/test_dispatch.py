@@ -1,6 +1,7 @@
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from evohpc.files import write_atomic
 from evohpc.messages import Attempt, EvaluationJob, Result, Status, TaskReport, TaskState
 from evohpc.run_folder import RoundDir, RunDir
 
-ENDED = TaskReport(TaskState.ENDED, Status.NODE_FAIL, "node n3 died")
+ENDED = TaskReport(TaskState.ENDED, Status.NODE_FAIL, "node n3 died", "n3")
 WAITING, RUNNING = TaskReport(TaskState.WAITING), TaskReport(TaskState.RUNNING)
 
 
@@ -179,7 +180,7 @@ def test_an_attempt_that_ended_without_a_result_is_the_machines_fault(make: Make
     found = buried(folder)
     assert set(found) == {"b.1.json"}
     result = found["b.1.json"]
-    assert (result.status, result.detail) == (Status.NODE_FAIL, "node n3 died")
+    assert (result.status, result.detail, result.host) == (Status.NODE_FAIL, "node n3 died", "n3")
     assert result.finished_at.endswith("+00:00")
 
 
@@ -207,6 +208,8 @@ def test_results_may_appear_within_the_grace_period(
         dispatch.poll()
         dispatch.mark_lost()
         assert len(buried(folder)) == over
+    ended = datetime.fromisoformat(buried(folder)["a.1.json"].finished_at)
+    assert 50 < (datetime.now(UTC) - ended).total_seconds() < 200, "when it was seen to end, not when it was given up"
 
 
 def test_the_grace_period_starts_again_if_a_task_does(

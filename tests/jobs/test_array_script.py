@@ -53,6 +53,19 @@ def test_an_empty_profile_asks_for_nothing_but_the_work() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("given", "option"), [({}, "exclude=n13,n14"), ({"exclude": "n[1-3]"}, "exclude='n[1-3],n13,n14'")]
+)
+def test_excluded_nodes_are_added_to_those_of_the_site(given: dict[str, str | int | bool], option: str) -> None:
+    site = Site(python="python", evaluation=EvaluationJobs(options=given))
+    plain, script = (
+        array_script.text(Path("/r"), ArrayShape("n", 1, 1), site, EvaluationConfig(), excluded).splitlines()
+        for excluded in ((), ("n13", "n14"))
+    )
+    assert [line for line in script if line not in plain] == [f"#SBATCH --{option}"]
+    assert len([line for line in script if "--exclude=" in line]) == 1
+
+
 @pytest.mark.parametrize("setup", [*UNKIND, "exit 3", "if"])
 def test_no_line_of_setup_keeps_an_array_task_from_tidying_up(tmp_path: Path, setup: str) -> None:
     python, began = tmp_path / "python", tmp_path / "began"

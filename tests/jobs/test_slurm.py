@@ -305,9 +305,25 @@ class TestFaultsOfTheCluster:
         release = search.hold()
         search.submit()
         search.wait_running()
-        with slurm.node_down(_node(search)):
-            assert [report.fault for report in search.finish()] == [Status.NODE_FAIL]
+        node = _node(search)
+        with slurm.node_down(node):
+            assert [(report.fault, report.host) for report in search.finish()] == [(Status.NODE_FAIL, node)]
         release()
+
+    def test_a_node_where_attempts_fail_again_and_again_gets_none_of_the_next_array(
+        self, slurm: Cluster, tmp_path: Path
+    ) -> None:
+        first, search = Search(tmp_path / "first", 1), Search(tmp_path / "second", 8)
+        first.submit()
+        first.finish()
+        bad = _node(first)
+        search.runner = SlurmRunner(search.run, search.site, TINY, work=trace, faulty=lambda: ["laptop", bad])
+        search.submit()
+        search.finish()
+        assert search.count("done") == [1] * 8
+        shown = slurm.run("squeue", "--noheader", "--states=all", "--format=%N", f"--jobs={search.job_id}")
+        assert bad not in shown.split()
+        assert shown.split()
 
     def test_a_node_that_is_cut_off_goes_on_writing_and_has_one_effect(self, slurm: Cluster, tmp_path: Path) -> None:
         search = Search(tmp_path, 1)

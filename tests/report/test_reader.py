@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import re
 import socket
 from pathlib import Path
 
 import pytest
+from support.reporting import candidate, make_run, write
 from support.searching import make_config
 
 from evohpc import envelopes
+from evohpc.config.site import EvaluationJobs, Site
 from evohpc.driver import lease
 from evohpc.errors import RunFolderError
 from evohpc.files import write_atomic
+from evohpc.messages import Result, Status
 from evohpc.report.reader import Reading
+from evohpc.report.report import report
+from evohpc.report.runs import read
 from evohpc.run_folder import RunDir
 from evohpc.search.search import Search
 
@@ -34,6 +42,32 @@ def test_what_is_no_run_or_has_not_begun_is_said(tmp_path: Path) -> None:
     RunDir(tmp_path / "run").driver_log.write_text("~/venv/bin/python: No such file or directory")
     with pytest.raises(RunFolderError, match=r"has not begun; its driver's job printed /.*/run/driver\.log"):
         Reading(tmp_path / "run")
+
+
+def test_a_node_that_new_arrays_exclude_is_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 4, rounds=1)
+    lost = [
+        (
+            candidate(f"r000p00s{n:03}", str(n), round=0),
+            Result(f"r000p00s{n:03}", 1, Status.LOST, host="n13", finished_at=f"2026-11-26T10:00:0{n}+00:00"),
+        )
+        for n in range(3)
+    ]
+    write(run, lost)
+    for site, excluded in [(None, False), (Site(), True), (Site(evaluation=EvaluationJobs(exclude_after=0)), False)]:
+        if site is not None:
+            write_atomic(RunDir(run).site, site.dump())
+        said = (
+            "n13: its last 3 attempts were the machine's fault (until 2026-11-26T10:00:02+00:00); new arrays exclude it"
+        )
+        node = {"name": "n13", "faults": 3, "last": "2026-11-26T10:00:02+00:00"}
+        with Reading(run) as reading:
+            assert dict(reading.headlines()).get("node") == (said if excluded else None)
+            assert reading.status()["faulty_nodes"] == ([node] if excluded else [])
+        packed = re.search(r'id="data"[^>]*>([^<]+)<', report(read(run)))
+        assert packed
+        told = dict(json.loads(gzip.decompress(base64.b64decode(packed[1])))["provenance"]).get("nodes excluded", "")
+        assert told.startswith("n13 (3): attempts in a row") == excluded
 
 
 @pytest.fixture

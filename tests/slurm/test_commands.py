@@ -87,34 +87,35 @@ def test_a_refusal_in_another_encoding_is_read(fake: Fake) -> None:
 
 
 def test_jobs_with_names_that_are_not_ours_are_passed_over(fake: Fake) -> None:
-    odd = r"7|N/A|two\nlines|RUNNING|None\n8|N/A|a|b|RUNNING|None\ncaf\351\n||||\n6|N/A|caf\351|RUNNING|None\n"
-    fake("squeue", rf"printf '{odd}9|3|r1-000-00|RUNNING|None\n'")
+    odd = r"7|N/A|two\nlines|RUNNING|n|None\n8|N/A|a|b|RUNNING|n|None\ncaf\351\n|||||\n6|N/A|caf\351|RUNNING|n|None\n"
+    fake("squeue", rf"printf '{odd}9|3|r1-000-00|RUNNING|n|None\n'")
     assert [(row.job_id, row.index, row.name) for row in commands.queue()] == [
         ("6", -1, "caf\ufffd"),
         ("9", 3, "r1-000-00"),
     ]
-    fake("sacct", r"printf '7|two\nlines|FAILED\n7_1|new|FAILED\n'")
+    fake("sacct", r"printf '7|two\nlines|FAILED|n\n7_1|new|FAILED|n\n'")
     assert [row.index for row in commands.history({"7": "new"}) or ()] == [1]
 
 
 def test_what_else_slurm_prints_beside_array_tasks(fake: Fake) -> None:
-    steps = r"9_3|r-000-00|OUT_OF_MEMORY\n9_3.batch|batch|FAILED\n9_3.extern|extern|COMPLETED\n9_4.0|x|CANCELLED\n"
-    fake("sacct", rf"printf '{steps}9_5|r-000-00|CANCELLED by 1060117793\n9_6|r-000-00|OUT_OF_ME+\n'")
+    steps = r"9_3|r-000-00|OUT_OF_MEMORY|n4\n9_3.batch|batch|FAILED|n4\n9_3.extern|extern|COMPLETED|n4\n"
+    more = r"9_4.0|x|CANCELLED|n4\n9_5|r-000-00|CANCELLED by 1060117793|None assigned\n9_6|r-000-00|OUT_OF_ME+|n4\n"
+    fake("sacct", f"printf '{steps}{more}'")
     rows = commands.history({"9": "r-000-00"}) or []
-    assert [(row.index, row.report.reason) for row in rows] == [
-        (3, "its job ran over the job's memory (Slurm: OUT_OF_MEMORY)"),
-        (5, "its job was cancelled (Slurm: CANCELLED)"),
+    assert [(row.index, row.report.reason, row.report.host) for row in rows] == [
+        (3, "its job ran over the job's memory (Slurm: OUT_OF_MEMORY)", "n4"),
+        (5, "its job was cancelled (Slurm: CANCELLED)", ""),
     ]
-    fake("squeue", r"printf '9|0-9%%4|r-000-00|PENDING|None\n9|2|r-000-00|RUNNING|None\n'")
+    fake("squeue", r"printf '9|0-9%%4|r-000-00|PENDING||None\n9|2|r-000-00|RUNNING|n4|None\n'")
     assert [(row.index, row.report.state.value) for row in commands.queue()] == [(-1, "waiting"), (2, "running")]
 
 
 def test_each_cluster_is_asked_for_itself(fake: Fake, tmp_path: Path) -> None:
     """squeue takes a list of them but does not say in a row which it is of; scancel takes one (scancel(1))."""
     note = f"echo ${{0##*/}} $@ >> {tmp_path}/called"
-    row = "{id}|0|r-000-00|RUNNING|None"
+    row = "{id}|0|r-000-00|RUNNING|n|None"
     answers = f"*clusters=a*) echo 'CLUSTER: a'; echo '{row.format(id=7)}';; *clusters=b*) echo '{row.format(id=7)}';;"
-    answers += f" *) echo '{row.format(id=9)}'; echo '9|1|r-000-00|COMPLETED|None';;"
+    answers += f" *) echo '{row.format(id=9)}'; echo '9|1|r-000-00|COMPLETED|n|None';;"
     fake("squeue", f'{note}; case "$*" in {answers} esac')
     fake("scancel", note)
     rows = commands.queue(clusters=("", "a", "b"))
@@ -129,7 +130,7 @@ def test_each_cluster_is_asked_for_itself(fake: Fake, tmp_path: Path) -> None:
 
 
 def test_accounting_and_settings_are_asked_about_the_cluster_of_the_jobs(fake: Fake) -> None:
-    fake("sacct", 'case "$*" in *--clusters=a,b) echo "7_1|new|FAILED";; esac')
+    fake("sacct", 'case "$*" in *--clusters=a,b) echo "7_1|new|FAILED|n";; esac')
     assert commands.history({"7": "new"}) == []
     assert [row.index for row in commands.history({"7": "new"}, ("a", "b")) or ()] == [1]
     fake("scontrol", 'case "$1" in --clusters=a) echo "MaxArraySize = 11";; *) echo "MaxArraySize = 1001";; esac')
@@ -138,8 +139,16 @@ def test_accounting_and_settings_are_asked_about_the_cluster_of_the_jobs(fake: F
     assert (commands.longest_minutes("p"), commands.longest_minutes("p", "a")) == (None, 60)
 
 
+def test_the_nodes_that_a_job_may_get(fake: Fake) -> None:
+    shown = r"n1|main*\nn2|main*\nn2|gpu\nn3|gpu\nn4|long\n"
+    fake("sinfo", rf"case $5 in --clusters=a) echo 'a1|main*';; '') printf '{shown}';; esac")
+    assert commands.nodes() == {"n1", "n2"}
+    assert commands.nodes("gpu,long") == {"n2", "n3", "n4"}
+    assert commands.nodes(cluster="a") == {"a1"}
+
+
 def test_a_job_id_that_came_round_again_is_another_job(fake: Fake) -> None:
-    fake("sacct", "echo '7_0|old|COMPLETED'; echo '7_1|new|FAILED'; echo '7_2|new|RUNNING'")
+    fake("sacct", "echo '7_0|old|COMPLETED|n'; echo '7_1|new|FAILED|n'; echo '7_2|new|RUNNING|n'")
     rows = commands.history({"7": "new"})
     assert rows is not None
     assert [(row.index, row.report.reason) for row in rows] == [(1, "its job failed (Slurm: FAILED)")]

@@ -49,6 +49,22 @@ def test_an_end_without_a_result_is_a_machine_fault(word: str, fault: Status) ->
 
 
 @pytest.mark.parametrize(
+    ("word", "host"),
+    [
+        ("NODE_FAIL", "n3"),
+        ("FAILED", "n3"),
+        ("TIMEOUT", "n3"),
+        ("CANCELLED by 1000", ""),
+        ("PREEMPTED", ""),
+        ("RUNNING", ""),
+    ],
+)
+def test_a_node_is_named_where_the_end_may_be_its_doing(word: str, host: str) -> None:
+    assert states.report(word, node="n3").host == host
+    assert states.report(word, node="None assigned").host == ""
+
+
+@pytest.mark.parametrize(
     ("word", "reason"),
     [
         ("PENDING", "JobHeldUser"),

@@ -49,6 +49,27 @@ def test_scores_by_round(store: Store) -> None:
     assert names(store.scores(7)) == []
 
 
+def test_nodes_on_which_attempts_fail_again_and_again(store: Store) -> None:
+    def attempts(host: str, *statuses: Status) -> None:
+        first = len(store.results("a")) + 1
+        store.add_results([
+            trained("a", first + i, status=status, host=host, finished_at=f"2026-11-26T10:{first + i:02}:00+00:00")
+            for i, status in enumerate(statuses)
+        ])  # fmt: skip
+
+    lost, good = Status.LOST, Status.TRAINED
+    attempts("", lost, lost, lost)
+    attempts("mended", lost, lost, lost, Status.TIMEOUT)
+    attempts("taken", Status.PREEMPTED, Status.PREEMPTED, Status.PREEMPTED)
+    attempts("bad", lost, good, Status.NODE_FAIL, Status.PREEMPTED, Status.CONTAINER_ERROR, lost)
+    attempts("worse", lost, lost, lost, lost)
+    attempts("seldom", good, lost, lost)
+    assert [(node.name, node.faults) for node in store.faulty_nodes(3)] == [("worse", 4), ("bad", 3)]
+    assert [node.name for node in store.faulty_nodes(2)] == ["seldom", "worse", "bad"]
+    assert store.faulty_nodes(5) == []
+    assert store.faulty_nodes(3)[0].last == store.results("a")[-4].finished_at
+
+
 def test_counts_by_round(store: Store) -> None:
     found = store.counts_by_round()
     assert list(found) == [SEED_ROUND, 0, 1]
