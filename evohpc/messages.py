@@ -290,11 +290,10 @@ class TaskState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """State of one array task."""
+    """State of one array task. `host` is the node that it ENDED on, where that may be the node's doing."""
 
     state: TaskState
     fault: Status = Status.LOST
     """What to call a missing result once ENDED: NODE_FAIL, PREEMPTED, CONTAINER_ERROR or LOST."""
     reason: str = ""
     host: str = ""
-    """The node that it ENDED on, where that may be the node's doing; '' if it is not known, or somebody ended it."""
