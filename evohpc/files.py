@@ -56,13 +56,27 @@ def write_once(path: Path, data: bytes | str) -> bool:
         make_folder(path.parent)
         try:
             _write_and_sync(aside, data)
-            is_ours = _link(aside, path)
+            is_ours = link_once(aside, path)
         finally:
             aside.unlink(missing_ok=True)
         sync_folder(path.parent)
     except OSError as error:
         raise storage_error(path, error) from error
     return is_ours
+
+
+def link_once(aside: Path, path: Path) -> bool:
+    """Give a file a second name, unless that is taken; return whether it has it now.
+
+    Raises:
+        OSError: the file system refused.
+    """
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        # On NFS the answer to a successful link may be lost; the client asks again and gets this error (link(2), BUGS).
+        return aside.stat().st_nlink == 2
+    return True
 
 
 def read_json(path: Path) -> Any:
@@ -113,13 +127,3 @@ def _write_and_sync(path: Path, data: bytes | str) -> None:
         file.write(data.encode() if isinstance(data, str) else data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _link(aside: Path, path: Path) -> bool:
-    """Give a file its name, unless that is taken; return whether it has it now."""
-    try:
-        os.link(aside, path)
-    except FileExistsError:
-        # On NFS the answer to a successful link may be lost; the client asks again and gets this error (link(2), BUGS).
-        return aside.stat().st_nlink == 2
-    return True

@@ -4,7 +4,7 @@ RUN/
   config.yaml            resolved
   site.yaml              the site profile, resolved, if one was given
   provenance.json        run id, versions, git commit, host
-  search.db              the ledger; one writer (store/store.py)
+  search.db              the ledger; one writer (store/store.py); *.kept-<n> are earlier ones (store/backup.py)
   search.db.left         how a driver left it and the snapshot, for the next one (store/left.py)
   snapshots/search.db    a verified copy; what every reader opens
   progress.json          what the driver did last, for `evohpc status`

@@ -128,6 +128,20 @@ def test_a_finished_old_run_stays_as_it_is(finished: OldRun) -> None:
     assert finished.tables() == finished.expected["opened"]["tables"]
 
 
+@pytest.mark.parametrize("command", ["run", "rebuild", "status"])
+def test_what_a_newer_evohpc_went_on_with_is_refused_in_a_sentence(command: str, finished: OldRun) -> None:
+    databases = [finished.path / name for name in ("search.db", "snapshots/search.db")]
+    for path in databases:
+        with closing(sqlite3.connect(path)) as db, db:
+            db.execute("UPDATE _sqlite_migrations SET name = 'm009_later'")
+    before = [path.read_bytes() for path in databases]
+    done = python("-m", "evohpc", command, str(finished.path))
+    assert done.returncode == 1
+    sentence = r"error: \S+search.db was written by a newer evohpc \(m009_later\); use that one\n"
+    assert re.fullmatch(sentence, done.stderr)
+    assert [path.read_bytes() for path in databases] == before
+
+
 @pytest.mark.slow
 def test_a_finished_old_run_gets_another_round(finished: OldRun) -> None:
     finished.evohpc("run", "--set", "search.rounds=3")

@@ -11,11 +11,11 @@ import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from functools import cache
 from pathlib import Path
 
 from evohpc.errors import RunFolderError, StorageError, storage_error
 from evohpc.store import integrity
+from evohpc.store.backup import back_up
 from evohpc.store.light import Migrations, sqlite_utils
 
 APPLICATION_ID = 0x45564F48  # "EVOH", shown by file(1)
@@ -64,7 +64,7 @@ def uri(path: Path, mode: str) -> str:
 
 
 def open_writer(path: Path, *, is_as_left: bool = False) -> sqlite_utils.Database:
-    """Open the database for writing; create it, or bring its schema up to date.
+    """Open the database for writing; create it, or bring its schema up to date, once a copy of it is kept (backup.py).
 
     Args:
         is_as_left: it is the file that was checked when a driver left it (left.py).
@@ -86,6 +86,8 @@ def open_writer(path: Path, *, is_as_left: bool = False) -> sqlite_utils.Databas
                 _check_content(db, path)
             if db.execute("PRAGMA user_version").fetchone()[0]:
                 db.execute("PRAGMA user_version=0")  # a copy that was put in its place has a checksum, and now changes
+            if migrations.pending(db) and (applied := migrations.applied(db)):
+                back_up(db.conn, path, applied[-1].name)
             migrations.apply(db)
         except BaseException:
             db.conn.close()
@@ -195,7 +197,6 @@ def _check_content(db: sqlite_utils.Database, path: Path) -> None:
         integrity.check_cells(db.conn, path)
 
 
-@cache
 def _tables() -> list[integrity.Row]:
     """Return the tables and indexes that a database has once all migrations are applied."""
     with closing(sqlite3.connect(":memory:")) as connection:
