@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def write_once(path: Path, data: bytes | str) -> bool:
             is_ours = link_once(aside, path)
         finally:
             aside.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        with suppress(FileNotFoundError):  # whoever waited for the file has it, and has removed the folder
+            sync_folder(path.parent)
     except OSError as error:
         raise storage_error(path, error) from error
     return is_ours

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +29,21 @@ def test_a_file_is_written_with_its_folders_and_nothing_else(write: Write, tmp_p
     write(path, "grün")
     assert path.read_bytes() == "grün".encode()
     assert names(path.parent) == {"f.txt"}
+
+
+def test_a_file_that_was_taken_with_its_folder_at_once_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, sync = tmp_path / "results", files.sync_folder
+    folder.mkdir()
+
+    def taken(path: Path) -> None:
+        shutil.rmtree(path)
+        sync(path)
+
+    monkeypatch.setattr(files, "sync_folder", taken)
+    assert files.write_once(folder / "a.json", "x")
+    assert not folder.exists()
 
 
 def test_atomic_replaces_and_once_does_not(tmp_path: Path) -> None:

@@ -66,13 +66,18 @@ def run_array_task(run: str, round: int, name: str, index: int) -> None:
 
 def evaluate_task(run: RunDir, round: int, name: str, index: int, evaluate: Evaluate) -> None:
     """As `run_array_task`, with an evaluator that is there already."""
-    path = run.round(round).job(name)
-    data = path.read_bytes()
+    folder = run.round(round)
+    try:
+        data = folder.job(name).read_bytes()
+    except FileNotFoundError:
+        if folder.archive.exists():  # the round is over: a task that Slurm started again, or late
+            return
+        raise
     envelope = json.loads(data)
     job = envelopes.unseal(data, _run_id(run), EvaluationJob)
     for attempt in job.tasks[index]:
         try:
-            _evaluate_attempt(run.round(round), attempt, evaluate, envelope["run_id"], int(envelope["epoch"]))
+            _evaluate_attempt(folder, attempt, evaluate, envelope["run_id"], int(envelope["epoch"]))
         except Exception:  # no result, so the driver will call it lost and try again; the next one must have its turn
             log.exception("%s, attempt %d", attempt.candidate_id, attempt.attempt)
 

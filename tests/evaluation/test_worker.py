@@ -361,6 +361,17 @@ def test_an_array_task_leaves_sealed_results_and_logs(tmp_path: Path) -> None:
         assert run.round(3).log(id, 2).read_text() == "out\n" * 4
 
 
+def test_a_task_that_starts_after_its_round_was_packed_has_nothing_to_do(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    job = array(run, "a")
+    run.round(3).job(job.name).unlink()
+    with pytest.raises(FileNotFoundError):
+        worker.run_array_task(str(run.path), 3, job.name, 0)
+    run.round(3).archive.touch()
+    worker.run_array_task(str(run.path), 3, job.name, 0)
+    assert not run.round(3).results.exists()
+
+
 def test_a_host_that_cannot_says_so_in_every_result(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", CONFIG.replace("{time_limit_s", "{minimum_isolation: container, time_limit_s"))
     job = array(run, "a", "b")
