@@ -12,7 +12,7 @@ import click
 from evohpc.cli.choosing import SORT_KEYS, STATUS_GROUPS, in_groups, sort_entries
 from evohpc.cli.shared import json_option, run_argument, stdout_console
 from evohpc.errors import RunFolderError
-from evohpc.messages import Status
+from evohpc.messages import SEED_ROUND, Status
 
 if TYPE_CHECKING:
     from evohpc.report.logs import Log
@@ -78,8 +78,9 @@ def list_candidates(
 @click.argument("candidate_id")
 @click.option("--source", "only_source", is_flag=True, help="Print the program only, as it is, e.g. into a file.")
 @click.option("--log", "only_log", is_flag=True, help="Print what it printed only, tracebacks above all.")
+@click.option("--prompt", "only_prompt", is_flag=True, help="Print only what the language model was given.")
 @json_option
-def show(run: Path, candidate_id: str, only_source: bool, only_log: bool, as_json: bool) -> None:
+def show(run: Path, candidate_id: str, only_source: bool, only_log: bool, only_prompt: bool, as_json: bool) -> None:
     """Show one candidate: descent, results, program; of one that failed, the end of its log."""
     from evohpc.report import tables
     from evohpc.report.reader import Reading
@@ -92,6 +93,9 @@ def show(run: Path, candidate_id: str, only_source: bool, only_log: bool, as_jso
             return
         if only_log:
             click.echo(printable(_log(reading, entry).text))
+            return
+        if only_prompt:
+            click.echo(printable(_prompt(reading, entry)))
             return
         source = entry.candidate.source
         if not only_source:
@@ -195,6 +199,18 @@ def _log(reading: Reading, entry: Entry) -> Log:
         why = "it was not evaluated" if entry.result is None else "it printed nothing, or its log is gone"
         raise RunFolderError(f"there is no log of {entry.id}: {why}")
     return log
+
+
+def _prompt(reading: Reading, entry: Entry) -> str:
+    """Return the text that a candidate completes.
+
+    Raises:
+        RunFolderError: it is a seed, or the request of its round is gone.
+    """
+    if (prompt := reading.prompt(entry.candidate)) is None:
+        why = "the user wrote it" if entry.candidate.round == SEED_ROUND else "its round's request.json cannot be read"
+        raise RunFolderError(f"there is no prompt of {entry.id}: {why}")
+    return prompt
 
 
 def _check_distinct(runs: tuple[Path, ...]) -> None:

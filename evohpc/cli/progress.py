@@ -11,6 +11,7 @@ from typing import Self
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Column
 
 from evohpc.driver.progress import Progress as SearchProgress
 from evohpc.messages import SEED_ROUND
@@ -52,7 +53,11 @@ class Forecast:
         if not self._took:
             return None
         mean = sum(self._took) / len(self._took)
-        return max(0.0, mean * (progress.rounds - progress.round) - (now - self._since))
+        later = mean * (progress.rounds - progress.round - 1)
+        rest = mean - (now - self._since)
+        if rest < 0 and not later:  # it takes longer than the others did; nobody knows how much
+            return None
+        return later + max(0.0, rest)
 
 
 class Display:
@@ -62,7 +67,7 @@ class Display:
         self._console = console or Console(stderr=True, highlight=False)
         self._forecast = Forecast()
         self._live = _bars(self._console) if self._console.is_terminal else None
-        self._task = None if self._live is None else self._live.add_task("starting", total=None, summary="")
+        self._task = None if self._live is None else self._live.add_task("starting", total=None, left="", summary="")
         self._last_line: tuple[int, str] | None = None
         self._next_line = 0.0
 
@@ -91,7 +96,12 @@ class Display:
             total = None if progress.total <= 1 else progress.total
             text = f"{_round_name(progress)}  {_ACTIVITY[progress.step]}"
             self._live.update(
-                self._task, description=text, completed=progress.done, total=total, summary=_summary(progress, left)
+                self._task,
+                description=text,
+                completed=progress.done,
+                total=total,
+                left="" if left is None or is_over(progress) else f"{duration(left)} left",
+                summary=_summary(progress),
             )
         elif (progress.round, progress.step) != self._last_line or now >= self._next_line:
             self._last_line, self._next_line = (progress.round, progress.step), now + LOG_EVERY_S
@@ -102,7 +112,13 @@ def line(progress: SearchProgress, left: float | None) -> str:
     """Return one line of a job's log."""
     count = f" {progress.done}/{progress.total}" if progress.total > 1 else ""
     activity = f"{_round_name(progress)}: {_ACTIVITY[progress.step]}{count}"
-    return f"{time.strftime('%H:%M:%S')} {activity}; {_summary(progress, left)}"
+    time_left = "" if left is None or is_over(progress) else f", {duration(left)} left"
+    return f"{time.strftime('%H:%M:%S')} {activity}; {_summary(progress)}{time_left}"
+
+
+def is_over(progress: SearchProgress) -> bool:
+    """Say whether nothing more is to be done."""
+    return progress.step in ("done", "stopped")
 
 
 def duration(seconds: float) -> str:
@@ -113,15 +129,23 @@ def duration(seconds: float) -> str:
     return f"about {minutes} min" if minutes < 60 else f"about {minutes // 60} h {minutes % 60:02d} min"
 
 
+_BAR_FROM = 120
+"""Columns of a terminal, below which a bar takes the room of what it says less well."""
+
+
 def _bars(console: Console) -> Progress:
+    """Return the live line: what matters most first, and the end is cut where the terminal is narrow."""
+    whole, cut = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[summary]}", markup=False),
+        MofNCompleteColumn(table_column=whole),
+        *([BarColumn(bar_width=20)] if console.width >= _BAR_FROM else []),
+        TextColumn("{task.fields[left]}", markup=False, table_column=whole),
+        TextColumn("{task.description}", markup=False, table_column=whole),
+        TextColumn("{task.fields[summary]}", markup=False, table_column=cut),
         console=console,
         refresh_per_second=4,
+        expand=True,
     )
 
 
@@ -129,13 +153,11 @@ def _round_name(progress: SearchProgress) -> str:
     return "seeds" if progress.round == SEED_ROUND else f"round {progress.round} (of 0-{progress.rounds - 1})"
 
 
-def _summary(progress: SearchProgress, left: float | None) -> str:
+def _summary(progress: SearchProgress) -> str:
     parts = [f"{n} {name}" for name, n in tables.outcomes(progress.counts).items() if n]
     best = progress.best
     if best is not None and best.fitness is not None:
         parts.append(f"best {tables.number(best.fitness)} ({best.candidate.id})")
     if progress.held:
         parts.append(f"held: {'; '.join(progress.held)}")
-    if left is not None and progress.step not in ("done", "stopped"):
-        parts.append(f"{duration(left)} left")
     return ", ".join(parts)

@@ -208,6 +208,7 @@ def _preview(run: Path, config: Path | None, overrides: tuple[str, ...], site: P
     if site is None and not folder.site.is_file():
         raise ConfigError("--site FILE is missing: the profile of the cluster, see slurm/*.yaml")
     profile = load_site(site or folder.site)
+    creation.rehearse(RunDir(run), loaded, profile)
     run_id = creation.run_id(folder) if creation.exists(folder) else f"{folder.path.name}-XXXXXXXX"
     return preview.text(folder, run_id, profile, loaded)
 

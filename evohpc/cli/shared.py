@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -38,7 +39,10 @@ def stdout_console() -> Console:
 
     if sys.stdout is None or sys.stdout.isatty():
         return Console(highlight=False)
-    return Console(file=cast("IO[str]", _Unpadded(sys.stdout)), highlight=False, width=200)
+    width = os.environ.get("COLUMNS", "")
+    return Console(
+        file=cast("IO[str]", _Unpadded(sys.stdout)), highlight=False, width=int(width) if width.isdecimal() else 200
+    )
 
 
 def unpadded(text: str) -> str:

@@ -15,6 +15,11 @@ _POINTER = b"version https://git-lfs.github.com/spec/"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """In the order in which transformers looks for them."""
 _TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
+_RECURRENT = {
+    *("mamba", "mamba2", "falcon_mamba", "rwkv", "recurrent_gemma", "xlstm"),
+    *("bamba", "falcon_h1", "jamba", "nemotron_h", "zamba", "zamba2"),
+}
+_OTHER_HEADS = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
 _NAMES = "tokenizer.json, tokenizer.model, or vocab.json and merges.txt"
 
 
@@ -43,12 +48,24 @@ def _problems(path: Path) -> Iterator[str]:
     config = _read_json(path / "config.json")
     if not isinstance(config, dict):
         yield "has a config.json that is no JSON object"
+    yield from _wrong_kind(config)
     yield from _own_code(config)
     yield from _weight_problems(path)
     if not (tokenizer := next((names for names in _TOKENIZERS if all((path / n).is_file() for n in names)), ())):
         yield f"has no tokenizer ({_NAMES})"
     for name in tokenizer:
         yield from _content_problems(path / name)
+
+
+def _wrong_kind(config: dict[str, Any]) -> Iterator[str]:
+    """Yield why a model does not go on with a text, or not in a way that evohpc draws from."""
+    kind, heads = str(config.get("model_type", "")), [str(name) for name in config.get("architectures") or ()]
+    if config.get("is_encoder_decoder"):
+        yield f"is of a kind, {kind}, with an encoder and a decoder; a causal LM is needed"
+    if kind in _RECURRENT:
+        yield f"is of a kind, {kind}, that is recurrent; take one of attention, such as Qwen2.5-Coder, Llama or Mistral"
+    if heads and all(head.endswith(_OTHER_HEADS) for head in heads):
+        yield f"was not trained to go on with a text: its config.json says {heads[0]}"
 
 
 def _own_code(config: dict[str, Any]) -> Iterator[str]:
@@ -91,8 +108,15 @@ def _content_problems(file: Path) -> Iterator[str]:
         yield f"has an empty {file.name}: copy it again"
     if file.name.endswith(".index.json") and not _shards(file):
         yield f"has no readable {file.name}"
-    if file.name == "tokenizer.json" and not isinstance(_read_json(file), dict):
-        yield f"has a {file.name} that is no JSON object: copy it again"
+    if file.name == "tokenizer.json":
+        yield from _tokenizer_problems(_read_json(file))
+
+
+def _tokenizer_problems(found: Any) -> Iterator[str]:
+    if not isinstance(found, dict):
+        yield "has a tokenizer.json that is no JSON object: copy it again"
+    elif "model" not in found:
+        yield "has a tokenizer.json without a model: copy it again"
 
 
 def _read_json(file: Path) -> Any:

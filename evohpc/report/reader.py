@@ -52,6 +52,8 @@ class _LastProgress:
     total: int
     held: list[str]
     at: str
+    failure: str = ""
+    """Why that driver ended, by an error."""
 
 
 def has_begun(run: Path) -> bool:
@@ -171,7 +173,7 @@ class Reading:
         """Yield (name, value) lines for people."""
         last = self._last_progress()
         yield "run", f"{self.run_id}: {self.config.search.variant} on {self.config.task}"
-        yield "driver", self._driver() or ("none; the search is over" if self.is_over else "none")
+        yield "driver", self._driver() or ("none; the search is over" if self.is_over else f"none{self._last_end()}")
         if self.early_end is not None:
             yield "stopped", in_words(self.early_end)
         if last is not None:
@@ -180,6 +182,11 @@ class Reading:
             yield "last seen", f"{last.at}: {where}, {last.step}{count}"
             for reason in last.held:
                 yield "held", reason
+            if last.failure:
+                yield (
+                    "failed",
+                    last.failure + (f"; see {printed}" if (printed := self._run.driver_log).exists() else ""),
+                )
         for node in self.faulty_nodes():
             faults = f"its last {node.faults} attempts were the machine's fault (until {node.last})"
             yield "node", f"{node.name}: {faults}; new arrays exclude it"
@@ -238,6 +245,11 @@ class Reading:
         if current is None or lease.is_alive_here(current) is False:
             return ""
         return str(current)
+
+    def _last_end(self) -> str:
+        """Return of a driver that is gone how it ended, where it did not say so."""
+        gone = lease.holder(self._run)
+        return "" if gone is None else f"; the last one, {gone}, ended without a word (killed, or out of memory)"
 
     def _last_progress(self) -> _LastProgress | None:
         try:

@@ -17,6 +17,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -64,8 +65,11 @@ def create(run: RunDir, config: Config, site: Site | None = None) -> None:
     """
     if config.lm.needs_a_model and config.lm.path is not None:
         check_model_folder(config.lm.path)
+    if config.evaluation.runtime == "apptainer" and site is not None and site.container.image is None:
+        raise ConfigError("evaluation.runtime is apptainer, and the site profile has no container.image")
     copies = dict(_copies(run, config))
-    _claim(run)
+    _check_free(run)
+    write_atomic(run.path / UNFINISHED, "")
     with lease.acquire(run, waiting=log.warning) as held:
         _clear(run)
         for path, content in copies.items():
@@ -79,6 +83,20 @@ def create(run: RunDir, config: Config, site: Site | None = None) -> None:
         if not write_once(run.provenance, json.dumps(_provenance(run, config), indent=1) + "\n"):
             raise _made_meanwhile(run)
         (run.path / UNFINISHED).unlink()
+
+
+def rehearse(run: RunDir, config: Config, site: Site) -> None:
+    """Check all that `create`, or `reconfigure` for a run that exists, would check; leave nothing.
+
+    Raises:
+        RunFolderError, ConfigError, TaskError, LMError: as these.
+    """
+    if exists(run):
+        _changes(run, config)
+        return
+    _check_free(run)
+    with tempfile.TemporaryDirectory(prefix="evohpc-run-") as folder:
+        create(RunDir(Path(folder) / run.path.name), config, site)
 
 
 def save_config(run: RunDir, config: Config) -> None:
@@ -116,6 +134,23 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
         RunFolderError: it differs where results already depend on it, so this is another search.
         LeaseError: it differs, and a living driver goes by the old one.
     """
+    config, changes = _changes(run, config)
+    is_other_site = site is not None and not (run.site.is_file() and run.site.read_text() == site.dump())
+    if not changes and not is_other_site:
+        return
+    with lease.acquire(run, forgotten=partial(Store.last_epoch, run.database), waiting=log.warning):
+        if changes:
+            save_config(run, config)
+        if site is not None:
+            write_atomic(run.site, site.dump())
+
+
+def _changes(run: RunDir, config: Config) -> tuple[Config, list[tuple[str, Any, Any]]]:
+    """Return a config that is given again, as the run takes it, and (key, before, now) of what changes.
+
+    Raises:
+        RunFolderError: something differs where results already depend on it.
+    """
     old = load_resolved(run.config)
     config = _inheriting(config, old)
     changes = list(_differences(old.model_dump(mode="json"), _comparable(run, config)))
@@ -127,14 +162,7 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
             f"{run.path} holds another search: {key} is {before!r} there and {now!r} in this config{how}; "
             f"take another folder, or leave the config away to go on with that search"
         )
-    is_other_site = site is not None and not (run.site.is_file() and run.site.read_text() == site.dump())
-    if not changes and not is_other_site:
-        return
-    with lease.acquire(run, forgotten=partial(Store.last_epoch, run.database), waiting=log.warning):
-        if changes:
-            save_config(run, config)
-        if site is not None:
-            write_atomic(run.site, site.dump())
+    return config, changes
 
 
 def _copies(run: RunDir, config: Config) -> Iterator[tuple[Path, bytes | str]]:
@@ -166,8 +194,8 @@ def _deepspeed_settings(config: Config) -> dict[str, object]:
     return settings
 
 
-def _claim(run: RunDir) -> None:
-    """Mark a folder as one that is being made.
+def _check_free(run: RunDir) -> None:
+    """Check that a run can be made in a folder.
 
     Raises:
         RunFolderError: it holds something else.
@@ -176,11 +204,9 @@ def _claim(run: RunDir) -> None:
         raise RunFolderError(f"{run.path} is a file; a run needs a folder")
     if not is_utf8(run.path.absolute()):
         raise RunFolderError(f"{run.path}: a name in this path is not UTF-8, which SQLite needs; take another folder")
-    marker = run.path / UNFINISHED
     strangers = sorted(path.name for path in run.path.glob("[!.]*")) if run.path.is_dir() else []
-    if strangers and not marker.exists():
+    if strangers and not (run.path / UNFINISHED).exists():
         raise RunFolderError(f"{run.path} holds other files ({', '.join(strangers[:3])}); take a new folder")
-    write_atomic(marker, "")
 
 
 def _clear(run: RunDir) -> None:

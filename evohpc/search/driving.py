@@ -25,7 +25,7 @@ from evohpc.jobs.local import LocalRunner
 from evohpc.lm_job.base import LMJob
 from evohpc.lm_job.local import LocalLMJob
 from evohpc.lm_job.scripted import ScriptedLMJob
-from evohpc.messages import TaskInterface
+from evohpc.messages import SEED_ROUND, TaskInterface
 from evohpc.run_folder import RunDir
 from evohpc.search import backups
 from evohpc.store.store import Store
@@ -48,14 +48,27 @@ class Noted:
         self._path, self._observe = path, observe
         self._last: tuple[object, ...] = ()
         self._next = float("-inf")
+        self._note: dict[str, object] = {"round": SEED_ROUND, "rounds": 0, "step": "evaluate", "done": 0, "total": 1}
 
     def __call__(self, progress: Progress) -> None:
         self._observe(progress)
         place = (progress.round, progress.step, progress.held)
         if place != self._last or time.monotonic() >= self._next:
             self._last, self._next = place, time.monotonic() + NOTE_EVERY_S
-            note = {name: getattr(progress, name) for name in ("round", "rounds", "step", "done", "total", "held")}
-            write_atomic(self._path, json.dumps({**note, "at": datetime.now(UTC).isoformat(timespec="seconds")}))
+            self._note = {
+                name: getattr(progress, name) for name in ("round", "rounds", "step", "done", "total", "held")
+            }
+            self._write()
+
+    def failed(self, error: Exception) -> None:
+        """Leave a note of why the driver ends, until the next one begins."""
+        reason = str(error) if isinstance(error, EvohpcError) else f"{type(error).__name__}: {error}"
+        with suppress(EvohpcError):  # the disk may be what is full
+            self._write(held=(), failure=" ".join(reason.split()))
+
+    def _write(self, **more: object) -> None:
+        note = {**self._note, **more, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+        write_atomic(self._path, json.dumps(note))
 
 
 def become_driver(

@@ -22,7 +22,7 @@ from evohpc import envelopes
 from evohpc.config.search import Config, load_resolved
 from evohpc.config.site import Site, load_site
 from evohpc.driver import stopper
-from evohpc.driver.driver import Driver
+from evohpc.driver.driver import Driver, Stopped
 from evohpc.driver.progress import Progress
 from evohpc.driver.results import check_numbers, unseal_result
 from evohpc.errors import ConfigError, EnvelopeError, LeaseError
@@ -106,11 +106,13 @@ class Search:
         """
         stop = stop or Event()
         driver = self._drive(waiting, stop)
-        driver.observe = driving.Noted(self.folder.progress, observe)
+        driver.observe = noted = driving.Noted(self.folder.progress, observe)
         driver.wait = partial(driving.wait_for, stop)
         try:
             driver.drive()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, Stopped | LeaseError):
+                noted.failed(error)
             self.close()  # the next call begins anew, from what is on disk
             raise
         if self.early_end is not None:

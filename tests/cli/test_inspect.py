@@ -18,6 +18,7 @@ from evohpc.cli.choosing import SORT_KEYS, STATUS_GROUPS
 from evohpc.config.search import load_config
 from evohpc.messages import Status
 from evohpc.report import tables
+from evohpc.report.reader import Reading
 from evohpc.search.search import Search
 
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
@@ -40,6 +41,25 @@ def test_a_pipe_gets_rows_without_padding(finished_run: Path, capsys: pytest.Cap
         _, out, _ = call(capsys, command[0], finished_run, *command[1:])
         assert out.strip()
         assert not [line for line in out.splitlines() if line != line.rstrip()], command
+
+
+def test_a_pipe_is_as_wide_as_columns_says(
+    finished_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    wide = max(map(len, call(capsys, "list", finished_run)[1].splitlines()))
+    monkeypatch.setenv("COLUMNS", str(wide - 10))
+    assert max(map(len, call(capsys, "list", finished_run)[1].splitlines())) <= wide - 10
+
+
+def test_show_prints_what_the_language_model_was_given(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Reading(finished_run) as reading:
+        child = reading.store.entries(0)[0].candidate
+        prompt = reading.prompt(child)
+    assert prompt
+    assert call(capsys, "show", finished_run, child.id, "--prompt") == (0, f"{prompt}\n", "")
+    said = "error: there is no prompt of seed-mlp: the user wrote it\n"
+    assert call(capsys, "show", finished_run, "seed-mlp", "--prompt") == (1, "", said)
 
 
 def test_what_cannot_be_printed_is_one_readable_sentence(

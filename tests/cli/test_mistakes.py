@@ -12,6 +12,9 @@ import pytest
 from support.command_line import call
 from support.paths import MNIST1D_SEEDS, ROOT
 
+from evohpc.config.search import load_config
+from evohpc.search.search import Search
+
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
 
 CONFIG = """
@@ -40,6 +43,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "tab.yaml": "seeds:\tseeds\n  x: 1\n",
         "model/config.json": "{}",
         "file": "",
+        "site.yaml": "python: python3\n",
         "taken/notes.txt": "mine",
     }
     for name, text in files.items():
@@ -136,6 +140,37 @@ FOLDERS = [
     (("init", "taken"), "taken is there already and not empty; name a new folder"),
     (("check-task", "no.yaml"), "no.yaml: cannot read a config"),
 ]
+
+
+DRY_RUNS = [
+    (("r", "--set", "seeds=nowhere"), "nowhere: no such folder; it is the folder of the seed programs"),
+    (("r", *REAL_LM, "--set", "lm.path=model"), "model has no config.json"),
+    (("r", "--set", "task_options.stepz=5"), "task_options: there is no stepz; did you mean steps?"),
+    (("r", "--set", "evaluation.runtime=apptainer"), "the site profile has no container.image"),
+    (("taken",), "taken holds other files (notes.txt); take a new folder"),
+    (("made", "--set", "search.seed=7"), "made holds another search: search.seed is 0 there and 7 in this config"),
+]
+
+
+@pytest.mark.parametrize(("more", "said"), DRY_RUNS, ids=[said for _, said in DRY_RUNS])
+def test_a_dry_run_is_refused_what_a_submission_would_be(
+    world: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], said: str
+) -> None:
+    if more[0] == "made":
+        Search.create(world / "made", load_config(world / "c.yaml")).close()
+    before = sorted(world.rglob("*"))
+    submit = ("submit", more[0], "c.yaml", "--site", "site.yaml", *more[1:])
+    error = refused(capsys, said, *submit, "--dry-run")
+    assert sorted(world.rglob("*")) == before
+    assert refused(capsys, said, *submit) == error
+
+
+def test_a_dry_run_leaves_nothing(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(world.rglob("*"))
+    code, out, err = call(capsys, "submit", "r", "c.yaml", "--site", "site.yaml", "--dry-run")
+    assert (code, err) == (0, "")
+    assert f"# sbatch {world}/r/driver.sbatch" in out
+    assert sorted(world.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

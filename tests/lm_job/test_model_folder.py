@@ -72,13 +72,16 @@ def sharded_and(spoil: Callable[[Path], object]) -> Callable[[Path], None]:
     return work
 
 
-def bring_code(kind: str) -> Callable[[Path], object]:
+def be(**values: object) -> Callable[[Path], object]:
     def work(folder: Path) -> object:
         config = json.loads((folder / "config.json").read_text())
-        code = {"AutoModelForCausalLM": "modeling.Own"}
-        return (folder / "config.json").write_text(json.dumps({**config, "model_type": kind, "auto_map": code}))
+        return (folder / "config.json").write_text(json.dumps({**config, **values}))
 
     return work
+
+
+def bring_code(kind: str) -> Callable[[Path], object]:
+    return be(model_type=kind, auto_map={"AutoModelForCausalLM": "modeling.Own"})
 
 
 @pytest.fixture
@@ -98,6 +101,10 @@ def model(tmp_path: Path, tiny_model: Path) -> Path:
         (sharded_and(lambda at: (at / "model-2.safetensors").unlink()), "has no model-2.safetensors, which model.safe"),
         (sharded_and(lambda at: cut(at / "model-1.safetensors")), "has a model-1.safetensors that is not whole"),
         (sharded_and(lambda at: cut(at / "model.safetensors.index.json")), "has no readable model.safetensors.index"),
+        (lambda at: (at / "tokenizer.json").write_text("{}"), "has a tokenizer.json without a model"),
+        (be(model_type="mamba"), "is of a kind, mamba, that is recurrent; take one of attention"),
+        (be(model_type="t5", is_encoder_decoder=True), "is of a kind, t5, with an encoder and a decoder"),
+        (be(architectures=["BertForMaskedLM"]), "was not trained to go on with a text: its config.json says Bert"),
         (bring_code("my_own"), "is of a kind, my_own, that needs code of its own (auto_map in config.json)"),
     ],
 )  # fmt: skip
