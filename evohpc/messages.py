@@ -49,7 +49,7 @@ class Status(StrEnum):
     CONTAINER_ERROR = "container_error"
     """The container or sandbox did not start."""
     LOST = "lost"
-    """The attempt ended without a word: no result file, and nothing runs any more."""
+    """The attempt ended without a word, no result file; or others had the processors, and its time ran out."""
 
     @property
     def is_refused(self) -> bool:
@@ -247,7 +247,7 @@ class Result:
     fitness: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    """Wall seconds by stage: check, train, predict, score, total."""
+    """Wall seconds by stage: check, train, predict, score, total; and CPU seconds: cpu."""
     isolation: Isolation = Isolation.NONE
     host: str = ""
     source_sha256: str = ""

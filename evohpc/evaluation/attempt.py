@@ -32,7 +32,7 @@ from evohpc.evaluation.stage.protocol import Order
 from evohpc.evaluation.verdict import Failed, Predictions
 from evohpc.messages import Attempt, Result, Status
 from evohpc.sandbox import removal, scratch
-from evohpc.sandbox.base import Outcome, Runtime, Stage
+from evohpc.sandbox.base import Outcome, Processor, Runtime, Stage
 from evohpc.sandbox.outputs import Untrusted
 from evohpc.tasks.base import Score, Task, hidden_modules, load_task
 from evohpc.tasks.data import is_whole, read_arrays
@@ -130,6 +130,7 @@ class _Trial:
         self._benchmark, self._config = evaluator.benchmark, evaluator.benchmark.config
         self._source = source
         self.time_left = seconds
+        self._spent, self._processor = 0.0, Processor()
         self._seconds: dict[str, float] = {}
         self.log = b""
 
@@ -244,13 +245,16 @@ class _Trial:
             )
         )
         self._account(out, outcome)
-        verdict.check_ending(name, outcome, self._config)
+        verdict.check_ending(name, outcome, self._config, self._processor, self._spent)
         return out
 
     def _account(self, out: Path, outcome: Outcome) -> None:
         """Note what a stage printed and how long its steps took: their sum is measured, the shares are its word."""
         self.log += outcome.log
         self.time_left -= outcome.seconds
+        self._spent += outcome.seconds
+        self._processor += outcome.processor
+        self._seconds["cpu"] = self._processor.cpu_s
         try:
             said = verdict.read_report(out).seconds
         except Untrusted:
@@ -272,8 +276,8 @@ def _check_whole(data: Path) -> None:
 def provenance(source: bytes, versions: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of a `Result` that say what ran where and when."""
     return {
-        "host": os.environ.get("SLURMD_NODENAME")
-        or socket.gethostname(),  # Slurm's own name for it, where there is one
+        # Slurm's own name for it, where there is one.
+        "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
         "source_sha256": hashlib.sha256(source).hexdigest(),
         "versions": {"python": platform.python_version(), "evohpc": metadata.version("evohpc"), **versions},
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -24,7 +24,7 @@ from evohpc.evaluation.stage import protocol
 from evohpc.evaluation.stage.protocol import Report
 from evohpc.messages import Status
 from evohpc.sandbox import outputs
-from evohpc.sandbox.base import Ending, Outcome
+from evohpc.sandbox.base import UNMEASURED, Ending, Outcome, Processor
 from evohpc.sandbox.outputs import Untrusted
 from evohpc.tasks.base import Score, Task
 from evohpc.tasks.rules import place
@@ -62,13 +62,24 @@ def printable(log: bytes) -> bytes:
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text).encode()
 
 
-def check_ending(stage: str, outcome: Outcome, config: EvaluationConfig) -> None:
-    """Raise `Failed` unless the stage ended by itself."""
+def check_ending(
+    stage: str, outcome: Outcome, config: EvaluationConfig, used: Processor = UNMEASURED, seconds: float = 0.0
+) -> None:
+    """Raise `Failed` unless the stage ended by itself. Who ran out of time because others had the processors did so by
+    the machine's fault.
+
+    Args:
+        used: by this stage and those before it, in so many wall seconds.
+    """
     ending = Ending.TIMEOUT if outcome.exit_code == -signal.SIGXCPU else outcome.ending
     if ending is Ending.EXITED:
         return
+    late = f"not done after evaluation.time_limit_s = {config.time_limit_s:g}"
+    if outcome.ending is Ending.TIMEOUT and used.is_starved(seconds, config.threads):
+        asked = used.asked_s(seconds, config.threads)
+        raise Failed(Status.LOST, f"{late}: the machine is too busy and gave it {used.cpu_s:.3g} of {asked:.3g} CPU s")
     status, reason = {
-        Ending.TIMEOUT: (Status.TIMEOUT, f"not done after evaluation.time_limit_s = {config.time_limit_s:g}"),
+        Ending.TIMEOUT: (Status.TIMEOUT, late),
         Ending.OUT_OF_MEMORY: (Status.OUT_OF_MEMORY, f"over evaluation.memory_mb = {config.memory_mb}"),
         Ending.DISK_LIMIT: (Status.DISK_LIMIT, f"over evaluation.disk_mb = {config.disk_mb}, or too many files"),
         Ending.PROCESS_LIMIT: (Status.PROTOCOL_VIOLATION, "too many processes and threads"),

@@ -71,6 +71,31 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Processor:
+    """What processes had of the processors."""
+
+    cpu_s: float = 0.0
+    """CPU seconds of all of them; those of orphans that ended only as far as they were seen."""
+    waited_s: float = 0.0
+    """Seconds in which their threads could have run, and others did; 0 where the kernel does not tell."""
+
+    def __add__(self, other: Processor) -> Processor:
+        return Processor(self.cpu_s + other.cpu_s, self.waited_s + other.waited_s)
+
+    def asked_s(self, seconds: float, threads: int) -> float:
+        """Return the CPU seconds that they would have had on a machine of their own in so many wall seconds."""
+        return min(self.cpu_s + self.waited_s, threads * seconds)
+
+    def is_starved(self, seconds: float, threads: int) -> bool:
+        """Say whether they had less than a third of that, for others' sake; who sleeps, or has more threads than are
+        his, is not."""
+        return self.waited_s > seconds / 2 and self.cpu_s < self.asked_s(seconds, threads) / 3
+
+
+UNMEASURED = Processor()
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a stage ended."""
 
@@ -83,6 +108,7 @@ class Outcome:
     """Bytes resident, the most that was seen."""
     log: bytes
     """The end of what it printed, as it came."""
+    processor: Processor = UNMEASURED
 
 
 class Runtime(Protocol):

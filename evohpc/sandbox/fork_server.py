@@ -24,7 +24,7 @@ from evohpc import envelopes, linux
 from evohpc.errors import EvaluationError
 from evohpc.sandbox import confine, process_tree, supervise
 from evohpc.sandbox.answers import Answers
-from evohpc.sandbox.base import Ending, Limits, Outcome, Stage
+from evohpc.sandbox.base import UNMEASURED, Ending, Limits, Outcome, Processor, Stage
 
 _SET_UP = b"set up"
 
@@ -71,6 +71,7 @@ class Answer:
     peak_memory: int = 0
     log: str = ""
     """Latin-1: one character per byte."""
+    processor: Processor = UNMEASURED
 
     def outcome(self) -> Outcome:
         """Return how the stage ended.
@@ -80,7 +81,8 @@ class Answer:
         """
         if self.failure:
             raise EvaluationError(self.failure)
-        return Outcome(self.ending, self.exit_code, self.seconds, self.peak_memory, self.log.encode("latin-1"))
+        log = self.log.encode("latin-1")
+        return Outcome(self.ending, self.exit_code, self.seconds, self.peak_memory, log, self.processor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def _serve(launch: Launch) -> Answer:
         outcome.seconds,
         outcome.peak_memory,
         outcome.log.decode("latin-1"),
+        outcome.processor,
     )
 
 

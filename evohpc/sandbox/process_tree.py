@@ -50,6 +50,17 @@ def threads(pids: Collection[int]) -> int:
     return sum(_field(pid, "stat", 17) for pid in pids)
 
 
+def cpu_seconds(pids: Collection[int]) -> float:
+    """Return the CPU seconds of these processes, those of their threads that have ended included."""
+    return sum(_field(pid, "stat", 11) + _field(pid, "stat", 12) for pid in pids) / os.sysconf("SC_CLK_TCK")
+
+
+def waited_seconds(pids: Collection[int]) -> float:
+    """Return how long the threads of these processes were ready to run while others ran (sched-stats.rst in the
+    kernel's documentation); 0 where the kernel does not tell."""
+    return sum(map(_waited_ns, pids)) / 1e9
+
+
 def unlinked_bytes(pids: Collection[int], device: int) -> float:
     """Return the disk space of files that these processes hold open or mapped but that have no name any more; infinity
     if there is one on the device that is only mapped: nobody can say how large it is.
@@ -125,6 +136,15 @@ def _field(pid: int, name: str, index: int) -> int:
     except OSError:
         return 0
     return int(text.rpartition(")")[2].split()[index])
+
+
+def _waited_ns(pid: int) -> int:
+    found = 0
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError, IndexError):
+                found += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[1])
+    return found
 
 
 def _living(pid: int) -> str:

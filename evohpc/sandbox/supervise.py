@@ -15,7 +15,7 @@ from pathlib import Path
 from evohpc import linux
 from evohpc.errors import EvaluationError
 from evohpc.sandbox import process_tree
-from evohpc.sandbox.base import Ending, Limits, Outcome
+from evohpc.sandbox.base import Ending, Limits, Outcome, Processor
 
 LOOK_EVERY_S = 0.05
 """At memory and processes. What is allocated in between goes over the limit by so much."""
@@ -48,6 +48,8 @@ class Supervision:
     _peak: int = field(default=0, init=False)
     _started: float = field(default_factory=time.monotonic, init=False)
     _next_disk: float = field(default=0.0, init=False)
+    _cpu_s: float = field(default=0.0, init=False)
+    _waited_s: float = field(default=0.0, init=False)
     _oom_kills: int = field(default_factory=process_tree.oom_kills, init=False)
 
     def wait(self) -> Outcome:
@@ -65,7 +67,8 @@ class Supervision:
             self._drain()
         seconds = time.monotonic() - self._started
         code = 0 if status is None else os.waitstatus_to_exitcode(status)
-        return Outcome(ending or self._own_ending(code), code, seconds, self._peak, bytes(self._tail))
+        processor = Processor(self._cpu_s, self._waited_s)
+        return Outcome(ending or self._own_ending(code), code, seconds, self._peak, bytes(self._tail), processor)
 
     def _watch(self) -> tuple[int | None, Ending | None]:
         with selectors.DefaultSelector() as selector, _end_of(self.child) as end:
@@ -78,8 +81,9 @@ class Supervision:
                     raise Abandoned
                 if self.log in ready and not self._drain():
                     selector.unregister(self.log)
-                pid, status = os.waitpid(self.child, os.WNOHANG)
+                pid, status, used = os.wait4(self.child, os.WNOHANG)
                 if pid:
+                    self._cpu_s = max(self._cpu_s, used.ru_utime + used.ru_stime)
                     return status, None
                 if breach := self._breach():
                     return None, breach
@@ -99,9 +103,13 @@ class Supervision:
 
     def _breach(self) -> Ending | None:
         now, limits = time.monotonic(), self.limits
-        if now - self._started > limits.wall_s:
-            return Ending.TIMEOUT
         tree = process_tree.descendants(os.getpid(), self.ignore)
+        is_late = now - self._started > limits.wall_s
+        if is_late or now >= self._next_disk:
+            self._cpu_s = max(self._cpu_s, process_tree.cpu_seconds(tree))
+            self._waited_s = max(self._waited_s, process_tree.waited_seconds(tree))
+        if is_late:
+            return Ending.TIMEOUT
         resident = process_tree.resident(tree)
         self._peak = max(self._peak, resident)
         if resident > limits.memory_bytes:

@@ -20,7 +20,7 @@ from evohpc.evaluation import verdict
 from evohpc.evaluation.stage.protocol import Report
 from evohpc.evaluation.verdict import Failed
 from evohpc.messages import Status, TaskInterface
-from evohpc.sandbox.base import Ending, Outcome
+from evohpc.sandbox.base import Ending, Outcome, Processor
 from evohpc.tasks.base import Score, load_task
 
 CONFIG = EvaluationConfig(time_limit_s=7, memory_mb=11, disk_mb=1, max_params=100)
@@ -48,6 +48,32 @@ class Told:
 
 def told(answer: Any) -> Any:
     return Told(answer)
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "waited_s", "threads", "status"),
+    [
+        (6.9, 0.1, 1, Status.TIMEOUT),
+        (0.1, 0.2, 1, Status.TIMEOUT),
+        (3.0, 4.0, 1, Status.TIMEOUT),
+        (2.0, 5.0, 1, Status.LOST),
+        (6.0, 40.0, 1, Status.TIMEOUT),
+        (6.0, 40.0, 4, Status.LOST),
+    ],
+    ids=["slow", "asleep", "half", "starved", "more threads than its own", "starved on four"],
+)
+def test_who_runs_out_of_time_because_others_had_the_processor_is_not_to_blame(
+    cpu_s: float, waited_s: float, threads: int, status: Status
+) -> None:
+    config = CONFIG.model_copy(update={"threads": threads})
+    with pytest.raises(Failed) as failed:
+        verdict.check_ending("train", outcome(Ending.TIMEOUT), config, Processor(cpu_s, waited_s), 7.0)
+    assert failed.value.status is status
+    assert failed.value.detail.startswith("not done after evaluation.time_limit_s = 7")
+    limit = outcome(Ending.SIGNALLED, -signal.SIGXCPU)
+    with pytest.raises(Failed) as spent:
+        verdict.check_ending("train", limit, config, Processor(cpu_s, waited_s), 7.0)
+    assert spent.value.status is Status.TIMEOUT
 
 
 @pytest.mark.parametrize(

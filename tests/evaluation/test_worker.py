@@ -357,6 +357,7 @@ def test_an_array_task_leaves_sealed_results_and_logs(tmp_path: Path) -> None:
         data = run.round(3).result(id, 2).read_bytes()
         result = envelopes.unseal(data, RUN_ID, Result)
         assert (result.candidate_id, result.attempt, result.status) == (id, 2, Status.TRAINED)
+        assert result.seconds["cpu"] > 0.5 * result.seconds["train"] > 0
         assert b'"epoch":9' in data
         assert run.round(3).log(id, 2).read_text() == "out\n" * 4
 

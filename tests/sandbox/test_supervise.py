@@ -16,7 +16,7 @@ import pytest
 
 from evohpc import envelopes
 from evohpc.sandbox import process_tree, supervise
-from evohpc.sandbox.base import Limits
+from evohpc.sandbox.base import Limits, Processor
 
 LIMITS = Limits(wall_s=200, memory_bytes=1 << 30, disk_bytes=8 << 20, log_bytes=1000, files=50, processes=20)
 
@@ -97,6 +97,31 @@ def test_a_timeout_ends_the_whole_tree(tmp_path: Path, monkeypatch: pytest.Monke
     outcome = shell(tmp_path, script, wall_s=0.2)
     assert outcome["ending"] == "timeout"
     assert not alive(int((tmp_path / "daemon").read_text()))
+
+
+SPIN = "import os; os.sched_setaffinity(0, [{cpu}]); os.nice({nice})\nwhile True: pass"
+
+
+def test_a_timeout_tells_who_had_the_processor(tmp_path: Path) -> None:
+    cpu = min(os.sched_getaffinity(0))
+    asleep = outcome_of(start(tmp_path, ["sleep", "9"], wall_s=0.3))
+    with subprocess.Popen([sys.executable, "-c", SPIN.format(cpu=cpu, nice=0)]) as neighbour:
+        late = python(tmp_path, SPIN.format(cpu=cpu, nice=19), wall_s=1.5)
+        neighbour.kill()
+    assert asleep["ending"] == late["ending"] == "timeout"
+    assert not processor(asleep).is_starved(0.3, 1)
+    assert processor(late).is_starved(1.5, 1)
+    assert processor(late).asked_s(1.5, 1) > 1
+
+
+def test_the_cpu_seconds_of_what_ended_are_known(tmp_path: Path) -> None:
+    outcome = python(tmp_path, "import os, time\nos.fork()\nwhile time.process_time() < 0.3: pass\ntime.sleep(0.5)")
+    assert outcome["ending"] == "exited"
+    assert 0.55 < processor(outcome).cpu_s < 1.5, "of both processes"
+
+
+def processor(outcome: dict[str, object]) -> Processor:
+    return envelopes.decode(json.dumps(outcome["processor"]), Processor)
 
 
 def test_a_daemon_does_not_outlive_an_honest_end(tmp_path: Path) -> None:
