@@ -9,7 +9,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHIPPED = ("configs", "seeds", "slurm", "containers", "docs/own_task", "examples")
+SHIPPED = ("configs", "seeds", "slurm", "containers", "docs/own_task", "examples", "tests/hostile")
 TARGET = Path("evohpc/shipped/files")
 
 

@@ -18,6 +18,7 @@ from support.paths import TESTS
 from support.tally import Tally
 
 from evohpc.config.task_name import TaskName
+from evohpc.doctor.attacks import Attack
 from evohpc.evaluation.attempt import Evaluator
 from evohpc.messages import Isolation, Result, Status
 
@@ -94,21 +95,16 @@ def canary(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda path: path.stem)
 def test_attack(attack: Path, fenced: Evaluator, honest: Result, canary: Path, tally: Tally) -> None:
-    source = attack.read_text().replace("CANARY", str(canary)).replace("LABELS", str(fenced.benchmark.labels))
-    expected = source.splitlines()[0].partition(":")[0].split()[-1]
-    limit = LIMIT_S if expected == "timeout" else 200.0
+    tried = Attack.read(attack)
+    limit = LIMIT_S if tried.expected == "timeout" else 200.0
+    source = tried.source(canary, fenced.benchmark.labels)
 
     result, log = run_source(fenced, source, time_limit_s=limit, memory_mb=700)
 
     assert result.seconds["total"] < limit + 60
-    assert "ESCAPED" not in log
-    assert "canary-in" not in log
-    assert ("attacking" in log) == ("attacking" in source), "the attack did not run"
     assert len(log) <= fenced.benchmark.config.log_kb * 1024
-    assert len(result.detail) <= 300
-    assert result.detail.isprintable()
-    _check(expected, result, honest)
-    if expected == "known":
+    assert tried.complaint(result, log, honest) == ""
+    if tried.expected == "known":
         return
     tally(f"hostile candidates at isolation {result.isolation}; none forged a score or reached what it must not", 1)
 
@@ -172,17 +168,3 @@ def test_the_largest_model_is_refused(fenced: Evaluator) -> None:
     result, _ = run_source(fenced, HONEST, max_params=409)
     assert result.status is Status.PROTOCOL_VIOLATION
     assert result.detail == "the model has 410 numbers, evaluation.max_params is 409"
-
-
-def _check(expected: str, result: Result, honest: Result) -> None:
-    if expected == "honest":
-        assert result.status is Status.TRAINED, result.detail
-        assert (result.num_params, result.error, result.fitness) == (410, honest.error, honest.fitness)
-    elif expected == "known":
-        assert result.status is Status.TRAINED, result.detail
-    elif expected == "chance":
-        assert result.error is not None, result.detail
-        assert result.error > 0.8
-    else:
-        assert result.status == expected, result.detail
-        assert result.fitness is None

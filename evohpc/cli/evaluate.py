@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from evohpc.cli.shared import json_option, overrides_option, stdout_console
+from evohpc.cli.signals import tidied_up
 
 
 @click.command(
@@ -40,7 +37,7 @@ def evaluate(file: Path, config: Path, overrides: tuple[str, ...], as_json: bool
 
     loaded = load_config(config, overrides)
     logs: list[bytes] = []
-    with Console(stderr=True).status(f"training {file}"), _tidied_up():
+    with Console(stderr=True).status(f"training {file}"), tidied_up():
         result = evaluate_file(file, loaded, logs.append)
     if logs:
         click.echo(
@@ -54,18 +51,3 @@ def evaluate(file: Path, config: Path, overrides: tuple[str, ...], as_json: bool
 
 
 COMMANDS = (evaluate,)
-
-
-@contextmanager
-def _tidied_up() -> Iterator[None]:
-    """Have SIGTERM, as `timeout` and schedulers send it, end what is in here as an exception does: its temporary folder
-    may hold gigabytes."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,8 +1,9 @@
-"""Ctrl-C and a scheduler's signals: they stop a search between two steps."""
+"""Ctrl-C and a scheduler's signals: they stop a search between two steps, and let what is temporary be tidied up."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -59,3 +60,18 @@ def stop_signals(display: Display) -> Iterator[Stop]:
             signal.signal(number, handler)
         is_asked.put(False)
         obeying.join()
+
+
+@contextmanager
+def tidied_up() -> Iterator[None]:
+    """Have SIGTERM, as `timeout` and schedulers send it, end what is in here as an exception does: its temporary folder
+    may hold gigabytes."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

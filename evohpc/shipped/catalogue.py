@@ -15,9 +15,14 @@ _KINDS = (
 
 
 def root() -> Path:
-    """Return the folder that has configs/, seeds/, slurm/, containers/, examples/ and docs/own_task/."""
+    """Return the folder of configs/, seeds/, slurm/, containers/, examples/, docs/own_task/ and tests/hostile/."""
     installed = Path(__file__).parent / "files"  # setup.py fills it in a wheel
     return installed if installed.is_dir() else Path(__file__).parents[2]
+
+
+def hostile() -> Path:
+    """Return the folder of the candidates that attack, one a file."""
+    return root() / "tests" / "hostile"
 
 
 def listing() -> Iterator[tuple[str, Path, str]]:
