@@ -78,8 +78,10 @@ def test_the_result_says_what_ran_where(evaluator: Evaluator) -> None:
     assert result.fitness == pytest.approx(-410 * result.error)
     assert result.metrics["val_accuracy"] == pytest.approx(1 - result.error)
     assert result.metrics["reported_step"] == 20
-    assert result.seconds.keys() == {"start", "check", "train", "predict", "score", "total"}
-    assert sum(result.seconds.values()) <= 2 * result.seconds["total"] + 0.1
+    wall = {name: seconds for name, seconds in result.seconds.items() if name != "cpu"}
+    assert wall.keys() == {"start", "check", "train", "predict", "score", "total"}
+    assert sum(wall.values()) <= 2 * wall["total"] + 0.1
+    assert result.seconds["cpu"] > 0
     assert result.isolation is evaluator.runtime.isolation is not Isolation.NONE
     assert result.source_sha256 == hashlib.sha256(("print('hello')\n" + HONEST).encode()).hexdigest()
     assert {"python", "torch", "numpy", "evohpc"} <= result.versions.keys()
