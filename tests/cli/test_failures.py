@@ -67,6 +67,7 @@ def test_a_candidate_that_failed_is_shown_with_the_end_of_its_log(
     assert (code, err) == (1, "error: there is no log of seed-good: it printed nothing, or its log is gone\n")
 
 
+@pytest.mark.slow
 def test_seeds_that_all_fail_are_no_success(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "seeds/good.py").unlink()
     code, _, err = call(capsys, "run", "r", "c.yaml")
@@ -74,6 +75,7 @@ def test_seeds_that_all_fail_are_no_success(project: Path, capsys: pytest.Captur
     assert "no seed was trained; look at one: evohpc show r seed-bad; try a larger language model, or seeds" in err
 
 
+@pytest.mark.slow
 def test_evaluate_prints_what_the_candidate_printed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = call(capsys, "evaluate", "seeds/bad.py", "--config", "c.yaml")
     assert code == 1
@@ -83,6 +85,7 @@ def test_evaluate_prints_what_the_candidate_printed(project: Path, capsys: pytes
     assert "Traceback (most recent call last)" in err
 
 
+@pytest.mark.slow
 def test_evaluate_leaves_nothing_when_it_is_ended(project: Path) -> None:
     (project / "slow.py").write_text((MNIST1D_SEEDS / "mlp.py").read_text() + "\nwhile True:\n    pass\n")
     temporary = project / "tmp"

@@ -196,6 +196,7 @@ def test_a_seed_whose_name_is_no_text(world: Path, capsys: pytest.CaptureFixture
     refused(capsys, r"m\udcff.py: its name is not UTF-8, and becomes an id; rename it", "run", "r", "c.yaml")
 
 
+@pytest.mark.slow
 def test_a_seed_of_an_editor_that_begins_with_a_mark(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seed = world / "seeds/mlp.py"
     seed.write_bytes(b"\xef\xbb\xbf" + seed.read_bytes())
@@ -222,6 +223,7 @@ OWN = [
 ]
 
 
+@pytest.mark.slow  # tests/tasks/test_prepare.py tries more of them, below the command line
 @pytest.mark.parametrize(("old", "new", "said"), OWN, ids=[said for *_, said in OWN])
 def test_a_task_of_ones_own(world: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, said: str) -> None:
     source = (world / "own.py").read_text()
@@ -243,7 +245,7 @@ def refused(capsys: pytest.CaptureFixture[str], said: str, *arguments: str) -> s
     return err
 
 
-@pytest.mark.parametrize("command", ["evaluate", "run"])
+@pytest.mark.parametrize("command", ["evaluate", pytest.param("run", marks=pytest.mark.slow)])
 def test_a_score_of_ones_own_that_fails_is_told_at_once(
     world: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:

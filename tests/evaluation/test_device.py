@@ -92,6 +92,7 @@ def scripted(evaluator: Evaluator, *reports: Report) -> tuple[Evaluator, Scripte
     return dataclasses.replace(evaluator, runtime=runtime), runtime
 
 
+@pytest.mark.slow
 def test_a_candidate_is_tried_again_where_the_device_works(evaluator: Evaluator) -> None:
     ready, runtime = scripted(evaluator, ECC, SOUND, Report("shape_error", "its own"))
     result = ready.evaluate(Attempt("c", 1), b"")

@@ -330,6 +330,7 @@ def test_a_task_of_one_s_own_hides_what_it_names(tmp_path: Path, evaluator: Eval
     assert log == "found\nhidden\nhidden\n"
 
 
+@pytest.mark.slow
 def test_a_broken_fork_server_is_the_machine_s_fault_and_replaced(evaluator: Evaluator) -> None:
     run_source(evaluator, HONEST)
     server = next(
@@ -452,6 +453,7 @@ def test_one_file_may_begin_with_a_mark_and_have_a_name_in_utf_8(
         worker.evaluate_file(latin, load_config(given))
 
 
+@pytest.mark.slow
 def test_the_worker_runs_by_itself(small_run: RunDir, tmp_path: Path) -> None:
     # As a container runtime starts it: two folders, no fork server.
     inputs, out = tmp_path / "in", tmp_path / "out"

@@ -68,6 +68,7 @@ def gone(pids: list[int], within_s: float = 60) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_loses_its_task_only_and_is_replaced(bench: Bench) -> None:
     job, after = bench.job(["s"], slow=True), bench.job(["next"])
     bench.submit(job)
@@ -82,6 +83,7 @@ def test_a_worker_that_dies_loses_its_task_only_and_is_replaced(bench: Bench) ->
     assert bench.results(after)["next"].status is Status.TRAINED
 
 
+@pytest.mark.slow
 def test_nothing_outlives_a_driver_that_is_killed(bench: Bench) -> None:
     job = bench.job(["s"], slow=True)
     arguments = [sys.executable, "-c", DRIVER, str(bench.run.path), job.name, "s"]
@@ -163,6 +165,7 @@ def test_a_task_whose_worker_cannot_be_started_is_lost_and_the_next_one_has_its_
     assert done.reason == ""
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_the_driver_only_which_ends_all_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "CLOSE_WITHIN_S", 600.0)  # it is not this that ends them
     others = process_tree.descendants(os.getpid())  # of fixtures that last for the session

@@ -85,11 +85,20 @@ FAMILIES: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {
     "gpt-neox": (GPTNeoXConfig, {}),
     "gpt2": (GPT2Config, {"bos_token_id": 256, "n_positions": 512}),
 }
+QUICK = (
+    "llama",
+    "qwen2 with a window in its second layer",
+    "mistral with a window",
+    "gemma3",
+    "phi3 with a window",
+    "gpt2",
+)
+"""One of each kind of attention, window, cache and embedding of places; the others are tried by the slow tests."""
 TEXT = "class A:\n    def f(self):\n        return 1\n\n\nclass A:\n"
 NEW = 40
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     family, more = FAMILIES[request.param]
     write_tiny_lm(tmp_path, family, **more)

@@ -183,6 +183,7 @@ def test_it_ends_with_all_its_processes_when_told_to(served: Served, stop: Calla
     assert not any(map(lives, pids))
 
 
+@pytest.mark.slow
 def test_what_a_program_leaves_behind_is_ended_before_the_next(served: Served) -> None:
     served.start(f"{WITH_A_TREE}{ANSWERING}")
     pids = served.wait_for_tree()

@@ -28,6 +28,7 @@ def prompt(*parents: Example) -> str:
     return few_shot_prompt(parents, PARENTS, TASK, PromptConfig())
 
 
+@pytest.mark.slow
 def test_children_of_the_seeds_are_copies_mutants_and_a_few_broken_ones() -> None:
     verdicts = []
     for one in PARENTS:

@@ -51,6 +51,7 @@ def test_nested_folders_go(place: Path, depth: int, name: str) -> None:
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_many_files_go(tmp_path: Path) -> None:
     folder = tmp_path / "many"
     for part in ("one", "two"):
@@ -122,6 +123,7 @@ def test_what_is_nested_too_deep_is_over_the_limit(tmp_path: Path) -> None:
     assert removal.remove(tmp_path / "d")
 
 
+@pytest.mark.slow
 def test_a_dead_evaluator_s_traps_keep_nobody_from_working(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     trap = place / "evohpc-scratch-dead"

@@ -197,6 +197,7 @@ def stop_when(stop: threading.Event, is_time: Callable[[Progress], bool]) -> Cal
     return lambda progress: stop.set() if is_time(progress) else None
 
 
+@pytest.mark.slow
 def test_the_same_object_goes_on_after_a_stop_and_no_candidate_loses_an_attempt(tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     for width in (4, 8):
@@ -284,6 +285,7 @@ WIDE = HONEST.replace(
 """The scripted engine can change its width, and nothing else."""
 
 
+@pytest.mark.slow
 def test_children_climb_the_rungs_for_real(tmp_path: Path) -> None:
     write_atomic(tmp_path / "programs" / "wide.py", WIDE)
     rungs = "evaluation.rungs=[{keep: 0.5, task_options: {steps: 2}}]"

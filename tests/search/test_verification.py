@@ -183,6 +183,7 @@ def half_broken(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_trained_for_real_stopped_and_gone_on_with(half_broken: Path) -> None:
     stop = threading.Event()
 

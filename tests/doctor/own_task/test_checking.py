@@ -63,6 +63,7 @@ def test_a_mistake_is_found(example: Path, capsys: pytest.CaptureFixture[str], o
     assert "Traceback" not in out.partition("--- the end of what it printed ---")[0]
 
 
+@pytest.mark.slow
 def test_what_a_seed_printed_is_shown_when_it_fails(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seed = example / "seeds" / "mlp.py"
     seed.write_text(seed.read_text().replace("return self.out(", "print('here', x.shape)\n        return self.oat("))

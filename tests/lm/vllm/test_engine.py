@@ -173,6 +173,7 @@ def test_a_single_token_may_be_all_that_is_asked_for(merging: LanguageModel) -> 
     assert len(double.asks) == 1
 
 
+@pytest.mark.slow
 def test_what_does_not_parse_is_drawn_once_more_and_both_are_paid_for(
     lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
