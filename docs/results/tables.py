@@ -1,7 +1,8 @@
 """Writes the tables of docs/results/*.md from the CSV files beside them: `python docs/results/tables.py`.
 
-A page has a comment `<!-- searches: FOLDER -->` or `<!-- verified: FILE -->` where a table belongs. With `--check`
-nothing is written, and it fails if a table is not what its files say. Needs nothing but evohpc's own intervals.
+A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms` and `pairs`, or `<!-- verified:
+FILE -->`. With `--check` nothing is written, and it fails if a table is not what its files say. Needs nothing but
+evohpc's own intervals.
 """
 
 from __future__ import annotations
@@ -11,29 +12,99 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
-from evohpc.report.intervals import wilson
+from evohpc.report.intervals import bootstrap, wilson
 
 HERE = Path(__file__).parent
 STRICT = 0.2
 """A stricter bound on the error than alpha, beside which small and weak networks do not count."""
-_MARK = re.compile(r"(<!-- (searches|verified): (\S+) -->\n)(?:\|.*\n)*")
+PAIRED = 3
+"""Of how many seeds two arms must both have a search to be compared."""
+_MARK = re.compile(r"(<!-- (searches|arms|pairs|verified): (\S+) -->\n)(?:\|.*\n)*")
 
 Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What one search of an experiment left: ARM-SEED.csv."""
+
+    arm: str
+    seed: int
+    rows: Sequence[Row]
+
+    @cached_property
+    def children(self) -> list[Row]:
+        """All but the seeds, in the order in which they were drawn."""
+        return [row for row in self.rows if row["round"] != "-1"]
+
+    @cached_property
+    def evaluations(self) -> int:
+        """How many children were trained, whether that ended well or not."""
+        return sum(row["outcome"] in ("trained", "failed") for row in self.children)
+
+    def counted(self, error_below: float = 1.0) -> list[Row]:
+        """Return the candidates with an error below alpha, and below this bound."""
+        return [row for row in self.rows if row["counts"] == "True" and float(row["error"]) < error_below]
+
+    def best(self, evaluations: int | None = None) -> float:
+        """Return the best fitness, of all or of what stood after so many children had been trained."""
+        known = {row["id"] for row in (self.children if evaluations is None else self._first(evaluations))}
+        return max(float(row["fitness"]) for row in self.counted() if row["round"] == "-1" or row["id"] in known)
+
+    def _first(self, evaluations: int) -> list[Row]:
+        return [row for row in self.children if row["outcome"] in ("trained", "failed")][:evaluations]
+
+
+def read_searches(folder: Path) -> list[Search]:
+    """Return the searches of an experiment, by arm and seed."""
+    found = []
+    for path in folder.glob("*-*.csv"):
+        arm, _, seed = path.stem.rpartition("-")
+        found.append(Search(arm, int(seed), read(path)))
+    return sorted(found, key=lambda search: (search.arm, search.seed))
 
 
 def searches(folder: Path) -> Iterator[Sequence[str]]:
     """Yield the cells of a row a search: shares of its children, and its fittest."""
     yield "search", "children", "trained", "failed", "duplicate", "refused", "fittest", f"fittest, error < {STRICT}"
-    for path in sorted(folder.glob("*-*.csv")):
-        rows = read(path)
-        children = [row for row in rows if row["round"] != "-1"]
-        outcomes = Counter(row["outcome"] for row in children)
-        shares = [_share(outcomes[name], len(children)) for name in ("trained", "failed", "duplicate", "refused")]
-        counted = [row for row in rows if row["counts"] == "True"]
-        strict = [row for row in counted if float(row["error"]) < STRICT]
-        yield path.stem, str(len(children)), *shares, _fittest(counted), _fittest(strict)
+    for search in read_searches(folder):
+        outcomes, total = Counter(row["outcome"] for row in search.children), len(search.children)
+        shares = [_share(outcomes[name], total) for name in ("trained", "failed", "duplicate", "refused")]
+        fittest = _fittest(search.counted()), _fittest(search.counted(STRICT))
+        yield f"{search.arm}-{search.seed}", str(total), *shares, *fittest
+
+
+def arms(folder: Path) -> Iterator[Sequence[str]]:
+    """Yield the cells of a row an arm: the means of its searches, and the share of its children that were trained."""
+    found = read_searches(folder)
+    least = min(search.evaluations for search in found)
+    yield "arm", "searches", "fittest of all children", f"fittest of the first {least} evaluated", "trained children"
+    for arm in dict.fromkeys(search.arm for search in found):
+        of_arm = [search for search in found if search.arm == arm]
+        children = [row for search in of_arm for row in search.children]
+        trained = sum(row["outcome"] == "trained" for row in children)
+        whole, equal = [search.best() for search in of_arm], [search.best(least) for search in of_arm]
+        yield arm, str(len(of_arm)), _mean(whole), _mean(equal), _share(trained, len(children))
+
+
+def pairs(folder: Path) -> Iterator[Sequence[str]]:
+    """Yield the cells of a row for two arms: by how much the first is fitter, seed by seed."""
+    yield "arms", "seeds", "first fitter", "difference of the fittest", "of each seed"
+    found = read_searches(folder)
+    best = {(search.arm, search.seed): search.best() for search in found}
+    for first, second in combinations(dict.fromkeys(search.arm for search in found), 2):
+        seeds = [seed for arm, seed in best if arm == first and (second, seed) in best]
+        if len(seeds) < PAIRED:
+            continue
+        differences = [best[first, seed] - best[second, seed] for seed in seeds]
+        wins = f"{sum(difference > 0 for difference in differences)} of {len(seeds)}"
+        each = ", ".join(f"{difference:+.0f}" for difference in differences)
+        yield f"{first} - {second}", ", ".join(map(str, seeds)), wins, _mean(differences, "+"), each
 
 
 def verified(path: Path) -> Iterator[Sequence[str]]:
@@ -63,6 +134,12 @@ def _share(count: int, total: int) -> str:
     return f"{count} ({100 * count / total:.0f} %, {100 * low:.0f} to {100 * high:.0f})"
 
 
+def _mean(values: Sequence[float], sign: str = "") -> str:
+    """Return a mean with its bootstrap interval, if there are at least two values."""
+    mean, low, high = bootstrap(values)
+    return f"{mean:{sign}.0f}" + (f" ({low:{sign}.0f} to {high:{sign}.0f})" if len(values) > 1 else "")
+
+
 def _fittest(rows: Sequence[Row]) -> str:
     if not rows:
         return "none"
@@ -73,7 +150,12 @@ def _fittest(rows: Sequence[Row]) -> str:
     )
 
 
-MAKERS: dict[str, Callable[[Path], Iterator[Sequence[str]]]] = {"searches": searches, "verified": verified}
+MAKERS: dict[str, Callable[[Path], Iterator[Sequence[str]]]] = {
+    "searches": searches,
+    "arms": arms,
+    "pairs": pairs,
+    "verified": verified,
+}
 
 
 def with_tables(text: str) -> str:
