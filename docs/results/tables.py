@@ -2,12 +2,13 @@
 
 A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms` and `pairs`, or `<!-- verified:
 FILE -->`. With `--check` nothing is written, and it fails if a table is not what its files say. Needs nothing but
-evohpc's own intervals.
+evohpc's own intervals, and numpy.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 import re
 import sys
 from collections import Counter
@@ -16,6 +17,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from evohpc.report.intervals import bootstrap, wilson
 
@@ -55,6 +59,12 @@ class Search:
         """Return the best fitness, of all or of what stood after so many children had been trained."""
         known = {row["id"] for row in (self.children if evaluations is None else self._first(evaluations))}
         return max(float(row["fitness"]) for row in self.counted() if row["round"] == "-1" or row["id"] in known)
+
+    def curve(self) -> NDArray[np.float64]:
+        """Return the best fitness when 0, 1, 2, ... children had been drawn. Shape (children + 1,)."""
+        seeds = [float(row["fitness"]) for row in self.counted() if row["round"] == "-1"]
+        found = [float(row["fitness"]) if row["counts"] == "True" else -math.inf for row in self.children]
+        return np.maximum.accumulate([max(seeds, default=-math.inf), *found])
 
     def _first(self, evaluations: int) -> list[Row]:
         return [row for row in self.children if row["outcome"] in ("trained", "failed")][:evaluations]
