@@ -95,7 +95,7 @@ def interrupted(tmp_path: Path) -> OldRun:
     return OldRun("interrupted", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["finished", "interrupted"])
+@pytest.mark.parametrize("name", [pytest.param("finished", marks=pytest.mark.slow), "interrupted"])
 def test_an_old_run_is_read(name: str, tmp_path: Path) -> None:
     run = OldRun(name, tmp_path)
     expected = run.expected["opened"]
@@ -113,7 +113,7 @@ def test_an_old_run_is_read(name: str, tmp_path: Path) -> None:
     assert run.tables() == run.tables("snapshots/search.db") == expected["tables"]
 
 
-@pytest.mark.parametrize("has_lost_its_database", [False, True])
+@pytest.mark.parametrize("has_lost_its_database", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("name", ["finished", "interrupted"])
 def test_an_old_run_is_rebuilt_row_for_row(name: str, has_lost_its_database: bool, tmp_path: Path) -> None:
     run = OldRun(name, tmp_path)

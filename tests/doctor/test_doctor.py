@@ -321,6 +321,7 @@ class TestTheBenchmark:
         assert self.examined(tmp_path, {"linear": source}, trains=True)[-1] == ("training", verdict)
         assert self.findings[-1].found.startswith(found)
 
+    @pytest.mark.slow
     def test_with_a_seed_whose_class_needs_what_stands_beside_it(self, tmp_path: Path) -> None:
         source = HONEST.replace("class Model", "WIDTH = 10\n\n\nclass Model").replace(
             "LazyLinear(10)", "LazyLinear(WIDTH)"
@@ -332,6 +333,7 @@ class TestTheBenchmark:
         found = self.examined(tmp_path, {"linear": HONEST}, steps=-1)
         assert found == [("task and seeds", Verdict.FAULT)]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("good", "verdict"), [({"linear": HONEST}, Verdict.WARNING), ({}, Verdict.FAULT)])
     def test_with_seeds_that_screening_refuses(self, tmp_path: Path, good: dict[str, str], verdict: Verdict) -> None:
         assert self.examined(tmp_path, {"broken": "class", **good})[-1] == ("seeds", verdict)

@@ -474,7 +474,7 @@ def killed_and_resumed(folder: Path, *fatal: int) -> dict[str, Any]:
     return rows
 
 
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 19])
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 41])
 def test_killed_at_any_step_a_search_ends_in_the_same_tables(tmp_path: Path, stride: int, tally: Tally) -> None:
     expected, steps = undisturbed(tmp_path)
     assert steps > 200
@@ -494,7 +494,7 @@ def test_killed_again_and_again_a_search_ends_in_the_same_tables(tmp_path: Path)
         assert killed_and_resumed(tmp_path / str(number), *fatal) == expected, f"killed at steps {fatal}"
 
 
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 19])
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 41])
 def test_a_disk_that_is_full_at_any_step_is_named_and_loses_nothing(tmp_path: Path, stride: int) -> None:
     expected, steps = undisturbed(tmp_path)
     said = []

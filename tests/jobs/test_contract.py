@@ -88,6 +88,7 @@ def test_an_unknown_name_has_ended(bench: Bench) -> None:
     assert {report.fault for report in reports} == {Status.LOST}
 
 
+@pytest.mark.slow
 def test_cancelled_tasks_end_and_others_go_on(bench: Bench) -> None:
     slow = bench.job(["s1"], ["s2"], ["s3"], slow=True)
     quick = bench.job(["q"])
