@@ -12,7 +12,7 @@ import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -28,6 +28,8 @@ STRICT = 0.2
 """A stricter bound on the error than alpha, beside which small and weak networks do not count."""
 PAIRED = 3
 """Of how many seeds two arms must both have a search to be compared."""
+COSTLY = {"evaluated": ("trained", "failed"), "trained": ("trained",)}
+"""What a child costs: an evaluation, which most failures end in its first seconds, or a whole training."""
 _MARK = re.compile(r"(<!-- (searches|arms|pairs|verified): (\S+) -->\n)(?:\|.*\n)*")
 
 Row = dict[str, str]
@@ -46,18 +48,17 @@ class Search:
         """All but the seeds, in the order in which they were drawn."""
         return [row for row in self.rows if row["round"] != "-1"]
 
-    @cached_property
-    def evaluations(self) -> int:
-        """How many children were trained, whether that ended well or not."""
-        return sum(row["outcome"] in ("trained", "failed") for row in self.children)
+    def costly(self, outcomes: Collection[str]) -> list[Row]:
+        """Return the children that ended so."""
+        return [row for row in self.children if row["outcome"] in outcomes]
 
     def counted(self, error_below: float = 1.0) -> list[Row]:
         """Return the candidates with an error below alpha, and below this bound."""
         return [row for row in self.rows if row["counts"] == "True" and float(row["error"]) < error_below]
 
-    def best(self, evaluations: int | None = None) -> float:
-        """Return the best fitness, of all or of what stood after so many children had been trained."""
-        known = {row["id"] for row in (self.children if evaluations is None else self._first(evaluations))}
+    def best(self, children: Sequence[Row] | None = None) -> float:
+        """Return the best fitness of the seeds and of these children, or of all."""
+        known = {row["id"] for row in (self.children if children is None else children)}
         return max(float(row["fitness"]) for row in self.counted() if row["round"] == "-1" or row["id"] in known)
 
     def curve(self) -> NDArray[np.float64]:
@@ -65,9 +66,6 @@ class Search:
         seeds = [float(row["fitness"]) for row in self.counted() if row["round"] == "-1"]
         found = [float(row["fitness"]) if row["counts"] == "True" else -math.inf for row in self.children]
         return np.maximum.accumulate([max(seeds, default=-math.inf), *found])
-
-    def _first(self, evaluations: int) -> list[Row]:
-        return [row for row in self.children if row["outcome"] in ("trained", "failed")][:evaluations]
 
 
 def read_searches(folder: Path) -> list[Search]:
@@ -90,16 +88,20 @@ def searches(folder: Path) -> Iterator[Sequence[str]]:
 
 
 def arms(folder: Path) -> Iterator[Sequence[str]]:
-    """Yield the cells of a row an arm: the means of its searches, and the share of its children that were trained."""
+    """Yield the cells of a row an arm: its searches' means, of all children and of equally many that cost as much."""
     found = read_searches(folder)
-    least = min(search.evaluations for search in found)
-    yield "arm", "searches", "fittest of all children", f"fittest of the first {least} evaluated", "trained children"
+    least = {kind: min(len(search.costly(outcomes)) for search in found) for kind, outcomes in COSTLY.items()}
+    equal = [f"fittest of the first {count} {kind}" for kind, count in least.items()]
+    yield "arm", "searches", "fittest of all children", *equal, "trained children"
     for arm in dict.fromkeys(search.arm for search in found):
         of_arm = [search for search in found if search.arm == arm]
-        children = [row for search in of_arm for row in search.children]
-        trained = sum(row["outcome"] == "trained" for row in children)
-        whole, equal = [search.best() for search in of_arm], [search.best(least) for search in of_arm]
-        yield arm, str(len(of_arm)), _mean(whole), _mean(equal), _share(trained, len(children))
+        trained = sum(len(search.costly(["trained"])) for search in of_arm)
+        means = [
+            _mean([search.best(search.costly(outcomes)[: least[kind]]) for search in of_arm])
+            for kind, outcomes in COSTLY.items()
+        ]
+        children = sum(len(search.children) for search in of_arm)
+        yield arm, str(len(of_arm)), _mean([s.best() for s in of_arm]), *means, _share(trained, children)
 
 
 def pairs(folder: Path) -> Iterator[Sequence[str]]:
