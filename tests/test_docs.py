@@ -116,10 +116,14 @@ def test_the_commands_of_the_own_task_page(checkout: Path) -> None:
 @pytest.mark.slow
 def test_the_command_of_the_verification_page(checkout: Path) -> None:
     shell("evohpc run runs/first configs/quickstart.yaml", checkout)
-    (command,) = blocks("docs/verify.md", "sh")
+    command, train = blocks("docs/verify.md", "sh")
     out = shell(command.replace("=8000", "=60"), checkout)
     assert out.count(" of 5") == 3
     assert shell("evohpc verify runs/first", checkout) == out
+    shell(train.replace("=8000", "=60"), checkout)
+    (load,) = blocks("docs/verify.md", "python")
+    (checkout / "block.py").write_text(load)
+    assert re.fullmatch(r"tensor\(\[(\d, ){4}\d\]\)", shell("python -W error block.py", checkout).strip())
 
 
 def test_the_verification_page_names_the_columns_of_its_table() -> None:

@@ -23,6 +23,7 @@ from evohpc.cli import (
     report,
     run,
     status,
+    train,
     transfer,
     verify,
 )
@@ -50,7 +51,8 @@ def evohpc() -> None:
     """
 
 
-for module in (init, run, status, inspect, explain, report, evaluate, check_task, fetch_lm, doctor, transfer, verify):
+MODULES = (init, run, status, inspect, explain, report, verify, train, evaluate, check_task, fetch_lm, doctor, transfer)
+for module in MODULES:
     for command in module.COMMANDS:
         evohpc.add_command(command)
 

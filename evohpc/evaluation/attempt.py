@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,9 +24,10 @@ from evohpc import envelopes
 from evohpc.errors import EvaluationError
 from evohpc.evaluation import benchmark, device, rows, verdict
 from evohpc.evaluation.benchmark import WORKER, Benchmark, limits
+from evohpc.evaluation.provenance import provenance
 from evohpc.evaluation.stage import protocol
 from evohpc.evaluation.stage.protocol import Order
-from evohpc.evaluation.verdict import Failed, Predictions
+from evohpc.evaluation.verdict import Failed, KeepModel, Predictions
 from evohpc.messages import Attempt, Result, Status
 from evohpc.sandbox import removal, scratch
 from evohpc.sandbox.base import Outcome, Processor, Runtime, Stage
@@ -49,13 +47,18 @@ class Evaluator:
     _lower: dict[int, Evaluator] = field(default_factory=dict, init=False)
 
     def evaluate(
-        self, attempt: Attempt, source: bytes, keep_log: Callable[[bytes], None] = lambda text: None
+        self,
+        attempt: Attempt,
+        source: bytes,
+        keep_log: Callable[[bytes], None] = lambda text: None,
+        keep_model: KeepModel | None = None,
     ) -> Result:
         """Evaluate one candidate.
 
         Args:
             source: the whole module.
             keep_log: is given what the candidate printed, if anything.
+            keep_model: is given the model that was scored, if it was.
 
         Raises:
             EvaluationError: the sandbox failed, the device cannot be used, or the run's data is gone.
@@ -63,10 +66,10 @@ class Evaluator:
             TaskCodeError: its own `score` or `fitness` failed.
         """
         on = self._at(attempt.rung)
-        result, trial = on._try(attempt, source, self.benchmark.config.time_limit_s)
+        result, trial = on._try(attempt, source, self.benchmark.config.time_limit_s, keep_model)
         if device.is_suspect(result):
             device.check(self.benchmark, self.runtime, result)
-            result, trial = on._try(attempt, source, trial.time_left)
+            result, trial = on._try(attempt, source, trial.time_left, keep_model)
         if trial.log:
             keep_log(verdict.printable(trial.log[-self.benchmark.config.log_kb * 1024 :]))
         return result
@@ -78,9 +81,11 @@ class Evaluator:
             self._lower[rung] = replace(self, benchmark=on)
         return self._lower[rung]
 
-    def _try(self, attempt: Attempt, source: bytes, seconds: float) -> tuple[Result, _Trial]:
+    def _try(
+        self, attempt: Attempt, source: bytes, seconds: float, keep_model: KeepModel | None
+    ) -> tuple[Result, _Trial]:
         with scratch.folder("evohpc-") as folder:
-            trial = _Trial(self, source, folder, seconds)
+            trial = _Trial(self, source, folder, seconds, keep_model)
             try:
                 return trial.run(attempt), trial
             finally:
@@ -125,8 +130,10 @@ class Evaluator:
 class _Trial:
     """One attempt in progress."""
 
-    def __init__(self, evaluator: Evaluator, source: bytes, folder: Path, seconds: float) -> None:
-        self._evaluator, self._folder = evaluator, folder
+    def __init__(
+        self, evaluator: Evaluator, source: bytes, folder: Path, seconds: float, keep_model: KeepModel | None
+    ) -> None:
+        self._evaluator, self._folder, self._keep_model = evaluator, folder, keep_model
         self._benchmark, self._config = evaluator.benchmark, evaluator.benchmark.config
         self._source = source
         self.time_left = seconds
@@ -171,6 +178,8 @@ class _Trial:
         score = self._score([self._confirm(checkpoints[best], first[best])])
         verdict.check_finite(score, choice)
         fitness = verdict.fitness(self._evaluator.task, num_params, score.error)
+        if self._keep_model is not None:
+            self._keep_model(*self._save(checkpoints[best]))
         reported = {f"reported_{name}": value for name, value in report.last_row.items()}
         metrics = {**reported, **choice, **score.metrics}
         return {"num_params": num_params, "error": score.error, "fitness": fitness, "metrics": metrics}
@@ -213,6 +222,14 @@ class _Trial:
         removal.remove(out)
         return predictions
 
+    def _save(self, checkpoint: Path) -> tuple[bytes, bool]:
+        """Return a checkpoint as a file with the names, shapes and types of its tensors, see `KeepModel`."""
+        weights = self._new_folder("weights")
+        os.rename(checkpoint, weights / checkpoint.name)
+        out = self._stage("save", {protocol.DATA: self._benchmark.inputs, protocol.WEIGHTS: weights})
+        is_plain = verdict.check_report("save", out).last_row.get(protocol.PLAIN) == 1
+        return verdict.read_model(out / protocol.MODEL, self._config), is_plain
+
     def _new_folder(self, name: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folder))
 
@@ -231,8 +248,9 @@ class _Trial:
         task = self._benchmark.task
         own = {} if task.file is None else {protocol.TASK_FILE: task.file}
         kind: Literal["train", "predict"] = "train" if name == "train" else "predict"
+        stage: Literal["train", "predict", "save"] = "save" if name == "save" else kind
         options, seed = dict(self._benchmark.task_options), _seed(self._benchmark.seed, name)
-        order = Order(kind, benchmark.moved(task), options, seed, self._config.threads, self._config.max_params)
+        order = Order(stage, benchmark.moved(task), options, seed, self._config.threads, self._config.max_params)
         outcome = self._evaluator.runtime.run(
             Stage(
                 entry=WORKER,
@@ -273,18 +291,7 @@ def _check_whole(data: Path) -> None:
         raise EvaluationError(f"{data} is missing or not whole; the next driver of the run makes it anew")
 
 
-def provenance(source: bytes, versions: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields of a `Result` that say what ran where and when."""
-    return {
-        # Slurm's own name for it, where there is one.
-        "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
-        "source_sha256": hashlib.sha256(source).hexdigest(),
-        "versions": {"python": platform.python_version(), "evohpc": metadata.version("evohpc"), **versions},
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
 def _seed(seed: int, stage: str) -> int:
     """Return a stage's seed: training and prediction have different ones, so no random state is common to them."""
-    key = {"train": 0, "predict": 1, "confirm": 1, "again": 4}[stage]  # 2 and 3 are a task's
+    key = {"train": 0, "predict": 1, "confirm": 1, "save": 1, "again": 4}[stage]  # 2 and 3 are a task's
     return int(np.random.SeedSequence(seed, spawn_key=(key,)).generate_state(1)[0])

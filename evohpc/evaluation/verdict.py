@@ -10,7 +10,7 @@ import math
 import signal
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from evohpc.sandbox import outputs
 from evohpc.sandbox.base import UNMEASURED, Ending, Outcome, Processor
 from evohpc.sandbox.outputs import Untrusted
 from evohpc.tasks.base import Score, Task
+from evohpc.tasks.data import is_whole
 from evohpc.tasks.rules import place
 
 Predictions = dict[str, np.ndarray[Any, Any]]
@@ -38,7 +39,12 @@ _MAX_ARRAYS = 100_000
 _WORD = 4
 """Bytes of one number in a checkpoint."""
 _MAX_DETAIL = 300
+_MAX_HEADER = 1 << 20
+"""Bytes of a model's names, shapes and types."""
 _MAX_VALUES, _MAX_NAME = 100, 60
+
+KeepModel = Callable[[bytes, bool], None]
+"""Is given a model's safetensors file, and whether the class of the program alone, without the task, can load it."""
 
 
 class Failed(Exception):
@@ -175,6 +181,17 @@ def read_predictions(folder: Path, names: Sequence[str], config: EvaluationConfi
         raise Failed(Status.PROTOCOL_VIOLATION, str(error)) from None
     except FloatingPointError as error:
         raise Failed(Status.NONFINITE, str(error)) from None
+
+
+def read_model(path: Path, config: EvaluationConfig) -> bytes:
+    """Return the safetensors file of a model, which must be whole and no larger than a model may be."""
+    try:
+        data = outputs.read_bytes(path, min(config.disk_mb << 20, 2 * _WORD * config.max_params + _MAX_HEADER))
+    except Untrusted as error:
+        raise Failed(Status.PROTOCOL_VIOLATION, str(error)) from None
+    if not is_whole(path):
+        raise Failed(Status.PROTOCOL_VIOLATION, f"{path.name} is not as long as its header says")
+    return data
 
 
 def score(task: Task, predictions: list[Predictions], labels: Mapping[str, np.ndarray[Any, Any]]) -> Score:

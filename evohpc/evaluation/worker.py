@@ -23,8 +23,9 @@ from evohpc.config.search import Config, load_resolved
 from evohpc.config.site import load_site
 from evohpc.errors import EvaluationError, EvohpcError, StorageError, TaskCodeError, TaskError
 from evohpc.evaluation import device
-from evohpc.evaluation.attempt import Evaluator, provenance
+from evohpc.evaluation.attempt import Evaluator
 from evohpc.evaluation.benchmark import WORKER, Benchmark, shared_files
+from evohpc.evaluation.provenance import provenance
 from evohpc.evaluation.stage import protocol
 from evohpc.evaluation.verdict import one_line
 from evohpc.evolution.screening import screen

@@ -44,9 +44,13 @@ def main(inputs: Path, out: Path) -> int:
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     order = envelopes.decode((inputs / "order.json").read_bytes(), Order)
     progress = Progress()
-    stage = {"train": stages.train, "check": stages.train, "predict": stages.predict, "probe": stages.probe}[
-        order.stage
-    ]
+    stage = {
+        "train": stages.train,
+        "check": stages.train,
+        "predict": stages.predict,
+        "save": stages.save,
+        "probe": stages.probe,
+    }[order.stage]
     try:
         stage(order, inputs, out, progress)
         report = Report(protocol.OK, "", progress.seconds, progress.last_row)

@@ -16,6 +16,10 @@ carry weights in it that nobody counts.
 """
 REPORT, PREDICTIONS = "report.json", "predictions"
 """Names in OUT, besides WEIGHTS. Predictions are files in a folder, one for each checkpoint and batch: `prediction`."""
+MODEL = "model.safetensors"
+"""In OUT of the stage that saves a model."""
+PLAIN = "plain"
+"""In the last row of that stage's report: 1 if the program's class alone can load it."""
 OK = "ok"
 
 
@@ -23,8 +27,9 @@ OK = "ok"
 class Order:
     """IN/order.json."""
 
-    stage: Literal["train", "predict", "check", "probe"]
-    """`check` ends after one batch of training; `probe` tries the device, without a candidate."""
+    stage: Literal["train", "predict", "save", "check", "probe"]
+    """`save` makes a checkpoint a file that others can load; `check` ends after a batch of training; `probe` tries the
+    device, without a candidate."""
     task: str
     """A `TaskName`; its file is the one in IN."""
     task_options: Mapping[str, Any]

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -98,6 +99,29 @@ def predict(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
                     name: np.asarray(array, order="C") for name, array in _predict(task, model, data).items()
                 }
                 save_file(predictions, left / protocol.prediction(number, batch))
+
+
+def save(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
+    """Leave the checkpoint in IN/weights/ as OUT/model.safetensors, with the names of the model's state dict."""
+    task = _prepare(order, inputs)
+    model = _build(task, inputs, progress)
+    with progress.step("predict", Status.TRAIN_ERROR):
+        (path,) = (inputs / protocol.WEIGHTS).iterdir()
+        _load(task, model, torch.from_numpy(np.fromfile(path, np.int32)), read_arrays(inputs / protocol.DATA))
+        state = {name: value.detach().cpu() for name, value in model.state_dict().items() if not is_lazy(value)}
+        # One name of a shared tensor does not do: `load_state_dict` wants each.
+        save_tensors({name: value.contiguous().clone() for name, value in state.items()}, out / protocol.MODEL)
+        progress.last_row = {protocol.PLAIN: float(_can_load(task.interface.entry, state))}
+
+
+def _can_load(entry: str, state: dict[str, Tensor]) -> bool:
+    """Say whether the class of a candidate takes no argument, and its state dict these tensors."""
+    try:
+        fresh = getattr(sys.modules["candidate"], entry)()
+        fresh.load_state_dict(state)
+    except Exception:
+        return False
+    return isinstance(fresh, nn.Module)
 
 
 def probe(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
