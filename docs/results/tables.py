@@ -56,10 +56,11 @@ class Search:
         """Return the candidates with an error below alpha, and below this bound."""
         return [row for row in self.rows if row["counts"] == "True" and float(row["error"]) < error_below]
 
-    def best(self, children: Sequence[Row] | None = None) -> float:
-        """Return the best fitness of the seeds and of these children, or of all."""
+    def best(self, children: Sequence[Row] | None = None, error_below: float = 1.0) -> float:
+        """Return the best fitness of the seeds and of these children, or of all, with an error below this bound."""
         known = {row["id"] for row in (self.children if children is None else children)}
-        return max(float(row["fitness"]) for row in self.counted() if row["round"] == "-1" or row["id"] in known)
+        rows = [row for row in self.counted(error_below) if row["round"] == "-1" or row["id"] in known]
+        return max(float(row["fitness"]) for row in rows)
 
     def curve(self) -> NDArray[np.float64]:
         """Return the best fitness when 0, 1, 2, ... children had been drawn. Shape (children + 1,)."""
@@ -92,7 +93,7 @@ def arms(folder: Path) -> Iterator[Sequence[str]]:
     found = read_searches(folder)
     least = {kind: min(len(search.costly(outcomes)) for search in found) for kind, outcomes in COSTLY.items()}
     equal = [f"fittest of the first {count} {kind}" for kind, count in least.items()]
-    yield "arm", "searches", "fittest of all children", *equal, "trained children"
+    yield "arm", "searches", "fittest of all children", f"error < {STRICT}", *equal, "trained children"
     for arm in dict.fromkeys(search.arm for search in found):
         of_arm = [search for search in found if search.arm == arm]
         trained = sum(len(search.costly(["trained"])) for search in of_arm)
@@ -101,22 +102,22 @@ def arms(folder: Path) -> Iterator[Sequence[str]]:
             for kind, outcomes in COSTLY.items()
         ]
         children = sum(len(search.children) for search in of_arm)
-        yield arm, str(len(of_arm)), _mean([s.best() for s in of_arm]), *means, _share(trained, children)
+        whole = [_mean([search.best(error_below=bound) for search in of_arm]) for bound in (1.0, STRICT)]
+        yield arm, str(len(of_arm)), *whole, *means, _share(trained, children)
 
 
 def pairs(folder: Path) -> Iterator[Sequence[str]]:
-    """Yield the cells of a row for two arms: by how much the first is fitter, seed by seed."""
-    yield "arms", "seeds", "first fitter", "difference of the fittest", "of each seed"
-    found = read_searches(folder)
-    best = {(search.arm, search.seed): search.best() for search in found}
-    for first, second in combinations(dict.fromkeys(search.arm for search in found), 2):
-        seeds = [seed for arm, seed in best if arm == first and (second, seed) in best]
-        if len(seeds) < PAIRED:
-            continue
-        differences = [best[first, seed] - best[second, seed] for seed in seeds]
-        wins = f"{sum(difference > 0 for difference in differences)} of {len(seeds)}"
-        each = ", ".join(f"{difference:+.0f}" for difference in differences)
-        yield f"{first} - {second}", ", ".join(map(str, seeds)), wins, _mean(differences, "+"), each
+    """Yield the cells of two rows for two arms: how much fitter the first is, at two bounds on the error."""
+    yield "arms", "error", "seeds", "first fitter", "difference of the fittest", "of each seed"
+    found = {(search.arm, search.seed): search for search in read_searches(folder)}
+    for first, second in combinations(dict.fromkeys(arm for arm, _ in found), 2):
+        seeds = [seed for arm, seed in found if arm == first and (second, seed) in found]
+        for bound, below in ((1.0, "below alpha"), (STRICT, f"below {STRICT}")) if len(seeds) >= PAIRED else ():
+            best = [[found[arm, seed].best(error_below=bound) for seed in seeds] for arm in (first, second)]
+            differences = [a - b for a, b in zip(*best, strict=True)]
+            wins = f"{sum(difference > 0 for difference in differences)} of {len(seeds)}"
+            each = ", ".join(f"{difference:+.0f}" for difference in differences)
+            yield f"{first} - {second}", below, ", ".join(map(str, seeds)), wins, _mean(differences, "+"), each
 
 
 def verified(path: Path) -> Iterator[Sequence[str]]:
