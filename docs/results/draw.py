@@ -6,6 +6,7 @@ Needs what `docs/draw_report.py` needs.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def bands(searches: Sequence[Search]) -> Iterator[Band]:
 def draw(folder: Path, file: Path) -> None:
     """Draw an experiment: the arms' means above, each search's fittest below."""
     searches = read_searches(folder)
+    many = Counter(search.arm for search in searches)
+    searches.sort(key=lambda search: many[search.arm] < LEAST)  # an arm has the same colour above and below
     rows = [
         {"run": f"{s.arm}-{s.seed}", "group": s.arm.replace("_", " "), "best_at_equal_evaluations": s.best()}
         for s in searches
