@@ -1,8 +1,8 @@
 """Writes the tables of docs/results/*.md from the CSV files beside them: `python docs/results/tables.py`.
 
-A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms` and `pairs`, or `<!-- verified:
-FILE -->`. With `--check` nothing is written, and it fails if a table is not what its files say. Needs nothing but
-evohpc's own intervals, and numpy.
+A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms`, `pairs` and `parents`, or
+`<!-- verified: FILE -->`. With `--check` nothing is written, and it fails if a table is not what its files say. Needs
+nothing but evohpc's own intervals, and numpy.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from evohpc.report.intervals import bootstrap, wilson
 HERE = Path(__file__).parent
 STRICT = 0.2
 """A stricter bound on the error than alpha, beside which small and weak networks do not count."""
+OUTCOMES = ("trained", "failed", "duplicate", "refused")
 PAIRED = 3
 """Of how many seeds two arms must both have a search to be compared."""
 COSTLY = {"evaluated": ("trained", "failed"), "trained": ("trained",)}
 """What a child costs: an evaluation, which most failures end in its first seconds, or a whole training."""
-_MARK = re.compile(r"(<!-- (searches|arms|pairs|verified): (\S+) -->\n)(?:\|.*\n)*")
+_MARK = re.compile(r"(<!-- (searches|arms|pairs|parents|verified): (\S+) -->\n)(?:\|.*\n)*")
 
 Row = dict[str, str]
 
@@ -80,10 +81,10 @@ def read_searches(folder: Path) -> list[Search]:
 
 def searches(folder: Path) -> Iterator[Sequence[str]]:
     """Yield the cells of a row a search: shares of its children, and its fittest."""
-    yield "search", "children", "trained", "failed", "duplicate", "refused", "fittest", f"fittest, error < {STRICT}"
+    yield "search", "children", *OUTCOMES, "fittest", f"fittest, error < {STRICT}"
     for search in read_searches(folder):
         outcomes, total = Counter(row["outcome"] for row in search.children), len(search.children)
-        shares = [_share(outcomes[name], total) for name in ("trained", "failed", "duplicate", "refused")]
+        shares = [_share(outcomes[name], total) for name in OUTCOMES]
         fittest = _fittest(search.counted()), _fittest(search.counted(STRICT))
         yield f"{search.arm}-{search.seed}", str(total), *shares, *fittest
 
@@ -118,6 +119,22 @@ def pairs(folder: Path) -> Iterator[Sequence[str]]:
             wins = f"{sum(difference > 0 for difference in differences)} of {len(seeds)}"
             each = ", ".join(f"{difference:+.0f}" for difference in differences)
             yield f"{first} - {second}", below, ", ".join(map(str, seeds)), wins, _mean(differences, "+"), each
+
+
+def parents(folder: Path) -> Iterator[Sequence[str]]:
+    """Yield the cells of a row an arm and a kind of prompt: how its children ended, by how many parents it shows."""
+    yield "arm", "different parents in the prompt", "children", *OUTCOMES
+    found = read_searches(folder)
+    for arm in dict.fromkeys(search.arm for search in found):
+        children = [row for search in found if search.arm == arm for row in search.children]
+        for count in sorted({_parents(row) for row in children}):
+            alike = [row for row in children if _parents(row) == count]
+            outcomes = Counter(row["outcome"] for row in alike)
+            yield arm, str(count), str(len(alike)), *(_share(outcomes[name], len(alike)) for name in OUTCOMES)
+
+
+def _parents(child: Row) -> int:
+    return len(set(child["parents"].split()))
 
 
 def verified(path: Path) -> Iterator[Sequence[str]]:
@@ -167,6 +184,7 @@ MAKERS: dict[str, Callable[[Path], Iterator[Sequence[str]]]] = {
     "searches": searches,
     "arms": arms,
     "pairs": pairs,
+    "parents": parents,
     "verified": verified,
 }
 
