@@ -71,6 +71,7 @@ class _Witness:
 
     def __init__(self, task: Task) -> None:
         self._task = task
+        self.__module__ = task.__module__  # where the line of a fault is looked for
         self.scored: list[tuple[list[Predictions], Score]] = []
 
     def __getattr__(self, name: str) -> Any:

@@ -16,10 +16,19 @@ from pathlib import Path
 import numpy as np
 
 from evohpc import envelopes
-from evohpc.evaluation.stage import protocol, stages
+from evohpc.evaluation.stage import programs, protocol, stages
 from evohpc.evaluation.stage.protocol import Order, Report
 from evohpc.evaluation.stage.stages import Progress, Refused
 from evohpc.messages import Status
+
+_STAGES = {
+    "train": stages.train,
+    "check": stages.train,
+    "predict": stages.predict,
+    "save": stages.save,
+    "run": programs.run,
+    "probe": stages.probe,
+}
 
 
 def preload() -> dict[str, str]:
@@ -44,13 +53,7 @@ def main(inputs: Path, out: Path) -> int:
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     order = envelopes.decode((inputs / "order.json").read_bytes(), Order)
     progress = Progress()
-    stage = {
-        "train": stages.train,
-        "check": stages.train,
-        "predict": stages.predict,
-        "save": stages.save,
-        "probe": stages.probe,
-    }[order.stage]
+    stage = _STAGES[order.stage]
     try:
         stage(order, inputs, out, progress)
         report = Report(protocol.OK, "", progress.seconds, progress.last_row)

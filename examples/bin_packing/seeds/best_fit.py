@@ -1,0 +1,5 @@
+import numpy as np
+
+
+def priority(item, bins):
+    return item - bins
