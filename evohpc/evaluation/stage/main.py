@@ -21,6 +21,7 @@ from evohpc.evaluation.stage.protocol import Order, Report
 from evohpc.evaluation.stage.stages import Progress, Refused
 from evohpc.messages import Status
 
+_NO_ROOM = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
 _STAGES = {
     "train": stages.train,
     "check": stages.train,
@@ -69,9 +70,16 @@ def _status(error: BaseException, fault: Status) -> Status:
         return Status.OUT_OF_MEMORY
     if isinstance(error, FloatingPointError):
         return Status.NONFINITE
-    if isinstance(error, OSError) and error.errno in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
+    if _is_out_of_disk(error):
         return Status.DISK_LIMIT
     return Status.PROTOCOL_VIOLATION if isinstance(error, Refused) else fault
+
+
+def _is_out_of_disk(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    # safetensors sets no errno.
+    return type(error).__name__ == "SafetensorError" and any(f"(os error {code})" in str(error) for code in _NO_ROOM)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
