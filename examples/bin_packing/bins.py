@@ -1,4 +1,4 @@
-"""Online bin packing, as FunSearch searched it: a function says which of the bins that an item fits in should take it."""
+"""Online bin packing, as FunSearch searched it: a function ranks the bins that an item fits in; the first gets it."""
 
 import numpy as np
 

@@ -17,7 +17,7 @@ class Quadrature:
         prelude="import math\n",
         allowed_imports=("math",),
         metric="digits",  # that are right, on average; higher is better
-        size_name="nodes_of_code",
+        size_name="size",  # of the program; the usual one, nodes of its syntax tree
     )
 
     def __init__(self, integrands: int = 200) -> None:
@@ -27,9 +27,7 @@ class Quadrature:
         """Draw what to integrate, cos(a x + b), from a seed that no candidate knows. No process of its own has them."""
         draw = np.random.default_rng(seed if secret is None else secret)
         frequency, phase = draw.uniform(0.5, 3, self.integrands), draw.uniform(0, 2 * np.pi, self.integrands)
-        return Splits(
-            train={}, inputs={"points": np.array(POINTS)}, labels={"frequency": frequency, "phase": phase}
-        )
+        return Splits(train={}, inputs={"points": np.array(POINTS)}, labels={"frequency": frequency, "phase": phase})
 
     def run(self, module, inputs):
         """Runs in the candidate's process: ask for each rule, and fill its row up with nodes of weight 0."""

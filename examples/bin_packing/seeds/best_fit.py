@@ -1,5 +1,2 @@
-import numpy as np
-
-
 def priority(item, bins):
     return item - bins

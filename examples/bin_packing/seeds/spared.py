@@ -1,6 +1,3 @@
-import numpy as np
-
-
 def priority(item, bins):
     left = bins - item
     ranks = -left
