@@ -270,7 +270,7 @@ def size(task: Programs, source: bytes, seconds: float) -> int:
     """Have a task measure a program.
 
     Args:
-        seconds: that its runs took.
+        seconds: of CPU time that its runs took.
 
     Raises:
         TaskCodeError: `ProgramTask.size` is at fault.
@@ -281,7 +281,7 @@ def size(task: Programs, source: bytes, seconds: float) -> int:
     except Exception as problem:
         raise TaskCodeError(f"{name} raised {described(problem, cast(Task, task))}") from problem
     if not 1 <= value < _LARGEST_SIZE:
-        raise TaskCodeError(f"{name} is {value:g}; it must be from 1 to {_LARGEST_SIZE:g}, as of seconds, milliseconds")
+        raise TaskCodeError(f"{name} is {value:g}; it must be from 1 to {_LARGEST_SIZE:g}, as 1 + milliseconds is")
     return math.ceil(value)
 
 

@@ -34,9 +34,9 @@ _TEXT = 8
 class ProgramTask(Protocol):
     """A benchmark of programs. Constructed with the config's `task_options` as keyword arguments.
 
-    It may have a method `size(source, seconds)`, from 1 up, kept as a whole number and rounded up; `seconds` of wall
-    clock were measured from outside, for all its runs together and the start of their processes. Without it the size is
-    that of `syntax_nodes`. A method `fitness(size, error)`: without it, fitness is -(size x error), the paper's.
+    It may have a method `size(source, seconds)`, from 1 up, rounded up to a whole number; `seconds` of CPU time were
+    measured from outside, for all runs of the candidate together. Without it the size is that of `syntax_nodes`. A
+    method `fitness(size, error)`: without it, fitness is -(size x error), the paper's.
 
     It may have the methods `rows` and `answers` and the attribute `hidden_modules` of a `Task`, the latter for its only
     stage: `{"run": ("my_package.answers",)}`. With `rows`, what is scored was made in two further processes, each with
