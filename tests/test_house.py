@@ -50,6 +50,7 @@ OF_NO_MODULE = {
     "test_old_runs.py": "runs that 0.1.0 made",
     "test_packaging.py": "the distribution",
     "test_reliability.py": "what a run folder may meet, by the thousand",
+    "test_supply_chain.py": "lock files and SBOMs",
 }
 """Test files that mirror no module of evohpc, and what they are about."""
 
