@@ -7,16 +7,17 @@ MODEL := models/qwen2.5-coder-0.5b-instruct
 PYTEST_ARGS ?= -n logical --maxprocesses=4 --dist=loadfile
 EVOHPC := HF_HUB_OFFLINE=1 $(VENV)/bin/evohpc
 INSTALLED := $(VENV)/.installed
-SBOM ?= build/sbom
-LOCKS := driver.lock $(wildcard containers/*.lock)
 
-.PHONY: quickstart test lint parity experiment reliability lock sbom
+.PHONY: quickstart test lint docs parity experiment reliability
 
 quickstart: $(MODEL)/SHA256SUMS  ## a search on MNIST-1D with a real language model; goes on if it was interrupted
 	$(EVOHPC) run $(RUN) configs/quickstart.yaml
 
 test: $(INSTALLED)  ## the quick tests, on up to 4 cores; PYTEST_ARGS="-m slow" runs slow ones, "-m slurm" those on a real Slurm
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+docs: $(INSTALLED)  ## these pages as a site, build/site/index.html; a link that leads nowhere is an error
+	$(VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky -c docs -d build/doctrees . build/site
 
 experiment: $(MODEL)/SHA256SUMS  ## all arms of the comparison on MNIST-1D that have no results yet; hours for each
 	HF_HUB_OFFLINE=1 $(VENV)/bin/python configs/experiments/run.py configs/experiments/mnist1d --results docs/results/mnist1d
@@ -28,15 +29,6 @@ reliability: $(INSTALLED)  ## hours: kills, damaged files, hostile candidates, f
 
 parity: $(INSTALLED) $(VENV)-jax/.installed  ## CLRS-30 against dm-clrs itself, under JAX; installs 3 GB
 	EVOHPC_JAX_PYTHON=$(VENV)-jax/bin/python $(VENV)/bin/python -m pytest -m jax
-
-lock: $(VENV)-lock/.installed  ## driver.lock anew: what a driver needs, by hash, from pyproject.toml and constraints.txt
-	$(VENV)-lock/bin/uv pip compile --quiet --universal --upgrade --generate-hashes --no-annotate \
-	  --custom-compile-command 'make lock' --constraints constraints.txt --output-file driver.lock pyproject.toml
-
-sbom: $(VENV)-lock/.installed  ## what the driver and each image are made of, in the folder SBOM: CycloneDX, from the lock files
-	mkdir -p $(SBOM)
-	for lock in $(LOCKS); do $(VENV)-lock/bin/cyclonedx-py requirements --output-reproducible --of JSON \
-	  -o $(SBOM)/$$(basename $$lock .lock).cdx.json $$lock || exit 1; done
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
@@ -54,13 +46,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "installing into $(VENV); this takes some minutes once"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet "$$(grep ^torch== constraints.txt)"
-	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[train,lm,convert,clrs,report,dev]'
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[train,lm,convert,clrs,report,docs,dev]'
 	$(VENV)/bin/pip install --quiet --no-deps "$$(grep ^dm-clrs== constraints.txt)"
-	@touch $@
-
-$(VENV)-lock/.installed: constraints.txt
-	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/pip install --quiet "$$(grep ^uv== constraints.txt)" "$$(grep ^cyclonedx-bom== constraints.txt)"
 	@touch $@
 
 $(VENV)-jax/.installed: constraints.txt

@@ -1,2 +1,0 @@
-def priority(item, bins):
-    return item - bins
