@@ -15,6 +15,7 @@ from evohpc.errors import ConfigError, RunFolderError
 from evohpc.messages import SEED_ROUND, Status
 
 if TYPE_CHECKING:
+    from evohpc.config.search import Config
     from evohpc.config.site import Site
     from evohpc.report.reader import Reading
     from evohpc.search.search import Search
@@ -167,6 +168,7 @@ def submit_driver(search: Search) -> None:
     run, profile = search.folder.path, search.site
     if profile is None:
         raise ConfigError(f"{run} has no site profile yet; name one: --site slurm/mysite.yaml")
+    _print_cost(search.config, profile)
     job_id = driver_job.submit(search.folder, search.run_id, profile)
     click.echo(job_id)
     click.echo(f"job {job_id} drives {run}; watch it: {command('status', run)}", err=True)
@@ -209,8 +211,17 @@ def _preview(run: Path, config: Path | None, overrides: tuple[str, ...], site: P
         raise ConfigError("--site FILE is missing: the profile of the cluster, see slurm/*.yaml")
     profile = load_site(site or folder.site)
     creation.rehearse(RunDir(run), loaded, profile)
+    _print_cost(loaded, profile)
     run_id = creation.run_id(folder) if creation.exists(folder) else f"{folder.path.name}-XXXXXXXX"
     return preview.text(folder, run_id, profile, loaded)
+
+
+def _print_cost(config: Config, site: Site) -> None:
+    from evohpc.search import cost
+    from evohpc.search.seed_files import read_seeds
+
+    for what, most in cost.lines(cost.bound(config, len(read_seeds(config.seeds)), site)):
+        click.echo(f"{what}: {most}", err=True)
 
 
 def _rows(counts: Mapping[str, int] | None) -> str:

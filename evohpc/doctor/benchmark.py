@@ -18,7 +18,7 @@ from evohpc.evaluation.worker import evaluator
 from evohpc.evolution import screening
 from evohpc.messages import Candidate
 from evohpc.run_folder import RunDir
-from evohpc.search import creation
+from evohpc.search import cost, creation
 from evohpc.tasks import data
 
 
@@ -43,6 +43,8 @@ def _examined(config: Config, site: Site | None, trains: bool) -> Iterator[Findi
         yield ok("task", f"{config.task} made its data")
         sources = {path.stem: path.read_text(encoding="utf-8") for path in run.seeds.glob("*.py")}
         seeds = screening.seeds(sources, task, config.screening)
+        most = cost.lines(cost.bound(config, len(seeds), site))
+        yield ok("cost", "; ".join(f"{what} {text}" for what, text in most))
         yield _seeds(seeds)
         good = [seed for seed in seeds if not seed.status.is_refused]
         for seed in good:

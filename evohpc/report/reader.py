@@ -28,7 +28,8 @@ from evohpc.report.logs import Log, log_of
 from evohpc.report.selection import Selections
 from evohpc.report.text import in_hours
 from evohpc.run_folder import RunDir, read_request
-from evohpc.search import creation
+from evohpc.search import cost, creation
+from evohpc.search.cost import Cost
 from evohpc.store.rows import Entry, FaultyNode, Score
 from evohpc.store.store import Store
 from evohpc.tasks.data import interface
@@ -195,6 +196,22 @@ class Reading:
             "spent",
             f"{spent['evaluation']} evaluating, {spent['lm']} of the language model, driven for {spent['driver']}",
         )
+        if (whole := self.evaluation_hours()) is not None and not self.is_over:
+            yield "estimate", f"{in_hours(whole)} evaluating in all, at most {in_hours(self.cost.evaluation_hours)}"
+
+    @property
+    def cost(self) -> Cost:
+        """What the search costs at most."""
+        site = load_site(self._run.site) if self._run.site.exists() else None
+        return cost.bound(self.config, sum(self.store.counts(SEED_ROUND).values()), site)
+
+    def evaluation_hours(self) -> float | None:
+        """Return about how many wall hours all evaluations of the search take; None before one is over."""
+        budget = Budget.of(self.config.search)
+        seeds, children = (sum(self.store.counts(round).values()) for round in (SEED_ROUND, None))
+        seconds, evaluated = self.store.evaluation_seconds()
+        left = budget.rounds * budget.per_round - children
+        return cost.estimate(self.cost, seconds, evaluated, seeds + children, left)
 
     def spent(self) -> dict[str, float]:
         """Return the hours of all evaluations, of the language model's jobs, and in which a driver was at work."""
@@ -220,6 +237,7 @@ class Reading:
             "driver": self._driver(),
             "progress": None if last is None else asdict(last),
             "spent": self.spent(),
+            "cost": {"evaluation_hours": self.evaluation_hours(), "at_most": asdict(self.cost)},
             "faulty_nodes": [node._asdict() for node in self.faulty_nodes()],
             "counts": {str(status): count for status, count in self.store.counts().items()},
             "best": [json.loads(tables.document(entry)) for entry in self.best(1)],

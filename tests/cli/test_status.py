@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.command_line import call
-from support.searching import finish, make_config
+from support.searching import finish, make_config, measure
 
 from evohpc.report.reader import Reading
 from evohpc.search.search import Search
@@ -119,3 +119,18 @@ def test_a_search_that_a_budget_ended_says_so_and_how_to_go_on(
         finish(search)
         assert search.early_end is None
     assert "search.stop" not in call(capsys, "status", run)[1]
+
+
+def test_a_search_that_goes_on_says_about_what_it_will_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    with Search.create(run, make_config(tmp_path, "evaluation.time_limit_s=60")) as search:
+        search.ask()
+        search.snapshot()
+        assert "estimate" not in call(capsys, "status", run)[1], "nothing was trained"
+        for candidate in search.ask():
+            search.tell(measure(candidate))
+        search.snapshot()
+    assert "estimate  20 s evaluating in all, at most 20 min\n" in call(capsys, "status", run)[1], "a second each"
+    said = json.loads(call(capsys, "status", run, "--json")[1])["cost"]
+    assert said["evaluation_hours"] == pytest.approx(20 / 3600)
+    assert said["at_most"]["evaluations"] == 20

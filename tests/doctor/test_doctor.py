@@ -305,7 +305,8 @@ class TestTheBenchmark:
 
     def test_that_is_fine(self, tmp_path: Path) -> None:
         found = self.examined(tmp_path, {"linear": HONEST}, steps=20)
-        assert found == [("task", Verdict.OK), ("seeds", Verdict.OK)]
+        assert found == [("task", Verdict.OK), ("cost", Verdict.OK), ("seeds", Verdict.OK)]
+        assert self.findings[1].found.startswith("evaluations at most 1,601, each on 1 core: 800 CPU-hours; run folder")
 
     @pytest.mark.parametrize(
         ("source", "verdict", "found"),
