@@ -5,11 +5,13 @@ import torch
 from torch import nn
 
 print("attacking")
+own = torch.get_num_threads()
 torch.set_num_threads(64)
 until = time.monotonic() + 1
-square = torch.randn(700, 700)
+square = torch.randn(700, 700, generator=torch.Generator())
 while time.monotonic() < until:
     square = torch.tanh(square @ square)
+torch.set_num_threads(own)
 
 
 class Model(nn.Module):
