@@ -7,8 +7,10 @@ MODEL := models/qwen2.5-coder-0.5b-instruct
 PYTEST_ARGS ?= -n logical --maxprocesses=4 --dist=loadfile
 EVOHPC := HF_HUB_OFFLINE=1 $(VENV)/bin/evohpc
 INSTALLED := $(VENV)/.installed
+SBOM ?= build/sbom
+LOCKS := driver.lock $(wildcard containers/*.lock)
 
-.PHONY: quickstart test lint docs parity experiment reliability
+.PHONY: quickstart test lint docs parity experiment reliability lock sbom
 
 quickstart: $(MODEL)/SHA256SUMS  ## a search on MNIST-1D with a real language model; goes on if it was interrupted
 	$(EVOHPC) run $(RUN) configs/quickstart.yaml
@@ -30,6 +32,15 @@ reliability: $(INSTALLED)  ## hours: kills, damaged files, hostile candidates, f
 parity: $(INSTALLED) $(VENV)-jax/.installed  ## CLRS-30 against dm-clrs itself, under JAX; installs 3 GB
 	EVOHPC_JAX_PYTHON=$(VENV)-jax/bin/python $(VENV)/bin/python -m pytest -m jax
 
+lock: $(VENV)-lock/.installed  ## driver.lock anew: what a driver needs, by hash, from pyproject.toml and constraints.txt
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --upgrade --generate-hashes --no-annotate \
+	  --custom-compile-command 'make lock' --constraints constraints.txt --output-file driver.lock pyproject.toml
+
+sbom: $(VENV)-lock/.installed  ## what the driver and each image are made of, in the folder SBOM: CycloneDX, from the lock files
+	mkdir -p $(SBOM)
+	for lock in $(LOCKS); do $(VENV)-lock/bin/cyclonedx-py requirements --output-reproducible --of JSON \
+	  -o $(SBOM)/$$(basename $$lock .lock).cdx.json $$lock || exit 1; done
+
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -48,6 +59,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(VENV)/bin/pip install --quiet "$$(grep ^torch== constraints.txt)"
 	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[train,lm,convert,clrs,report,docs,dev]'
 	$(VENV)/bin/pip install --quiet --no-deps "$$(grep ^dm-clrs== constraints.txt)"
+	@touch $@
+
+$(VENV)-lock/.installed: constraints.txt
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet "$$(grep ^uv== constraints.txt)" "$$(grep ^cyclonedx-bom== constraints.txt)"
 	@touch $@
 
 $(VENV)-jax/.installed: constraints.txt

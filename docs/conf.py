@@ -23,7 +23,7 @@ html_title = f"evohpc {release}"
 
 extensions = ["myst_parser"]
 myst_heading_anchors = 4  # as code hosts make them; a link to one that is not there is an error
-include_patterns = ["docs/**.md", "*.md", "benchmarks/README.md", "examples/README.md"]
+include_patterns = ["docs/**.md", "*.md", "benchmarks/README.md", "examples/**.md"]
 root_doc = "docs/index"
 suppress_warnings = ["misc.highlighting_failure"]  # programs as models write them
 

@@ -11,6 +11,7 @@ import sys
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -18,8 +19,11 @@ from support.paths import ROOT
 from support.rooms import LAYERS, direct
 
 from evohpc.config.search import Config
+from evohpc.config.task_name import TaskName
 from evohpc.lm.fetch.sources import MODELS
 from evohpc.search.verified_table import Row
+from evohpc.tasks.base import load_task
+from evohpc.tasks.program import is_program
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
@@ -35,7 +39,7 @@ def blocks(page: str, language: str) -> list[str]:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of what the commands use, with a language model that needs no folder and a recipe of seconds."""
-    for name in ("configs", "seeds", "docs", "slurm"):
+    for name in ("configs", "seeds", "docs", "examples", "slurm"):
         shutil.copytree(ROOT / name, tmp_path / name)
     path = tmp_path / "configs" / "quickstart.yaml"
     config = yaml.safe_load(path.read_text())
@@ -126,6 +130,25 @@ def test_the_commands_of_the_own_task_page(checkout: Path) -> None:
     assert "outcome  " in out
     assert "16 children: " in out
     assert "seed-polar" in out
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_on_programs(checkout: Path) -> None:
+    out = shell("\n".join(blocks("docs/program_task.md", "sh")), checkout)
+    assert out.count("outcome    trained") == 1
+    assert shell("evohpc list runs/bin_packing --best 1; evohpc list runs/openevolve --best 1", checkout)
+
+
+def test_the_task_of_the_page_on_programs(tmp_path: Path) -> None:
+    (text,) = blocks("docs/program_task.md", "python")
+    (tmp_path / "roots.py").write_text(text)
+    task = load_task(TaskName("Roots", tmp_path / "roots.py"), {})
+    made = task.prepare(0)
+    run = getattr(task, "run")  # noqa: B009  # of a ProgramTask
+    outputs = run(SimpleNamespace(root=lambda x: x**0.5), made.inputs)
+    assert is_program(task)
+    assert task.score([outputs], made.labels).error < 1e-12
+    assert task.score([{"y": outputs["y"] * 1.01}], made.labels).error == pytest.approx(0.01)
 
 
 @pytest.mark.slow

@@ -51,6 +51,7 @@ OF_NO_MODULE = {
     "test_packaging.py": "the distribution",
     "test_site.py": "the documentation as a site",
     "test_reliability.py": "what a run folder may meet, by the thousand",
+    "test_supply_chain.py": "lock files and SBOMs",
 }
 """Test files that mirror no module of evohpc, and what they are about."""
 

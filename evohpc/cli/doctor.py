@@ -118,7 +118,7 @@ def _table(outcomes: Iterable[Outcome]) -> Table:
 
     table = Table("aim", "attack", "must end in", "ended in", "", box=box.SIMPLE_HEAD)
     for outcome in outcomes:
-        mark = {True: "held", False: "NOT HELD", None: "NOT TRIED"}[outcome.holds]
+        mark = {True: "held", False: "NOT HELD", None: "UNKNOWN"}[outcome.holds]
         table.add_row(outcome.aim, outcome.tries, outcome.expected, escape(printable(outcome.happened)), mark)
     return table
 

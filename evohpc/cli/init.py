@@ -16,15 +16,15 @@ Examples:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--task",
-    type=click.Choice(["mnist1d", "clrs", "own"]),
+    type=click.Choice(["mnist1d", "clrs", "own", "program"]),
     default="mnist1d",
     show_default=True,
-    help="A benchmark of the paper, or a task of your own to edit.",
+    help="A benchmark of the paper, or a task of your own to edit: of networks (own), of other programs (program).",
 )
 def init(folder: Path, task: str) -> None:
     """Make a project in FOLDER that can be run at once.
 
-    It has a config, seeds, a site profile and a README with the commands; with --task own, a task file too.
+    It has a config, seeds, a site profile and a README with the commands; with --task own or program, a task file too.
     """
     from evohpc.shipped import project
 

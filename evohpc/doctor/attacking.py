@@ -106,6 +106,9 @@ def _in_turn(
             continue
         canary = _canary(place / "home")
         hostile, healthy, log = pair.beside(attack.name, attack.source(canary, pair.run.labels))
+        if busy := attacks.too_busy(hostile) or attacks.too_busy(healthy):
+            yield Outcome(aim, attack.tries, attack.end, f"not judged: {busy}", holds=None)
+            continue
         complaint = (
             attack.complaint(hostile, log, honest) or _changed(canary, place / "home") or _disturbed(healthy, honest)
         )

@@ -97,6 +97,12 @@ class Attack:
         return result.status == self.expected and result.fitness is None
 
 
+def too_busy(result: Result) -> str:
+    """Return what an evaluator says of a candidate that others left no processor; '' of any other. It was there to say
+    it, with its host: no attack has ended it."""
+    return result.detail if result.status is Status.LOST and result.host else ""
+
+
 def chosen() -> Iterator[tuple[str, Attack]]:
     """Yield the attacks that the doctor makes, each with what it is after."""
     folder = catalogue.hostile()

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evohpc.config.search import Config
+from evohpc.errors import TaskError
 from evohpc.evaluation.worker import evaluator
 from evohpc.files import write_atomic
 from evohpc.messages import Attempt, Candidate, Result
 from evohpc.run_folder import RunDir
 from evohpc.tasks.data import prepare, write_private
+from evohpc.tasks.program import is_program
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ def retrain(run: RunDir, config: Config, candidate: Candidate, keep_log: Callabl
         write_atomic(own.config, config.dump())
         prepare(own, run.task_file)
         with evaluator(own) as ready:
+            if is_program(ready.task):
+                raise TaskError(
+                    f"{candidate.id} is a program, not a network: it has no weights to keep; "
+                    f"evohpc export {run.path} --best 1 --programs FOLDER writes the best"
+                )
             attempt, source_text = Attempt(candidate.id, 1), candidate.source.encode()
             result = ready.evaluate(attempt, source_text, keep_log, lambda model, plain: kept.append((model, plain)))
     model, is_plain = kept[-1] if kept and result.fitness is not None else (b"", False)

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from evohpc.sandbox.base import UNMEASURED, Ending, Outcome, Processor
 from evohpc.sandbox.outputs import Untrusted
 from evohpc.tasks.base import Score, Task
 from evohpc.tasks.data import is_whole
+from evohpc.tasks.program import Programs
 from evohpc.tasks.rules import place
 
 Predictions = dict[str, np.ndarray[Any, Any]]
@@ -41,6 +42,7 @@ _WORD = 4
 _MAX_DETAIL = 300
 _MAX_HEADER = 1 << 20
 """Bytes of a model's names, shapes and types."""
+_LARGEST_SIZE = 2**53
 _MAX_VALUES, _MAX_NAME = 100, 60
 
 KeepModel = Callable[[bytes, bool], None]
@@ -173,7 +175,7 @@ def read_predictions(folder: Path, names: Sequence[str], config: EvaluationConfi
     try:
         files = outputs.list_files(folder, _MAX_CHECKPOINTS)
         if [path.name for path in files] != list(names):
-            raise Failed(Status.PROTOCOL_VIOLATION, "not one file of predictions for each checkpoint")
+            raise Failed(Status.PROTOCOL_VIOLATION, "not one file of predictions for each that was asked for")
         half = config.memory_mb << 19  # the candidate is gone, and of its memory there is room for what is made of them
         budget = outputs.Budget(min(config.disk_mb << 20, half), _MAX_ARRAYS)
         return [outputs.read_arrays(path, budget) for path in files]
@@ -239,7 +241,7 @@ def described(error: Exception, task: Task) -> str:
 def _place(error: Exception, task: Task) -> str:
     """Return the line of a task's file that an exception went through; '' if the task itself raised a `ValueError`, as
     it should, since that says what is wrong in words of its own."""
-    file = getattr(sys.modules.get(type(task).__module__), "__file__", None)
+    file = getattr(sys.modules.get(task.__module__), "__file__", None)
     frames = traceback.extract_tb(error.__traceback__)
     return "" if isinstance(error, ValueError) and frames[-1].filename == file else place(error, file)
 
@@ -262,6 +264,25 @@ def fitness(task: Task, num_params: int, error: float) -> float:
     if not math.isfinite(value):
         raise TaskCodeError(f"{call} is {value}; a fitness is a finite number")
     return value
+
+
+def size(task: Programs, source: bytes, seconds: float) -> int:
+    """Have a task measure a program.
+
+    Args:
+        seconds: of CPU time that its runs took.
+
+    Raises:
+        TaskCodeError: `ProgramTask.size` is at fault.
+    """
+    name = f"task {task.interface.name}: size"
+    try:
+        value = float(task.size(source.decode(errors="replace"), seconds))
+    except Exception as problem:
+        raise TaskCodeError(f"{name} raised {described(problem, cast(Task, task))}") from problem
+    if not 1 <= value < _LARGEST_SIZE:
+        raise TaskCodeError(f"{name} is {value:g}; it must be from 1 to {_LARGEST_SIZE:g}, as 1 + milliseconds is")
+    return math.ceil(value)
 
 
 def _signal_name(number: int) -> str:

@@ -47,6 +47,12 @@ TEMPLATES = {
         "A task of your own: here two spirals to tell apart. Edit spirals.py and seeds/, then check-task",
         task_file="docs/own_task/spirals.py",
     ),
+    "program": Template(
+        "examples/bin_packing/config.yaml",
+        "examples/bin_packing/seeds",
+        "Programs that are no networks: here online bin packing. Edit bins.py and seeds/, then check-task",
+        task_file="examples/bin_packing/bins.py",
+    ),
 }
 """What `evohpc init --task` knows."""
 

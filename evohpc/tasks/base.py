@@ -24,13 +24,14 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from evohpc.config.task_name import TaskName
 from evohpc.errors import TaskError
 from evohpc.messages import TaskInterface
 from evohpc.tasks.options import checked
-from evohpc.tasks.rules import METHODS, hint, interface_problems, method_problems, place
+from evohpc.tasks.program import Programs
+from evohpc.tasks.rules import has_programs, hint, interface_problems, method_problems, missing_methods, place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,10 +126,10 @@ class Task(Protocol):
 
 
 def load_task(name: TaskName, options: Mapping[str, Any]) -> Task:
-    """Return the task that a config names.
+    """Return the task that a config names. A `ProgramTask`, told by its method `run`, comes as `program.Programs`.
 
     Raises:
-        TaskError: no such task, a file that cannot be imported, or a class that is no Task.
+        TaskError: no such task, a file that cannot be imported, or a class that is neither.
     """
     if name.file is not None:
         return _construct(_import_file(name.file), name.name, str(name.file), options)
@@ -139,7 +140,7 @@ def load_task(name: TaskName, options: Mapping[str, Any]) -> Task:
     return _construct(importlib.import_module(where), class_name, where, options)
 
 
-def hidden_modules(task: Task, kind: Literal["train", "predict"]) -> tuple[str, ...]:
+def hidden_modules(task: Task, kind: str) -> tuple[str, ...]:
     """Return the modules that a task hides from the stages of a kind."""
     found: Mapping[str, Sequence[str]] = getattr(task, "hidden_modules", {})
     return tuple(found.get(kind, ()))
@@ -172,35 +173,41 @@ def _construct(module: ModuleType, class_name: str, where: str, options: Mapping
         classes = (kind for kind in vars(module).values() if isinstance(kind, type))
         own = [kind.__name__ for kind in classes if kind.__module__ == module.__name__]
         raise TaskError(f"{where} has no class {class_name}; its classes: {', '.join(own) or 'none'}")
-    missing = [name for name in METHODS if not callable(getattr(cls, name, None))]
-    if missing:
-        raise TaskError(f"{where}:{class_name} is no Task: it lacks {', '.join(missing)}")
+    kind, name = "ProgramTask" if has_programs(cls) else "Task", f"{where}:{class_name}"
+    if missing := missing_methods(cls):
+        raise TaskError(f"{name} is no {kind}: it lacks {missing}")
+    task = _instance(cls, name, getattr(module, "__file__", None) or "", options)
+    if not isinstance(getattr(task, "interface", None), TaskInterface):
+        raise TaskError(f"{name} is no {kind}: its `interface` is not a TaskInterface")
+    for problem in chain(_hiding_problems(task), interface_problems(task.interface), method_problems(task)):
+        raise TaskError(f"{name}: {problem}")
+    return cast(Task, Programs(task) if has_programs(cls) else task)
+
+
+def _instance(cls: type, name: str, file: str, options: Mapping[str, Any]) -> Any:
     try:
         wanted = checked(cls, options)
     except ValueError as error:
-        raise TaskError(f"{where}:{class_name}: task_options: {error}") from None
+        raise TaskError(f"{name}: task_options: {error}") from None
     try:
-        task = cls(**wanted)
+        return cls(**wanted)
     except Exception as error:
-        file = getattr(module, "__file__", None) or ""
         described = f"{error}{place(error, file)}{hint(error, Path(file).parent)}"
         known = inspect.signature(cls).parameters.values()
         is_all = all(option.kind is not option.VAR_KEYWORD for option in known)
-        names = ", ".join(option.name for option in known) or "none"
-        more = f"; its options: {names}" if is_all else ""
-        raise TaskError(f"{where}:{class_name}: task_options {dict(options)}: {described}{more}") from error
-    if not isinstance(interface := getattr(task, "interface", None), TaskInterface):
-        raise TaskError(f"{where}:{class_name} is no Task: its `interface` is not a TaskInterface")
-    if not _can_be_hidden(getattr(task, "hidden_modules", {})):
-        right = '{"train": (), "predict": ("my_package.labels",)}'
-        raise TaskError(f"{where}:{class_name}: `hidden_modules` must name modules by stage, as {right} does")
-    for problem in chain(interface_problems(interface), method_problems(task)):
-        raise TaskError(f"{where}:{class_name}: {problem}")
-    return cast(Task, task)
+        more = f"; its options: {', '.join(option.name for option in known) or 'none'}" if is_all else ""
+        raise TaskError(f"{name}: task_options {dict(options)}: {described}{more}") from error
 
 
-def _can_be_hidden(names: object) -> bool:
-    if not isinstance(names, Mapping) or not names.keys() <= {"train", "predict"}:
+def _hiding_problems(task: object) -> Iterator[str]:
+    stages = {"run"} if has_programs(type(task)) else {"train", "predict"}
+    if not _can_be_hidden(getattr(task, "hidden_modules", {}), stages):
+        right = {name: ("my_package.labels",) for name in sorted(stages)}
+        yield f"`hidden_modules` must name modules by stage, as {right} does"
+
+
+def _can_be_hidden(names: object, stages: set[str]) -> bool:
+    if not isinstance(names, Mapping) or not names.keys() <= stages:
         return False
     lists = [each for each in names.values() if isinstance(each, tuple | list)]
     return len(lists) == len(names) and all(isinstance(name, str) for each in lists for name in each)

@@ -24,6 +24,7 @@ from evohpc.files import write_atomic
 from evohpc.run_folder import RunDir, read_provenance
 from evohpc.tasks.base import Splits, Task, load_task
 from evohpc.tasks.data import secret_digest, write_private
+from evohpc.tasks.program import is_program
 from evohpc.tasks.rules import hint, place
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def _splits(task: Task, config: Config, run: RunDir) -> Splits:
         raise TaskError(f"task {config.task}: prepare raised {_described(error, run)}") from error
     if not isinstance(splits, Splits):
         raise TaskError(f"task {config.task}: prepare must return Splits, it returned {type(splits).__name__}")
+    if is_program(task) and splits.train:
+        raise TaskError(f"task {config.task}: prepare returns train data, which no program would get; make it {{}}")
     return splits
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import inspect
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from evohpc.evolution.entry import is_entry
 from evohpc.messages import TaskInterface
 
-METHODS = {
+METHODS: Mapping[str, tuple[str, ...]] = {
     "prepare": ("seed", "secret"),
     "build": ("module",),
     "train": ("model", "data", "seed"),
@@ -20,6 +20,28 @@ METHODS = {
     "fitness": ("num_params", "error"),
 }
 """What a task can do, and what each method is called with."""
+PROGRAM_METHODS: Mapping[str, tuple[str, ...]] = {
+    "prepare": ("seed", "secret"),
+    "run": ("module", "inputs"),
+    "score": ("outputs", "labels"),
+}
+"""The same of a task of programs."""
+_OPTIONAL: Mapping[str, tuple[str, ...]] = {"size": ("source", "seconds"), "fitness": ("size", "error")}
+"""What that may have besides."""
+
+
+def has_programs(cls: type) -> bool:
+    """Say whether the class of a task is a `ProgramTask`: its candidates are run, and not trained."""
+    return callable(getattr(cls, "run", None)) and not hasattr(cls, "train")
+
+
+def missing_methods(cls: type) -> str:
+    """Return which methods the class of a task lacks; '' for none."""
+    methods = PROGRAM_METHODS if has_programs(cls) else METHODS
+    missing = [name for name in methods if not callable(getattr(cls, name, None))]
+    if not {"build", "train", "predict"} <= set(missing):
+        return ", ".join(missing)
+    return f"{', '.join(missing)}; of programs that are no networks a ProgramTask has `run` in place of the three"
 
 
 def interface_problems(interface: TaskInterface) -> Iterator[str]:
@@ -66,7 +88,7 @@ def _is_header(interface: TaskInterface) -> bool:
 
 def method_problems(task: object) -> Iterator[str]:
     """Yield which methods cannot be called as they will be."""
-    for name, arguments in METHODS.items():
+    for name, arguments in _called(task).items():
         signature = inspect.signature(getattr(task, name))
         if name == "prepare" and "secret" not in signature.parameters:
             arguments = ("seed",)  # a task that always has data of its own may leave it out
@@ -74,6 +96,12 @@ def method_problems(task: object) -> Iterator[str]:
             signature.bind(*arguments)
         except TypeError as error:
             yield f"{name} is called as {name}({', '.join(arguments)}), and is defined as {name}{signature}: {error}"
+
+
+def _called(task: object) -> Mapping[str, tuple[str, ...]]:
+    if not has_programs(type(task)):
+        return METHODS
+    return {**PROGRAM_METHODS, **{name: called for name, called in _OPTIONAL.items() if hasattr(task, name)}}
 
 
 def place(error: BaseException, file: str | None) -> str:

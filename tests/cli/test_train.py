@@ -11,8 +11,12 @@ import pytest
 from safetensors.torch import load_file
 from support.command_line import call
 from support.paths import MNIST1D_SEEDS, ROOT
+from support.programming import write_project
 
+from evohpc.config.search import load_config
+from evohpc.messages import Result, Status
 from evohpc.report.reader import Reading
+from evohpc.search.search import Search
 
 pytestmark = pytest.mark.usefixtures("unsynced")
 
@@ -137,3 +141,14 @@ def test_a_network_that_its_task_builds_is_loaded_with_the_task(
     assert done.returncode == 0, done.stderr
     size = sum(tensor.numel() for tensor in load_file(tmp_path / "net/model.safetensors").values())
     assert done.stdout.splitlines()[-1] == f"{size} numbers"
+
+
+def test_a_program_has_no_weights_to_keep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Search.create(tmp_path / "run", load_config(write_project(tmp_path / "project"))) as search:
+        (seed,) = search.ask()
+        search.tell(Result(seed.id, 1, Status.TRAINED, "", 9, 0.4, -3.6, {"right": 0.6}))
+        search.ask()
+    code, _, err = call(capsys, "train", tmp_path / "run", "-o", tmp_path / "net")
+    assert code == 1
+    assert "seed-one is a program, not a network: it has no weights to keep; evohpc export " in err
+    assert not (tmp_path / "net").exists()

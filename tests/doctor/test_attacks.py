@@ -62,6 +62,13 @@ def test_an_attack_that_did_not_begin_proves_nothing() -> None:
     assert attack("timeout", "silent").complaint(REFUSED, "", HONEST) == ""
 
 
+def test_who_got_no_processor_is_not_judged_but_who_ended_its_evaluator_is() -> None:
+    busy = replace(REFUSED, status=Status.LOST, host="n1", detail="the machine is too busy")
+    assert attacks.too_busy(busy) == "the machine is too busy"
+    ended = replace(busy, host="", detail="its worker ended: SIGKILL")
+    assert [attacks.too_busy(result) for result in (ended, REFUSED, HONEST)] == ["", "", ""]
+
+
 @pytest.mark.parametrize("path", sorted((TESTS / "hostile").rglob("*.py")), ids=lambda path: path.stem)
 def test_the_head_of_each_says_how_it_must_end(path: Path) -> None:
     read = Attack.read(path)

@@ -173,7 +173,7 @@ def test_predictions_must_match_the_checkpoints(tmp_path: Path) -> None:
     save_file({"p": np.zeros(3)}, tmp_path / "00000.safetensors")
     (predictions,) = verdict.read_predictions(tmp_path, ["00000.safetensors"], CONFIG)
     assert predictions["p"].tolist() == [0, 0, 0]
-    with pytest.raises(Failed, match="not one file of predictions for each checkpoint"):
+    with pytest.raises(Failed, match="not one file of predictions for each that was asked for"):
         verdict.read_predictions(tmp_path, ["00000.safetensors", "00001.safetensors"], CONFIG)
     save_file({"p": np.array([np.nan])}, tmp_path / "00000.safetensors")
     with pytest.raises(Failed, match="not finite") as caught:

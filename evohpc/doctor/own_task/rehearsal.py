@@ -12,9 +12,11 @@ from evohpc.errors import TaskCodeError
 from evohpc.evaluation import verdict
 from evohpc.evaluation.attempt import Evaluator
 from evohpc.evaluation.verdict import Predictions
+from evohpc.evolution.entry import sized
 from evohpc.messages import Attempt, Candidate, Isolation, Result, Status
 from evohpc.sandbox.base import Outcome, Runtime, Stage
 from evohpc.tasks.base import Score, Task
+from evohpc.tasks.program import is_program
 
 
 @dataclass
@@ -71,6 +73,7 @@ class _Witness:
 
     def __init__(self, task: Task) -> None:
         self._task = task
+        self.__module__ = task.__module__  # where the line of a fault is looked for
         self.scored: list[tuple[list[Predictions], Score]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -116,15 +119,19 @@ class Rehearsal:
     def summary(self, found: Trained) -> str:
         """Return what a trained seed reached and took, beside what it may take."""
         result, config = found.result, self.evaluator.benchmark.config
-        metric = self.task.interface.metric
+        its = self.task.interface
+        memory = f"{found.peak_memory >> 20} MiB of {config.memory_mb}"
+        left = "" if is_program(self.task) else f", {len(found.scored[0][0])} checkpoints"
         return (
-            f"error {result.error:.4g}, {metric} {result.metrics[metric]:.4g}, {result.num_params:,} parameters, "
-            f"fitness {result.fitness:.4g}; {found.seconds:.1f} s of {config.time_limit_s:g}, "
-            f"{found.peak_memory >> 20} MiB of {config.memory_mb}, {len(found.scored[0][0])} checkpoints"
+            f"error {result.error:.4g}, {its.metric} {result.metrics[its.metric]:.4g}, "
+            f"{sized(result.num_params or 0, its.size_name)}, fitness {result.fitness:.4g}; "
+            f"{found.seconds:.1f} s of {config.time_limit_s:g}, {memory}{left}"
         )
 
     def checkpoints(self, found: Trained) -> Iterator[Finding]:
-        """Say whether training leaves more than the untrained model, and that first."""
+        """Say whether training, if there is one, leaves more than the untrained model, and that first."""
+        if is_program(self.task):
+            return
         first, *others = found.scored[0][0]
         if others and verdict.score(self.task, [first], self.labels).error <= found.error:
             yield warning(
@@ -149,5 +156,5 @@ class Rehearsal:
         return warning(
             "same score again",
             f"{found.seed.id} has error {found.error!r}, then {again.error!r}",
-            "draw all that is random from the seed that train gets; torch, numpy and random are seeded already",
+            "draw all that is random from torch, numpy or random, which are seeded, or from the seed that train gets",
         )

@@ -27,9 +27,16 @@ def examine(task: Task, trained: Trained, labels: Predictions, config: Config) -
     for name, answer in useless.items():
         if isinstance(answer, TaskCodeError):
             yield fault("score", f"{answer}, on {name} predictions", "raise ValueError for what cannot be scored")
-    yield from _compared(trained, scores, config)
-    yield from _direction(task, trained, scores, config)
-    yield from _wrong_shapes(task, trained.predictions, labels)
+    if labels:
+        yield from _compared(trained, scores, config)
+        yield from _direction(task, trained, scores, config)
+        yield from _wrong_shapes(task, trained.predictions, labels)
+    else:
+        yield warning(
+            "score",
+            "there are no labels, so a candidate's score is what its own process says: it can be forged",
+            "score what is predicted by labels that no candidate sees; until then, read the programs that win",
+        )
     yield from _fitness(task, trained)
 
 

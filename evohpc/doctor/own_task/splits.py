@@ -13,6 +13,7 @@ from evohpc.config.search import Config
 from evohpc.doctor.base import Finding, fault, ok, warning
 from evohpc.run_folder import RunDir
 from evohpc.tasks.base import Splits, Task
+from evohpc.tasks.program import is_program
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -27,7 +28,7 @@ def examine(run: RunDir, task: Task, config: Config) -> Iterator[Finding]:
     parts = "; ".join(f"{name} {_shapes(getattr(kept, name))}" for name in ("train", "inputs", "labels"))
     yield ok("data", f"{parts}; {size / 2**20:.1f} MiB")
     yield from _made_again(task, config, run, kept)
-    yield from _leaks(kept)
+    yield from _leaks(kept, task)
     yield from _overlaps(kept)
 
 
@@ -63,17 +64,21 @@ def _differing(one: Splits, other: Splits) -> str:
     return ""
 
 
-def _leaks(kept: Splits) -> Iterator[Finding]:
+def _leaks(kept: Splits, task: Task) -> Iterator[Finding]:
+    """Compare labels with inputs. What a program answers is often checked by its inputs, which `score` then has under
+    the same name."""
+    checked_by = kept.labels.keys() & kept.inputs.keys() if is_program(task) else set()
     found = [
         f"inputs[{name!r}] {where} labels[{label!r}]"
         for label, truth in kept.labels.items()
         for name, array in kept.inputs.items()
-        if (where := _tells(array, truth))
+        if not (name == label and name in checked_by) and (where := _tells(array, truth))
     ]
     if found:
         yield fault("labels", f"{found[0]}, which candidates predict from", "leave it out of inputs")
     else:
-        yield ok("labels", "none of them stands among the inputs")
+        but = f", but {', '.join(sorted(checked_by))}, of the same name in both" if checked_by else ""
+        yield ok("labels", f"none of them stands among the inputs{but}")
 
 
 def _tells(array: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> str:

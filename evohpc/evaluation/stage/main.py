@@ -16,10 +16,20 @@ from pathlib import Path
 import numpy as np
 
 from evohpc import envelopes
-from evohpc.evaluation.stage import protocol, stages
+from evohpc.evaluation.stage import programs, protocol, stages
 from evohpc.evaluation.stage.protocol import Order, Report
 from evohpc.evaluation.stage.stages import Progress, Refused
 from evohpc.messages import Status
+
+_NO_ROOM = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
+_STAGES = {
+    "train": stages.train,
+    "check": stages.train,
+    "predict": stages.predict,
+    "save": stages.save,
+    "run": programs.run,
+    "probe": stages.probe,
+}
 
 
 def preload() -> dict[str, str]:
@@ -44,13 +54,7 @@ def main(inputs: Path, out: Path) -> int:
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     order = envelopes.decode((inputs / "order.json").read_bytes(), Order)
     progress = Progress()
-    stage = {
-        "train": stages.train,
-        "check": stages.train,
-        "predict": stages.predict,
-        "save": stages.save,
-        "probe": stages.probe,
-    }[order.stage]
+    stage = _STAGES[order.stage]
     try:
         stage(order, inputs, out, progress)
         report = Report(protocol.OK, "", progress.seconds, progress.last_row)
@@ -66,9 +70,16 @@ def _status(error: BaseException, fault: Status) -> Status:
         return Status.OUT_OF_MEMORY
     if isinstance(error, FloatingPointError):
         return Status.NONFINITE
-    if isinstance(error, OSError) and error.errno in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
+    if _is_out_of_disk(error):
         return Status.DISK_LIMIT
     return Status.PROTOCOL_VIOLATION if isinstance(error, Refused) else fault
+
+
+def _is_out_of_disk(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    # safetensors sets no errno.
+    return type(error).__name__ == "SafetensorError" and any(f"(os error {code})" in str(error) for code in _NO_ROOM)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -23,13 +23,17 @@ PLAIN = "plain"
 OK = "ok"
 
 
+Kind = Literal["train", "check", "predict", "save", "run"]
+"""What a candidate's process does: a network is trained and predicts, any other program is run. `check` ends after one
+batch of training, `save` makes a checkpoint a file that others can load."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """IN/order.json."""
 
-    stage: Literal["train", "predict", "save", "check", "probe"]
-    """`save` makes a checkpoint a file that others can load; `check` ends after a batch of training; `probe` tries the
-    device, without a candidate."""
+    stage: Kind | Literal["probe"]
+    """`probe` tries the device, without a candidate."""
     task: str
     """A `TaskName`; its file is the one in IN."""
     task_options: Mapping[str, Any]
@@ -46,7 +50,7 @@ class Report:
     """'ok', or the value of a `Status` that is the candidate's fault."""
     detail: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    """By step: build, check, train; predict."""
+    """By step: build, check, train; predict; run."""
     last_row: dict[str, float] = field(default_factory=dict)
     """The curve's last values, e.g. {'step': 8000, 'loss': 0.1}."""
 

@@ -62,7 +62,7 @@ class Refused(Exception):
 
 def train(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
     """Train a candidate on IN/data.safetensors; leave checkpoints in OUT/weights/. A `check` ends with the first."""
-    task = _prepare(order, inputs)
+    task = prepare(order, inputs)
     data = read_arrays(inputs / protocol.DATA)
     model = _build(task, inputs, progress)
     weights = out / protocol.WEIGHTS
@@ -82,10 +82,8 @@ def train(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
 
 def predict(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
     """Predict each batch from each checkpoint of IN/weights/; leave the predictions in OUT/predictions/."""
-    task = _prepare(order, inputs)
-    folder = inputs / protocol.BATCHES
-    files = sorted(folder.iterdir()) if folder.exists() else [inputs / protocol.DATA]
-    batches = [read_arrays(path) for path in files]
+    task = prepare(order, inputs)
+    batches = batches_in(inputs)
     model = _build(task, inputs, progress)
     left = out / protocol.PREDICTIONS
     left.mkdir()
@@ -93,7 +91,7 @@ def predict(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
         for number, path in enumerate(sorted((inputs / protocol.WEIGHTS).iterdir())):
             _load(task, model, torch.from_numpy(np.fromfile(path, np.int32)), batches[0])
             model.eval()
-            _seed_all(order.seed)  # each checkpoint predicts as if it stood alone
+            seed_all(order.seed)  # each checkpoint predicts as if it stood alone
             for batch, data in enumerate(batches):
                 predictions = {
                     name: np.asarray(array, order="C") for name, array in _predict(task, model, data).items()
@@ -103,7 +101,7 @@ def predict(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
 
 def save(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
     """Leave the checkpoint in IN/weights/ as OUT/model.safetensors, with the names of the model's state dict."""
-    task = _prepare(order, inputs)
+    task = prepare(order, inputs)
     model = _build(task, inputs, progress)
     with progress.step("predict", Status.TRAIN_ERROR):
         (path,) = (inputs / protocol.WEIGHTS).iterdir()
@@ -135,22 +133,31 @@ def _predict(task: Task, model: nn.Module, data: Mapping[str, Any]) -> dict[str,
     return task.predict(model, {name: array.copy() for name, array in data.items()})
 
 
-def _prepare(order: Order, inputs: Path) -> Task:
+def batches_in(inputs: Path) -> list[dict[str, np.ndarray[Any, Any]]]:
+    """Return the batches that a candidate is given, one after the other."""
+    folder = inputs / protocol.BATCHES
+    files = sorted(folder.iterdir()) if folder.exists() else [inputs / protocol.DATA]
+    return [read_arrays(path) for path in files]
+
+
+def prepare(order: Order, inputs: Path) -> Task:
+    """Load the task, and seed whatever draws random numbers."""
     torch.set_num_threads(order.threads)
     if torch.cuda.is_available():
         torch.use_deterministic_algorithms(True, warn_only=True)
     task = load_task(TaskName.parse(order.task).moved(inputs / protocol.TASK_FILE), order.task_options)
-    _seed_all(order.seed)
+    seed_all(order.seed)
     return task
 
 
-def _seed_all(seed: int) -> None:
+def seed_all(seed: int) -> None:
+    """Seed whatever a candidate may draw random numbers from."""
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
 
 
-def _import(path: Path) -> ModuleType:
+def imported(path: Path) -> ModuleType:
     """Execute a candidate's source as a module of its own."""
     module = ModuleType("candidate")
     module.__file__ = str(path)
@@ -161,7 +168,7 @@ def _import(path: Path) -> ModuleType:
 
 def _build(task: Task, inputs: Path, progress: Progress) -> nn.Module:
     with progress.step("build", Status.BUILD_ERROR):
-        return task.build(_import(inputs / protocol.CANDIDATE))
+        return task.build(imported(inputs / protocol.CANDIDATE))
 
 
 def _keep(model: nn.Module, curve: Mapping[str, Any], path: Path, progress: Progress) -> None:
