@@ -108,7 +108,9 @@ def test_the_cluster_page_word_for_word_as_an_ordinary_user(
     slurm: Cluster, containers: ContainerSection, expected: list[tuple[str, ...]], somebody: User
 ) -> None:
     page = (ROOT / "docs" / "cluster.md").read_text()
-    install, fetch, build, build_lm, doctor, doctor_on_node, dry_run, submit = re.findall(r"^ {7}(\S.*)$", page, re.M)
+    lines = re.findall(r"^ {7}(\S.*)$", page, re.M)
+    install, fetch, build, build_lm, doctor, doctor_on_node, attack, dry_run, submit = lines
+    assert " doctor --attack " in attack, "which takes minutes, and has tests of its own"
     status, cancel = re.findall(r"`(evohpc (?:status|cancel) runs/mnist1d)`", page)
     assert install.endswith("pip install -e '.[train,lm,convert]'")
     assert fetch.startswith("evohpc fetch-lm models/")
