@@ -1,4 +1,5 @@
-"""Kills a driver that runs in this process before the k-th thing it does to the disk, or has the disk refuse it.
+"""Kills a driver that runs in this process before the k-th thing it does to the disk, or has the disk refuse it; or
+before and after the k-th process that it starts.
 
 As with kill -9, nothing that comes after has an effect: no `finally` can tidy up, as every further step dies, too. As
 with a power failure, half of a file that was not synced is lost.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -115,3 +117,57 @@ def _connection(steps: Steps) -> type[sqlite3.Connection]:
             super().commit()
 
     return Connection
+
+
+class Spawns:
+    """Counts starts of processes, two steps each: before it, and after its end, of which nobody hears. Step number
+    `fatal` kills, and from then on every step of any kind."""
+
+    def __init__(self, fatal: float) -> None:
+        self.taken, self.commands, self.is_dead, self._fatal = 0, list[str](), False, fatal
+
+    def spawn(self) -> None:
+        """Take a step."""
+        self.is_dead |= self.taken >= self._fatal
+        self.feel()
+        self.taken += 1
+
+    def feel(self) -> None:
+        """Die again, if dead."""
+        if self.is_dead:
+            raise Killed
+
+
+@contextmanager
+def mortal_when_spawning(fatal: float = float("inf")) -> Iterator[Spawns]:
+    """Make each start of a process two steps; none waits for the disk."""
+    spawns = Spawns(fatal)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("replace", "link", "unlink", "rmdir", "mkdir"):
+            patch.setattr(os, name, _felt(getattr(os, name), spawns))
+        patch.setattr(os, "fsync", lambda descriptor: spawns.feel())
+        patch.setattr(subprocess, "Popen", _popen(spawns))
+        yield spawns
+
+
+def _felt(real: Callable[..., Any], spawns: Spawns) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        spawns.feel()
+        return real(*args, **kwargs)
+
+    return call
+
+
+def _popen(spawns: Spawns) -> type[subprocess.Popen[str]]:
+    class Popen(subprocess.Popen[str]):
+        def __init__(self, command: list[str], **options: Any) -> None:
+            spawns.spawn()
+            spawns.commands.append(command[0])
+            super().__init__(command, **options)
+            try:
+                spawns.spawn()
+            except Killed:
+                self.communicate()  # a process outlives who started it
+                raise
+
+    return Popen
