@@ -14,11 +14,12 @@ from support.slurm_standin import StandIn
 from support.tally import Tally
 
 from evohpc.config.search import EvaluationConfig
-from evohpc.config.site import SchedulerSection, Site
+from evohpc.config.site import LMJobs, SchedulerSection, Site
 from evohpc.jobs.slurm import SlurmRunner
+from evohpc.lm_job.slurm import SlurmLMJob
 
 SMALL = CONFIG.replace("rounds: 3, prompts_per_round: 2", "rounds: 2, prompts_per_round: 1")
-SITE = Site(scheduler=SchedulerSection(poll_s=1, poll_max_s=1, submit_every_s=0, settle_s=5))
+SITE = Site(lm=LMJobs(), scheduler=SchedulerSection(poll_s=1, poll_max_s=1, submit_every_s=0, settle_s=5))
 
 
 class World:
@@ -31,7 +32,8 @@ class World:
     def parts(self) -> dict[str, Any]:
         """Return what a new driver process has of its own."""
         runner = SlurmRunner(self.run.path, SITE, EvaluationConfig(), clock=lambda: self.cluster.now)
-        return {"runner": runner, "wait": self.cluster}
+        lm = SlurmLMJob(self.run.path, SITE, clock=lambda: self.cluster.now)
+        return {"runner": runner, "lm": lm, "wait": self.cluster}
 
 
 def on_path(patch: pytest.MonkeyPatch, world: World) -> None:
@@ -59,10 +61,11 @@ def killed_and_resumed(folder: Path, step: int) -> tuple[dict[str, Any], World]:
 
 def test_killed_around_any_command_of_slurm_it_ends_in_the_same_tables(tmp_path: Path, tally: Tally) -> None:
     expected, world, commands, steps = undisturbed(tmp_path / "undisturbed")
-    assert commands.count("sbatch") == world.cluster.submitted == len(world.cluster.evaluated) >= 4
+    assert commands.count("sbatch") == world.cluster.submitted == len(world.cluster.worked) >= 5
+    assert sum(name.partition(".")[0].endswith("-lm") for name in world.cluster.worked) == 2
     for step in range(steps):
         rows, killed = killed_and_resumed(tmp_path / str(step), step)
         assert rows == expected, f"killed at step {step}"
         assert killed.cluster.submitted == world.cluster.submitted, f"killed at step {step}"
-        assert sorted(killed.cluster.evaluated) == sorted(world.cluster.evaluated), f"killed at step {step}"
-    tally("crash points before and after each command of Slurm; same tables, each array's work done once", steps)
+        assert sorted(killed.cluster.worked) == sorted(world.cluster.worked), f"killed at step {step}"
+    tally("crash points before and after each command of Slurm; same tables, each job's work done once", steps)

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from evohpc import envelopes
+from evohpc.lm_job.scripted import ScriptedLMJob
 from evohpc.messages import EvaluationJob
-from evohpc.run_folder import RunDir
+from evohpc.run_folder import RoundDir, RunDir
 from evohpc.slurm.script import CLAIM
 from support.driving import RUN_ID, Clock, InstantRunner
 
@@ -26,16 +27,17 @@ echo "${job##*/}|N/A|$name|$state||None"; done; true
 
 
 class StandIn(Clock):
-    """A cluster that evaluates by arithmetic, as `InstantRunner` does; also the clock and the patience of its driver.
+    """A cluster that evaluates by arithmetic, as `InstantRunner` does, and completes by rules; also the
+    clock and the patience of its driver.
 
-    As array.sh does, an array that finds the claim of another ends without any work.
+    As the scripts of jobs do, a job that finds the claim of another ends without any work.
     """
 
     def __init__(self, run: RunDir, folder: Path) -> None:
         super().__init__()
         self._run, self.bin, self._jobs = run, folder / "bin", folder / "jobs"
-        self.evaluated: list[str] = []
-        """Of each array that has worked: its name."""
+        self.worked: list[str] = []
+        """Of each job that has done its work: its name."""
         self._nodes = InstantRunner(run)
         for path in (self.bin, self._jobs):
             path.mkdir(parents=True)
@@ -61,8 +63,11 @@ class StandIn(Clock):
             (folder / CLAIM).symlink_to(job_id)
         except FileExistsError:
             return
-        round = self._run.round(-1 if folder.parents[2].name == "seeds" else int(folder.parents[2].name))
-        job = envelopes.unseal(round.job(name).read_bytes(), RUN_ID, EvaluationJob)
-        for task in job.tasks:
-            self._nodes.evaluate(job.round, task)
-        self.evaluated.append(name)
+        round = RoundDir(folder.parents[2])
+        if name.partition(".")[0].endswith("-lm"):
+            ScriptedLMJob().start(round)
+        else:
+            job = envelopes.unseal(round.job(name).read_bytes(), RUN_ID, EvaluationJob)
+            for task in job.tasks:
+                self._nodes.evaluate(job.round, task)
+        self.worked.append(name)
