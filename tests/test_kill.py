@@ -29,6 +29,29 @@ search: {rounds: 3, prompts_per_round: 2, samples_per_prompt: 4, survivors: 3, e
 lm: {engine: scripted}
 evaluation: {time_limit_s: 600, memory_mb: 1500, disk_mb: 64}
 """
+WORKERS = 2
+KILLED_AT_SPAWN = """
+import os, signal, subprocess, sys
+fatal, taken = int(sys.argv.pop(1)), 0
+
+def step(counts):
+    global taken
+    if counts and taken == fatal:
+        os.kill(os.getpid(), signal.SIGKILL)
+    taken += counts
+
+class Popen(subprocess.Popen):
+    def __init__(self, command, *args, **options):
+        is_evaluator = "evohpc.evaluation.worker" in command
+        step(is_evaluator)
+        super().__init__(command, *args, **options)
+        step(is_evaluator)
+
+subprocess.Popen = Popen
+from evohpc import cli
+cli.main()
+"""
+"""A driver that is killed at a step: even ones are before the start of an evaluator, odd ones after it."""
 UNSTEADY = {"seconds", "host", "finished_at", "versions"}
 """Columns of results that differ between two runs of anything."""
 
@@ -91,3 +114,20 @@ def test_killed_at_random_moments_it_ends_in_the_same_table(folder: Path, tally:
     drive_to_the_end(run)
     assert table(run) == expected
     tally("kill -9 of a driver at random moments, candidates training; it ended in the same table", killed)
+
+
+def test_killed_before_and_after_the_start_of_each_evaluator_it_ends_in_the_same_table(
+    folder: Path, tally: Tally
+) -> None:
+    config = folder / "config.yaml"
+    few = config.read_text().replace("rounds: 3, prompts_per_round: 2", "rounds: 1, prompts_per_round: 1")
+    config.write_text(few.replace("steps: 300", "steps: 100").replace("{time", f"{{workers: {WORKERS}, time"))
+    drive_to_the_end(folder / "undisturbed")
+    expected = table(folder / "undisturbed")
+    for step in range(2 * WORKERS):
+        run = folder / f"killed-{step}"
+        command = [sys.executable, "-c", KILLED_AT_SPAWN, str(step), "run", str(run), str(config)]
+        assert subprocess.run(command, capture_output=True, timeout=1800).returncode == -signal.SIGKILL
+        drive_to_the_end(run)
+        assert table(run) == expected, f"killed at step {step}"
+    tally("kill -9 of a driver before and after the start of an evaluator; it ended in the same table", 2 * WORKERS)
