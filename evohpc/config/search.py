@@ -179,6 +179,9 @@ class Config(Section):
     tuning: TuningConfig = TuningConfig()
     screening: ScreeningConfig = ScreeningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    trackers: tuple[Literal["tensorboard"], ...] = ()
+    """Other programs that are told of each round as it closes. `tensorboard`: event files in RUN/tensorboard (extra
+    `tensorboard`). May change while a search goes on; a tracker that fails is a warning, and the search goes on."""
 
     @model_validator(mode="after")
     def _lm_has_a_folder(self) -> Config:

@@ -41,7 +41,7 @@ from evohpc.tasks.data import draw_secret, prepare, secret_digest
 log = logging.getLogger(__name__)
 
 CHANGEABLE = (
-    *("search.rounds", "evaluation.workers", "evaluation.retries", "evaluation.minimum_isolation"),
+    *("search.rounds", "evaluation.workers", "evaluation.retries", "evaluation.minimum_isolation", "trackers"),
     *(f"search.stop.{name}" for name in StopConfig.model_fields),
 )
 """What may change while a search goes on: no earlier result depends on it. Rounds may only grow."""

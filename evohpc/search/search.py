@@ -31,7 +31,8 @@ from evohpc.evolution.stopping import EarlyEnd
 from evohpc.files import write_once
 from evohpc.messages import Candidate, Result, Status
 from evohpc.run_folder import RunDir
-from evohpc.search import creation, driving
+from evohpc.search import creation, driving, tensorboard
+from evohpc.search.tracking import Tracked
 from evohpc.store.rows import Entry
 from evohpc.store.store import Store
 
@@ -106,7 +107,7 @@ class Search:
         """
         stop = stop or Event()
         driver = self._drive(waiting, stop)
-        driver.observe = noted = driving.Noted(self.folder.progress, observe)
+        driver.observe = noted = driving.Noted(self.folder.progress, self._tracked(observe, driver))
         driver.wait = partial(driving.wait_for, stop)
         try:
             driver.drive()
@@ -118,6 +119,13 @@ class Search:
         if self.early_end is not None:
             self._end_what_is_at_work()
         return self.best()
+
+    def _tracked(self, observe: Callable[[Progress], None], driver: Driver) -> Callable[[Progress], None]:
+        """Return an observer that tells the config's trackers, too."""
+        if not self.config.trackers:
+            return observe
+        folder, store, search = self.folder.path / tensorboard.FOLDER, driver.intake.store, self.config.search
+        return Tracked(observe, lambda: [tensorboard.TensorBoard(folder, store, search)])
 
     def ask(self) -> list[Candidate]:
         """Return the candidates that await an evaluation: those of the open round without a final result.

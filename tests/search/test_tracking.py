@@ -1,0 +1,83 @@
+"""When trackers are told of a round, and what becomes of their faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import pytest
+
+from evohpc.driver.progress import Progress, Step
+from evohpc.messages import SEED_ROUND
+from evohpc.search.tracking import Tracked
+
+
+@dataclass
+class Diary:
+    """Keeps the rounds that it is told of."""
+
+    rounds: list[int] = field(default_factory=list)
+    fails: bool = False
+
+    def has(self, round: int) -> bool:
+        return round in self.rounds
+
+    def tell(self, round: int) -> None:
+        if self.fails:
+            raise RuntimeError("its disk is full")
+        self.rounds.append(round)
+
+
+def progress(round: int, step: str) -> Progress:
+    assert step in get_args(Step)
+    return Progress(round, 3, step, 0, 1, {}, None)  # type: ignore[arg-type]
+
+
+SEARCH = [
+    (SEED_ROUND, "evaluate"),
+    (SEED_ROUND, "close"),
+    (0, "propose"),
+    (0, "close"),
+    (1, "evaluate"),
+    (1, "evaluate"),
+]
+
+
+def follow(diary: Diary, *places: tuple[int, str]) -> list[Progress]:
+    seen: list[Progress] = []
+    tracked = Tracked(seen.append, lambda: [diary])
+    for place in places:
+        tracked(progress(*place))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("end", "rounds"), [([], [-1, 0]), ([(2, "propose")], [-1, 0, 1]), ([(2, "propose"), (2, "done")], [-1, 0, 1, 2])]
+)
+def test_a_round_is_told_once_it_has_closed(end: list[tuple[int, str]], rounds: list[int]) -> None:
+    diary = Diary()
+    seen = follow(diary, *SEARCH, *end)
+    assert diary.rounds == rounds
+    assert len(seen) == len(SEARCH) + len(end)
+
+
+def test_the_next_driver_tells_what_is_missing_only() -> None:
+    diary = Diary([-1, 0])
+    follow(diary, (2, "evaluate"), (2, "close"), (2, "done"))
+    assert diary.rounds == [-1, 0, 1, 2]
+
+
+def test_a_round_that_was_cut_off_is_told_again_when_it_has_closed() -> None:
+    diary = Diary()
+    follow(diary, *SEARCH, (1, "stopped"))
+    assert diary.rounds == [-1, 0, 1]
+    follow(diary, (1, "evaluate"), (1, "close"), (2, "propose"))
+    assert diary.rounds == [-1, 0, 1, 1]
+
+
+def test_a_fault_is_one_warning_and_the_search_goes_on(caplog: Any) -> None:
+    seen = follow(Diary(fails=True), *SEARCH, (2, "done"))
+    assert len(seen) == len(SEARCH) + 1
+    assert [record.getMessage() for record in caplog.records] == [
+        "trackers: its disk is full; nothing more is told to them until the next start"
+    ]
