@@ -45,7 +45,9 @@ def test_half_of_the_examples_are_of_programs() -> None:
     assert [example for example, task in tasks.items() if is_program(task)] == OF_PROGRAMS
 
 
-@pytest.mark.parametrize("example", OF_PROGRAMS)
+@pytest.mark.parametrize(
+    "example", [name if name == "quadrature" else pytest.param(name, marks=pytest.mark.slow) for name in OF_PROGRAMS]
+)
 def test_an_example_of_programs_is_searched_in_seconds(example: str, tmp_path: Path) -> None:
     config = load_config(ROOT / "examples" / example / "config.yaml", ["search.rounds=1", "search.prompts_per_round=3"])
     with Search.create(tmp_path / "run", config) as search:
@@ -60,6 +62,7 @@ def test_an_example_of_programs_is_searched_in_seconds(example: str, tmp_path: P
     assert best.fitness <= 0
 
 
+@pytest.mark.slow
 def test_the_example_whose_score_can_be_forged_is_told_from_the_others(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, "check-task", ROOT / "examples/openevolve/config.yaml")
     assert code == 0, out

@@ -57,6 +57,7 @@ class Loaded(HTMLParser):
         self.found += [value for name, value in attrs if name in wanted and value]
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_from_elsewhere_and_all_of_it_is_there(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 20
@@ -67,6 +68,7 @@ def test_nothing_is_loaded_from_elsewhere_and_all_of_it_is_there(site: Path) -> 
             assert parts.scheme == "data" or (page.parent / parts.path).exists(), f"{page.name}: {address}"
 
 
+@pytest.mark.slow
 def test_a_link_that_leads_nowhere_fails_the_build(site: Path, tmp_path: Path) -> None:
     (tmp_path / "docs/pictures").mkdir(parents=True)
     for name in ("conf.py", "site.css"):

@@ -18,7 +18,7 @@ from evohpc.messages import Result, Status
 from evohpc.report.reader import Reading
 from evohpc.search.search import Search
 
-pytestmark = pytest.mark.usefixtures("unsynced")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unsynced")]  # each trains a network or more
 
 CONFIG = """
 task: mnist1d
@@ -55,7 +55,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", [pytest.param("seed-cnn", marks=pytest.mark.slow), "seed-mlp"])
+@pytest.mark.parametrize("name", ["seed-cnn", "seed-mlp"])
 def test_the_weights_are_those_that_were_scored_and_plain_pytorch_loads_them(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -84,7 +84,6 @@ def test_the_weights_are_those_that_were_scored_and_plain_pytorch_loads_them(
     )
 
 
-@pytest.mark.slow
 def test_another_seed_and_recipe_give_another_network(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +106,6 @@ def test_another_seed_and_recipe_give_another_network(
     assert not (project / "third").exists()
 
 
-@pytest.mark.slow
 def test_what_cannot_be_trained_leaves_nothing_but_its_words(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +116,6 @@ def test_what_cannot_be_trained_leaves_nothing_but_its_words(
     assert not (project / "none").exists()
 
 
-@pytest.mark.slow
 def test_a_network_that_its_task_builds_is_loaded_with_the_task(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ def confined() -> None:
         pytest.skip("no attack is made where nothing holds it")
 
 
+@pytest.mark.slow
 def test_what_holds_and_what_does_not() -> None:
     through = replace(LABELS, expected="chance")
     healthy = Attack("healthy", "F", "honest", "nothing", HEALTHY + "# CANARY")

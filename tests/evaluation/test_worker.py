@@ -365,6 +365,7 @@ def test_an_array_task_leaves_sealed_results_and_logs(tmp_path: Path) -> None:
         assert run.round(3).log(id, 2).read_text() == "out\n" * 4
 
 
+@pytest.mark.slow
 def test_a_task_that_starts_after_its_round_was_packed_has_nothing_to_do(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     job = array(run, "a")

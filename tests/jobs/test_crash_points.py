@@ -59,6 +59,7 @@ def killed_and_resumed(folder: Path, step: int) -> tuple[dict[str, Any], World]:
             return drive(world.run, **world.parts()), world
 
 
+@pytest.mark.slow
 def test_killed_around_any_command_of_slurm_it_ends_in_the_same_tables(tmp_path: Path, tally: Tally) -> None:
     expected, world, commands, steps = undisturbed(tmp_path / "undisturbed")
     assert commands.count("sbatch") == world.cluster.submitted == len(world.cluster.worked) >= 5
