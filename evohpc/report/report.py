@@ -11,6 +11,7 @@ import yaml
 
 from evohpc import envelopes
 from evohpc.errors import EnvelopeError
+from evohpc.evolution.entry import sized
 from evohpc.messages import LMRequest
 from evohpc.report import logs, page
 from evohpc.report.colours import OUTCOME_COLOURS
@@ -41,6 +42,7 @@ def report(run: Run, *, target: float | None = None) -> str:
         "candidates": payload(table),
         "rounds": [{**row, "run": None} for row in round_rows(run)],
         "metric": run.metric,
+        "size": run.size_name,
         "outcomes": OUTCOMES,
         "colours": OUTCOME_COLOURS,
         "prompts": dict(_prompts(run)),
@@ -85,7 +87,11 @@ def _tiles(table: Columns) -> Iterator[tuple[str, str, str]]:
     run, best = table.run, table.best
     children = [entry for entry in run.entries if entry.candidate.round >= 0]
     if best is not None:
-        yield "best fitness", _people(table.fitness[best]), f"{table.id[best]}; {table.params[best]:,} parameters"
+        yield (
+            "best fitness",
+            _people(table.fitness[best]),
+            f"{table.id[best]}; {sized(table.params[best] or 0, run.size_name)}",
+        )
     seed = max((table.fitness[p] for p in table.seeds if table.counts[p]), default=None)
     if seed is not None:
         yield "best seed", _people(seed), _gain(seed, None if best is None else table.fitness[best])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evohpc.errors import EvohpcError, RunFolderError
+from evohpc.evolution.entry import NUM_PARAMS
 from evohpc.evolution.population import Budget
 from evohpc.evolution.stopping import EarlyEnd
 from evohpc.lm_job import times
@@ -33,6 +34,8 @@ class Run:
     closed_rounds: frozenset[int]
     metric: str
     """Key of the quality in `Result.metrics`; '' if there is none."""
+    size_name: str = NUM_PARAMS
+    """What prompts call the size of a program; of a snapshot alone, the usual name."""
     config: dict[str, Any] = field(default_factory=dict)
     """Resolved, nested as in config.yaml; empty for a snapshot alone."""
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -133,6 +136,7 @@ def _read_folder(path: Path) -> Run:
             config=reading.config.model_dump(mode="json"),
             provenance=read_provenance(RunDir(path)),
             metric=reading.metric,
+            size_name=reading.task.size_name,
             rounds=Budget.of(reading.config.search).rounds,
             **_rows(reading.store),
         )

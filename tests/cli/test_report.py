@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from support.command_line import call
+from support.programming import write_project
 from support.reporting import make_run, write
+
+from evohpc.config.search import load_config
+from evohpc.messages import Result, Status
+from evohpc.search.search import Search
 
 pytest.importorskip("bokeh", reason="pip install 'evohpc[report]'")
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
@@ -120,3 +128,22 @@ def test_an_unknown_format_names_those_that_are(
     code, _, err = call(capsys, "aggregate", *runs, "-o", tmp_path / "all.xlsx")
     assert code == 1
     assert "take .html, .csv, .jsonl, .parquet, .tex" in err
+
+
+def test_the_size_of_programs_is_called_as_their_task_calls_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with Search.create(tmp_path / "run", load_config(write_project(tmp_path / "project"))) as search:
+        while candidates := search.ask():
+            for candidate in candidates:
+                search.tell(Result(candidate.id, 1, Status.TRAINED, "", 9, 0.4, -3.6, {"right": 0.6}))
+    assert call(capsys, "report", tmp_path / "run")[0] == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    packed = re.findall(r"<script[^>]*type=[^>]*>([A-Za-z0-9+/=]{100,})<", page)
+    texts = page + "".join(gzip.decompress(base64.b64decode(text)).decode() for text in packed)
+    assert "; nodes 9" in texts
+    assert "size (nodes)" in texts
+    assert "size (parameters)" not in texts
+    code, out, _ = call(capsys, "why", tmp_path / "run", "seed-one")
+    assert code == 0
+    assert "nodes 9, error 0.4" in " ".join(out.split())

@@ -10,6 +10,7 @@ from bokeh.models import BasicTicker, ColorBar, LassoSelectTool, NumeralTickForm
 from bokeh.palettes import Cividis256
 from bokeh.transform import linear_cmap
 
+from evohpc.evolution.entry import NUM_PARAMS
 from evohpc.messages import SEED_ROUND
 from evohpc.report.columns import Columns
 from evohpc.report.figures import style
@@ -26,7 +27,7 @@ def tradeoff(table: Columns) -> Figure | None:
         return None
     made = style.chart(
         "tradeoff",
-        "size (parameters)",
+        "size (parameters)" if table.run.size_name == NUM_PARAMS else f"size ({table.run.size_name})",
         "validation error",
         x_axis_type="log",
         y_axis_type="log",

@@ -47,11 +47,15 @@ function targets(prompt) {
   return found ? [...found[1].matchAll(/'([^']+)': '([^']+)'/g)].map(([, name, value]) => [name, Number(value)]) : [];
 }
 
+function sized(count) {
+  return report.size === "num_params" ? `${count} parameters` : `${report.size} ${count}`;
+}
+
 function targetTable(row) {
   const asked = targets(promptOf(row));
   if (!asked.length) return "";
   const { params, metric } = report.candidates;
-  const measured = { num_params: params[row], [report.metric]: metric[row] };
+  const measured = { [report.size]: params[row], [report.metric]: metric[row] };
   const table = make("table");
   fillTable(table, [
     ["quantity", "", ([name]) => name.replaceAll("_", " ")],
@@ -71,7 +75,7 @@ function candidateFacts(row) {
     ["parents", all.parents[row].length ? parents : ""],
     ["completion", all.round[row] < 0 ? "" : `${whole(all.tokens[row])} tokens at temperature ${number(all.temperature[row])}`],
     ["fitness", number(all.fitness[row])],
-    ["size", all.params[row] === null ? "" : `${whole(all.params[row])} parameters`],
+    ["size", all.params[row] === null ? "" : sized(whole(all.params[row]))],
     ["error", number(all.error[row])],
     [report.metric.replaceAll("_", " ") || "metric", number(all.metric[row])],
     ["evaluation", all.attempt[row] === null ? "" : `attempt ${all.attempt[row]}, ${number(all.seconds[row], 3)} s, ended ${all.finished_at[row]}`],
