@@ -27,7 +27,7 @@ from support.browsing import launched  # noqa: E402
 
 WIDTH, HEIGHT = 900, 380
 """Of a chart, in pixels."""
-COLOURS = 64
+COLOURS = 256
 """Of a picture's palette: flat colours need no more."""
 LEAST = 3
 """Of an arm with fewer searches than this, the mean is not drawn."""
