@@ -39,7 +39,7 @@ def test_a_sound_task_has_no_fault_and_shows_its_prompt(example: Path, capsys: p
         ('header="class Model(nn.Module):"', 'header="class Model(nn.Module)"', "end in a colon"),
         ('allowed_imports=("math", "torch")', 'allowed_imports="torch"', "write ('torch',)"),
         ("def build(self, module)", "def build(self)", "build is called as build(module), and is defined as build()"),
-        ("for step in range(1, self.steps + 1):", "for step in (20,):", "the first checkpoint is as good as any"),
+        ("lr=0.01", "lr=0.0", "the first checkpoint is as good as any"),
         ("if step % 100 == 0 or step == self.steps:", "if False:", "it yields once, so the untrained model is all"),
         ('inputs={"x": val_x}', 'inputs={"x": val_x, "y": val_y}', "inputs['y'] is labels['y']"),
         ("np.random.default_rng(seed)", "np.random.default_rng()", "prepare makes other train['x'] for the same seeds"),
