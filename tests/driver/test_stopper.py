@@ -51,9 +51,10 @@ def steady(source: str, attempt: Attempt) -> Result | None:
     return None if result is None else replace(result, seconds={"total": 1800.0})
 
 
-def test_evaluations_are_counted_to_the_last_one_and_in_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 3])
+def test_evaluations_are_counted_to_the_last_one_and_in_order(tmp_path: Path, stride: int) -> None:
     whole = drive(make_run(tmp_path / "whole"))
-    for limit in range(1, len(evaluated(whole)) + 1, 3):
+    for limit in range(1, len(evaluated(whole)) + 1, stride):
         run = budgeted(tmp_path / str(limit), evaluations=limit)
         assert evaluated(drive(run)) == evaluated(whole)[:limit]
         if limit < len(evaluated(whole)):
