@@ -3,6 +3,7 @@ cluster/test_search_on_slurm.py."""
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
@@ -236,6 +237,29 @@ def test_every_promise_names_a_test() -> None:
     rows = [row for table in promises for row in table.splitlines()[2:]]
     assert len(rows) > 10
     assert not [row for row in rows if "::test_" not in row]
+
+
+def test_the_means_that_pages_quote_are_those_of_the_results() -> None:
+    cells = next(
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in (ROOT / "docs/results/mnist1d.md").read_text().splitlines()
+        if line.startswith("| extended - scripted_extended | below alpha")
+    )
+    seeds, (mean, low, high) = cells[2].split(", "), re.findall(r"\d+", cells[4])
+    best = {
+        arm: [_fittest(ROOT / f"docs/results/mnist1d/{arm}-{seed}.csv") for seed in seeds]
+        for arm in ("extended", "scripted_extended")
+    }
+    first, second = (f"{sum(found) / len(found):.0f}" for found in best.values())
+    for page in ("README.md", "docs/results/mnist1d.md"):
+        text = " ".join((ROOT / page).read_text().split())
+        for figure in (first, second, f"{mean} ", f"({low} to {high})"):
+            assert figure in text, f"{page} does not say {figure}"
+
+
+def _fittest(path: Path) -> float:
+    with path.open(newline="") as file:
+        return max(float(row["fitness"]) for row in csv.DictReader(file) if row["counts"] == "True")
 
 
 def test_the_tables_of_results_are_what_their_files_say() -> None:
