@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from made_pages import write_or_check
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
@@ -149,13 +150,7 @@ def shown(name: str, command: click.Command, context: click.Context) -> str:
 def main() -> int:
     """Write, or check, the two pages."""
     wanted = {DOCS / "configuration.md": configuration(), DOCS / "commands.md": commands()}
-    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    if "--check" in sys.argv:
-        print(*(f"{path.name} is out of date; run python docs/draw_reference.py" for path in stale), sep="\n")
-        return len(stale)
-    for path in stale:
-        path.write_text(wanted[path], encoding="utf-8")
-    return 0
+    return write_or_check(wanted)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
+from made_pages import write_or_check
+
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "tests"))
 
@@ -187,13 +189,7 @@ def main() -> int:
     """Write, or check, what is drawn."""
     architecture = DOCS / "architecture.md"
     wanted = {DOCS / "rooms.svg": svg(), architecture: page(architecture.read_text(encoding="utf-8"))}
-    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    if "--check" in sys.argv:
-        print(*(f"{path.name} is out of date; run python docs/draw_rooms.py" for path in stale), sep="\n")
-        return len(stale)
-    for path in stale:
-        path.write_text(wanted[path], encoding="utf-8")
-    return 0
+    return write_or_check(wanted)
 
 
 if __name__ == "__main__":
