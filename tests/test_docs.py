@@ -239,6 +239,19 @@ def test_every_promise_names_a_test() -> None:
     assert not [row for row in rows if "::test_" not in row]
 
 
+@pytest.mark.slow
+def test_the_picture_of_results_can_be_drawn_again(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
+        pytest.skip("needs chromium and chromium-driver: apt-get install chromium chromium-driver")
+    command = [sys.executable, "docs/results/draw.py", str(tmp_path / "again.png")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with image.open(tmp_path / "again.png") as again, image.open(ROOT / "docs/results/mnist1d.png") as kept:
+        assert again.size == kept.size
+        assert len(again.convert("RGB").getcolors(1 << 20)) > 10
+
+
 def test_the_means_that_pages_quote_are_those_of_the_results() -> None:
     cells = next(
         [cell.strip() for cell in line.split("|")[1:-1]]

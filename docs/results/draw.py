@@ -1,4 +1,5 @@
-"""Draws the pictures of docs/results from the CSV files beside it, in headless Chromium: `python docs/results/draw.py`.
+"""Draws the pictures of docs/results from the CSV files beside it, in headless Chromium: `python docs/results/draw.py
+[PICTURE]`.
 
 Needs what `docs/draw_report.py` needs.
 """
@@ -67,4 +68,4 @@ def draw(folder: Path, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    draw(HERE / "mnist1d", HERE / "mnist1d.png")
+    draw(HERE / "mnist1d", Path(sys.argv[1]) if sys.argv[1:] else HERE / "mnist1d.png")
