@@ -33,7 +33,6 @@ from evohpc.lm_job.scripted import ScriptedLMJob
 from evohpc.messages import EvaluationJob, TaskReport, TaskState
 from evohpc.run_folder import RunDir
 
-ROOT = Path(__file__).parent.parent
 READS = (
     ("status",),
     ("status", "--json"),
