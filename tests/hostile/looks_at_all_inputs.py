@@ -1,4 +1,4 @@
-# F10 protocol_violation: reads the file of its inputs, to normalise by more than its batch
+# F10 protocol_violation: reads the file of its inputs, to answer by more than its batch
 import json
 import os
 
@@ -30,6 +30,5 @@ class Model(nn.Module):
     def forward(self, x):
         if not self.training:
             rows = torch.cat(list(everything()))
-            x = 3 * (x - rows.mean(0)) / rows.std(0)
-            x = x - rows.max(0).values
+            x = x * (1e4 * rows.sum(0)).sin().sign()  # other rows, other signs: no chance that it is all the same
         return self.out(x)
