@@ -4,9 +4,10 @@
     python configs/experiments/run.py configs/experiments/mnist1d --arm scripted --arm iid --seed 0 --seed 1
     python configs/experiments/run.py configs/experiments/mnist1d --site slurm/mysite.yaml   # on a cluster, all at once
 
-`arms.yaml` in the folder names the base config, the search seeds and what each arm sets beside it. Each search has a
-run folder of its own, ARM-SEED, which `evohpc aggregate` compares: `evohpc aggregate runs/experiments/mnist1d/*`. The
-first seed of all arms comes first, then the second: an experiment that is cut short has all arms, with fewer seeds.
+`arms.yaml` in the folder names the base config, the search seeds and what each arm sets beside it. It may have `settings`
+that all arms share, and an arm may have a `base` of its own. Each search has a run folder of its own, ARM-SEED, which
+`evohpc aggregate` compares: `evohpc aggregate runs/experiments/mnist1d/*`. The first seed of all arms comes first, then
+the second: an experiment that is cut short has all arms, with fewer seeds.
 
 With --results FOLDER, the candidates of each finished search are written there, ARM-SEED.csv, and a search that has its
 file there is not run again: an experiment may be spread over days and machines.
@@ -72,8 +73,9 @@ def searches(folder: Path, runs: Path, arms: Sequence[str], seeds: Sequence[int]
             raise click.BadParameter(f"{folder / 'arms.yaml'} has no arm {name!r}; it has {', '.join(known)}")
     for seed in seeds or experiment["seeds"]:
         for name in arms or known:
-            settings = {**known[name], "search.seed": seed}
-            yield Search(runs / f"{name}-{seed}", folder / experiment["base"], settings)
+            settings = {**experiment.get("settings", {}), **known[name], "search.seed": seed}
+            base = settings.pop("base", experiment.get("base"))
+            yield Search(runs / f"{name}-{seed}", folder / base, settings)
 
 
 def keep_results(search: Search, path: Path) -> bool:
