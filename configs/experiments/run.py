@@ -4,10 +4,10 @@
     python configs/experiments/run.py configs/experiments/mnist1d --arm scripted --arm iid --seed 0 --seed 1
     python configs/experiments/run.py configs/experiments/mnist1d --site slurm/mysite.yaml   # on a cluster, all at once
 
-`arms.yaml` in the folder names the base config, the search seeds and what each arm sets beside it. It may have `settings`
-that all arms share, and an arm may have a `base` of its own. Each search has a run folder of its own, ARM-SEED, which
-`evohpc aggregate` compares: `evohpc aggregate runs/experiments/mnist1d/*`. The first seed of all arms comes first, then
-the second: an experiment that is cut short has all arms, with fewer seeds.
+`arms.yaml` in the folder names the base config, the search seeds and what each arm sets beside it. It may have
+`settings` that all arms share, and an arm may have a `base` of its own. Each search has a run folder of its own,
+ARM-SEED, which `evohpc aggregate` compares: `evohpc aggregate runs/experiments/mnist1d/*`. The first seed of all arms
+comes first, then the second: an experiment that is cut short has all arms, with fewer seeds.
 
 With --results FOLDER, the candidates of each finished search are written there, ARM-SEED.csv, and a search that has its
 file there is not run again: an experiment may be spread over days and machines.
