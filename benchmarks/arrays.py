@@ -29,7 +29,7 @@ from support.cluster.slurm import Cluster
 from support.evaluating import CONFIG, HONEST, RUN_ID, make_run
 
 from evohpc import envelopes
-from evohpc.config.search import EvaluationConfig
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import ContainerSection, EvaluationJobs, SchedulerSection, Site
 from evohpc.evaluation import worker
 from evohpc.files import write_atomic

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import yaml
 
-from evohpc.config.search import Config, EvaluationConfig, load_config
+from evohpc.config.evaluation import EvaluationConfig
+from evohpc.config.search import Config, load_config
 from evohpc.config.site import Site
 from evohpc.config.task_name import TaskName
 from evohpc.errors import ConfigError, RunFolderError

@@ -26,7 +26,8 @@ from support.rows import trained
 from support.tally import Tally
 
 from evohpc import envelopes
-from evohpc.config.search import ScreeningConfig, load_config
+from evohpc.config.evaluation import ScreeningConfig
+from evohpc.config.search import load_config
 from evohpc.config.site import load_site
 from evohpc.envelopes import encode
 from evohpc.errors import EvohpcError

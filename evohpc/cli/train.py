@@ -83,7 +83,8 @@ def _config(run: RunDir, overrides: tuple[str, ...], seed: int | None) -> Config
     Raises:
         ConfigError: something else is to be changed.
     """
-    from evohpc.config.search import EvaluationConfig, load_resolved
+    from evohpc.config.evaluation import EvaluationConfig
+    from evohpc.config.search import load_resolved
     from evohpc.search.verification import SETTABLE
 
     for override in overrides:

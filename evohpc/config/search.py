@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
+from evohpc.config.evaluation import EvaluationConfig, ScreeningConfig
 from evohpc.config.lm import LMConfig, TuningConfig
-from evohpc.config.rungs import Rung
 from evohpc.config.stop import StopConfig
 from evohpc.config.strict_yaml import (
     Count,
@@ -33,7 +33,6 @@ from evohpc.config.strict_yaml import (
 from evohpc.config.task_name import TaskName
 from evohpc.errors import ConfigError
 from evohpc.files import is_utf8
-from evohpc.messages import Isolation
 
 _HOTTEST_IN_VLLM = 2.0
 BEFORE_0_2: dict[str, dict[str, object]] = {"lm": {"stop": "next_statement"}}
@@ -118,49 +117,6 @@ class PromptConfig(Section):
     targets_from: Literal["prompt_parents", "all_parents"] = "prompt_parents"
     """Whose size and metric the targets are computed from. "The parent models" may be the k in the prompt (the
     natural reading, default) or all of P."""
-
-
-class ScreeningConfig(Section):
-    """What a candidate may look like before a GPU is spent on it."""
-
-    max_source_bytes: Count = 20_000
-    """Of the whole module, the task's imports included."""
-    max_nodes: Count = 5_000
-    """Nodes of the syntax tree."""
-    max_depth: Annotated[int, Field(gt=0, le=100, strict=True)] = 60
-    """Nesting depth of the syntax tree, and of brackets."""
-    max_literal_bytes: Count = 2_000
-    """All string, bytes and number literals together: weights must not hide in source."""
-
-
-class EvaluationConfig(Section):
-    """How a candidate is run and what it may use."""
-
-    runtime: Literal["process", "apptainer"] = "process"
-    """`process`: a process tree of its own on this host, confined as far as the kernel allows. `apptainer`: each
-    candidate in containers of the image that the site profile names (`container.image`)."""
-    minimum_isolation: Isolation = Isolation.PROCESS
-    """Refuse to evaluate on a host that reaches less: none < process < confined < container."""
-    workers: CountOrZero = 0
-    """Candidates evaluated at once on this machine; 0: one per core."""
-    threads: Count = 1
-    """Torch threads per candidate."""
-    time_limit_s: Positive = 1800.0
-    """Wall seconds for all that the candidate's code does, from its start; then the whole tree is killed."""
-    memory_mb: Count = 4096
-    """Resident memory of the candidate's process tree, in MiB."""
-    disk_mb: Count = 1024
-    """What the candidate may have in its scratch folder, in MiB."""
-    log_kb: Count = 64
-    """How much is kept of the end of a candidate's stdout and stderr, in KiB."""
-    max_params: Count = 50_000_000
-    """Size of the largest model, in 32-bit words of a checkpoint."""
-    candidates_per_task: Count = 1
-    """Candidates that one array task evaluates, one after the other, each in its own sandbox."""
-    retries: CountOrZero = 3
-    """New attempts after a machine fault; a candidate's own failure is final."""
-    rungs: tuple[Rung, ...] = ()
-    """Cheaper trainings that children go through first (config/rungs.py). Not in the paper."""
 
 
 class Config(Section):

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evohpc import envelopes, linux
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.lm import LMConfig
-from evohpc.config.search import Config, EvaluationConfig, load_resolved
+from evohpc.config.search import Config, load_resolved
 from evohpc.config.site import Site
 from evohpc.config.task_name import TaskName
 from evohpc.doctor import attacks

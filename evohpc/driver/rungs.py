@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evohpc import envelopes
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.rungs import Rung
-from evohpc.config.search import EvaluationConfig
 from evohpc.errors import EnvelopeError, RunFolderError
 from evohpc.evolution import population
 from evohpc.files import write_once

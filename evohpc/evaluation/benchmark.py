@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evohpc.config.search import EvaluationConfig
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.task_name import TaskName
 from evohpc.evaluation.stage import protocol
 from evohpc.run_folder import RunDir

@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from evohpc import envelopes
-from evohpc.config.search import EvaluationConfig
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.errors import EnvelopeError, TaskCodeError
 from evohpc.evaluation.stage import protocol
 from evohpc.evaluation.stage.protocol import Report

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
-from evohpc.config.search import ScreeningConfig
+from evohpc.config.evaluation import ScreeningConfig
 from evohpc.evolution import entry, trees
 from evohpc.evolution.code_hash import code_hash
 from evohpc.evolution.prompts import candidate_source

@@ -16,7 +16,7 @@ from pathlib import Path
 import submitit
 from submitit.core.utils import DelayedSubmission
 
-from evohpc.config.search import EvaluationConfig
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import Site
 from evohpc.files import write_atomic
 from evohpc.linux import python

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from submitit.core.utils import DelayedSubmission
 
-from evohpc.config.search import EvaluationConfig
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import Site
 from evohpc.errors import EvaluationError
 from evohpc.evaluation.worker import run_array_task

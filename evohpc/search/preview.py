@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from evohpc.config.search import Config, EvaluationConfig
+from evohpc.config.evaluation import EvaluationConfig
+from evohpc.config.search import Config
 from evohpc.config.site import Site
 from evohpc.driver import dispatch
 from evohpc.evaluation.benchmark import WORKER, shared_files

@@ -25,7 +25,8 @@ from typing import Self
 import yaml
 
 from evohpc import envelopes
-from evohpc.config.search import Config, EvaluationConfig, load_config
+from evohpc.config.evaluation import EvaluationConfig
+from evohpc.config.search import Config, load_config
 from evohpc.config.site import Site
 from evohpc.driver.driver import Stopped
 from evohpc.driver.progress import Progress

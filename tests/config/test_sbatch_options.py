@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evohpc.config import sbatch_options
-from evohpc.config.search import EvaluationConfig
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import Site, load_site
 from evohpc.errors import ConfigError
 from evohpc.jobs import array_script

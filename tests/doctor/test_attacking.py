@@ -14,8 +14,9 @@ from support.command_line import call
 from support.old_kernel import without_landlock
 from support.paths import ROOT
 
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.lm import LMConfig
-from evohpc.config.search import Config, EvaluationConfig
+from evohpc.config.search import Config
 from evohpc.config.site import ContainerSection, Site
 from evohpc.doctor import attacks
 from evohpc.doctor.attacking import HEALTHY, LOOKS_AFTERWARDS, attack_host

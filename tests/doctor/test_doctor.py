@@ -20,8 +20,9 @@ from support.evaluating import HONEST, prepare_once
 from support.old_kernel import without_landlock
 
 from evohpc import doctor
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.lm import LMConfig
-from evohpc.config.search import Config, EvaluationConfig
+from evohpc.config.search import Config
 from evohpc.config.site import ContainerSection, DriverJob, EvaluationJobs, LMJobs, SchedulerSection, Site
 from evohpc.doctor import Finding, Verdict, mounts, scheduling
 from evohpc.doctor.host import examine_host

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from evohpc import envelopes
-from evohpc.config.search import EvaluationConfig
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.task_name import TaskName
 from evohpc.errors import TaskCodeError
 from evohpc.evaluation import verdict

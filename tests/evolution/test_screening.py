@@ -12,7 +12,7 @@ from support.paths import SEEDS
 from support.requests import request
 from support.rows import completion
 
-from evohpc.config.search import ScreeningConfig
+from evohpc.config.evaluation import ScreeningConfig
 from evohpc.evolution.screening import Verdict, candidate_id, children, screen, seeds
 from evohpc.messages import SEED_ROUND, Prompt, Sample, Status, TaskInterface
 

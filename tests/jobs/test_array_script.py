@@ -10,7 +10,7 @@ import pytest
 from support.cluster.unkind import UNKIND
 from support.paths import GOLDEN
 
-from evohpc.config.search import EvaluationConfig
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import EvaluationJobs, Site
 from evohpc.jobs import array_script
 from evohpc.jobs.array_script import ArrayShape

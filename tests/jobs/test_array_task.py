@@ -11,7 +11,7 @@ from submitit.core.utils import DelayedSubmission
 from support.cluster import work
 from support.paths import TESTS
 
-from evohpc.config.search import EvaluationConfig
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import Site
 from evohpc.jobs import array_script, array_task
 from evohpc.jobs.array_script import ArrayShape

@@ -13,7 +13,7 @@ from support.killing import Killed, declare_dead, mortal_when_spawning
 from support.slurm_standin import StandIn
 from support.tally import Tally
 
-from evohpc.config.search import EvaluationConfig
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import LMJobs, SchedulerSection, Site
 from evohpc.jobs.slurm import SlurmRunner
 from evohpc.lm_job.slurm import SlurmLMJob

@@ -12,7 +12,7 @@ import pytest
 from support.rows import candidate
 from support.searching import make_config
 
-from evohpc.config.search import EvaluationConfig
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import EvaluationJobs, Site
 from evohpc.errors import EvaluationError
 from evohpc.jobs.excluded_nodes import excluded_nodes

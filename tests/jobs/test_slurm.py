@@ -21,7 +21,7 @@ from support.cluster.work import die, trace
 from support.paths import TESTS
 
 from evohpc import envelopes
-from evohpc.config.search import EvaluationConfig
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import EvaluationJobs, SchedulerSection, Site
 from evohpc.errors import EvaluationError
 from evohpc.files import write_atomic

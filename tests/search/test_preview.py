@@ -10,9 +10,10 @@ from typing import Any, Literal
 import pytest
 from support.paths import MNIST1D_SEEDS
 
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.lm import LMConfig
 from evohpc.config.rungs import Rung
-from evohpc.config.search import Config, EvaluationConfig, SearchConfig
+from evohpc.config.search import Config, SearchConfig
 from evohpc.config.site import ContainerSection, LMJobs, SchedulerSection, Site
 from evohpc.errors import ConfigError
 from evohpc.evaluation.benchmark import WORKER

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from evohpc.config.search import ScreeningConfig
+from evohpc.config.evaluation import ScreeningConfig
 from evohpc.doctor.own_task import programs
 from evohpc.evolution.screening import seeds
 from evohpc.messages import TaskInterface

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from evohpc import envelopes
-from evohpc.config.search import EvaluationConfig
+from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import load_site
 from evohpc.jobs.slurm import SlurmRunner
 from evohpc.messages import EvaluationJob, TaskState

@@ -12,7 +12,8 @@ from support.clrs.streamed import Streamed
 from support.paths import ROOT
 from torch import nn
 
-from evohpc.config.search import ScreeningConfig, load_config
+from evohpc.config.evaluation import ScreeningConfig
+from evohpc.config.search import load_config
 from evohpc.config.task_name import TaskName
 from evohpc.errors import TaskError
 from evohpc.evolution.screening import screen

@@ -1,0 +1,54 @@
+"""The sections of a config that say what may be evaluated, and how (`screening`, `evaluation`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from evohpc.config.rungs import Rung
+from evohpc.config.strict_yaml import Count, CountOrZero, Positive, Section
+from evohpc.messages import Isolation
+
+
+class ScreeningConfig(Section):
+    """What a candidate may look like before a GPU is spent on it."""
+
+    max_source_bytes: Count = 20_000
+    """Of the whole module, the task's imports included."""
+    max_nodes: Count = 5_000
+    """Nodes of the syntax tree."""
+    max_depth: Annotated[int, Field(gt=0, le=100, strict=True)] = 60
+    """Nesting depth of the syntax tree, and of brackets."""
+    max_literal_bytes: Count = 2_000
+    """All string, bytes and number literals together: weights must not hide in source."""
+
+
+class EvaluationConfig(Section):
+    """How a candidate is run and what it may use."""
+
+    runtime: Literal["process", "apptainer"] = "process"
+    """`process`: a process tree of its own on this host, confined as far as the kernel allows. `apptainer`: each
+    candidate in containers of the image that the site profile names (`container.image`)."""
+    minimum_isolation: Isolation = Isolation.PROCESS
+    """Refuse to evaluate on a host that reaches less: none < process < confined < container."""
+    workers: CountOrZero = 0
+    """Candidates evaluated at once on this machine; 0: one per core."""
+    threads: Count = 1
+    """Torch threads per candidate."""
+    time_limit_s: Positive = 1800.0
+    """Wall seconds for all that the candidate's code does, from its start; then the whole tree is killed."""
+    memory_mb: Count = 4096
+    """Resident memory of the candidate's process tree, in MiB."""
+    disk_mb: Count = 1024
+    """What the candidate may have in its scratch folder, in MiB."""
+    log_kb: Count = 64
+    """How much is kept of the end of a candidate's stdout and stderr, in KiB."""
+    max_params: Count = 50_000_000
+    """Size of the largest model, in 32-bit words of a checkpoint."""
+    candidates_per_task: Count = 1
+    """Candidates that one array task evaluates, one after the other, each in its own sandbox."""
+    retries: CountOrZero = 3
+    """New attempts after a machine fault; a candidate's own failure is final."""
+    rungs: tuple[Rung, ...] = ()
+    """Cheaper trainings that children go through first (config/rungs.py). Not in the paper."""
