@@ -117,7 +117,9 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One few-shot prompt of a round (Algorithm 2, line `prompt <- MakeFewShotPrompt(E)`)."""
+    """One few-shot prompt of a round (Algorithm 2, line `prompt <- MakeFewShotPrompt(E)`). Where it `is_rescaled`, no
+    language model answers it (`evolution.rescaling`); what is `given` (`evolution.halves`) is the end of its text, and
+    the beginning of each completion."""
 
     index: int
     text: str
@@ -125,7 +127,7 @@ class Prompt:
     """Candidate ids of the in-context examples, in the order shown."""
     samples: tuple[Sample, ...]
     is_rescaled: bool = False
-    """Answered by `evolution.rescaling`, not by a language model."""
+    given: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,6 @@ class LMRequest:
     prompts: tuple[Prompt, ...]
     tensor_parallel: bool = False
     engine: str = "deepspeed"
-    """What draws the completions: 'deepspeed', 'vllm' or 'scripted'."""
     vllm: dict[str, object] = field(default_factory=dict)
 
 
@@ -205,7 +206,7 @@ class Completion:
     prompt: int
     sample: int
     text: str
-    """What follows the prompt, cut after the end of the entry."""
+    """What follows the header of the entry, cut after its end."""
     tokens: int
     """New tokens drawn, the stop token included, and those of an attempt that was not kept."""
     stop: str
@@ -290,10 +291,9 @@ class TaskState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """State of one array task. `host` is the node that it ENDED on, where that may be the node's doing."""
+    """State of one array task. Once it ENDED, `fault` names a missing result, `host` the node that may be to blame."""
 
     state: TaskState
     fault: Status = Status.LOST
-    """What to call a missing result once ENDED: NODE_FAIL, PREEMPTED, CONTAINER_ERROR or LOST."""
     reason: str = ""
     host: str = ""

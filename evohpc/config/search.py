@@ -105,6 +105,9 @@ class PromptConfig(Section):
     """Target size: this times the size of the smallest parent, rounded as `size_rounding` says."""
     size_factors: tuple[Positive, ...] = ()
     """Not in the paper: one is drawn for each prompt instead of `size_factor`; [0.9, 0.5] asks for large steps, too."""
+    half_programs: Fraction = 0
+    """Chance of each prompt that it ends in the first lines of the child, which are those of a parent that it shows, up
+    to a statement drawn at random; the LM writes the rest. Not in the paper (0), nor for the scripted engine."""
     size_rounding: Count | None = None
     """Sizes in prompts are rounded to this many parameters (paper: 100). null: to 100 from 1,000 parameters on, to 10
     from 100 on, and not at all below, so that a target is smaller than its parents for networks of any size."""

@@ -22,6 +22,7 @@ class Draw(IntEnum):
     TUNING = 3
     RESCALING = 4
     SIZE_FACTOR = 5
+    HALF = 6
 
 
 def generator(seed: int, round: int, draw: Draw, *position: int) -> np.random.Generator:

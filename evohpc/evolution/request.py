@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from evohpc.config.search import Config, SearchConfig
 from evohpc.envelopes import SCHEMA
+from evohpc.evolution.halves import given_half
 from evohpc.evolution.population import Budget, is_tuned
 from evohpc.evolution.prompts import (
     Example,
@@ -79,7 +80,10 @@ def _prompts(config: Config, task: TaskInterface, round: int, parents: Sequence[
         text = few_shot_prompt(shown, parents, task, with_size_factor(config.prompt, config.search, round, index))
         ids = tuple(example.candidate_id for example in shown)
         drawn = samples(config.search, round, index, budget.samples)
-        prompts.append(Prompt(index, text, ids, drawn, is_rescaled(config.search, round, index)))
+        by_rule = is_rescaled(config.search, round, index)
+        is_whole = by_rule or config.lm.engine == "scripted"  # rules change whole programs
+        given = "" if is_whole else given_half(shown, task, config.prompt, config.search, round, index)
+        prompts.append(Prompt(index, text + given, ids, drawn, by_rule, given))
     return tuple(prompts)
 
 

@@ -36,7 +36,9 @@ class Drawing:
     tokens: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._transcript = Transcript(self.rules.tokenizer, self.prompt.text, self.healed, self.rules.sampling.stop)
+        rules, prompt = self.rules, self.prompt
+        self._few_shot = prompt.text.removesuffix(prompt.given)
+        self._transcript = Transcript(rules.tokenizer, prompt.text, self.healed, rules.sampling.stop, prompt.given)
 
     def add(self, token: int) -> str:
         """Append a token; return why the completion ends there ('eos', 'class_end' or 'length'), or ''."""
@@ -61,6 +63,6 @@ class Drawing:
 
     def _is_kept(self, text: str) -> bool:
         sampling = self.rules.sampling
-        if self.attempt < sampling.retry_unparsable and not parses(self.prompt.text, text):
+        if self.attempt < sampling.retry_unparsable and not parses(self._few_shot, text):
             return False
-        return self.attempt >= sampling.retry_copies or not repeats(self.prompt.text, text)
+        return self.attempt >= sampling.retry_copies or not repeats(self._few_shot, text)

@@ -21,10 +21,11 @@ class Transcript:
     the rule 'whole_class' it also ends where the next program begins on the line on which it was whole, or indented.
     """
 
-    def __init__(self, tokenizer: Any, prompt: str, healed: str, rule: str = "next_statement") -> None:
-        """`healed` is the end of the prompt that the model was not shown; the completion repeats it."""
+    def __init__(self, tokenizer: Any, prompt: str, healed: str, rule: str = "next_statement", given: str = "") -> None:
+        """`healed` is the end of the prompt that the model was not shown; the completion repeats it. `given` is the end
+        of the prompt that is the beginning of the class; the completion begins with it."""
         self._tokens = TokenText(tokenizer)
-        self._prompt = prompt
+        self._prompt, self._given = prompt.removesuffix(given), given
         self._text = prompt[: len(prompt) - len(healed)][-1:]
         # The last character of what was shown is kept: whether the first line starts at column 0 depends on it.
         self._shown = len(self._text)
@@ -36,8 +37,8 @@ class Transcript:
 
     @property
     def text(self) -> str:
-        """What follows the prompt, up to the end of its class."""
-        return self._text[self._start : self._end]
+        """What follows the header of the class, up to its end."""
+        return self._given + self._text[self._start : self._end]
 
     def add(self, token: int) -> bool:
         """Append a token; return whether the class has ended."""
@@ -50,7 +51,8 @@ class Transcript:
         """Leave out what follows the whole class, where the text is no Python with it. Nothing is drawn any more."""
         if self._looks_at_programs and not parses(self._prompt, self.text):
             whole = whole_class(self._prompt, self.text)
-            self._end = self._start + len(whole) if whole else self._end
+            drawn = len(whole) - len(self._given)
+            self._end = self._start + drawn if drawn > 0 else self._end
 
     def _next_statement(self) -> int | None:
         found = _NEXT_STATEMENT.search(self._text, self._searched)
@@ -62,7 +64,7 @@ class Transcript:
             return None
         for mark in _NEXT_PROGRAM.finditer(self._text, self._marked):
             self._marked = mark.end()
-            if is_whole(self._prompt, self._text[self._start : mark.start()]):
+            if is_whole(self._prompt, self._given + self._text[self._start : mark.start()]):
                 return mark.start()
         return None
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from evohpc.config.lm import LMConfig, TuningConfig
-from evohpc.config.search import Config, SearchConfig
+from evohpc.config.search import Config, PromptConfig, SearchConfig
 from evohpc.envelopes import decode, encode
 from evohpc.evolution.prompts import Example, completion_target, few_shot_prompt
 from evohpc.evolution.request import request, samples
@@ -33,13 +33,14 @@ def ask(
     round: int = 2,
     tuning_examples: list[Example] = EXAMPLES,
     adapter: str | None = "rounds/001/adapter",
+    parents: list[Example] = PARENTS,
 ) -> LMRequest:
     return request(
         config,
         TASK,
         run_id="r",
         round=round,
-        parents=PARENTS,
+        parents=parents,
         tuning_examples=tuning_examples,
         adapter=adapter,
         deepspeed_config={"zero_optimization": {"stage": 2}},
@@ -62,6 +63,28 @@ def test_the_prompts_show_drawn_parents_and_name_them() -> None:
         assert prompt.text == few_shot_prompt(shown, PARENTS, TASK, config().prompt)
         assert prompt.samples == samples(config(seed=5).search, 2, prompt.index, 3)
     assert len({prompt.parents for prompt in asked.prompts}) > 1
+
+
+def test_a_half_program_ends_the_prompt_and_is_given_to_its_children() -> None:
+    sources = [replace(parent, source=parent.source.replace("    def", "    x = 1\n\n    def")) for parent in PARENTS]
+    some = config(prompts_per_round=40).model_copy(update={"prompt": PromptConfig(half_programs=0.5)})
+    plain, begun = ask(config(prompts_per_round=40), parents=sources), ask(some, parents=sources)
+    assert {prompt.given for prompt in plain.prompts} == {""}
+    assert {prompt.given for prompt in begun.prompts} == {
+        "",
+        "    x = 1\n\n",
+        "    x = 1\n\n    def forward(self, x):\n",
+    }
+    for prompt, other in zip(begun.prompts, plain.prompts, strict=True):
+        assert prompt.text == other.text + prompt.given
+        assert prompt.samples == other.samples
+    assert decode(encode(begun), LMRequest) == begun
+
+
+@pytest.mark.parametrize("ruled", [{"lm": LMConfig(engine="scripted")}, {"search": SearchConfig(rescale=1)}])
+def test_what_rules_make_is_made_of_whole_programs(ruled: dict[str, Any]) -> None:
+    asked = ask(config().model_copy(update={"prompt": PromptConfig(half_programs=1), **ruled}))
+    assert {prompt.given for prompt in asked.prompts} == {""}
 
 
 def test_the_lms_settings_are_passed_on() -> None:

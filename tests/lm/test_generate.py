@@ -71,6 +71,20 @@ def test_the_others_are_drawn_as_if_no_prompt_were_rescaled(tmp_path: Path, mode
     assert all(json.loads(line)["stop"] == "rescaled" for line in mixed[:3])
 
 
+def test_completions_begin_with_the_half_that_was_given(tmp_path: Path, model_folder: Path) -> None:
+    half = "    def __init__(self):\n        super().__init__()\n"
+    plain = prompts([f"{PROMPT}{half}"])
+    begun = [replace(prompt, given=half) for prompt in plain]
+    texts = [
+        [
+            json.loads(line)["text"]
+            for line in answered(tmp_path / name, request(model_folder, prompts=each)).splitlines()
+        ]
+        for name, each in (("plain", plain), ("begun", begun))
+    ]
+    assert texts[1] == [half + text for text in texts[0]]
+
+
 def test_tuning_leaves_a_prompt_its_curve_and_other_completions(tmp_path: Path, model_folder: Path) -> None:
     plain = answered(tmp_path / "a", request(model_folder))
     tuned = answered(tmp_path / "b", request(model_folder, tuning=tuning()))

@@ -134,6 +134,44 @@ def test_what_spoils_a_whole_class_is_cut_at_the_end(lm: LanguageModel, text: st
     assert transcript.text == expected
 
 
+HALF = "    def __init__(self):\n        self.one = 1\n"
+REST = f"        self.two = 2\n\n{BODY}"
+
+
+@pytest.mark.parametrize("rule", ["next_statement", "whole_class"])
+def test_a_completion_begins_with_the_half_that_was_given(lm: LanguageModel, rule: str) -> None:
+    transcript = Transcript(lm.tokenizer, PROMPT + HALF, "", rule, HALF)
+    assert transcript.text == HALF
+    tokens = lm.tokenizer(f"{REST}x").input_ids
+    assert [transcript.add(token) for token in tokens] == [False] * len(REST) + [True]
+    assert transcript.text == HALF + REST
+
+
+@pytest.mark.parametrize(
+    ("half", "drawn", "expected"),
+    [
+        (HALF, REST + "    oh no", HALF + REST),
+        (HALF + "\n" + BODY, "    oh no", HALF + "\n" + BODY + "    oh no"),  # nothing would be the child's own
+        (HALF, "    def forward(self, x", HALF + "    def forward(self, x"),
+    ],
+)
+def test_what_spoils_a_whole_class_is_cut_behind_the_given_half(
+    lm: LanguageModel, half: str, drawn: str, expected: str
+) -> None:
+    transcript = Transcript(lm.tokenizer, PROMPT + half, "", "whole_class", half)
+    for token in lm.tokenizer(drawn).input_ids:
+        transcript.add(token)
+    transcript.cut()
+    assert transcript.text == expected
+
+
+def test_a_class_that_was_given_half_ends_where_the_next_program_begins(lm: LanguageModel) -> None:
+    transcript = Transcript(lm.tokenizer, PROMPT + HALF, "", "whole_class", HALF)
+    stopped = [transcript.add(token) for token in lm.tokenizer(f'{REST}    """').input_ids]
+    assert stopped[-1]
+    assert transcript.text == f"{HALF}{REST}    "
+
+
 def test_the_old_rule_cuts_nothing(lm: LanguageModel) -> None:
     transcript = Transcript(lm.tokenizer, PROMPT, "")
     for token in lm.tokenizer(BODY + "    oh no").input_ids:
