@@ -52,3 +52,7 @@ class EvaluationConfig(Section):
     """New attempts after a machine fault; a candidate's own failure is final."""
     rungs: tuple[Rung, ...] = ()
     """Cheaper trainings that children go through first (config/rungs.py). Not in the paper."""
+    repeats: CountOrZero = 0
+    """How often a child is trained once more by the whole recipe, before it can be a parent: its error, fitness and
+    metrics are the means then, with `error_sd` and `fitness_sd` among the metrics, and one failure is its failure. Each
+    training of a child, those at `rungs` too, has then a seed of its own (weights, batches). Not in the paper (0)."""

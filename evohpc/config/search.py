@@ -153,8 +153,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _a_rung_is_judged_whole(self) -> Config:
-        if self.evaluation.rungs and self.search.stop.evaluations is not None:
-            raise ValueError("search.stop.evaluations would cut evaluation.rungs short; take search.stop.compute_hours")
+        for key in ("rungs", "repeats"):
+            if getattr(self.evaluation, key) and self.search.stop.evaluations is not None:
+                raise ValueError(
+                    f"search.stop.evaluations would cut evaluation.{key} short; take search.stop.compute_hours"
+                )
         return self
 
     @model_validator(mode="after")

@@ -262,7 +262,7 @@ class Driver:
         while pending := intake.store.pending(round):
             attempted = intake.store.attempts(round)
             allowed = self.stopper.allowed(round, rungs.due(pending, attempted), dispatch.in_flight)
-            dispatch.hand_out(next_attempts(allowed, attempted, has_rungs=bool(rungs.rungs)))
+            dispatch.hand_out(next_attempts(allowed, attempted, has_rungs=not rungs.course.is_single))
             dispatch.poll()
             arrived = self._collect(round)
             dispatch.record(arrived)

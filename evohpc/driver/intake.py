@@ -152,9 +152,9 @@ class Intake:
 
     def _conclude(self, round: int) -> None:
         config = self.config.evaluation
-        lower = rungs.of_round(config, round)
+        course = rungs.of_round(config, round)
         attempted = self.store.attempts(round).values()
-        final = [results[-1] for results in attempted if rungs.is_final(results, lower, config.retries)]
+        final = [results[-1] for results in attempted if rungs.is_final(results, course, config.retries)]
         self.store.conclude(final)
         if self._in_front is not None:
             self._in_front += [r.candidate_id for r in final if r.fitness is not None]

@@ -1,16 +1,17 @@
-"""The rungs of one round (`evaluation.rungs`): what each candidate is to be trained at next, and who is dropped.
+"""The rungs of one round (`evaluation.rungs`, `repeats`): what each candidate is to be trained at next, and who is
+dropped.
 
 Which rung an attempt is for follows from the results before it: each TRAINED one is a rung passed. Who goes on is
 decided once, when all have been trained at a rung, and stands in rounds/NNN/rung-K.json. Each of the others gets a
 result that says so, as its next attempt: so result files tell all, and only candidates of the last rung are TRAINED in
-the end.
+the end. Who was trained by the whole recipe as often as it must be gets their mean, in the same way.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from evohpc import envelopes
 from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.rungs import Rung
+from evohpc.driver import repeats
 from evohpc.errors import EnvelopeError, RunFolderError
 from evohpc.evolution import population
 from evohpc.files import write_once
@@ -28,9 +30,29 @@ Attempted = Mapping[str, Sequence[Result]]
 """All results of candidates that wait for a final one, by candidate, in order of attempt."""
 
 
-def of_round(config: EvaluationConfig, round: int) -> tuple[Rung, ...]:
-    """Return the rungs below the last; none for seeds, which are parents whatever they measure."""
-    return () if round == SEED_ROUND else config.rungs
+@dataclass(frozen=True)
+class Course:
+    """The trainings that a candidate goes through, one after the other, if none fails and it is not dropped."""
+
+    rungs: tuple[Rung, ...] = ()
+    """Those below the last."""
+    repeats: int = 0
+    """Trainings by the whole recipe after the first."""
+
+    @property
+    def trainings(self) -> int:
+        """How many there are in all."""
+        return len(self.rungs) + 1 + self.repeats
+
+    @property
+    def is_single(self) -> bool:
+        """There is one training, and what it measures is the outcome."""
+        return self.trainings == 1
+
+
+def of_round(config: EvaluationConfig, round: int) -> Course:
+    """Return what the candidates of a round go through: seeds are trained once, as parents whatever they measure."""
+    return Course() if round == SEED_ROUND else Course(config.rungs, config.repeats)
 
 
 def decision(folder: RoundDir, rung: int) -> Path:
@@ -40,14 +62,14 @@ def decision(folder: RoundDir, rung: int) -> Path:
 
 def passed(results: Sequence[Result]) -> int:
     """Return how many rungs a candidate has passed."""
-    return sum(result.status is Status.TRAINED for result in results)
+    return len(_trained(results))
 
 
-def is_final(results: Sequence[Result], rungs: Sequence[Rung], retries: int) -> bool:
+def is_final(results: Sequence[Result], course: Course, retries: int) -> bool:
     """Say whether the last of a candidate's results is its outcome."""
     last = results[-1]
     if last.status is Status.TRAINED:
-        return passed(results) > len(rungs)
+        return passed(results) == course.trainings + (course.repeats > 0)  # of several trainings, their mean
     return not last.status.is_machine_fault or is_given_up(results, retries)
 
 
@@ -69,7 +91,7 @@ class Rungs:
     folder: RoundDir
     run_id: str
     epoch: int
-    rungs: tuple[Rung, ...]
+    course: Course
 
     def due(self, pending: Collection[str], attempted: Attempted) -> list[str]:
         """Return which candidates wait for an attempt, and not until a rung is decided, in order of id. What can be
@@ -79,17 +101,23 @@ class Rungs:
             RunFolderError: an earlier decision cannot be read.
             StorageError: the file system refused.
         """
-        if not self.rungs:
+        if self.course.is_single:
             return sorted(pending)
         self._settle(pending, attempted)
-        decided = [decision(self.folder, number) for number in range(len(self.rungs))]
-        going_on = [self._read(number) if path.exists() else set() for number, path in enumerate(decided)]
         rung_of = {id: passed(attempted.get(id, ())) for id in sorted(pending)}
-        return [id for id, rung in rung_of.items() if rung == 0 or id in going_on[rung - 1]]
+        for id in (id for id, rung in rung_of.items() if rung == self.course.trainings):
+            self._write(repeats.mean(_trained(attempted[id])[len(self.course.rungs) :]))
+        decided = [decision(self.folder, number) for number in range(len(self.course.rungs))]
+        going_on = [self._read(number) if path.exists() else set() for number, path in enumerate(decided)]
+        return [id for id, rung in rung_of.items() if self._is_due(id, rung, going_on)]
+
+    def _is_due(self, id: str, rung: int, going_on: Sequence[set[str]]) -> bool:
+        is_free = rung == 0 or rung > len(going_on)  # the first training, or another one by the whole recipe
+        return rung < self.course.trainings and (is_free or id in going_on[rung - 1])
 
     def _settle(self, pending: Collection[str], attempted: Attempted) -> None:
         """Decide who passes a rung, if that can be decided now, and write the results of those that do not."""
-        for number, rung in enumerate(self.rungs):
+        for number, rung in enumerate(self.course.rungs):
             waiting = [id for id in pending if passed(attempted.get(id, ())) == number + 1]
             if not decision(self.folder, number).exists():
                 if not waiting or any(passed(attempted.get(id, ())) <= number for id in pending):
@@ -117,6 +145,14 @@ class Rungs:
             attempt=results[-1].attempt + 1,
             status=Status.DROPPED,
             detail=f"not among the {going_on} that passed rung {number}",
-            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        write_once(self.folder.result(id, result.attempt), envelopes.seal(self.run_id, self.epoch, result))
+        self._write(result)
+
+    def _write(self, result: Result) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        sealed = envelopes.seal(self.run_id, self.epoch, replace(result, finished_at=now))
+        write_once(self.folder.result(result.candidate_id, result.attempt), sealed)
+
+
+def _trained(results: Sequence[Result]) -> list[Result]:
+    return [result for result in results if result.status is Status.TRAINED]

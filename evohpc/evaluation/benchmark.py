@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.task_name import TaskName
 from evohpc.evaluation.stage import protocol
@@ -14,6 +16,8 @@ from evohpc.run_folder import RunDir
 from evohpc.sandbox.base import Limits
 
 WORKER = "evohpc.evaluation.stage.main"
+_TRAINING = 5
+"""Key of these seeds, beside those of stages (trial.py) and tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +33,21 @@ class Benchmark:
     config: EvaluationConfig
 
     def at(self, rung: int | None) -> Benchmark:
-        """Return it as a candidate meets it that has passed so many rungs; None for the whole training."""
-        lower = self.config.rungs
-        if rung is None or rung >= len(lower):
+        """Return it as a candidate meets it that was trained so often before, at the rungs first; None for one that is
+        trained once."""
+        if rung is None:
             return self
-        return replace(self, task_options={**self.task_options, **lower[rung].task_options})
+        lower, is_reseeded = self.config.rungs, self.config.repeats and rung
+        own = lower[rung].task_options if rung < len(lower) else {}
+        if not own and not is_reseeded:
+            return self
+        seed = _seed(self.seed, rung) if is_reseeded else self.seed
+        return replace(self, task_options={**self.task_options, **own}, seed=seed)
+
+
+def _seed(seed: int, training: int) -> int:
+    """Return the seed of a training that is not a candidate's first."""
+    return int(np.random.SeedSequence(seed, spawn_key=(_TRAINING, training)).generate_state(1, "uint64")[0] >> 1)
 
 
 def shared_files(run: RunDir) -> tuple[Path, ...]:

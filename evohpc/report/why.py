@@ -131,7 +131,7 @@ def _outcome(case: Case) -> Iterator[str]:
     elif candidate.status is Status.TRAINED and result is not None and result.fitness is not None:
         yield (
             f"It was trained: {sized(result.num_params or 0, case.size_name)}, error {result.error:.4g}, fitness "
-            f"{number(result.fitness)}."
+            f"{number(result.fitness)}{_spread(result)}."
         )
     elif candidate.status is Status.DROPPED:
         yield f"It was trained at a lower rung only (evaluation.rungs), and dropped: {candidate.detail}."
@@ -145,6 +145,14 @@ def _outcome(case: Case) -> Iterator[str]:
         yield f"The task's own code failed on it ({candidate.status}): {candidate.detail}."
     else:
         yield f"It failed, by its own fault ({candidate.status}): {candidate.detail}."
+
+
+def _spread(result: Result) -> str:
+    """Return over how many trainings the figures are means (`evaluation.repeats`); '' where there was one."""
+    trainings, deviation = result.metrics.get("trainings"), result.metrics.get("fitness_sd")
+    if trainings is None or deviation is None:
+        return ""
+    return f" ± {number(deviation)}, means and standard deviation of {trainings:g} trainings with a seed each"
 
 
 def _of_original(original: Kin | None) -> str:

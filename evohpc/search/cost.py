@@ -25,7 +25,7 @@ class Cost:
     """Upper bounds; what is tried again after machine faults comes on top."""
 
     evaluations: int
-    """Trainings: of the seeds, and of each child at each of its rungs."""
+    """Trainings: of the seeds, and of each child at each of its rungs, and its repeats."""
     evaluation_hours: float
     """Wall hours of all of them, one after the other."""
     threads: int
@@ -64,7 +64,7 @@ def bound(config: Config, seeds: int, site: Site | None = None) -> Cost:
     budget, stop, evaluation = Budget.of(config.search), config.search.stop, config.evaluation
     children = budget.rounds * budget.per_round
     trained = children if stop.evaluations is None else min(children, stop.evaluations)
-    evaluations = seeds + trained * (1 + len(evaluation.rungs))
+    evaluations = seeds + trained * (1 + len(evaluation.rungs) + evaluation.repeats)
     hours = evaluations * evaluation.time_limit_s / 3600
     jobs = site.lm if site is not None and config.lm.needs_a_model else None
     program = _COPIES_OF_A_PROGRAM * config.screening.max_source_bytes + _BESIDE_PROGRAM

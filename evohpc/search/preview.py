@@ -9,7 +9,7 @@ from pathlib import Path
 from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.search import Config
 from evohpc.config.site import Site
-from evohpc.driver import dispatch
+from evohpc.driver import dispatch, rungs
 from evohpc.evaluation.benchmark import WORKER, shared_files
 from evohpc.evolution.population import Budget
 from evohpc.evolution.screening import candidate_id
@@ -88,8 +88,9 @@ def _parts(run: RunDir, run_id: str, site: Site, config: Config) -> Iterator[tup
     for job in filter(None, (seeds_job(run, run_id, config), children_job(run, run_id, config))):
         path, script, count = first_array(run, job, site, config)
         more = f"the first of {count} arrays; " if count > 1 else ""
-        if job.round != SEED_ROUND and config.evaluation.rungs:
-            more += f"then one of fewer tasks for each of {len(config.evaluation.rungs)} more rungs; "
+        course = rungs.of_round(config.evaluation, job.round)
+        if not course.is_single:
+            more += f"then one of fewer tasks for each of {course.trainings - 1} more trainings; "
         yield f"sbatch {path}   ({more}more and smaller ones if the site's MaxArraySize is lower)", script
     if work := lm_work(run, run_id, site, config):
         yield f"sbatch {work.folder / lm_script.SCRIPT}", lm_script.text(work, site)

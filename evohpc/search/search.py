@@ -246,10 +246,11 @@ class Search:
     @contextmanager
     def _as_driver(self) -> Iterator[Driver]:
         """Drive for one call; who was replaced begins anew at the next one."""
-        if self.config.evaluation.rungs:
-            raise ConfigError(
-                "evaluation.rungs is set, of which `ask` and `tell` know nothing: leave it away, or `run`"
-            )
+        for key in ("rungs", "repeats"):
+            if getattr(self.config.evaluation, key):
+                raise ConfigError(
+                    f"evaluation.{key} is set, of which `ask` and `tell` know nothing: leave it away, or `run`"
+                )
         try:
             yield self._drive()
         except LeaseError:

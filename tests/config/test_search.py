@@ -168,6 +168,10 @@ def test_a_wrong_override_is_named(tmp_path: Path, override: str, message: str) 
             "evaluation: {rungs: [{keep: 0.5, task_options: {a: 1}}]}",
             "search.stop.evaluations would cut evaluation.rungs short; take search.stop.compute_hours",
         ),
+        (
+            f"{SMALL}search: {{stop: {{evaluations: 9}}}}\nevaluation: {{repeats: 2}}",
+            "search.stop.evaluations would cut evaluation.repeats short; take search.stop.compute_hours",
+        ),
         ("seeds: s\ntask: my_task.py", "task: a task file is named with its class, path/to/file.py:ClassName; it is"),
         ("seeds: s\ntask: tasks/mine:Mine", "task: a task file is named with its class"),
     ],

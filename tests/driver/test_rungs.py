@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.driving import CONFIG, RUN_ID, Driving, InstantRunner, Tables, drive, make_run, tables
+from support.climbing import by_candidate, driven, killed_and_resumed, measure, undisturbed
+from support.driving import CONFIG, RUN_ID, Driving, InstantRunner, drive, make_run, tables
 from support.killing import Killed, declare_dead, mortal
 from support.rows import trained
 
@@ -20,6 +20,7 @@ from evohpc import envelopes
 from evohpc.config.rungs import Rung
 from evohpc.driver import rungs
 from evohpc.driver.dispatch import next_attempts, pack
+from evohpc.driver.rungs import Course
 from evohpc.errors import RunFolderError
 from evohpc.messages import SEED_ROUND, Attempt, EvaluationJob, Result, Status, TaskReport, TaskState
 from evohpc.run_folder import RunDir
@@ -34,42 +35,8 @@ SMALL = STEPPED.replace("rounds: 3", "rounds: 2")
 TWO = (Rung(keep=0.6, task_options={"steps": 1}), Rung(keep=0.5, task_options={"steps": 2}))
 
 
-def measure(source: str, attempt: Attempt) -> Result | None:
-    """Return the outcome of a program at a rung: the same in every search, bad for some, and lost at first for some."""
-    digest = hashlib.sha256(f"{attempt.rung} {source}".encode()).digest()
-    number, tries = int.from_bytes(digest[1:3]), attempt.attempt - (attempt.rung or 0)
-    if attempt.rung is not None and digest[0] % 5 == 0 and tries == 1:
-        return None
-    if attempt.rung is not None and digest[0] % 5 == 1:
-        return Result(attempt.candidate_id, attempt.attempt, Status.TIMEOUT, "too slow")
-    error = number % 600 / 1000
-    return Result(
-        candidate_id=attempt.candidate_id,
-        attempt=attempt.attempt,
-        status=Status.TRAINED,
-        num_params=100 + number,
-        error=error,
-        fitness=-(100 + number) * error,
-        metrics={"acc": 1 - error, "rung": -1.0 if attempt.rung is None else float(attempt.rung)},
-        seconds={"total": 1.0},
-        source_sha256=hashlib.sha256(source.encode()).hexdigest(),
-    )
-
-
 def stepped(path: Path, config: str = STEPPED) -> RunDir:
     return make_run(path, config)
-
-
-def driven(run: RunDir) -> Tables:
-    return drive(run, runner=InstantRunner(run, measure))
-
-
-def by_candidate(rows: Tables) -> dict[str, list[tuple[str, float | None]]]:
-    """Return of each candidate its results in order: status, and the rung at which it was measured."""
-    found: dict[str, list[tuple[str, float | None]]] = defaultdict(list)
-    for row in sorted(rows["results"], key=lambda row: (row["candidate_id"], row["attempt"])):
-        found[row["candidate_id"]].append((row["status"], json.loads(row["metrics"]).get("rung")))
-    return found
 
 
 def test_only_who_passes_every_rung_is_trained_in_the_end(tmp_path: Path) -> None:
@@ -161,45 +128,20 @@ def test_the_order_in_which_results_arrive_does_not_matter(tmp_path: Path, seed:
     assert drive(run, runner=Shuffling(run, seed)) == expected
 
 
-def undisturbed(folder: Path) -> tuple[Tables, int]:
-    run = stepped(folder / "undisturbed", SMALL)
-    with mortal() as steps:
-        return driven(run), steps.taken
-
-
-def killed_and_resumed(folder: Path, *fatal: int) -> Tables:
-    """Kill a search before these steps, each counted from the last kill; return the tables in which it ends."""
-    run = stepped(folder, SMALL)
-    for step in fatal:
-        with mortal(step):
-            try:
-                driving = Driving(run, runner=InstantRunner(run, measure))
-                driving.driver.drive()
-            except Killed:
-                pass
-        declare_dead(run)
-    with mortal():
-        rows = driven(run)
-        rebuild(run)
-    with closing(Store.snapshot_reader(run.database)) as store:
-        assert tables(store) == rows  # the files tell the same
-    return rows
-
-
 @pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 29])
 def test_killed_at_any_step_it_ends_in_the_same_tables(tmp_path: Path, stride: int) -> None:
-    expected, steps = undisturbed(tmp_path)
+    expected, steps = undisturbed(tmp_path, SMALL)
     assert steps > 200
     for step in range(0, steps, stride):
-        assert killed_and_resumed(tmp_path / str(step), step) == expected, f"killed at step {step}"
+        assert killed_and_resumed(tmp_path / str(step), SMALL, step) == expected, f"killed at step {step}"
 
 
 def test_killed_again_and_again_it_ends_in_the_same_tables(tmp_path: Path) -> None:
-    expected, steps = undisturbed(tmp_path)
+    expected, steps = undisturbed(tmp_path, SMALL)
     rng = random.Random(20261126)
     for number in range(4):
         fatal = [rng.randrange(steps // 3) for _ in range(10)]
-        assert killed_and_resumed(tmp_path / str(number), *fatal) == expected, f"killed at steps {fatal}"
+        assert killed_and_resumed(tmp_path / str(number), SMALL, *fatal) == expected, f"killed at steps {fatal}"
 
 
 def test_a_finished_search_is_rebuilt_row_for_row(tmp_path: Path) -> None:
@@ -213,7 +155,7 @@ def test_a_finished_search_is_rebuilt_row_for_row(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", range(60, 300, 40))
 def test_a_search_that_was_killed_is_rebuilt_and_ends_in_the_same_tables(tmp_path: Path, step: int) -> None:
-    expected, _ = undisturbed(tmp_path)
+    expected, _ = undisturbed(tmp_path, SMALL)
     run = stepped(tmp_path / "killed", SMALL)
     with mortal(step):
         try:
@@ -280,7 +222,7 @@ OK, LOST, BAD = Status.TRAINED, Status.LOST, Status.TIMEOUT
     ],
 )
 def test_what_is_final(statuses: Sequence[Status], is_final: bool) -> None:
-    assert rungs.is_final(results(*statuses), TWO, retries=2) is is_final
+    assert rungs.is_final(results(*statuses), Course(TWO), retries=2) is is_final
 
 
 def test_a_passed_rung_leads_to_the_next_attempt_and_shares_its_task() -> None:

@@ -477,3 +477,15 @@ def test_an_attempt_is_trained_as_its_rung_says(evaluator: Evaluator, rung: int 
     for attempt in (Attempt("c", 1, rung), Attempt("d", 1, rung)):
         result = climbing.evaluate(attempt, HONEST.encode())
         assert (result.status, result.metrics["reported_step"]) == (Status.TRAINED, steps)
+
+
+def test_each_training_has_a_seed_of_its_own_where_children_are_trained_again(evaluator: Evaluator) -> None:
+    def errors(repeats: int, *trainings: int | None) -> list[float | None]:
+        config = evaluator.benchmark.config.model_copy(update={"repeats": repeats})
+        again = dataclasses.replace(evaluator, benchmark=dataclasses.replace(evaluator.benchmark, config=config))
+        return [again.evaluate(Attempt("c", 1, number), HONEST.encode()).error for number in trainings]
+
+    first, second, third, once, second_again = errors(2, 0, 1, 2, None, 1)
+    assert (once, second_again) == (first, second)
+    assert len({first, second, third}) > 1
+    assert errors(0, 1) == [first]

@@ -127,6 +127,12 @@ def test_machine_faults_before_the_outcome_are_told() -> None:
     assert "No attempt is left" in said(case(given_up, attempts=[lost]))["outcome"]
 
 
+def test_means_of_several_trainings_say_so() -> None:
+    metrics = {"trainings": 3.0, "fitness_sd": 2.5}
+    told = said(case(Entry(FIRST.candidate, replace(FIRST.result, metrics=metrics))))["outcome"]  # type: ignore[type-var]
+    assert told.endswith("fitness -50 ± 2.5, means and standard deviation of 3 trainings with a seed each.")
+
+
 def test_a_dropped_one_is_no_failure() -> None:
     assert said(case(DROPPED))["outcome"] == (
         "It was trained at a lower rung only (evaluation.rungs), and dropped: not among the 3 that passed rung 0."

@@ -53,6 +53,7 @@ def test_a_search_on_this_machine() -> None:
         ({"search": {"stop": {"evaluations": 96}}}, 100, 50),
         ({"search": {"stop": {"compute_hours": 7}}}, 1604, 7),
         ({"evaluation": {"time_limit_s": 1800, "rungs": [RUNG, RUNG]}}, 4804, 2402),
+        ({"evaluation": {"time_limit_s": 1800, "rungs": [RUNG], "repeats": 2}}, 6404, 3202),
     ],
 )
 def test_what_bounds_a_search(section: dict[str, Any], evaluations: int, hours: float) -> None:

@@ -120,5 +120,7 @@ def test_seeds_that_are_not_there_are_named_as_when_the_run_is_made(tmp_path: Pa
 def test_rungs_are_announced_with_the_array_of_the_children_alone() -> None:
     lower = (Rung(keep=0.5, task_options={"steps": 2}), Rung(keep=0.5, task_options={"steps": 4}))
     shown = preview.text(RUN, "a-1", Site(), config(evaluation=EvaluationConfig(rungs=lower)))
-    assert len([line for line in shown.splitlines() if "rounds/000" in line and "each of 2 more rungs" in line]) == 1
-    assert shown.count("more rungs") == 1
+    assert (
+        len([line for line in shown.splitlines() if "rounds/000" in line and "each of 2 more trainings" in line]) == 1
+    )
+    assert shown.count("more trainings") == 1

@@ -311,8 +311,28 @@ def test_children_climb_the_rungs_for_real(tmp_path: Path) -> None:
     assert not failed & {Status.TRAINED, Status.DROPPED}
 
 
-def test_what_is_measured_elsewhere_knows_of_no_rungs(tmp_path: Path) -> None:
-    with create(tmp_path, "evaluation.rungs=[{keep: 0.5, task_options: {steps: 2}}]") as search:
+@pytest.mark.slow
+def test_children_are_trained_again_for_real(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "programs" / "wide.py", WIDE)
+    few = ("search.rounds=1", "search.prompts_per_round=1", "search.samples_per_prompt=4", "search.error_threshold=1.0")
+    options = ("task_options={steps: 4, eval_every: 2}", "evaluation.workers=2", f"seeds={tmp_path / 'programs'}")
+    with create(tmp_path, *few, *options, "evaluation.repeats=2") as search:
+        search.run()
+        with closing(Store.snapshot_reader(search.folder.snapshot)) as store:
+            trained = list(store.every(0, [Status.TRAINED]))
+            results = {entry.id: store.results(entry.id) for entry in trained}
+    assert trained
+    for entry in trained:
+        *each, mean = results[entry.id]
+        assert len({result.fitness for result in each}) > 1
+        assert entry.result == mean
+        assert mean.metrics["trainings"] == 3
+        assert mean.error == pytest.approx(sum(result.error or 0 for result in each) / 3)
+
+
+@pytest.mark.parametrize(("key", "value"), [("rungs", "[{keep: 0.5, task_options: {steps: 2}}]"), ("repeats", "1")])
+def test_what_is_measured_elsewhere_knows_of_one_training(tmp_path: Path, key: str, value: str) -> None:
+    with create(tmp_path, f"evaluation.{key}={value}") as search:
         for call in (search.ask, lambda: search.tell(Result("seed-cnn", 1, Status.TRAINED))):
-            with pytest.raises(ConfigError, match=r"evaluation\.rungs is set, of which `ask` and `tell` know nothing"):
+            with pytest.raises(ConfigError, match=rf"evaluation\.{key} is set, of which `ask` and `tell` know nothing"):
                 call()
