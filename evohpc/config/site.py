@@ -78,7 +78,8 @@ class EvaluationJobs(JobSection):
     skipped then. false: such a task is over, and its candidates get a new attempt of the search."""
     exclude_after: Annotated[int, Field(ge=0)] = 3
     """A node where so many attempts in a row ended as the machine's fault, and none well since, is excluded from the
-    arrays that are submitted from then on; at most half of the partition's nodes are. 0: none."""
+    arrays that are submitted from then on, and from what waits in the queue where the site lets its users change that;
+    at most half of the partition's nodes are. 0: none."""
     extra_memory_mb: PositiveInt = 1024
     """Asked on top of evaluation.memory_mb, for what supervises a candidate."""
     extra_minutes: PositiveInt = 5

@@ -19,6 +19,7 @@ from submitit.core.utils import DelayedSubmission
 from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import Site
 from evohpc.files import write_atomic
+from evohpc.jobs.excluded_nodes import with_those_of_the_site
 from evohpc.linux import python
 from evohpc.messages import EvaluationJob
 from evohpc.slurm.arrays import SCRIPT, Array
@@ -100,7 +101,7 @@ def _options(site: Site, config: EvaluationConfig, excluded: Sequence[str]) -> d
     memory = {"mem": f"{config.memory_mb + jobs.extra_memory_mb}M"} if jobs.ask_memory else {}
     options = jobs.sbatch_options({"requeue" if jobs.requeue else "no-requeue": True, **memory})
     if excluded:
-        options["exclude"] = ",".join([*([str(options["exclude"])] if "exclude" in options else []), *excluded])
+        options["exclude"] = with_those_of_the_site(excluded, jobs)
     return options
 
 

@@ -7,13 +7,18 @@ from collections.abc import Sequence
 
 from evohpc.config.site import JobSection
 from evohpc.errors import EvaluationError
-from evohpc.slurm import commands
+from evohpc.slurm import nodes
 from evohpc.slurm.commands import NoAnswer
 
 log = logging.getLogger(__name__)
 
 _LARGEST_SHARE = 0.5
 """Of the nodes that a job may get. Where more of them fail, the fault is hardly the nodes'."""
+
+
+def with_those_of_the_site(excluded: Sequence[str], jobs: JobSection) -> str:
+    """Return these nodes and those that the site itself excludes, as Slurm writes a list of nodes."""
+    return ",".join([*([str(jobs.options["exclude"])] if "exclude" in jobs.options else []), *excluded])
 
 
 def excluded_nodes(faulty: Sequence[str], jobs: JobSection) -> tuple[str, ...]:
@@ -26,7 +31,7 @@ def excluded_nodes(faulty: Sequence[str], jobs: JobSection) -> tuple[str, ...]:
     if not faulty or len(jobs.clusters) > 1 or "/" in str(jobs.options.get("exclude", "")):
         return ()
     try:
-        known = commands.nodes(jobs.partition or str(jobs.options.get("partition", "")), jobs.clusters[0])
+        known = nodes.names(jobs.partition or str(jobs.options.get("partition", "")), jobs.clusters[0])
     except (NoAnswer, EvaluationError) as error:
         log.warning("Slurm does not name its nodes (%s); none is excluded this time", error)
         return ()

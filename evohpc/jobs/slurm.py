@@ -21,15 +21,17 @@ from evohpc.errors import EvaluationError
 from evohpc.evaluation.worker import run_array_task
 from evohpc.jobs import array_script, array_task
 from evohpc.jobs.array_script import ArrayShape
-from evohpc.jobs.excluded_nodes import excluded_nodes
+from evohpc.jobs.excluded_nodes import excluded_nodes, with_those_of_the_site
 from evohpc.messages import EvaluationJob, TaskReport, TaskState
 from evohpc.run_folder import RunDir
-from evohpc.slurm import arrays, client, commands
+from evohpc.slurm import arrays, client, commands, nodes
 from evohpc.slurm.arrays import Array
 from evohpc.slurm.client import SlurmClient
 from evohpc.slurm.commands import NoAnswer
 
 log = logging.getLogger(__name__)
+
+_QUEUED = (TaskState.WAITING, TaskState.HELD)
 
 
 class SlurmRunner:
@@ -59,6 +61,9 @@ class SlurmRunner:
         self._arrays: dict[str, list[Array]] = {}
         self._wanted: set[str] = set()
         self._largest = 0
+        self._known_faulty: frozenset[str] = frozenset()
+        self._excluded: dict[str, frozenset[str]] = {}
+        """Name of an array -> the nodes that it is kept away from."""
 
     def submit(self, job: EvaluationJob) -> None:
         """See `JobRunner.submit`."""
@@ -73,7 +78,8 @@ class SlurmRunner:
         """See `JobRunner.poll`. It asks Slurm only every `scheduler.poll_s`, and uses the last answer in between."""
         self._wanted = set(sizes)  # the others have all their results, whatever Slurm still runs of them
         self._split()
-        self._client.ask([array for name in sizes for array in self._arrays.get(name, ())])
+        if self._client.ask([array for name in sizes for array in self._arrays.get(name, ())]):
+            self._keep_away()
         self._hand_over()
         return {name: self._reports(name, size) for name, size in sizes.items()}
 
@@ -145,8 +151,36 @@ class SlurmRunner:
             log.warning("%s: refused without %s (%s); submitting it with them", array.name, ", ".join(excluded), error)
             self._client.submit(array, self._script(name, array, ()), will_have_room=has_room)
         else:
+            self._excluded[array.name] = frozenset(excluded)
             if excluded:
                 log.warning("%s: not on %s: repeated machine faults there", array.name, ", ".join(excluded))
+
+    def _keep_away(self) -> None:
+        """Keep what waits in the queue away from nodes that have turned out to be faulty since it was submitted."""
+        faulty = self._faulty()
+        if self._known_faulty == frozenset(faulty):
+            return
+        self._known_faulty = frozenset(faulty)
+        excluded = excluded_nodes(faulty, self._site.evaluation)
+        for name, array in self._wanted_arrays():
+            is_queued = array.job_id and any(report.state in _QUEUED for report in array.reports)
+            if is_queued and self._excluded.get(array.name, frozenset()) != frozenset(excluded):
+                self._change(name, array, excluded)
+
+    def _change(self, name: str, array: Array, excluded: Sequence[str]) -> None:
+        """Exclude these nodes from an array in the queue, unless Slurm refuses, or none would be left."""
+        jobs, shape = self._site.evaluation, ArrayShape.of(array, self._jobs[name])
+        said = ", ".join(excluded) or "no node any more"
+        try:
+            if not nodes.are_enough(array_script.text(array.folder, shape, self._site, self._evaluation, excluded)):
+                raise NoAnswer("no other node would do")
+            nodes.exclude(array.job_id, with_those_of_the_site(excluded, jobs), jobs.clusters[0])
+        except NoAnswer as error:
+            log.warning("%s: what waits of it is not kept away from %s (%s)", array.name, said, error)
+        else:
+            self._excluded[array.name] = frozenset(excluded)
+            why = ": repeated machine faults there" if excluded else ""
+            log.warning("%s: what waits of it is kept away from %s%s", array.name, said, why)
 
     def _script(self, name: str, array: Array, excluded: Sequence[str]) -> Path:
         job = self._jobs[name]

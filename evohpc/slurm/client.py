@@ -63,23 +63,30 @@ class SlurmClient:
             raise
         self._record_answer(array, answer, will_have_room)
 
-    def ask(self, candidates: Sequence[Array]) -> None:
-        """If the interval is over, ask Slurm for the states of all arrays that are submitted and have not ended."""
+    def ask(self, candidates: Sequence[Array]) -> bool:
+        """If the interval is over, ask Slurm for the states of all arrays that are submitted and have not ended.
+
+        Returns:
+            whether Slurm was asked, and answered.
+        """
         if self._clock() < self._next_question:
-            return
+            return False
         open_arrays = [a for a in candidates if (a.job_id or a.doubtful_since is not None) and not a.is_over]
         if not open_arrays:
-            return
+            return False
+        has_answered = True
         before = [list(array.reports) for array in open_arrays]
         self._asks_accounting &= any(array.is_missing_tasks for array in open_arrays)
         try:
             self._ask_accounting(open_arrays) if self._asks_accounting else self._ask_queue(open_arrays)
         except NoAnswer as error:
             log.warning("Slurm does not answer (%s); its jobs go on, asking again", error)
+            has_answered = False
         self._asks_accounting = (
             self._has_accounting and not self._asks_accounting and any(a.is_missing_tasks for a in open_arrays)
         )
         self._pause_questions(changed=before != [array.reports for array in open_arrays])
+        return has_answered
 
     def _record_answer(self, array: Array, submission: commands.Submission, will_have_room: bool) -> None:
         now, schedule = self._clock(), self._schedule

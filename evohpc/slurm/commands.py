@@ -118,7 +118,7 @@ def queue(names: Collection[str] | None = None, clusters: Collection[str] = LOCA
     command = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", f"--format={_QUEUE_FORMAT}"]
     if names is not None:
         command.append(f"--name={','.join(sorted(names))}")
-    return [row for cluster in clusters for row in _queue_rows(_ask([*command, *_on(cluster)]), cluster)]
+    return [row for cluster in clusters for row in _queue_rows(ask([*command, *on(cluster)]), cluster)]
 
 
 def history(jobs: Mapping[str, str], clusters: Collection[str] = LOCAL) -> list[Row] | None:
@@ -134,7 +134,7 @@ def history(jobs: Mapping[str, str], clusters: Collection[str] = LOCAL) -> list[
         return None
     command = ["sacct", "--allocations", "--noheader", "--parsable2", "--format=JobID,JobName,State,NodeList"]
     try:
-        text = _ask([*command, f"--jobs={','.join(sorted(jobs))}", *_on(",".join(clusters))])
+        text = ask([*command, f"--jobs={','.join(sorted(jobs))}", *on(",".join(clusters))])
     except NoAnswer as error:
         if "accounting storage is disabled" in str(error):
             return None
@@ -160,7 +160,7 @@ def cancel(job_ids: Collection[str], cluster: str = "") -> None:
         NoAnswer: Slurm does not answer.
     """
     if job_ids:
-        _ask(["scancel", "--quiet", *_on(cluster), *sorted(job_ids)])
+        ask(["scancel", "--quiet", *on(cluster), *sorted(job_ids)])
 
 
 def end(rows: Collection[Row]) -> None:
@@ -194,24 +194,7 @@ def settings(cluster: str = "") -> dict[str, str]:
     Raises:
         NoAnswer: Slurm does not answer.
     """
-    return dict(
-        re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", _ask(["scontrol", *_on(cluster), "show", "config"]), re.MULTILINE)
-    )
-
-
-def nodes(partitions: str = "", cluster: str = "") -> set[str]:
-    """Return the names of the nodes that a job may get.
-
-    Args:
-        partitions: as --partition of sbatch has them; '' is the default partition.
-
-    Raises:
-        NoAnswer: Slurm does not answer.
-    """
-    shown = _ask(["sinfo", "--all", "--noheader", "--Node", "--format=%N|%P", *_on(cluster)])
-    wanted = set(partitions.split(","))
-    rows = _fields(shown, 2)
-    return {node for node, name in rows if (name.rstrip("*") in wanted if partitions else name.endswith("*"))}
+    return dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", ask(["scontrol", *on(cluster), "show", "config"]), re.MULTILINE))
 
 
 def longest_minutes(partition: str, cluster: str = "") -> int | None:
@@ -220,7 +203,7 @@ def longest_minutes(partition: str, cluster: str = "") -> int | None:
     Raises:
         NoAnswer: Slurm does not answer.
     """
-    shown = _ask(["scontrol", "--oneliner", *_on(cluster), "show", "partition", partition])
+    shown = ask(["scontrol", "--oneliner", *on(cluster), "show", "partition", partition])
     found = re.search(r" MaxTime=(?:(\d+)-)?(\d+):(\d+):\d+", shown)
     if found is None:
         return None
@@ -240,11 +223,17 @@ def environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k in kept or not k.startswith(mine + foreign)}
 
 
-def _on(cluster: str) -> list[str]:
+def on(cluster: str) -> list[str]:
+    """Return the option that has one of Slurm's commands speak to a cluster; '' is the local one."""
     return [f"--clusters={cluster}"] if cluster else []
 
 
-def _ask(command: list[str]) -> str:
+def ask(command: list[str]) -> str:
+    """Run one of Slurm's commands and return what it prints.
+
+    Raises:
+        NoAnswer: it fails.
+    """
     done = _run(command)
     if done.returncode:
         raise NoAnswer(" ".join(done.stderr.split()) or f"{command[0]} ended with exit code {done.returncode}")
@@ -272,21 +261,21 @@ def _run(command: list[str], given: str | None = None) -> subprocess.CompletedPr
 
 
 def _queue_rows(text: str, cluster: str) -> Iterator[Row]:
-    for job_id, index, name, state, node, reason in _fields(text, 6):
+    for job_id, index, name, state, node, reason in fields(text, 6):
         if job_id.isdecimal():
             task = int(index) if index.isdecimal() else -1
             yield Row(job_id, task, name, states.report(state, reason, node), cluster)
 
 
 def _history_rows(text: str) -> Iterator[Row]:
-    for task, name, state, node in _fields(text, 4):
+    for task, name, state, node in fields(text, 4):
         job_id, _, index = task.partition("_")
         if job_id.isdecimal():
             report = states.report(state, node=node)
             yield Row(job_id, int(index) if index.isdecimal() else -1, name, report)
 
 
-def _fields(text: str, count: int) -> Iterator[list[str]]:
+def fields(text: str, count: int) -> Iterator[list[str]]:
     """Yield the fields of each line that has so many. The others are headings of clusters, or of jobs with a newline or
     a | in their name, which none of ours has."""
     rows = (line.split("|") for line in text.split("\n"))

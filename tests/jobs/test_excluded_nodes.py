@@ -17,7 +17,7 @@ from evohpc.config.site import EvaluationJobs, Site
 from evohpc.errors import EvaluationError
 from evohpc.jobs.excluded_nodes import excluded_nodes
 from evohpc.jobs.slurm import SlurmRunner
-from evohpc.messages import Attempt, EvaluationJob, Result, Status
+from evohpc.messages import Attempt, EvaluationJob, Result, Status, TaskState
 from evohpc.run_folder import RunDir
 from evohpc.search import driving
 from evohpc.store.store import Store
@@ -106,7 +106,76 @@ def test_an_array_that_slurm_refuses_without_the_node_is_submitted_with_it(
         _submit(tmp_path, lambda: ["n2"], 1)
 
 
+@pytest.fixture
+def queue(bin: Path, tmp_path: Path) -> Path:
+    """What scontrol is told to change; the queue has an array with a task that runs and one that waits."""
+    _write(bin / "sbatch", f'case "$1" in --parsable) echo 7;; *) cat > {tmp_path}/tested;; esac')
+    _write(bin / "squeue", "printf '7|0|run1-000-00|RUNNING|n2|None\\n7|1|run1-000-00|PENDING||Resources\\n'")
+    said = r"printf '7_0: Job is no longer pending execution\n7_1: No error\n' >&2; exit 1"
+    change = f'echo "$2 $3" >> {tmp_path}/changed; {said}'
+    _write(bin / "scontrol", f'case "$1" in update) {change};; *) echo "MaxArraySize = 1001";; esac')
+    (tmp_path / "changed").touch()
+    return tmp_path / "changed"
+
+
+def test_what_waits_in_the_queue_is_kept_away_from_a_node_that_turned_out_faulty(
+    queue: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    faulty: list[str] = []
+    now = [0.0]
+    site = Site(evaluation=EvaluationJobs(options={"exclude": "n[7-9]"}))
+    runner = SlurmRunner(tmp_path, site, EvaluationConfig(), clock=lambda: now[0], faulty=lambda: faulty)
+    runner.submit(TWO)
+    for nodes, changed in (([], []), (["n2"], ["n[7-9],n2"]), (["n2"], []), (["n2", "n1"], []), ([], ["n[7-9]"])):
+        faulty[:] = nodes
+        now[0] += 1000
+        runner.poll({TWO.name: 2})
+        assert queue.read_text().split("\n")[:-1] == [f"JobId=7 ExcNodeList={exclude}" for exclude in changed], nodes
+        queue.write_text("")
+    assert "#SBATCH --exclude='n[7-9]'\n" in (tmp_path / "tested").read_text()
+    assert [record.message for record in caplog.records if "what waits of it" in record.message] == [
+        "run1-000-00: what waits of it is kept away from n2: repeated machine faults there",
+        "run1-000-00: what waits of it is kept away from no node any more",
+    ]
+
+
+def test_so_does_the_next_driver_and_no_array_that_excludes_it_is_changed(queue: Path, tmp_path: Path) -> None:
+    first = SlurmRunner(tmp_path, Site(), EvaluationConfig(), faulty=lambda: ["n2"])
+    first.submit(TWO)
+    first.poll({TWO.name: 2})
+    assert queue.read_text() == ""
+    following = SlurmRunner(tmp_path, Site(), EvaluationConfig(), faulty=lambda: ["n2"])
+    following.submit(TWO)
+    following.poll({TWO.name: 2})
+    assert queue.read_text() == "JobId=7 ExcNodeList=n2\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "said"),
+    [
+        ("scontrol", "echo '7_1: Access/permission denied' >&2; exit 1", "7_1: Access/permission denied"),
+        (
+            "sbatch",
+            "echo 'allocation failure: Requested node configuration is not available' >&2; exit 1",
+            "no other node would do",
+        ),
+    ],
+)
+def test_a_site_that_refuses_it_is_told_of_and_goes_on(
+    queue: Path, bin: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, command: str, answer: str, said: str
+) -> None:
+    faulty: list[str] = []
+    runner = SlurmRunner(tmp_path, Site(), EvaluationConfig(), faulty=lambda: faulty)
+    runner.submit(TWO)
+    faulty.append("n2")
+    _write(bin / command, answer)
+    assert [report.state for report in runner.poll({TWO.name: 2})[TWO.name]] == [TaskState.RUNNING, TaskState.WAITING]
+    assert f"run1-000-00: what waits of it is not kept away from n2 ({said})" in caplog.text
+    assert queue.read_text() == ""
+
+
 JOB = EvaluationJob("run1-000-00", 0, ((Attempt("r000p00s000", 1),),))
+TWO = replace(JOB, tasks=((Attempt("r000p00s000", 1),), (Attempt("r000p00s001", 1),)))
 
 
 def _submit(folder: Path, faulty: Callable[[], Sequence[str]], number: int) -> None:

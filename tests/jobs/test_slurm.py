@@ -325,6 +325,24 @@ class TestFaultsOfTheCluster:
         assert bad not in shown.split()
         assert shown.split()
 
+    def test_and_none_of_an_array_that_waits_already(self, slurm: Cluster, tmp_path: Path) -> None:
+        search, faulty = Search(tmp_path, 6, site(options={"hold": True})), ["n2"]
+        search.runner = SlurmRunner(search.run, search.site, TINY, work=trace, faulty=lambda: faulty)
+        search.submit()
+        slurm.run("scontrol", "update", f"JobId={search.job_id}", "ExcNodeList=")  # it was submitted without n2
+        slurm.run("scontrol", "release", f"{search.job_id}_0")
+        wait_until(lambda: search.count("done")[0] == 1, "one has run")
+        faulty[:] = ["n1", "n3"]
+        wait_until(lambda: search.poll() and "ExcNodeList=n[1,3]" in _shown(slurm, search), "the others are kept away")
+        slurm.run("scontrol", "release", search.job_id)
+        search.finish()
+        assert search.count("done") == [1] * 6
+        asked = ("--noheader", "--array", "--states=all", "--format=%K %N", f"--jobs={search.job_id}")
+        shown = slurm.run("squeue", *asked)
+        ran = [line.split()[1] for line in shown.splitlines() if not line.startswith("0 ")]
+        assert len(ran) == 5
+        assert {*ran} <= {"n2", "n4"}
+
     def test_a_node_that_is_cut_off_goes_on_writing_and_has_one_effect(self, slurm: Cluster, tmp_path: Path) -> None:
         search = Search(tmp_path, 1)
         release = search.hold()
@@ -451,6 +469,10 @@ def test_another_process_can_cancel(slurm: Cluster, tmp_path: Path) -> None:
 
 
 _TIMED_OUT = "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1"
+
+
+def _shown(slurm: Cluster, search: Search) -> str:
+    return slurm.run("scontrol", "show", "job", f"{search.job_id}_5")
 
 
 def _node(search: Search) -> str:

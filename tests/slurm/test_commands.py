@@ -139,14 +139,6 @@ def test_accounting_and_settings_are_asked_about_the_cluster_of_the_jobs(fake: F
     assert (commands.longest_minutes("p"), commands.longest_minutes("p", "a")) == (None, 60)
 
 
-def test_the_nodes_that_a_job_may_get(fake: Fake) -> None:
-    shown = r"n1|main*\nn2|main*\nn2|gpu\nn3|gpu\nn4|long\n"
-    fake("sinfo", rf"case $5 in --clusters=a) echo 'a1|main*';; '') printf '{shown}';; esac")
-    assert commands.nodes() == {"n1", "n2"}
-    assert commands.nodes("gpu,long") == {"n2", "n3", "n4"}
-    assert commands.nodes(cluster="a") == {"a1"}
-
-
 def test_a_job_id_that_came_round_again_is_another_job(fake: Fake) -> None:
     fake("sacct", "echo '7_0|old|COMPLETED|n'; echo '7_1|new|FAILED|n'; echo '7_2|new|RUNNING|n'")
     rows = commands.history({"7": "new"})
