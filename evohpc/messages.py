@@ -103,7 +103,7 @@ class TaskInterface:
     largest_error: float | None = None
     """That any program can have, e.g. 1 for a share of wrong answers; None where there is no bound."""
     size_name: str = "num_params"
-    """What prompts call the size of a program."""
+    """What prompts, tables and the report call the size of a program."""
 
 
 @dataclass(frozen=True, slots=True)

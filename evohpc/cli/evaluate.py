@@ -34,6 +34,7 @@ def evaluate(file: Path, config: Path, overrides: tuple[str, ...], as_json: bool
     from evohpc.messages import Status
     from evohpc.report.tables import result_details
     from evohpc.report.terminal import printable
+    from evohpc.tasks.base import load_task
 
     loaded = load_config(config, overrides)
     logs: list[bytes] = []
@@ -46,7 +47,7 @@ def evaluate(file: Path, config: Path, overrides: tuple[str, ...], as_json: bool
     if as_json:
         click.echo(envelopes.encode(result))
     else:
-        stdout_console().print(result_details(result))
+        stdout_console().print(result_details(result, load_task(loaded.task, loaded.task_options).interface.size_name))
     sys.exit(0 if result.status is Status.TRAINED else 1)
 
 

@@ -142,7 +142,7 @@ def _case(reading: Reading, candidate_id: str) -> Case:
         attempts=reading.store.results(entry.id),
         original=None if original == entry.id else selections.family[original],
         selections=selections,
-        metric=reading.metric,
+        metric=reading.task.metric,
         prompt=reading.prompt(entry.candidate),
         size_name=reading.task.size_name,
         early_end=reading.early_end,

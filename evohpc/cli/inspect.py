@@ -69,7 +69,7 @@ def list_candidates(
             for entry in shown:
                 click.echo(tables.document(entry))
         else:
-            stdout_console().print(tables.candidates_table(shown, reading.metric))
+            stdout_console().print(tables.candidates_table(shown, reading.task))
         _note_what_is_missing(reading, shown.count, is_best=best is not None)
 
 
@@ -99,7 +99,8 @@ def show(run: Path, candidate_id: str, only_source: bool, only_log: bool, only_p
             return
         source = entry.candidate.source
         if not only_source:
-            stdout_console().print(tables.details(entry, reading.store.results(entry.id)))
+            attempts = reading.store.results(entry.id)
+            stdout_console().print(tables.details(entry, attempts, reading.task.size_name))
             if entry.fitness is None and (log := reading.log(entry)) is not None:
                 lines = log.text.splitlines()[-_LOG_LINES:]
                 click.echo(f"\nlog {log.place}, its end:")

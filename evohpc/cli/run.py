@@ -236,7 +236,7 @@ def _print_end(reading: Reading, run: Path) -> None:
     from evohpc.report.terminal import printable
 
     console = stdout_console()
-    console.print(tables.best_table(reading.best(10), reading.metric))
+    console.print(tables.best_table(reading.best(10), reading.task))
     console.print(tables.sentence(reading.store.counts()))
     if fitter := tables.not_counted(reading.fitter_above_alpha(), reading.error_below):
         console.print(fitter, markup=False, soft_wrap=True)

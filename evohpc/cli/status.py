@@ -64,11 +64,11 @@ def _shown(reading: Reading, console: Console) -> Iterator[RenderableType]:
 
     for name, value in reading.headlines():
         yield Text(f"{name:10}{value}", overflow="fold")
-    rounds = partial(tables.rounds_table, reading.store, reading.metric, reading.error_below)
+    rounds = partial(tables.rounds_table, reading.store, reading.task, reading.error_below)
     whole = rounds()
     needed = console.measure(whole, options=console.options.update(max_width=1000)).maximum
     yield rounds(brief=True) if needed > console.width else whole
-    yield tables.best_table(reading.best(5), reading.metric)
+    yield tables.best_table(reading.best(5), reading.task)
     yield tables.sentence(reading.store.counts())
     if fitter := tables.not_counted(reading.fitter_above_alpha(), reading.error_below):
         yield Text(fitter)

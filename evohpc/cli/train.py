@@ -64,7 +64,7 @@ def train(run: Path, candidate_id: str, output: Path | None, overrides: tuple[st
     logs: list[bytes] = []
     with _progress(entry), tidied_up():
         trained = retrain(RunDir(run), config, entry.candidate, logs.append)
-    stdout_console().print(tables.result_details(trained.result))
+    stdout_console().print(tables.result_details(trained.result, task.size_name))
     if not trained.model:
         click.echo(printable(b"".join(logs).decode(errors="replace").rstrip()), err=True)
         sys.exit(1)

@@ -33,7 +33,7 @@ Examples:
 @click.option("--seeds", type=click.IntRange(min=1), metavar="K", help="Trainings of each; default: 5.")
 @click.option(
     "--max-error",
-    type=click.FloatRange(0, 1),
+    type=click.FloatRange(min=0),
     metavar="E",
     help="Only such with an error below E in the search; default: search.error_threshold.",
 )
@@ -73,7 +73,7 @@ def verify(
         lambda: Verification.create(run, asked, seeds=seeds, folder=folder, site=profile),
         go_on=command("verify", run, *(() if folder == run / FOLDER else ("--to", str(folder)))),
     )
-    _show(folder, output or folder / TABLE, as_json)
+    _show(run, folder, output or folder / TABLE, as_json)
 
 
 COMMANDS = (verify,)
@@ -88,9 +88,10 @@ def _asked(best: int | None, max_error: float | None, overrides: tuple[str, ...]
     return Asked(best or Asked().best, max_error, overrides)
 
 
-def _show(folder: Path, output: Path, as_json: bool) -> None:
+def _show(run: Path, folder: Path, output: Path, as_json: bool) -> None:
+    from evohpc.evolution.entry import size_column
     from evohpc.files import write_atomic
-    from evohpc.report.reader import SCHEMA
+    from evohpc.report.reader import SCHEMA, Reading
     from evohpc.report.tables import csv_text, text_table
     from evohpc.search.verification import read_plan, read_table
     from evohpc.search.verified_table import Row
@@ -101,35 +102,37 @@ def _show(folder: Path, output: Path, as_json: bool) -> None:
         document = {"schema": SCHEMA, "kind": "verify", "run": read_plan(folder).run_id}
         click.echo(json.dumps({**document, "finalists": [asdict(row) for row in rows]}, indent=1))
     else:
-        stdout_console().print(text_table(_lines(rows)))
+        with Reading(run) as reading:
+            stdout_console().print(text_table(_lines(rows, size_column(reading.task.size_name))))
     for row in rows:
         for failure in row.failures.splitlines():
             click.echo(f"{row.id}, {failure}", err=True)
     click.echo(f"wrote {output}", err=True)
 
 
-def _lines(rows: list[Row]) -> list[tuple[str, ...]]:
-    """Return the table for people; the columns of test accuracy only where there is one."""
-    from evohpc.report.tables import number
+def _lines(rows: list[Row], size: str) -> list[tuple[str, ...]]:
+    """Return the table for people; the columns of test accuracy only where there is one.
 
-    def spread(mean: float | None, sd: float | None, text: str) -> str:
-        return "" if mean is None else format(mean, text) + ("" if sd is None else f" ± {sd:{text}}")
+    Args:
+        size: heading of the column of sizes.
+    """
+    from evohpc.report.tables import number, spread
 
     is_tested = any(row.test_accuracy is not None for row in rows)
-    header = ("id", "params", "fitness", "worst", "best", "error", "trained", "search fitness", "search error")
+    header = ("id", size, "fitness", "worst", "best", "error", "trained", "search fitness", "search error")
     lines: list[tuple[str, ...]] = [(*header, "test accuracy") if is_tested else header]
     for row in rows:
-        tested = (spread(row.test_accuracy, row.test_accuracy_sd, ".4f"),) if is_tested else ()
+        tested = (spread(row.test_accuracy, row.test_accuracy_sd, 4),) if is_tested else ()
         lines.append(
             (
                 row.id,
                 f"{row.num_params:,}",
-                spread(row.fitness, row.fitness_sd, ",.1f"),
+                spread(row.fitness, row.fitness_sd, 1),
                 *("" if value is None else number(value) for value in (row.fitness_min, row.fitness_max)),
-                spread(row.error, row.error_sd, ".4f"),
+                spread(row.error, row.error_sd, 4),
                 f"{row.trained} of {row.seeds}",
                 number(row.search_fitness),
-                f"{row.search_error:.4f}",
+                spread(row.search_error, None, 4),
                 *tested,
             )
         )

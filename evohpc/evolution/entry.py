@@ -26,6 +26,11 @@ def is_entry(node: ast.AST, task: TaskInterface) -> bool:
     return isinstance(node, kind) and node.name == task.entry
 
 
+def size_column(size_name: str) -> str:
+    """Return the heading of a column of sizes, as the task calls them."""
+    return "params" if size_name == NUM_PARAMS else size_name
+
+
 def sized(size: int, size_name: str) -> str:
     """Return a size in words: '4,800 parameters', 'size 48', as the task calls it (`TaskInterface.size_name`)."""
     return f"{size:,} parameters" if size_name == NUM_PARAMS else f"{size_name} {size:,}"

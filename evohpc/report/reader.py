@@ -87,7 +87,6 @@ class Reading:
             raise RunFolderError(f"{run}: its search has not begun; {advice}")
         self.store = Store.snapshot_reader(self._run.snapshot)
         self.task = interface(self._run)
-        self.metric = self.task.metric
 
     def __enter__(self) -> Self:
         return self

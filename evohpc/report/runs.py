@@ -135,7 +135,7 @@ def _read_folder(path: Path) -> Run:
             faulty_nodes=reading.faulty_nodes(),
             config=reading.config.model_dump(mode="json"),
             provenance=read_provenance(RunDir(path)),
-            metric=reading.metric,
+            metric=reading.task.metric,
             size_name=reading.task.size_name,
             rounds=Budget.of(reading.config.search).rounds,
             **_rows(reading.store),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +14,8 @@ from rich import box
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
-from evohpc.messages import SEED_ROUND, Candidate, Result, Status
+from evohpc.evolution.entry import size_column
+from evohpc.messages import SEED_ROUND, Candidate, Result, Status, TaskInterface
 from evohpc.report.terminal import printable
 from evohpc.store.rows import Entry, Score
 from evohpc.store.store import Store
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 _FOLDED = ("detail", "parents")
 """Columns whose text may go on in the next line."""
+
+_LONGEST = 8
+"""Decimals of a number; a smaller one has an exponent."""
 
 MANY_ROUNDS = 40
 """Lines that the table of rounds has for rounds of children, and one for all earlier ones together."""
@@ -63,7 +68,21 @@ def number(value: float) -> str:
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value + 0.0:.4g}"
 
 
-def rounds_table(store: Store, metric: str, error_below: float, *, brief: bool = False) -> Table:
+def spread(mean: float | None, sd: float | None, decimals: int) -> str:
+    """Return a mean and its standard deviation for people, '-133.1 ± 2.4', '-0.0599 ± 0.0012'; '' for None.
+
+    Args:
+        decimals: at least so many; more where the mean is small.
+    """
+    if mean is None:
+        return ""
+    if mean:
+        decimals = max(decimals, 2 - math.floor(math.log10(abs(mean))))
+    form = f",.{decimals}f" if decimals <= _LONGEST else ".3g"
+    return format(mean, form) + ("" if sd is None else f" ± {sd:{form}}")
+
+
+def rounds_table(store: Store, task: TaskInterface, error_below: float, *, brief: bool = False) -> Table:
     """Return one line per round: what became of its children, and the best of them. Of more than `MANY_ROUNDS`, the
     earlier ones share a line.
 
@@ -72,14 +91,14 @@ def rounds_table(store: Store, metric: str, error_below: float, *, brief: bool =
     """
     lines = list(_round_lines(store.counts_by_round()))
     named = [name for name in OUTCOMES if any(counts[name] for _, counts in lines)]
-    measures = ("best fitness>", f"its {metric}>", "its params>")[: 1 if brief else 3]
+    measures = ("best fitness>", f"its {task.metric}>", f"its {size_column(task.size_name)}>")[: 1 if brief else 3]
     table = _table("round", *(f"{name}>" for name in named), *measures, "id")
     for rounds, counts in lines:
         scores = store.scores(rounds[0] if len(rounds) == 1 else None)
         good = (s for s in scores if s.error < error_below and rounds[0] <= s.round <= rounds[-1])
         best = next((store.entry(score.id) for score in good), None)
         row = [_rounds_name(rounds), *(str(counts[name] or "") for name in named)]
-        table.add_row(*row, *_measured(best, metric)[: len(measures)], _id(best))
+        table.add_row(*row, *_measured(best, task.metric)[: len(measures)], _id(best))
     return table
 
 
@@ -99,20 +118,20 @@ def _rounds_name(rounds: Sequence[int]) -> str:
     return str(rounds[0]) if len(rounds) == 1 else f"{rounds[0]}-{rounds[-1]}"
 
 
-def best_table(entries: Sequence[Entry], metric: str) -> Table:
+def best_table(entries: Sequence[Entry], task: TaskInterface) -> Table:
     """Return the fittest candidates with their parents."""
-    table = _table("", "id", "fitness>", f"{metric}>", "params>", "parents")
+    table = _table("", "id", "fitness>", f"{task.metric}>", f"{size_column(task.size_name)}>", "parents")
     for rank, entry in enumerate(entries, start=1):
         parents = _text(", ".join(entry.candidate.parents))
-        table.add_row(str(rank), _id(entry), *_measured(entry, metric), parents)
+        table.add_row(str(rank), _id(entry), *_measured(entry, task.metric), parents)
     return table
 
 
-def candidates_table(entries: Iterable[Entry], metric: str) -> Table:
+def candidates_table(entries: Iterable[Entry], task: TaskInterface) -> Table:
     """Return candidates with their outcome and its reason."""
-    table = _table("id", "outcome", "fitness>", f"{metric}>", "params>", "detail")
+    table = _table("id", "outcome", "fitness>", f"{task.metric}>", f"{size_column(task.size_name)}>", "detail")
     for entry in entries:
-        table.add_row(_id(entry), entry.candidate.status, *_measured(entry, metric), _text(entry.candidate.detail))
+        table.add_row(_id(entry), entry.candidate.status, *_measured(entry, task.metric), _text(entry.candidate.detail))
     return table
 
 
@@ -143,17 +162,21 @@ def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def details(entry: Entry, attempts: Sequence[Result]) -> Table:
-    """Return all that is known of one candidate, except its source."""
-    measured = [] if entry.result is None else _measures(entry.result)
+def details(entry: Entry, attempts: Sequence[Result], size_name: str) -> Table:
+    """Return all that is known of one candidate, except its source.
+
+    Args:
+        size_name: as the task calls the size (`TaskInterface.size_name`).
+    """
+    measured = [] if entry.result is None else _measures(entry.result, size_name)
     return _grid([*_descent(entry.candidate), *measured, *map(_attempt, attempts)])
 
 
-def result_details(result: Result) -> Table:
-    """Return all that one evaluation found."""
+def result_details(result: Result, size_name: str) -> Table:
+    """Return all that one evaluation found; see `details`."""
     outcome = ("outcome", f"{result.status}" + (f": {result.detail}" if result.detail else ""))
     attempts = [_attempt(result)] if result.seconds else []  # none if it was refused
-    return _grid([outcome, *_measures(result), *attempts])
+    return _grid([outcome, *_measures(result, size_name), *attempts])
 
 
 def row(entry: Entry) -> dict[str, Any]:
@@ -229,11 +252,11 @@ def _descent(candidate: Candidate) -> Iterator[tuple[str, str]]:
         yield "completion", completion(candidate)
 
 
-def _measures(result: Result) -> Iterator[tuple[str, str]]:
+def _measures(result: Result, size_name: str) -> Iterator[tuple[str, str]]:
     if result.fitness is not None:
         yield "fitness", number(result.fitness)
     if result.num_params is not None:
-        yield "params", f"{result.num_params:,}"
+        yield size_column(size_name), f"{result.num_params:,}"
     if result.metrics:
         yield "metrics", ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
 

@@ -62,6 +62,7 @@ def test_mistakes_are_one_sentence(
     for arguments, said in (
         ([tmp_path / "none"], "is no run folder"),
         ([finished_run, "--to", verified, "--best", 5], "holds another verification"),
+        ([finished_run, "--to", verified, "--max-error", 4.5], "holds another verification"),
         ([finished_run, "--to", tmp_path / "w", "--max-error", 0], "has no candidate with an error below 0"),
         ([finished_run, "--to", tmp_path / "w", "--set", "search.rounds=2"], "can change task_options"),
         ([finished_run, "--to", tmp_path / "w", "--set", "task_options.stepz=2"], "no stepz; did you mean steps"),

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
 def test_a_finished_search(finished_run: Path) -> None:
     with Reading(finished_run) as reading:
         assert reading.is_done
-        assert reading.metric == "val_accuracy"
+        assert reading.task.metric == "val_accuracy"
         assert dict(reading.headlines())["driver"] == "none; the search is over"
 
 

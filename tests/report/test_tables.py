@@ -8,11 +8,13 @@ import pytest
 from rich.console import Console
 from support.rows import candidate, trained
 
-from evohpc.messages import Result, Status
+from evohpc.messages import Result, Status, TaskInterface
 from evohpc.report import tables
 from evohpc.report.reader import Reading
 from evohpc.store.rows import Entry
 from evohpc.store.store import Store
+
+TASK = TaskInterface("t", "Model", "class Model:", "", (), "acc")
 
 
 def text(renderable: object) -> str:
@@ -44,15 +46,49 @@ def test_numbers_are_as_long_as_people_need(value: float, expected: str) -> None
     assert tables.number(value) == expected
 
 
+@pytest.mark.parametrize(
+    ("mean", "sd", "decimals", "expected"),
+    [
+        (-133.08, 2.41, 1, "-133.1 ± 2.4"),
+        (-2886.34, None, 1, "-2,886.3"),
+        (-0.05991, 0.00118, 1, "-0.0599 ± 0.0012"),
+        (0.0912, 0.004, 4, "0.0912 ± 0.0040"),
+        (0.0, 0.0, 1, "0.0 ± 0.0"),
+        (1.23e-12, 4e-13, 4, "1.23e-12 ± 4e-13"),
+        (None, None, 1, ""),
+    ],
+)
+def test_a_mean_is_shown_beside_its_spread(mean: float | None, sd: float | None, decimals: int, expected: str) -> None:
+    assert tables.spread(mean, sd, decimals) == expected
+
+
 def test_tables_hold_what_the_store_holds(finished_run: Path) -> None:
     with Reading(finished_run) as reading:
         best = reading.best(3)
-        rounds = text(tables.rounds_table(reading.store, "val_accuracy", 1.0))
+        rounds = text(tables.rounds_table(reading.store, reading.task, 1.0))
         assert [line.split()[0] for line in rounds.splitlines()[4:] if line.strip()] == ["seeds", "0", "1"]
         assert best[0].candidate.id in rounds
-        table = text(tables.best_table(best, "val_accuracy"))
+        table = text(tables.best_table(best, reading.task))
         positions = [table.index(entry.candidate.id) for entry in best]
         assert positions == sorted(positions)
+
+
+def test_sizes_are_called_as_the_task_calls_them(tmp_path: Path) -> None:
+    program = replace(TASK, metric="excess", size_name="nodes")
+    entry = Entry(candidate("a", status=Status.TRAINED), trained("a", fitness=-1))
+    with closing(Store(tmp_path / "search.db", epoch=1)) as store:
+        store.add_candidates([entry.candidate])
+        made = [
+            tables.best_table([entry], program),
+            tables.candidates_table([entry], program),
+            tables.details(entry, [], program.size_name),
+            tables.result_details(trained("a", fitness=-1), program.size_name),
+            tables.rounds_table(store, program, 1.0),
+        ]
+    shown = list(map(text, made))
+    assert all("nodes" in one for one in shown), shown
+    assert not any("params" in one for one in shown), shown
+    assert "params" in text(tables.best_table([entry], TASK))
 
 
 def test_the_earlier_ones_of_many_rounds_share_a_line(tmp_path: Path) -> None:
@@ -63,7 +99,7 @@ def test_the_earlier_ones_of_many_rounds_share_a_line(tmp_path: Path) -> None:
             found = [trained(f"r{round}a", fitness=-abs(round - 1.0) - 1, error=0.9 if round == 1 else 0.5)]
             store.add_results(found)
             store.conclude(found)
-        good, none = (text(tables.rounds_table(store, "acc", below)) for below in (0.7, 0.1))
+        good, none = (text(tables.rounds_table(store, TASK, below)) for below in (0.7, 0.1))
     lines = [line.split() for line in good.splitlines()[4:] if line.strip()]
     assert [line[0] for line in lines] == ["seeds", "0-2", *map(str, range(3, tables.MANY_ROUNDS + 3))]
     assert lines[1] == ["0-2", "3", "3", "-2", "0.5000", "100", "r0a"]
@@ -75,10 +111,10 @@ def test_markup_in_a_candidates_words_is_shown_not_obeyed(finished_run: Path) ->
     with Reading(finished_run) as reading:
         entry = reading.best(1)[0]
     shouted = Entry(replace(entry.candidate, detail="[red]you lost[/red] [/]"), entry.result)
-    assert "[red]you lost[/red] [/]" in text(tables.candidates_table([shouted], "val_accuracy"))
-    assert "[red]you lost[/red] [/]" in text(tables.details(shouted, []))
+    assert "[red]you lost[/red] [/]" in text(tables.candidates_table([shouted], TASK))
+    assert "[red]you lost[/red] [/]" in text(tables.details(shouted, [], "num_params"))
     failed = Result("x", 1, Status.BUILD_ERROR, "[bold]NameError[/bold]")
-    assert "build_error: [bold]NameError[/bold]" in text(tables.result_details(failed))
+    assert "build_error: [bold]NameError[/bold]" in text(tables.result_details(failed, "num_params"))
 
 
 def test_a_candidate_without_a_result_has_a_row_too(finished_run: Path) -> None:

@@ -52,7 +52,7 @@ def test_an_exception_of_a_candidate_is_printed_safely() -> None:
     result = Result("c", 1, Status.TRAIN_ERROR, detail=ATTACK, seconds={"train": 1.0}, host=ATTACK)
     written = StringIO()
     console = Console(width=200, file=written)
-    console.print(result_details(result))
+    console.print(result_details(result, "num_params"))
     text = written.getvalue()
     assert "\x1b" not in text
     assert "\u202e" not in text
