@@ -71,7 +71,8 @@ def test_an_arm_that_an_experiment_has_not_is_named() -> None:
 def test_results_are_kept_and_a_search_that_has_them_is_not_run_again(tmp_path: Path) -> None:
     base = (ROOT / "configs/experiments/mnist1d/base.yaml").read_text()
     (tmp_path / "base.yaml").write_text(base.replace("../../../", f"{ROOT}/").replace("steps: 1000", "steps: 20"))
-    settings = "{lm.engine: scripted, search.rounds: 1, search.prompts_per_round: 2}"
+    rungs = "evaluation.rungs: [{keep: 0.5, task_options: {steps: 4}}]"
+    settings = f"{{lm.engine: scripted, search.rounds: 1, search.prompts_per_round: 2, {rungs}}}"
     (tmp_path / "arms.yaml").write_text(f"base: base.yaml\nseeds: [3]\narms:\n  tiny: {settings}\n")
     arguments = [str(tmp_path), "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "kept")]
     first = experiment(*arguments)
@@ -82,6 +83,9 @@ def test_results_are_kept_and_a_search_that_has_them_is_not_run_again(tmp_path: 
     assert {row["search"] for row in rows} == {"tiny-3"}
     assert {row["outcome"] for row in rows if row["id"].startswith("seed-")} == {"trained"}
     assert sum(bool(row["source"]) for row in rows) == min(5, sum(row["counts"] == "True" for row in rows))
+    steps = {(row["outcome"], float(row["steps_in_all"] or 0)) for row in rows if row["round"] == "0"}
+    assert ("trained", 24.0) in steps  # 4 at the rung, and all 20
+    assert {count for outcome, count in steps if outcome == "dropped"} <= {4.0}
     shutil.rmtree(tmp_path / "runs")
     again = experiment(*arguments)
     assert (again.returncode, (tmp_path / "runs").exists()) == (0, False)

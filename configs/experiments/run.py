@@ -36,6 +36,8 @@ KEPT = (
     *("num_params", "error", "fitness", "counts", "code_hash", "finished_at", "source"),
 )
 """Columns of `evohpc.load(...).candidates` that the results keep, with all metrics and seconds."""
+STEPS = "metrics.reported_step"
+"""The training step of the checkpoint that was scored last: of the built-in tasks, all steps of a training."""
 PROGRAMS = 5
 """Of how many of the fittest the program is kept."""
 
@@ -92,6 +94,8 @@ def keep_results(search: Search, path: Path) -> bool:
     candidates = tables.candidates
     measured = [name for name in candidates.columns if name.startswith(("metrics.", "seconds."))]
     kept = candidates[[*KEPT, *measured]].copy()
+    if STEPS in tables.results:  # of all its trainings, those at lower rungs too
+        kept["steps_in_all"] = kept["id"].map(tables.results.groupby("id")[STEPS].sum())
     best = kept[kept["counts"]].sort_values(["fitness", "id"], ascending=[False, True]).head(PROGRAMS).index
     kept.loc[~kept.index.isin(best), "source"] = ""
     run = tables.runs.iloc[0]

@@ -46,8 +46,15 @@ class Search:
 
     @cached_property
     def children(self) -> list[Row]:
-        """All but the seeds, in the order in which they were drawn."""
-        return [row for row in self.rows if row["round"] != "-1"]
+        """All but the seeds, in the order in which they were drawn. One that was dropped at a rung was trained, too."""
+        rows = [row for row in self.rows if row["round"] != "-1"]
+        return [{**row, "outcome": "trained"} if row["outcome"] == "dropped" else row for row in rows]
+
+    def steps(self) -> float:
+        """Return how many steps its children were trained in all, those at lower rungs too. Results of before there
+        were rungs have those of the one training."""
+        steps = (row.get("steps_in_all") or row["metrics.reported_step"] for row in self.children)
+        return sum(float(count or 0) for count in steps)
 
     def costly(self, outcomes: Collection[str]) -> list[Row]:
         """Return the children that ended so."""
@@ -94,7 +101,7 @@ def arms(folder: Path) -> Iterator[Sequence[str]]:
     found = read_searches(folder)
     least = {kind: min(len(search.costly(outcomes)) for search in found) for kind, outcomes in COSTLY.items()}
     equal = [f"fittest of the first {count} {kind}" for kind, count in least.items()]
-    yield "arm", "searches", "fittest of all children", f"error < {STRICT}", *equal, "trained children"
+    yield "arm", "searches", "fittest of all children", f"error < {STRICT}", *equal, "trained children", "steps"
     for arm in dict.fromkeys(search.arm for search in found):
         of_arm = [search for search in found if search.arm == arm]
         trained = sum(len(search.costly(["trained"])) for search in of_arm)
@@ -104,7 +111,8 @@ def arms(folder: Path) -> Iterator[Sequence[str]]:
         ]
         children = sum(len(search.children) for search in of_arm)
         whole = [_mean([search.best(error_below=bound) for search in of_arm]) for bound in (1.0, STRICT)]
-        yield arm, str(len(of_arm)), *whole, *means, _share(trained, children)
+        steps = f"{sum(search.steps() for search in of_arm) / len(of_arm) / 1000:.0f},000"
+        yield arm, str(len(of_arm)), *whole, *means, _share(trained, children), steps
 
 
 def pairs(folder: Path) -> Iterator[Sequence[str]]:
