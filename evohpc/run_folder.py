@@ -24,9 +24,9 @@ RUN/
     lm_times.jsonl       when the language model was loading, tuning and drawing
     adapter/             the soft prompt tuned in this round, or the LoRA (a peft folder)
     completions.jsonl    its answer
+    portions/<k>.json    what of it was admitted while the rest was still drawn (driver/portions.py)
     jobs/<name>.json     what was handed out for evaluation, before it was
-    candidates/<id>.py
-    results/<id>.<attempt>.json
+    candidates/<id>.py, results/<id>.<attempt>.json
     logs/
     slurm/<name>/<k>/    the job arrays: script, pickle, job id, logs
     quarantine/          files that could not be trusted, each with its reason

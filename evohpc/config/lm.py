@@ -70,6 +70,11 @@ class LMConfig(Section):
     retry_copies: CountOrZero = 0
     """Draw a completion that repeats a program of its prompt again, at most so many times, from the same prompt at the
     same temperature. The paper draws each once. The last counts in its place as one child, with the tokens of all."""
+    overlap: Literal["auto", "always", "never"] = "auto"
+    """Whether children are evaluated while others of their round are still drawn. The search is the same, to the last
+    row; a round takes as long as the longer of the two, not as long as both. `auto`: with a site profile, where the
+    candidates have machines of their own; on a single machine both would want the same cores. `always` is for one that
+    has a GPU for the language model."""
     tensor_parallel: bool = False
     """For a model larger than one GPU: all processes of the LM job hold it together, each a slice of every matrix, and
     draw and tune as one. Off, each holds all of it and draws a share of the completions: faster, where it fits. Not

@@ -20,6 +20,8 @@ from evohpc.jobs.base import JobRunner
 from evohpc.messages import Attempt, EvaluationJob, Result, TaskReport, TaskState
 from evohpc.run_folder import RoundDir, RunDir
 
+_NOT_BEGUN = (TaskState.WAITING, TaskState.HELD)
+
 
 @dataclass
 class Dispatch:
@@ -38,6 +40,8 @@ class Dispatch:
     _ended: dict[Attempt, tuple[float, TaskReport]] = field(default_factory=dict, init=False)
     held: list[str] = field(default_factory=list, init=False)
     """Why tasks wait for a person, as the scheduler says it."""
+    waiting: int = field(default=0, init=False)
+    """How many attempts had not begun, for want of a place, when the runner was asked last."""
 
     @property
     def in_flight(self) -> set[str]:
@@ -91,6 +95,7 @@ class Dispatch:
         jobs = {name: job for name, job in self._jobs.items() if self._waits_for(job)}
         reports = self.runner.poll({name: len(job.tasks) for name, job in jobs.items()}) if jobs else {}
         self.held = sorted({r.reason for task in reports.values() for r in task if r.state is TaskState.HELD})
+        self.waiting = sum(len(task) for task, report in _both(jobs, reports) if report.state in _NOT_BEGUN)
         now = time.monotonic()
         self._ended = {a: (self._ended.get(a, (now,))[0], report) for a, report in self._ends(jobs, reports)}
 
@@ -136,10 +141,17 @@ class Dispatch:
     def _ends(
         self, jobs: Mapping[str, EvaluationJob], reports: Mapping[str, Sequence[TaskReport]]
     ) -> Iterator[tuple[Attempt, TaskReport]]:
-        for name, job in jobs.items():
-            for task, report in zip(job.tasks, reports.get(name, ()), strict=False):
-                if report.state is TaskState.ENDED:
-                    yield from ((attempt, report) for attempt in task if attempt in self._open)
+        for task, report in _both(jobs, reports):
+            if report.state is TaskState.ENDED:
+                yield from ((attempt, report) for attempt in task if attempt in self._open)
+
+
+def _both(
+    jobs: Mapping[str, EvaluationJob], reports: Mapping[str, Sequence[TaskReport]]
+) -> Iterator[tuple[Sequence[Attempt], TaskReport]]:
+    """Yield the attempts of each task, and what the runner says of it."""
+    for name, job in jobs.items():
+        yield from zip(job.tasks, reports.get(name, ()), strict=False)
 
 
 def job_name(run_id: str, round: RoundDir, number: int) -> str:

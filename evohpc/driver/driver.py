@@ -3,7 +3,7 @@
     propose   parents and tuning data -> rounds/NNN/request.json
     generate  the LM job: request.json -> completions.jsonl
     screen    completions -> candidates
-    evaluate  candidates -> results
+    evaluate  candidates -> results; with `lm.overlap`, while others of the round are still drawn (overlap.py)
     close     results -> survivors
 
 Each step is idempotent and reads what it needs from disk, so a search that was killed anywhere and started again ends
@@ -20,11 +20,12 @@ from threading import Event
 
 from evohpc import envelopes
 from evohpc.config.lm import read_deepspeed_config
-from evohpc.driver import results, seeds
+from evohpc.driver import portions, results, seeds
 from evohpc.driver.clock import Clock
-from evohpc.driver.dispatch import Dispatch, next_attempts
+from evohpc.driver.evaluating import Evaluating
 from evohpc.driver.intake import Intake
 from evohpc.driver.lease import Lease
+from evohpc.driver.overlap import Overlap
 from evohpc.driver.patience import Patience
 from evohpc.driver.progress import Progress, Step
 from evohpc.driver.stopper import BudgetSpent, Stopper
@@ -34,10 +35,9 @@ from evohpc.evolution.request import request
 from evohpc.evolution.stopping import EarlyEnd
 from evohpc.files import write_atomic
 from evohpc.jobs.base import JobRunner
-from evohpc.lm import completions_file
 from evohpc.lm_job import base as lm_job
 from evohpc.lm_job.phase import phase
-from evohpc.messages import SEED_ROUND, Candidate, LMRequest, Result, Status
+from evohpc.messages import SEED_ROUND, Candidate, LMRequest, Status
 from evohpc.run_folder import read_request
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,8 @@ class Driver:
     patience_s: float = 0.0
     """Seconds that a file system may cost by refusing, without the search moving on, before that ends the driver. Worth
     an hour where nobody looks on."""
+    overlaps: bool = False
+    """Whether `drive` has children evaluated while others of their round are still drawn."""
     observe: Callable[[Progress], None] = lambda progress: None
     wait: Callable[[float], bool] = Event().wait
     """Waits that many seconds, or less if the driver is asked to stop; returns whether it is."""
@@ -111,8 +113,9 @@ class Driver:
         try:
             for round in range(SEED_ROUND, self.budget.rounds):
                 if not self.intake.store.is_closed(round):
-                    self.open_round(round)
-                    self._evaluate(round)
+                    evaluating = self._evaluating(round)
+                    self.open_round(round, evaluating if self.overlaps else None)
+                    self._evaluate(evaluating)
                     self.close_round(round)
         except BudgetSpent as spent:
             self._end_early(spent.early_end)
@@ -145,30 +148,36 @@ class Driver:
         self.snapshot()
         return []
 
-    def open_round(self, round: int) -> None:
+    def open_round(self, round: int, meanwhile: Evaluating | None = None) -> None:
         """Propose, generate (which may take hours in a queue) and screen: then the round's candidates are in the store.
+
+        Args:
+            meanwhile: has candidates evaluated as they come in.
 
         Raises:
             Stopped: asked to stop while it waited.
             LMError: the LM job failed.
             RunFolderError: the round's request is damaged, or of another run.
         """
-        if not self.intake.store.counts(round):  # all of them: they are entered in one transaction
+        is_begun = bool(self.intake.store.counts(round))
+        if not is_begun:
             self.stopper.check_before(round)
-            self._admit(round)
+        if not is_begun or portions.are_left(self.intake.run.round(round)):  # else all were entered in one transaction
+            self._admit(round, meanwhile)
             self._patience.note_progress()
         if round == self.budget.rounds - 1:
             self.lm.release()
 
-    def _admit(self, round: int) -> None:
+    def _admit(self, round: int, meanwhile: Evaluating | None) -> None:
         if round == SEED_ROUND:
             self.intake.admit_seeds()
             return
         lm_request = self._propose(round)
-        self._generate(lm_request)
+        self._generate(lm_request, None if meanwhile is None else Overlap(lm_request, meanwhile))
         self._report(round, "screen", 0, 1)
-        path = self.intake.run.round(round).completions
-        self.intake.admit_children(lm_request, completions_file.read_complete(path, lm_request))
+        folder = self.intake.run.round(round)
+        self.intake.admit_children(lm_request, portions.settle(folder, lm_request))
+        portions.remove(folder)
 
     def close_round(self, round: int) -> None:
         """Pack the round's files and select the survivors.
@@ -223,58 +232,46 @@ class Driver:
             )
         return lm_request
 
-    def _generate(self, lm_request: LMRequest) -> None:
-        folder = self.intake.run.round(lm_request.round)
+    def _generate(self, lm_request: LMRequest, overlap: Overlap | None) -> None:
+        round = lm_request.round
+        folder = self.intake.run.round(round)
         self.lm.start(folder)
         while not self.lm.poll():
-            held = (self.lm.held,) if self.lm.held else ()
             now = phase(folder)
-            if now.step == "generate" and (lm_request.round, now.done) > self._drawn:
-                self._drawn = lm_request.round, now.done
+            has_drawn = now.step == "generate" and (round, now.done) > self._drawn
+            if has_drawn:
+                self._drawn = round, now.done
+            if (overlap is not None and overlap.step(now.done)) or has_drawn:
                 self._patience.note_progress()
-            self._report(lm_request.round, now.step, now.done, now.total, held)
-            self.stopper.check_at_work(lm_request.round)
+            held = [self.lm.held, *(overlap.held if overlap else ())]
+            self._report(round, now.step, now.done, now.total, tuple(filter(None, held)))
+            self.stopper.check_at_work(round)
             self._pause(SLOWEST_POLL_S)
 
     def _waits(self, round: int) -> bool:
         """Enter the results that have arrived; say whether candidates still wait for theirs."""
-        self._collect(round)
+        if self.intake.collect(round):
+            self._patience.note_progress()
         if not self.intake.run.round(round).archive.exists():
             return bool(self.intake.store.pending(round))
         self.intake.give_up(round, 0)  # the database was lost, not the round: what its archive lacks will not come
         return False
 
-    def _collect(self, round: int) -> list[Result]:
-        arrived = self.intake.collect(round)
-        if arrived:
-            self._patience.note_progress()
-        return arrived
-
-    def _evaluate(self, round: int) -> None:
+    def _evaluate(self, evaluating: Evaluating) -> None:
+        round, delay = evaluating.round, FASTEST_POLL_S
         if not self._waits(round):
             return
         seeds.check_task(self.intake.store, round)
-        intake = self.intake
-        intake.restore_sources(round)
-        dispatch, rungs = self._dispatch(round), intake.rungs(round, self.lease.epoch)
-        dispatch.resume(intake.store.attempts(round), intake.store.pending(round))
-        delay = FASTEST_POLL_S
-        while pending := intake.store.pending(round):
-            attempted = intake.store.attempts(round)
-            allowed = self.stopper.allowed(round, rungs.due(pending, attempted), dispatch.in_flight)
-            dispatch.hand_out(next_attempts(allowed, attempted, has_rungs=not rungs.course.is_single))
-            dispatch.poll()
-            arrived = self._collect(round)
-            dispatch.record(arrived)
-            seeds.check_task(intake.store, round)
-            dispatch.mark_lost()
-            self._report_evaluation(round, len(pending), tuple(dispatch.held))
-            delay = FASTEST_POLL_S if arrived else min(1.5 * delay, SLOWEST_POLL_S)
+        while pending := len(self.intake.store.pending(round)):
+            has_arrived = evaluating.step()
+            if has_arrived:
+                self._patience.note_progress()
+            self._report_evaluation(round, pending, evaluating.held)
+            delay = FASTEST_POLL_S if has_arrived else min(1.5 * delay, SLOWEST_POLL_S)
             self._pause(delay)
 
-    def _dispatch(self, round: int) -> Dispatch:
-        intake, per_task = self.intake, self.intake.config.evaluation.candidates_per_task
-        return Dispatch(intake.run, intake.run_id, self.lease.epoch, round, self.runner, per_task, self.grace_s)
+    def _evaluating(self, round: int) -> Evaluating:
+        return Evaluating(self.intake, self.stopper, self.runner, round, self.lease.epoch, self.grace_s)
 
     def _pause(self, seconds: float) -> None:
         self.lease.beat()

@@ -7,7 +7,7 @@ verb is idempotent: it reads what it needs from disk and adds what is missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from evohpc import envelopes
@@ -34,7 +34,7 @@ class Intake:
     task: TaskInterface
     store: Store
     _round: int | None = field(default=None, init=False)
-    _sources: Mapping[str, str] = field(default_factory=dict, init=False)
+    _sources: dict[str, str] = field(default_factory=dict, init=False)
     _seen: set[str] = field(default_factory=set, init=False)
     _in_front: list[str] | None = field(default=None, init=False)
     """Ids of the fittest when it was last asked for, and of what was trained since; None before it was."""
@@ -45,7 +45,7 @@ class Intake:
         self._admit(SEED_ROUND, screening.seeds(sources, self.task, self.config.screening))
 
     def admit_children(self, request: LMRequest, completions: Sequence[Completion]) -> None:
-        """Enter the completions of a round as candidates, refused ones included."""
+        """Enter completions of a round, none left out before any of them, as candidates, refused ones included."""
         self._admit(request.round, screening.children(request, completions, self.task, self.config.screening))
 
     def collect(self, round: int) -> list[Result]:
@@ -138,6 +138,8 @@ class Intake:
                 if candidate.status is Status.PENDING and not path.exists():
                     write_atomic(path, candidate.source)
         self.store.add_candidates(rows)
+        if round == self._round:
+            self._sources |= {candidate.id: candidate.source for candidate in rows if not candidate.status.is_refused}
 
     def _mark_duplicates(self, candidates: list[Candidate]) -> list[Candidate]:
         first = self.store.known_hashes([c.code_hash for c in candidates if c.code_hash])

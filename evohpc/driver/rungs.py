@@ -93,9 +93,12 @@ class Rungs:
     epoch: int
     course: Course
 
-    def due(self, pending: Collection[str], attempted: Attempted) -> list[str]:
+    def due(self, pending: Collection[str], attempted: Attempted, *, is_whole: bool = True) -> list[str]:
         """Return which candidates wait for an attempt, and not until a rung is decided, in order of id. What can be
         decided now is.
+
+        Args:
+            is_whole: all children of the round are known; until they are, nothing can be decided.
 
         Raises:
             RunFolderError: an earlier decision cannot be read.
@@ -103,7 +106,8 @@ class Rungs:
         """
         if self.course.is_single:
             return sorted(pending)
-        self._settle(pending, attempted)
+        if is_whole:
+            self._settle(pending, attempted)
         rung_of = {id: passed(attempted.get(id, ())) for id in sorted(pending)}
         for id in (id for id, rung in rung_of.items() if rung == self.course.trainings):
             self._write(repeats.mean(_trained(attempted[id])[len(self.course.rungs) :]))

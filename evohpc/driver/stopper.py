@@ -42,8 +42,8 @@ class Stopper:
     store: Store
     search: SearchConfig
     clock: Clock
-    _within: tuple[int | None, frozenset[str]] = field(default=(None, frozenset()), init=False)
-    """A round, and which of its candidates the budget of evaluations allows."""
+    _within: tuple[tuple[int, int] | None, frozenset[str]] = field(default=(None, frozenset()), init=False)
+    """A round with the number of its candidates, and which of them the budget of evaluations allows."""
 
     def check_before(self, round: int) -> None:
         """See whether the search may open a round.
@@ -63,12 +63,17 @@ class Stopper:
         self.clock.note_if_due()
         self._end_if(round, _AT_ONCE)
 
-    def allowed(self, round: int, pending: Collection[str], in_flight: Collection[str]) -> list[str]:
+    def allowed(
+        self, round: int, pending: Collection[str], in_flight: Collection[str], *, is_whole: bool = True
+    ) -> list[str]:
         """Return which of the candidates of a round that wait for a result may be at work: those in flight, and as many
         more as the budgets allow, in order of id.
 
+        Args:
+            is_whole: all children of the round are known.
+
         Raises:
-            BudgetSpent: none may.
+            BudgetSpent: none may, of a round that is whole.
         """
         self.check_at_work(round)
         if not (self.search.stop.evaluations or self.search.stop.compute_hours):
@@ -76,7 +81,7 @@ class Stopper:
         within = self._within_evaluations(round)
         waiting = [id for id in sorted(pending) if id in within and id not in in_flight]
         more = waiting[: self._affordable(len(in_flight))]
-        if pending and not more and not in_flight:
+        if is_whole and pending and not more and not in_flight:
             self._end(round, "compute_hours" if waiting else "evaluations")
         return sorted({*in_flight, *more})
 
@@ -138,13 +143,13 @@ class Stopper:
 
     def _within_evaluations(self, round: int) -> frozenset[str]:
         """Return which candidates of a round the budget of evaluations allows: the same at every call."""
-        limit = self.search.stop.evaluations
-        if self._within[0] != round:
+        limit, known = self.search.stop.evaluations, (round, sum(self.store.counts(round).values()))
+        if self._within[0] != known:
             ids = [e.id for e in self.store.entries(round) if not e.candidate.status.is_refused]
             if limit is not None and round != SEED_ROUND:
                 earlier = _evaluated(self.store.counts()) - _evaluated(self.store.counts(round))
                 ids = ids[: max(0, limit - earlier)]
-            self._within = round, frozenset(ids)
+            self._within = known, frozenset(ids)
         return self._within[1]
 
 

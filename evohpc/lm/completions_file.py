@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from evohpc.envelopes import decode, encode
@@ -42,6 +43,14 @@ def read_complete(path: Path, request: LMRequest) -> list[Completion]:
         prompt, sample = missing[0]
         raise LMError(f"{path}: {len(missing)} completions are missing, the first is prompt {prompt}, sample {sample}")
     return [finished[key] for key in keys(request)]
+
+
+def read_prefix(path: Path, request: LMRequest) -> list[Completion]:
+    """Return, in the order of the request, what is finished before the first completion that is not."""
+    finished = read(path, request)
+    for more in read_parts(path, request).values():
+        finished = more | finished
+    return [finished[key] for key in takewhile(finished.__contains__, keys(request))]
 
 
 def is_complete(path: Path, request: LMRequest) -> bool:

@@ -103,6 +103,7 @@ def become_driver(
     intake = Intake(run, run_id, config, _task(run, config), _store(run, held.epoch, resources))
     runner, lm = job_runner(run, config, site, intake.store), lm_job(run, config, site)
     driver = Driver(intake, held, lm, runner)
+    driver.overlaps = config.lm.overlap == "always" or (config.lm.overlap == "auto" and site is not None)
     driver.grace_s = 0.0 if site is None else site.scheduler.grace_s
     driver.patience_s = UNATTENDED_PATIENCE_S if "SLURM_JOB_ID" in os.environ else 0.0
     resources.callback(_last_snapshot, driver)

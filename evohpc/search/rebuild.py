@@ -15,12 +15,11 @@ from functools import partial
 from pathlib import Path
 
 from evohpc.config.search import Config, load_resolved
-from evohpc.driver import lease
+from evohpc.driver import lease, portions
 from evohpc.driver.intake import Intake
-from evohpc.errors import LMError, RunFolderError
+from evohpc.errors import RunFolderError
 from evohpc.evolution.population import Budget
 from evohpc.files import sync_folder
-from evohpc.lm import completions_file
 from evohpc.messages import SEED_ROUND
 from evohpc.run_folder import RunDir, read_request
 from evohpc.search import backups, creation
@@ -181,12 +180,9 @@ def _admit(intake: Intake, round: int) -> bool:
     if not folder.request.exists():
         return False
     request = read_request(folder)
-    try:
-        completions = completions_file.read_complete(folder.completions, request)
-    except LMError:  # the LM job had not ended
-        return False
+    completions = portions.known(folder, request)
     intake.admit_children(request, completions)
-    return True
+    return bool(completions)
 
 
 def _pending(run: RunDir, rounds: int) -> int:

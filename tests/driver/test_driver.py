@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.driving import CONFIG, RUN_ID, Clock, Driving, InstantRunner, drive, make_run, measure, tables
+from support.driving import (
+    CONFIG,
+    RUN_ID,
+    Clock,
+    Driving,
+    InstantRunner,
+    ShufflingRunner,
+    drive,
+    make_run,
+    measure,
+    tables,
+)
 from support.killing import Killed, declare_dead, mortal
 from support.tally import Tally
 
@@ -61,31 +72,6 @@ def test_the_same_config_is_the_same_search(tmp_path: Path) -> None:
     assert one == two
     other = drive(make_run(tmp_path / "other", CONFIG.replace("rounds: 3", "seed: 1, rounds: 3")))
     assert other["candidates"] != one["candidates"]
-
-
-class ShufflingRunner(InstantRunner):
-    """Finishes a few tasks at each poll, in no order."""
-
-    def __init__(self, run: RunDir, seed: int) -> None:
-        super().__init__(run)
-        self._rng = random.Random(seed)
-        self._running: list[tuple[str, int]] = []
-        self.polls = 0
-
-    def submit(self, job: EvaluationJob) -> None:
-        self.submitted.append(job)
-        self._running += [(job.name, index) for index in range(len(job.tasks))]
-
-    def poll(self, sizes: Mapping[str, int]) -> Mapping[str, Sequence[TaskReport]]:
-        self.polls += 1
-        self._rng.shuffle(self._running)
-        while self._running and self._rng.random() < 0.5:
-            name, index = self._running.pop()
-            job = next(job for job in self.submitted if job.name == name)
-            self.evaluate(job.round, job.tasks[index])
-        state = {place: TaskReport(TaskState.RUNNING) for place in self._running}
-        ended = TaskReport(TaskState.ENDED)
-        return {name: [state.get((name, index), ended) for index in range(size)] for name, size in sizes.items()}
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,20 @@ from evohpc.driver.driver import Driver
 from evohpc.driver.intake import Intake
 from evohpc.files import write_atomic, write_once
 from evohpc.jobs.base import JobRunner
+from evohpc.lm import completions_file
 from evohpc.lm_job.base import LMJob
 from evohpc.lm_job.scripted import ScriptedLMJob
-from evohpc.messages import Attempt, EvaluationJob, Result, Status, TaskInterface, TaskReport, TaskState
-from evohpc.run_folder import RunDir
+from evohpc.messages import (
+    Attempt,
+    Completion,
+    EvaluationJob,
+    Result,
+    Status,
+    TaskInterface,
+    TaskReport,
+    TaskState,
+)
+from evohpc.run_folder import RoundDir, RunDir, read_request
 from evohpc.store.store import TABLES, Store
 
 RUN_ID = "run-1"
@@ -111,6 +122,56 @@ class InstantRunner:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+class ShufflingRunner(InstantRunner):
+    """Finishes a few tasks at each poll, in no order."""
+
+    def __init__(self, run: RunDir, seed: int, measure: Measure = measure) -> None:
+        super().__init__(run, measure)
+        self._rng = random.Random(seed)
+        self._running: list[tuple[str, int]] = []
+        self.polls = 0
+
+    def submit(self, job: EvaluationJob) -> None:
+        self.submitted.append(job)
+        self._running += [(job.name, index) for index in range(len(job.tasks))]
+
+    def poll(self, sizes: Mapping[str, int]) -> Mapping[str, Sequence[TaskReport]]:
+        self.polls += 1
+        self._rng.shuffle(self._running)
+        while self._running and self._rng.random() < 0.5:
+            name, index = self._running.pop()
+            job = next(job for job in self.submitted if job.name == name)
+            self.evaluate(job.round, job.tasks[index])
+        state = {place: TaskReport(TaskState.RUNNING) for place in self._running}
+        ended = TaskReport(TaskState.ENDED)
+        return {name: [state.get((name, index), ended) for index in range(size)] for name, size in sizes.items()}
+
+
+class GradualLM(ScriptedLMJob):
+    """Draws a few completions before each poll, out of order, as rows of a batch end; goes on where it was killed."""
+
+    def __init__(self, seed: int = 0, most: int = 3) -> None:
+        """`most` completions are drawn at once."""
+        super().__init__()
+        self._seed, self._most, self._round = seed, most, RoundDir(Path())
+        self._left: list[Completion] = []
+
+    def start(self, round: RoundDir) -> None:
+        self._round, request = round, read_request(round)
+        finished = completions_file.recover(round.completions, request)
+        self._left = [drawn for drawn in self._draw(request) if (drawn.prompt, drawn.sample) not in finished]
+        self._rng = random.Random(f"{self._seed} {round.name} {len(self._left)}")
+
+    def poll(self) -> bool:
+        if self._left:
+            for _ in range(min(self._rng.randint(1, self._most), len(self._left))):
+                next_one = self._left.pop(self._rng.randrange(min(3, len(self._left))))
+                completions_file.append(self._round.completions, [next_one])
+            return False
+        completions_file.close(self._round.completions, read_request(self._round))
+        return True
 
 
 def never(seconds: float) -> bool:
