@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from support.paths import ROOT
 
 Tally = Callable[[str, int], None]
 """(what was tried, how often): called once all of them went well. A test that fails counts as one failure."""
@@ -49,4 +54,29 @@ def summarise(terminal: pytest.TerminalReporter) -> None:
     for what, tried in passed.items():
         terminal.write_line(f"tried: {tried:7} {what}")
     if path := os.environ.get(FILE):
-        Path(path).write_text(json.dumps({"tried": passed, "failed": failed}, indent=1) + "\n")
+        Path(path).write_text(json.dumps({**where(), "tried": passed, "failed": failed}, indent=1) + "\n")
+
+
+def where() -> dict[str, str]:
+    """Return when, on which commit and on what kind of machine this is."""
+    return {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "commit": _commit(), "machine": _machine()}
+
+
+def _commit() -> str:
+    """Return the commit that is checked out, with `-dirty` if files differ from it; '' without git."""
+    command = ["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _machine() -> str:
+    """Return the processor, cores, memory, kernel and Python; no name of a host, since this is published."""
+    told = Path("/proc/cpuinfo").read_text()
+    model = next((line.partition(": ")[2] for line in told.splitlines() if line.startswith("model name")), "")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
+    return (
+        f"{len(os.sched_getaffinity(0))} cores of {model or platform.machine()}, {memory} GiB, "
+        f"Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}"
+    )
