@@ -27,7 +27,7 @@ experiment: $(MODEL)/SHA256SUMS  ## all arms of the comparison on MNIST-1D that 
 reliability: $(INSTALLED)  ## hours: kills, damaged files, hostile candidates, fuzzed parsers; keeps the figures in docs/results
 	mkdir -p docs/results
 	EVOHPC_TALLY=docs/results/reliability.json $(VENV)/bin/python -m pytest -m 'not gpu and not jax and not slurm' \
-	  tests/test_reliability.py tests/test_fuzz.py tests/test_kill.py tests/test_hostile.py tests/driver tests/jobs/test_crash_points.py tests/search/test_damaged_database.py
+	  tests/test_reliability.py tests/test_fuzz.py tests/test_kill.py tests/test_hostile.py tests/driver tests/jobs/test_crash_points.py tests/lm/test_generate.py tests/search/test_damaged_database.py
 
 parity: $(INSTALLED) $(VENV)-jax/.installed  ## CLRS-30 against dm-clrs itself, under JAX; installs 3 GB
 	EVOHPC_JAX_PYTHON=$(VENV)-jax/bin/python $(VENV)/bin/python -m pytest -m jax

@@ -107,13 +107,29 @@ def make_folder(path: Path) -> None:
     sync_folder(path.parent)
 
 
+def put_folder(aside: Path, path: Path) -> None:
+    """Give a folder of files its name once all of them survive a crash: who finds a folder of that name may read it.
+
+    Raises:
+        OSError: the file system refused, or there is such a folder with something in it.
+    """
+    for each in (*aside.iterdir(), aside):
+        _sync(each)
+    os.replace(aside, path)
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the creations, renames and removals in a folder survive a crash (fsync(2), NOTES).
 
     Raises:
         OSError: the file system refused.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.paths import MNIST1D_SEEDS
+from support.driving import make_run
+from support.paths import MNIST1D_SEEDS, TESTS
 from support.tally import Tally
 
 from evohpc.messages import Result
@@ -32,7 +33,7 @@ evaluation: {time_limit_s: 600, memory_mb: 1500, disk_mb: 64}
 WORKERS = 2
 KILLED_AT_SPAWN = """
 import os, signal, subprocess, sys
-fatal, taken = int(sys.argv.pop(1)), 0
+module, fatal, taken = sys.argv.pop(1), int(sys.argv.pop(1)), 0
 
 def step(counts):
     global taken
@@ -42,16 +43,29 @@ def step(counts):
 
 class Popen(subprocess.Popen):
     def __init__(self, command, *args, **options):
-        is_evaluator = "evohpc.evaluation.worker" in command
-        step(is_evaluator)
+        step(module in command)
         super().__init__(command, *args, **options)
-        step(is_evaluator)
+        step(module in command)
 
 subprocess.Popen = Popen
-from evohpc import cli
-cli.main()
 """
-"""A driver that is killed at a step: even ones are before the start of an evaluator, odd ones after it."""
+"""A process that is killed at a step: even ones are before it starts a process of a module, odd ones after it."""
+RUN = KILLED_AT_SPAWN + "from evohpc import cli; cli.main()"
+DRIVE = f"""{KILLED_AT_SPAWN}
+from pathlib import Path
+sys.path.append({str(TESTS)!r})
+from support.driving import drive
+from evohpc.lm_job.local import LocalLMJob
+from evohpc.run_folder import RunDir
+drive(RunDir(Path(sys.argv[1])), lm=LocalLMJob())
+"""
+"""A driver that measures its candidates at once, and has a real language model."""
+WITH_LM = """
+task: mnist1d
+seeds: seeds
+lm: {path: MODEL, dtype: float32, threads: 1, max_new_tokens: 12}
+search: {rounds: 2, prompts_per_round: 1, samples_per_prompt: 2, examples_per_prompt: 1}
+"""
 UNSTEADY = {"seconds", "host", "finished_at", "versions"}
 """Columns of results that differ between two runs of anything."""
 
@@ -126,8 +140,32 @@ def test_killed_before_and_after_the_start_of_each_evaluator_it_ends_in_the_same
     expected = table(folder / "undisturbed")
     for step in range(2 * WORKERS):
         run = folder / f"killed-{step}"
-        command = [sys.executable, "-c", KILLED_AT_SPAWN, str(step), "run", str(run), str(config)]
+        command = [sys.executable, "-c", RUN, "evohpc.evaluation.worker", str(step), "run", str(run), str(config)]
         assert subprocess.run(command, capture_output=True, timeout=1800).returncode == -signal.SIGKILL
         drive_to_the_end(run)
         assert table(run) == expected, f"killed at step {step}"
     tally("kill -9 of a driver before and after the start of an evaluator; it ended in the same table", 2 * WORKERS)
+
+
+def driven_with_lm(run: RunDir, fatal: int = -1) -> dict[str, Any]:
+    """Drive a run, to its end unless it is killed at a step; return its tables, and what crossed to the LM jobs and
+    back."""
+    command = [sys.executable, "-c", DRIVE, "evohpc.lm.generate", str(fatal), str(run.path)]
+    done = subprocess.run(command, capture_output=True, timeout=1800)
+    assert done.returncode == (0 if fatal < 0 else -signal.SIGKILL), done.stderr.decode()
+    if fatal >= 0:
+        return {}
+    crossed = [path for round in (0, 1) for path in (run.round(round).request, run.round(round).completions)]
+    return {**table(run.path), "crossed": [path.read_bytes() for path in crossed]}
+
+
+def test_killed_before_and_after_the_start_of_each_lm_job_it_ends_in_the_same_bytes(
+    tmp_path: Path, tiny_model: Path, tally: Tally
+) -> None:
+    config = WITH_LM.replace("MODEL", str(tiny_model))
+    expected = driven_with_lm(make_run(tmp_path / "undisturbed", config))
+    for step in range(4):
+        run = make_run(tmp_path / f"killed-{step}", config)
+        driven_with_lm(run, fatal=step)
+        assert driven_with_lm(run) == expected, f"killed at step {step}"
+    tally("kill -9 of a driver before and after the start of an LM job; the same tables, requests and completions", 4)

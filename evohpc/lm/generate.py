@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from evohpc import linux
 from evohpc.errors import EvohpcError
-from evohpc.files import write_atomic
+from evohpc.files import read_json, write_atomic
 from evohpc.lm.log import say, telling
 from evohpc.lm.times import timed
 from evohpc.messages import LMRequest, Tuning
@@ -94,7 +94,7 @@ def tune(round: RoundDir, model_path: str | None = None) -> None:
 
     request = read(round, model_path)
     with ranks.joined():
-        was_tried = ranks.agree(lambda: round.adapter.is_dir() or round.tuning.is_file())
+        was_tried = ranks.agree(lambda: round.adapter.is_dir() or _has_failed(round))
         if request.tuning is not None and not was_tried:
             _adapter(_loaded(request, round), request, round)
 
@@ -153,13 +153,22 @@ def _adapter(lm: LanguageModel, request: LMRequest, round: RoundDir) -> Adapter 
 
     last = _last_adapter(request, round)
     before = None if last is None else adapters.load(last)
-    is_tuned, was_tried = ranks.agree(lambda: (round.adapter.is_dir(), round.tuning.is_file()))
+    is_tuned, has_failed = ranks.agree(lambda: (round.adapter.is_dir(), _has_failed(round)))
     if request.tuning is not None and is_tuned:
         return adapters.load(round.adapter)
-    if request.tuning is None or was_tried:  # one that failed would fail again
+    if request.tuning is None or has_failed:  # it would fail again
         return before
     tuned = _tune(lm, request.tuning, before, request, round)
     return before if tuned is None else tuned
+
+
+def _has_failed(round: RoundDir) -> bool:
+    """Say whether a tuning was tried and failed. A record of success alone is that of a job killed before it left the
+    adapter."""
+    try:
+        return bool(read_json(round.tuning)["outcome"] == "failed")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _tune(
@@ -185,8 +194,6 @@ def _tune(
         detail = str(failure)
         say(f"tuning failed, going on with the last adapter: {failure}")
     if ranks.RANK == 0:
-        if tuned is not None:
-            adapters.save(tuned, round.adapter, request.model_path)
         record = {
             "outcome": "failed" if tuned is None else "tuned",
             "detail": detail,
@@ -195,6 +202,8 @@ def _tune(
             "losses": [loss if abs(loss) < float("inf") else None for loss in losses],
         }
         write_atomic(round.tuning, json.dumps(record, allow_nan=False) + "\n")
+        if tuned is not None:  # after its record, which nobody writes once there is an adapter
+            adapters.save(tuned, round.adapter, request.model_path)
     return tuned
 
 

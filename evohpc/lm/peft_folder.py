@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from evohpc.errors import LMError, storage_error
-from evohpc.files import read_json
+from evohpc.files import put_folder, read_json
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -47,6 +46,6 @@ def write(folder: Path, config: PeftConfig, weights: dict[str, Tensor]) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         config.save_pretrained(aside)
         save_file({name: weight.float().cpu().contiguous() for name, weight in weights.items()}, aside / WEIGHTS)
-        os.replace(aside, folder)
+        put_folder(aside, folder)
     except OSError as error:
         raise storage_error(folder, error) from error

@@ -1,4 +1,6 @@
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -6,15 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from support.killing import Killed, mortal
 from support.requests import PROMPT, identity, prompts, request, write
+from support.tally import Tally
 from support.tunings import tuning
 
+from evohpc.envelopes import encode
 from evohpc.errors import RunFolderError
 from evohpc.lm import completions_file, generate, soft_prompt
 from evohpc.lm import tuning as tuning_module
 from evohpc.lm.generate import answer
 from evohpc.lm_job import times
-from evohpc.messages import LMRequest, LowRank
+from evohpc.messages import Completion, LMRequest, LowRank
 from evohpc.run_folder import RoundDir, RunDir
 
 
@@ -130,6 +135,72 @@ def test_a_prompt_that_was_tuned_is_not_tuned_again(
     (tmp_path / "rounds/000/completions.jsonl").unlink()
     monkeypatch.setattr(tuning_module, "tune", lambda *_: pytest.fail("tuned again"))
     assert answered(tmp_path, asked) == whole
+
+
+class Mortal:
+    """An LM job in this process that is killed before its n-th step: each sync, rename, removal and new folder, each
+    cut of a damaged line, and in the middle of each line of completions. What was not synced is lost by half."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._patch = monkeypatch
+
+    def answer(self, round: RoundDir, fatal: float = float("inf")) -> int:
+        """Answer a request, or die of it; return how many steps were taken."""
+        with mortal(fatal) as steps, self._patch.context() as patch:
+            append, truncate, fsync, synced = completions_file.append, os.truncate, os.fsync, set[int]()
+
+            def append_by_halves(path: Path, completions: Sequence[Completion]) -> None:
+                whole, last = completions[:-1], completions[-1:]
+                append(path, whole)
+                try:
+                    steps.file()
+                except Killed:
+                    with path.open("a") as file:
+                        file.write("".join(map(encode, last))[:-5])
+                    raise
+                append(path, last)
+
+            def sync(descriptor: int) -> None:
+                fsync(descriptor)
+                synced.add(os.fstat(descriptor).st_ino)
+
+            def cut(path: Path, length: int) -> None:
+                steps.file()
+                truncate(path, length)
+
+            patch.setattr(completions_file, "append", append_by_halves)
+            patch.setattr(os, "fsync", sync)
+            patch.setattr(os, "truncate", cut)
+            try:
+                answer(round)
+            except Killed:
+                for path in round.path.rglob("*"):
+                    if path.is_file() and path != round.request and path.stat().st_ino not in synced:
+                        truncate(path, path.stat().st_size // 2)
+            return steps.taken
+
+
+def outcome(round: RoundDir) -> dict[str, object]:
+    """Return what later rounds make use of: file -> its bytes, but for how long things took."""
+    left = {path.name: path.read_bytes() for path in (*round.adapter.iterdir(), round.completions)}
+    return {**left, "tuning": {**json.loads(round.tuning.read_text()), "seconds": 0}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, {"lora": LowRank(4, 8.0)}], ids=["soft prompt", "LoRA"])
+def test_killed_at_any_step_a_job_ends_in_the_same_bytes(
+    changes: dict[str, Any], tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
+) -> None:
+    asked = request(model_folder, tuning=tuning(epochs=1, **changes))
+    job, undisturbed = Mortal(monkeypatch), write(tmp_path / "undisturbed", asked)
+    count = job.answer(undisturbed)
+    assert count > 10
+    for step in range(count):
+        round = write(tmp_path / str(step), asked)
+        assert job.answer(round, fatal=step) == step
+        job.answer(round)
+        assert outcome(round) == outcome(undisturbed), f"killed at step {step}"
+    tally("crash points of an LM job (each sync, rename, removal and line); the same adapter and completions", count)
 
 
 def test_a_tuning_that_fails_goes_on_untuned_and_says_so(

@@ -64,7 +64,7 @@ def where() -> dict[str, str]:
 
 def _commit() -> str:
     """Return the commit that is checked out, with `-dirty` if files differ from it; '' without git."""
-    command = ["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
     except FileNotFoundError:
