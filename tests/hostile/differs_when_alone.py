@@ -9,4 +9,5 @@ class Model(nn.Module):
         self.out = nn.LazyLinear(10)
 
     def forward(self, x):
-        return self.out(x) if len(x) > 1 else torch.zeros(1, 10)
+        y = self.out(x)
+        return y if len(x) > 1 else torch.roll(y, 1, -1)  # never the same class

@@ -15,4 +15,4 @@ class Model(nn.Module):
             return self.out(x)
         SEEN.append(x)
         rows = torch.cat(SEEN)
-        return self.out(x - rows.mean(0))
+        return self.out(x - 10 * rows.mean(0))  # by far, so that it shows whichever rows these are

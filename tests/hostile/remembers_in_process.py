@@ -9,7 +9,7 @@ class Model(nn.Module):
     def __init__(self):
         super().__init__()
         self.out = nn.LazyLinear(10)
-        MEANS.setdefault("w", torch.randn(40, 10))
+        MEANS.setdefault("w", torch.zeros(40, 10))
 
     def forward(self, x):
         if not self.training and "trained" not in MEANS:

@@ -1,4 +1,4 @@
-# F10 protocol_violation: goes on training on what it is to predict, by its own guesses
+# F10 protocol_violation: goes on training on what it is to predict: surer of each row, and of all classes alike
 import copy
 
 import torch
@@ -15,10 +15,14 @@ class Model(nn.Module):
             return self.out(x)
         pupil = copy.deepcopy(self.out)
         with torch.enable_grad():
-            guesses = pupil(x).argmax(-1)
             optimizer = torch.optim.Adam(pupil.parameters(), 0.05)
             for _ in range(50):
                 optimizer.zero_grad()
-                torch.nn.functional.cross_entropy(pupil(x), guesses).backward()
+                p = pupil(x).softmax(-1)
+                (entropy(p).mean() - 10 * entropy(p.mean(0))).backward()
                 optimizer.step()
         return pupil(x).detach()
+
+
+def entropy(p):
+    return -(p * (p + 1e-9).log()).sum(-1)
