@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import click
 from evohpc.cli.choosing import SORT_KEYS, STATUS_GROUPS, in_groups, sort_entries
 from evohpc.cli.shared import json_option, run_argument, stdout_console
 from evohpc.errors import RunFolderError
-from evohpc.messages import SEED_ROUND, Status
+from evohpc.messages import SEED_ROUND, Status, TaskInterface
 
 if TYPE_CHECKING:
     from evohpc.report.logs import Log
@@ -117,7 +117,8 @@ Examples:
   evohpc export runs/first --csv first.csv
   evohpc export runs/seed-* --csv all.csv                 one table of several searches
   evohpc export runs/first --jsonl - | head
-  evohpc export runs/first --best 5 --programs best       modules, to train elsewhere or to be seeds"""
+  evohpc export runs/first --best 5 --programs best       modules, to train elsewhere or to be seeds
+  evohpc export runs/first --best 5 --programs best --keep-weights   the trained networks, too"""
 )
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--csv", "csv_file", type=_FILE, help="Write a CSV file; - is stdout.")
@@ -126,8 +127,18 @@ Examples:
     *("--programs", "folder"), type=click.Path(path_type=Path, file_okay=False), help="Write the fittest as modules."
 )
 @click.option("--best", type=click.IntRange(min=1), default=10, show_default=True, help="How many, for --programs.")
+@click.option(
+    "--keep-weights",
+    is_flag=True,
+    help="With --programs: train each once more, as `evohpc train` does, and keep the network in FOLDER/ID.",
+)
 def export(
-    runs: tuple[Path, ...], csv_file: IO[str] | None, jsonl_file: IO[str] | None, folder: Path | None, best: int
+    runs: tuple[Path, ...],
+    csv_file: IO[str] | None,
+    jsonl_file: IO[str] | None,
+    folder: Path | None,
+    best: int,
+    keep_weights: bool,
 ) -> None:
     """Write all candidates to a CSV or JSONL file, or the fittest to a folder.
 
@@ -138,8 +149,10 @@ def export(
 
     if csv_file is None and jsonl_file is None and folder is None:
         raise click.UsageError("name a file or a folder: --csv FILE, --jsonl FILE or --programs FOLDER")
+    if keep_weights and folder is None:
+        raise click.UsageError("--keep-weights needs --programs FOLDER, where the networks are to be")
     if folder is not None:
-        _write_programs(runs, folder, best)
+        _write_programs(runs, folder, best, keep_weights=keep_weights)
     _check_distinct(runs)
     if csv_file is not None:
         columns = list({column: None for row in _rows(runs) for column in row})
@@ -176,7 +189,7 @@ def _note_what_is_missing(reading: Reading, count: int, *, is_best: bool) -> Non
 COMMANDS = (list_candidates, show, export)
 
 
-def _write_programs(runs: tuple[Path, ...], folder: Path, best: int) -> None:
+def _write_programs(runs: tuple[Path, ...], folder: Path, best: int, *, keep_weights: bool) -> None:
     from evohpc.report.programs import write_programs
     from evohpc.report.reader import Reading
 
@@ -184,10 +197,22 @@ def _write_programs(runs: tuple[Path, ...], folder: Path, best: int) -> None:
         raise click.UsageError("--programs is for one search; name one")
     with Reading(runs[0]) as reading:
         reading.candidate("best")  # says why there is none
-        written = write_programs(
-            folder, reading.best(best), run_id=reading.run_id, config=reading.config, task=reading.task
-        )
+        entries, task = reading.best(best), reading.task
+        written = write_programs(folder, entries, run_id=reading.run_id, config=reading.config, task=task)
     click.echo(f"wrote {len(written)} programs to {folder}; see {folder / 'README.md'}", err=True)
+    if keep_weights:
+        _keep_networks(runs[0], folder, entries, task)
+
+
+def _keep_networks(run: Path, folder: Path, entries: Sequence[Entry], task: TaskInterface) -> None:
+    """Train each again and keep it, but for those that an earlier call has kept."""
+    from evohpc.cli.train import keep_network
+    from evohpc.report.trained_model import LOADER
+
+    left = [entry for entry in entries if not (folder / entry.id / LOADER).exists()]
+    lost = [entry.id for entry in left if not keep_network(run, entry, task, folder / entry.id)]
+    if lost:
+        raise RunFolderError(f"{len(lost)} of {len(entries)} could not be trained again: {', '.join(lost)}")
 
 
 def _log(reading: Reading, entry: Entry) -> Log:

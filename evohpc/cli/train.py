@@ -18,6 +18,7 @@ from evohpc.errors import ConfigError
 
 if TYPE_CHECKING:
     from evohpc.config.search import Config
+    from evohpc.messages import TaskInterface
     from evohpc.run_folder import RunDir
     from evohpc.store.rows import Entry
 
@@ -49,16 +50,43 @@ def train(run: Path, candidate_id: str, output: Path | None, overrides: tuple[st
     has the program, its weights as safetensors, what was measured, the config, and load.py, which loads it in plain
     PyTorch. Nothing is overwritten. ID is `best` if it is left away. Exit code 1 if it could not be trained.
     """
+    from evohpc.report.reader import Reading
+
+    with Reading(run) as reading:
+        entry, task = reading.candidate(candidate_id), reading.task
+    if not keep_network(run, entry, task, output or Path("trained", entry.id), overrides=overrides, seed=seed):
+        sys.exit(1)
+
+
+COMMANDS = (train,)
+
+
+def keep_network(
+    run: Path,
+    entry: Entry,
+    task: TaskInterface,
+    folder: Path,
+    *,
+    overrides: tuple[str, ...] = (),
+    seed: int | None = None,
+) -> bool:
+    """Train a candidate of a run again, say what was measured, and keep the network; return whether it was trained.
+
+    Args:
+        folder: a new one.
+        overrides, seed: as `train` has them.
+
+    Raises:
+        ConfigError: something is to be changed that is not the recipe.
+        RunFolderError: there is something of the folder's name.
+        EvohpcError: see `retrain`.
+    """
     from evohpc.evaluation.retraining import retrain
     from evohpc.report import tables
-    from evohpc.report.reader import Reading
     from evohpc.report.terminal import printable
     from evohpc.report.trained_model import check_new, write_model
     from evohpc.run_folder import RunDir
 
-    with Reading(run) as reading:
-        entry, task = reading.candidate(candidate_id), reading.task
-    folder = output or Path("trained", entry.id)
     check_new(folder)
     config = _config(RunDir(run), overrides, seed)
     logs: list[bytes] = []
@@ -67,14 +95,12 @@ def train(run: Path, candidate_id: str, output: Path | None, overrides: tuple[st
     stdout_console().print(tables.result_details(trained.result, task.size_name))
     if not trained.model:
         click.echo(printable(b"".join(logs).decode(errors="replace").rstrip()), err=True)
-        sys.exit(1)
+        return False
     write_model(
         folder, entry.candidate, trained.result, trained.model, is_plain=trained.is_plain, config=config, task=task
     )
     click.echo(f"wrote {folder}; load it: python {folder / 'load.py'}", err=True)
-
-
-COMMANDS = (train,)
+    return True
 
 
 def _config(run: RunDir, overrides: tuple[str, ...], seed: int | None) -> Config:

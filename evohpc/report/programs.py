@@ -29,6 +29,9 @@ Train one as the search did, in its sandbox:
 
 Train it longer, where the task has such an option: add e.g. `--set task_options.steps=8000`.
 
+A search keeps no weights. `evohpc train RUN ID` has them, as safetensors, by the same training again; so has
+`evohpc export RUN --programs FOLDER --keep-weights`, which puts each network into a folder here that bears its id.
+
 In your own code: a module defines the {kind} `{entry}`; put it beside yours and write `from {module} import {entry}`.
 
 Start another search from them: let `seeds:` in its config name this folder.

@@ -182,6 +182,7 @@ def test_programs_are_not_mixed_with_others(
     assert (code, "has other programs (mine.py); take a new folder" in err) == (1, True)
     assert [path.name for path in tmp_path.glob("*.py")] == ["mine.py"]
     assert call(capsys, "export", finished_run, finished_run, "--programs", tmp_path / "new")[0] == 2
+    assert call(capsys, "export", finished_run, "--csv", tmp_path / "new", "--keep-weights")[0] == 2
 
 
 def test_show_prints_a_program_that_can_be_piped_into_a_file(

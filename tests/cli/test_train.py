@@ -84,6 +84,28 @@ def test_the_weights_are_those_that_were_scored_and_plain_pytorch_loads_them(
     )
 
 
+def test_the_fittest_are_exported_with_their_networks(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    asked = ("export", "r", "--best", 2, "--programs", "best", "--keep-weights")
+    (project / "best/seed-mlp").mkdir(parents=True)  # as an interrupted call may leave it
+    code, out, err = call(capsys, *asked)
+    assert code == 0, err
+    assert out.count("trained") == 4  # an outcome and an attempt each
+    with Reading(project / "r") as reading:
+        results = {entry.id: entry.result for entry in reading.best(2)}
+    for name, result in results.items():
+        assert result is not None
+        measured = json.loads((project / "best" / name / "metrics.json").read_text())
+        assert (measured["error"], measured["num_params"]) == (result.error, result.num_params)
+        done = subprocess.run([sys.executable, f"best/{name}/load.py"], capture_output=True, text=True)
+        assert done.stdout.splitlines()[-1] == f"{result.num_params} numbers", done.stderr
+    assert len(list(load_config("best/config.yaml").seeds.glob("*.py"))) == 2, "the folder can still be seeds"
+    again = call(capsys, *asked)
+    assert again[:2] == (0, ""), "what is there is not trained again"
+
+
 def test_another_seed_and_recipe_give_another_network(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
