@@ -70,6 +70,9 @@ class SearchConfig(Section):
     rule tunes widths; each such child is evaluated and counted as any other."""
     survivors: Count = 10
     """p, candidates selected as parents of the next round."""
+    random_survivors: CountOrZero = 0
+    """How many of the p are drawn from the rest of the pool without regard to fitness. Not in the paper (0), where the
+    variant `random_parents` draws all of them so."""
     error_threshold: NonNegative = 0.5
     """alpha: a candidate with error >= alpha gets no place in the pool. Table 2 calls it the "lower threshold for
     the test error", Algorithm 1 the "upper threshold"; only the second makes sense beside `c.error < alpha`. The
@@ -141,6 +144,15 @@ class Config(Section):
     trackers: tuple[Literal["tensorboard"], ...] = ()
     """Other programs that are told of each round as it closes. `tensorboard`: event files in RUN/tensorboard (extra
     `tensorboard`). May change while a search goes on; a tracker that fails is a warning, and the search goes on."""
+
+    @model_validator(mode="after")
+    def _not_more_are_drawn_than_survive(self) -> Config:
+        search = self.search
+        if search.random_survivors > search.survivors:
+            raise ValueError(
+                f"search.random_survivors is {search.random_survivors}, more than search.survivors: {search.survivors}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _lm_has_a_folder(self) -> Config:

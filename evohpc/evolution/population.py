@@ -136,15 +136,16 @@ def select(round: int, ranked: Iterable[str], last_parents: Sequence[str], searc
         ranked: ids of G, or of what this round added to it (`search.pool`), in the order of `by_fitness`.
         last_parents: P of this round. They stay if G is empty: the paper does not say what to do then.
     """
-    if search.variant == "random_parents":
-        return random_parents(round, ranked, search) or list(last_parents)
-    return get_top(ranked, search.survivors) or list(last_parents)
+    pool = iter(ranked)  # what is not the fittest of a large one is not read, unless some of it is drawn
+    by_lot = search.survivors if search.variant == "random_parents" else search.random_survivors
+    fittest = get_top(pool, search.survivors - by_lot)
+    return [*fittest, *(random_parents(round, pool, by_lot, search) if by_lot else ())] or list(last_parents)
 
 
-def random_parents(round: int, pool: Iterable[str], search: SearchConfig) -> list[str]:
-    """Return p ids of a pool, drawn without replacement and without regard to fitness, in order of id (section 4)."""
+def random_parents(round: int, pool: Iterable[str], most: int, search: SearchConfig) -> list[str]:
+    """Return ids of a pool, drawn without replacement and without regard to fitness, in order of id (section 4)."""
     names = sorted(pool)
-    count = min(search.survivors, len(names))
+    count = min(most, len(names))
     drawn = generator(search.seed, round, Draw.PARENTS).choice(len(names), size=count, replace=False)
     return [names[i] for i in sorted(int(i) for i in drawn)]
 

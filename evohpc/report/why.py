@@ -197,8 +197,13 @@ def _not_selected(case: Case) -> str:
         return f"Not selected after {_round(kin.round)}: parents are drawn at random, {len(taken)} of {len(pool)}."
     last = case.family[taken[-1]]
     rank = pool.index(kin.id) + 1
-    said = f"Not selected after {_round(kin.round)}: it was number {rank} of the {len(pool)} in the pool, and "
-    return said + f"{len(taken)} were selected; the last of them is {last.id}, fitness {number(last.fitness or 0.0)}."
+    said = f"Not selected after {_round(kin.round)}: it was number {rank} of the {len(pool)} in the pool, "
+    if by_lot := search.random_survivors:
+        greedy = search.survivors - by_lot
+        return f"{said}where the fittest ({greedy}) were selected, and {by_lot} by lot (search.random_survivors)."
+    return (
+        said + f"and {len(taken)} were selected; the last of them is {last.id}, fitness {number(last.fitness or 0.0)}."
+    )
 
 
 def _first_pool(case: Case) -> list[str]:

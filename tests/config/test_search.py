@@ -172,6 +172,10 @@ def test_a_wrong_override_is_named(tmp_path: Path, override: str, message: str) 
             f"{SMALL}search: {{stop: {{evaluations: 9}}}}\nevaluation: {{repeats: 2}}",
             "search.stop.evaluations would cut evaluation.repeats short; take search.stop.compute_hours",
         ),
+        (
+            f"{SMALL}search: {{survivors: 2, random_survivors: 3}}",
+            "search.random_survivors is 3, more than search.survivors: 2",
+        ),
         ("seeds: s\ntask: my_task.py", "task: a task file is named with its class, path/to/file.py:ClassName; it is"),
         ("seeds: s\ntask: tasks/mine:Mine", "task: a task file is named with its class"),
     ],

@@ -39,6 +39,7 @@ searches = st.builds(
     SearchConfig,
     variant=st.sampled_from(VARIANTS),
     survivors=st.integers(1, 4),
+    random_survivors=st.integers(0, 1),
     error_threshold=st.sampled_from([0.25, 0.5, 1.0]),
     pool=st.sampled_from(["all_rounds", "last_round"]),
     retire_parents=st.booleans(),
@@ -77,9 +78,11 @@ def paper(seeds: list[Child], all_children: list[list[Child]], search: SearchCon
         G = G + C_EVALED
         eligible = [pair for pair in G if pair in C_EVALED] if search.pool == "last_round" else G
         if search.variant == "random_parents":
-            selected = population.random_parents(t, [c.id for c, _ in eligible], search)
-        else:
-            selected = get_top(eligible, search.survivors)
+            selected = population.random_parents(t, [c.id for c, _ in eligible], search.survivors, search)
+        else:  # `random_survivors`, which the paper has not, takes the rest of p from what GetTop leaves
+            selected = get_top(eligible, search.survivors - search.random_survivors)
+            others = [c.id for c, _ in eligible if c.id not in selected]
+            selected += population.random_parents(t, others, search.random_survivors, search)
         P = selected or P
         if search.retire_parents:
             G = [(c, s) for c, s in G if c.id not in P]

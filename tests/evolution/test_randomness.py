@@ -20,7 +20,7 @@ def draws(config: SearchConfig, round: int, prompt: int) -> tuple[object, ...]:
     return (
         draw_examples(PARENTS, config, round, prompt),
         samples(config, round, prompt, 16),
-        random_parents(round, POOL[:30], config),
+        random_parents(round, POOL[:30], config.survivors, config),
         tuning_seed(config, round),
     )
 
@@ -41,7 +41,9 @@ def test_drawn_values_never_change() -> None:
     """A search of an older evohpc goes on as it began; numpy keeps these streams (NEP 19)."""
     assert [draw_examples(PARENTS, SEARCH, 0, i) for i in range(3)] == [["e", "e"], ["a", "c"], ["a", "a"]]
     assert samples(SEARCH, 2, 1, 1) == (Sample(0, 9130445663487072573, 0.2),)
-    assert random_parents(5, POOL[:100], SEARCH) == [POOL[i] for i in (4, 21, 25, 36, 45, 64, 79, 82, 94, 96)]
+    assert random_parents(5, POOL[:100], SEARCH.survivors, SEARCH) == [
+        POOL[i] for i in (4, 21, 25, 36, 45, 64, 79, 82, 94, 96)
+    ]
     assert tuning_seed(SEARCH, 1) == 7850136814421800578
 
 
@@ -87,14 +89,16 @@ def test_samples_know_their_place() -> None:
 
 @given(st.integers(1, 40), st.integers(0, 60))
 def test_random_parents_are_distinct_members_of_the_pool(survivors: int, size: int) -> None:
-    drawn = random_parents(2, POOL[:size], SearchConfig(survivors=survivors))
+    drawn = random_parents(2, POOL[:size], survivors, SEARCH)
     assert len(set(drawn)) == len(drawn) == min(survivors, size)
     assert set(drawn) <= set(POOL[:size])
-    assert drawn == random_parents(2, reversed(POOL[:size]), SearchConfig(survivors=survivors))
+    assert drawn == random_parents(2, reversed(POOL[:size]), survivors, SEARCH)
 
 
 def test_random_parents_are_drawn_uniformly() -> None:
-    counts = Counter(name for round in range(500) for name in random_parents(round, POOL[:20], SEARCH))
+    counts = Counter(
+        name for round in range(500) for name in random_parents(round, POOL[:20], SEARCH.survivors, SEARCH)
+    )
     # 500 rounds, 10 of 20: mean 250, standard deviation 11.
     assert len(counts) == 20
     assert all(200 < count < 300 for count in counts.values())

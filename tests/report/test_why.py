@@ -127,6 +127,15 @@ def test_machine_faults_before_the_outcome_are_told() -> None:
     assert "No attempt is left" in said(case(given_up, attempts=[lost]))["outcome"]
 
 
+def test_who_was_not_drawn_either_is_told_so() -> None:
+    loser = child("r1b", -80, round=1)
+    told = case(loser, every=(*EVERY, loser), search=SearchConfig(survivors=2, random_survivors=1))
+    assert said(told)["selection"] == (
+        "Not selected after round 1: it was number 3 of the 3 in the pool, where the fittest (1) were selected, and 1 "
+        "by lot (search.random_survivors)."
+    )
+
+
 def test_means_of_several_trainings_say_so() -> None:
     metrics = {"trainings": 3.0, "fitness_sd": 2.5}
     told = said(case(Entry(FIRST.candidate, replace(FIRST.result, metrics=metrics))))["outcome"]  # type: ignore[type-var]
