@@ -84,7 +84,7 @@ def test_an_octal_number_is_refused_where_a_number_is_asked_for(tmp_path: Path) 
 
 def test_a_mark_of_windows_editors_is_no_text(tmp_path: Path) -> None:
     path = config(tmp_path, "")
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     assert load_config(path).seeds == tmp_path / "s"
 
 
@@ -94,6 +94,8 @@ def test_a_mark_of_windows_editors_is_no_text(tmp_path: Path) -> None:
         (b"a: 1\na: 2", "the key a is there twice at line 2"),
         (b"a:\n\tb: 1", "found character"),
         (b"a: caf\xe9", "it is not UTF-8 text"),
+        ("a: 1".encode("utf-16"), "it is not UTF-8 text"),
+        (b"a: 1\n---\nb: 2", "expected a single document"),
         (b"a: " + b"9" * 5000, "not valid YAML"),
         (b"a: " + b"[" * 5000, "not valid YAML"),
     ],

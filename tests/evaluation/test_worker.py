@@ -19,6 +19,7 @@ from unittest.mock import MagicMock
 import pytest
 from support.evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, broken, make_run, prepare_once, run_source
 from support.paths import MNIST1D_SEEDS as SEEDS
+from support.written_programs import EXPANDED, UNUSUAL
 
 from evohpc import envelopes
 from evohpc.config.rungs import Rung
@@ -237,6 +238,21 @@ class Model(nn.Module):
 def test_programs_as_language_models_write_them_are_trained(evaluator: Evaluator, source: str, numbers: int) -> None:
     result, _ = run_source(evaluator, source)
     assert (result.status, result.num_params) == (Status.TRAINED, numbers), result.detail
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_unusual_models_are_trained(evaluator: Evaluator, name: str) -> None:
+    source, numbers = UNUSUAL[name]
+    result, _ = run_source(evaluator, source)
+    assert (result.status, result.num_params) == (Status.TRAINED, numbers), result.detail
+
+
+@pytest.mark.slow
+def test_a_parameter_that_nothing_can_train_fails_and_the_next_program_does_not(evaluator: Evaluator) -> None:
+    result, _ = run_source(evaluator, EXPANDED)
+    assert result.status.is_candidate_fault, result.detail
+    assert run_source(evaluator, HONEST)[0].status is Status.TRAINED
 
 
 def test_what_the_checkpoint_cannot_hold_is_said_in_words(evaluator: Evaluator) -> None:

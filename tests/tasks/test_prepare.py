@@ -58,6 +58,15 @@ def test_data_is_made_from_the_run_s_own_copy_of_the_task(tmp_path: Path) -> Non
     assert load_file(run.labels)["y"].tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
+def test_arrays_of_another_byte_order_keep_their_values(tmp_path: Path) -> None:
+    task = TASK.replace("np.arange(seed)", "np.arange(seed).astype('>f4')").replace("np.zeros(2)", "np.ones(2, '>i8')")
+    run = run_with(tmp_path, "elsewhere.py:Tiny", source=task)
+    prepare(run)
+    assert load_file(run.labels)["y"].tolist() == [0, 1, 2, 3, 4]
+    assert load_file(run.inputs)["x"].tolist() == [1, 1]
+
+
 def test_a_number_stays_one_without_axes(tmp_path: Path) -> None:
     run = run_with(tmp_path, "task.py:Tiny", source=TASK.replace("np.ones(self.size)", "np.array(self.size)"))
     prepare(run)
