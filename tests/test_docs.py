@@ -4,6 +4,7 @@ cluster/test_search_on_slurm.py."""
 from __future__ import annotations
 
 import csv
+import difflib
 import os
 import re
 import shutil
@@ -268,6 +269,25 @@ def test_the_means_that_pages_quote_are_those_of_the_results() -> None:
         text = " ".join((ROOT / page).read_text().split())
         for figure in (first, second, f"{mean} ", f"({low} to {high})"):
             assert figure in text, f"{page} does not say {figure}"
+
+
+def test_the_winner_in_readme_is_what_the_search_found() -> None:
+    with (ROOT / "docs/results/mnist1d/extended-0.csv").open(newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    winner, seed = rows["r007p01s000"], rows["seed-gru"]
+    assert float(winner["fitness"]) == max(float(row["fitness"]) for row in rows.values() if row["counts"] == "True")
+    sources = (ROOT / "seeds/mnist1d/gru.py").read_text(), winner["source"]
+    before, after = (source[source.index("class") :].rstrip().split("\n") for source in sources)
+    lines = "\n".join(list(difflib.unified_diff(before, after, n=99, lineterm=""))[3:])
+    readme = (ROOT / "README.md").read_text()
+    assert f"```diff\n{lines}\n```" in readme
+    assert f"{int(winner['num_params']):,}" in readme
+    assert f"{int(seed['num_params']):,} parameters:" in readme
+    generations, ids = 0, {winner["id"]}
+    while seed["id"] not in ids:
+        ids = {parent for id in ids for parent in rows[id]["parents"].split()}
+        generations += 1
+    assert generations == 5
 
 
 def _fittest(path: Path) -> float:

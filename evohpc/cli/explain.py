@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from evohpc.report.kinship import Family
     from evohpc.report.reader import Reading
     from evohpc.report.why import Case
+    from evohpc.store.rows import Entry
 
 _id_argument: Decorator = click.argument("candidate_id", metavar="[ID]", default="best")
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
@@ -71,16 +72,11 @@ def diff(run: Path, candidate_id: str, other_id: str | None, context: int, as_js
 
     From each of its parents to ID, or from OTHER to ID. Either may be `best`.
     """
-    from evohpc.report.difference import differences
     from evohpc.report.reader import Reading
 
     with Reading(run) as reading:
         entry = reading.candidate(candidate_id)
-        parents = reading.store.with_ids(dict.fromkeys(entry.candidate.parents))
-        others = parents if other_id is None else [reading.candidate(other_id)]
-        if not others:
-            raise RunFolderError(f"{entry.id} is a seed and has no parents; name another candidate to compare it with")
-        found = list(differences(entry.candidate, [other.candidate for other in others], context))
+        found = _differences(reading, entry, other_id, context)
         if as_json:
             _print_json("diff", reading, id=entry.id, differences=[asdict(difference) for difference in found])
             return
@@ -129,6 +125,26 @@ def lineage(run: Path, candidate_id: str, down: bool, only_path: bool, depth: in
 
 
 COMMANDS = (why, diff, lineage)
+
+
+def print_differences_to_parents(reading: Reading, entry: Entry) -> None:
+    """Print what is new in a program beside each of its parents.
+
+    Raises:
+        RunFolderError: it is a seed.
+    """
+    for difference in _differences(reading, entry):
+        _print_difference(difference)
+
+
+def _differences(reading: Reading, entry: Entry, other_id: str | None = None, context: int = 3) -> Sequence[Difference]:
+    from evohpc.report.difference import differences
+
+    parents = reading.store.with_ids(dict.fromkeys(entry.candidate.parents))
+    others = parents if other_id is None else [reading.candidate(other_id)]
+    if not others:
+        raise RunFolderError(f"{entry.id} is a seed and has no parents; name another candidate to compare it with")
+    return list(differences(entry.candidate, [other.candidate for other in others], context))
 
 
 def _case(reading: Reading, candidate_id: str) -> Case:

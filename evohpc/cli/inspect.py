@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from evohpc.cli.choosing import SORT_KEYS, STATUS_GROUPS, in_groups, sort_entries
+from evohpc.cli.explain import print_differences_to_parents
 from evohpc.cli.shared import json_option, run_argument, stdout_console
 from evohpc.errors import RunFolderError
 from evohpc.messages import SEED_ROUND, Status, TaskInterface
@@ -79,8 +80,17 @@ def list_candidates(
 @click.option("--source", "only_source", is_flag=True, help="Print the program only, as it is, e.g. into a file.")
 @click.option("--log", "only_log", is_flag=True, help="Print what it printed only, tracebacks above all.")
 @click.option("--prompt", "only_prompt", is_flag=True, help="Print only what the language model was given.")
+@click.option("--diff", "only_diff", is_flag=True, help="Print only what is new beside its parents, as `evohpc diff`.")
 @json_option
-def show(run: Path, candidate_id: str, only_source: bool, only_log: bool, only_prompt: bool, as_json: bool) -> None:
+def show(
+    run: Path,
+    candidate_id: str,
+    only_source: bool,
+    only_log: bool,
+    only_prompt: bool,
+    only_diff: bool,
+    as_json: bool,
+) -> None:
     """Show one candidate: descent, results, program; of one that failed, the end of its log."""
     from evohpc.report import tables
     from evohpc.report.reader import Reading
@@ -96,6 +106,9 @@ def show(run: Path, candidate_id: str, only_source: bool, only_log: bool, only_p
             return
         if only_prompt:
             click.echo(printable(_prompt(reading, entry)))
+            return
+        if only_diff:
+            print_differences_to_parents(reading, entry)
             return
         source = entry.candidate.source
         if not only_source:

@@ -62,6 +62,16 @@ def test_show_prints_what_the_language_model_was_given(finished_run: Path, capsy
     assert call(capsys, "show", finished_run, "seed-mlp", "--prompt") == (1, "", said)
 
 
+def test_show_prints_what_is_new_in_a_child(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Reading(finished_run) as reading:
+        child = reading.store.entries(0)[0].candidate
+    shown = call(capsys, "show", finished_run, child.id, "--diff")
+    assert shown == call(capsys, "diff", finished_run, child.id)
+    assert shown[1].startswith(f"--- {child.parents[0]}\n+++ {child.id}\n")
+    said = "error: seed-mlp is a seed and has no parents; name another candidate to compare it with\n"
+    assert call(capsys, "show", finished_run, "seed-mlp", "--diff") == (1, "", said)
+
+
 def test_what_cannot_be_printed_is_one_readable_sentence(
     finished_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
