@@ -10,13 +10,17 @@ INSTALLED := $(VENV)/.installed
 SBOM ?= build/sbom
 LOCKS := driver.lock $(wildcard containers/*.lock)
 
-.PHONY: quickstart test lint docs parity experiment reliability lock sbom
+.PHONY: quickstart test gpu lint docs parity experiment reliability lock sbom
 
 quickstart: $(MODEL)/SHA256SUMS  ## a search on MNIST-1D with a real language model; goes on if it was interrupted
 	$(EVOHPC) run $(RUN) configs/quickstart.yaml
 
 test: $(INSTALLED)  ## the quick tests, on up to 4 cores; PYTEST_ARGS="-m slow" runs slow ones, "-m slurm" those on a real Slurm
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+gpu: $(MODEL)/SHA256SUMS  ## all that a search does on a GPU, tried on this host's: a table, and build/gpu.json; ten minutes
+	mkdir -p build
+	$(EVOHPC) doctor --gpu --lm $(MODEL) --results build/gpu.json
 
 docs: $(INSTALLED)  ## these pages as a site, build/site/index.html; a link that leads nowhere is an error
 	$(VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky -c docs -d build/doctrees . build/site
