@@ -19,7 +19,7 @@ from support.paths import TESTS
 from support.tally import Tally
 
 from evohpc.config.task_name import TaskName
-from evohpc.doctor.attacks import Attack
+from evohpc.doctor.attacks import Attack, too_busy
 from evohpc.evaluation.attempt import Evaluator
 from evohpc.messages import Isolation, Result, Status
 
@@ -112,6 +112,8 @@ def test_attack(attack: Path, fenced: Evaluator, honest: Result, canary: Path, t
 
     assert result.seconds["total"] < limit + 60
     assert len(log) <= fenced.benchmark.config.log_kb * 1024
+    if tried.expected == "timeout" and (busy := too_busy(result)):
+        pytest.skip(busy)  # it was ended in time, but what it would have done with a processor nobody can say
     assert tried.complaint(result, log, honest) == ""
     if tried.expected == "known":
         return

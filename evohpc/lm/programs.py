@@ -98,4 +98,7 @@ def _ends_in_return(tree: ast.Module) -> bool:
 def _hash(line: str, body: str) -> str | None:
     source = f"{line}\n{body.lstrip(chr(10))}"
     tree = _parse(line, body)
-    return code_hash(tree, source) if isinstance(tree, ast.Module) else None
+    try:
+        return code_hash(tree, source) if isinstance(tree, ast.Module) else None
+    except RecursionError:  # the parser goes deeper than Python does: thousands of minus signs
+        return None

@@ -176,7 +176,7 @@ def end(rows: Collection[Row]) -> None:
 
 def max_array_size(settings: Mapping[str, str]) -> int:
     """Return MaxArraySize of Slurm's settings: the largest index of an array, plus one."""
-    return int(settings.get("MaxArraySize", _DEFAULT_MAX_ARRAY_SIZE))
+    return _number(settings.get("MaxArraySize", ""), _DEFAULT_MAX_ARRAY_SIZE)
 
 
 def largest_array(clusters: Collection[str] = LOCAL) -> int:
@@ -204,7 +204,7 @@ def longest_minutes(partition: str, cluster: str = "") -> int | None:
         NoAnswer: Slurm does not answer.
     """
     shown = ask(["scontrol", "--oneliner", *on(cluster), "show", "partition", partition])
-    found = re.search(r" MaxTime=(?:(\d+)-)?(\d+):(\d+):\d+", shown)
+    found = re.search(r" MaxTime=(?:(\d{1,9})-)?(\d{1,9}):(\d{1,9}):\d+", shown)
     if found is None:
         return None
     days, hours, minutes = (int(text or 0) for text in found.groups())
@@ -263,8 +263,7 @@ def _run(command: list[str], given: str | None = None) -> subprocess.CompletedPr
 def _queue_rows(text: str, cluster: str) -> Iterator[Row]:
     for job_id, index, name, state, node, reason in fields(text, 6):
         if job_id.isdecimal():
-            task = int(index) if index.isdecimal() else -1
-            yield Row(job_id, task, name, states.report(state, reason, node), cluster)
+            yield Row(job_id, _number(index, -1), name, states.report(state, reason, node), cluster)
 
 
 def _history_rows(text: str) -> Iterator[Row]:
@@ -272,7 +271,12 @@ def _history_rows(text: str) -> Iterator[Row]:
         job_id, _, index = task.partition("_")
         if job_id.isdecimal():
             report = states.report(state, node=node)
-            yield Row(job_id, int(index) if index.isdecimal() else -1, name, report)
+            yield Row(job_id, _number(index, -1), name, report)
+
+
+def _number(text: str, otherwise: int) -> int:
+    """Return a number of Slurm's, which has 32 bits; something else if it is none."""
+    return int(text) if text.isdecimal() and len(text) <= 10 else otherwise
 
 
 def fields(text: str, count: int) -> Iterator[list[str]]:
