@@ -21,7 +21,7 @@ from evohpc.store.store import TABLES, Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
-KILLS = 20
+KILLS = [5, pytest.param(20, marks=pytest.mark.long)]
 CONFIG = """
 task: mnist1d
 task_options: {steps: 300, eval_every: 100, validate_on: published}
@@ -105,12 +105,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_killed_at_random_moments_it_ends_in_the_same_table(folder: Path, tally: Tally) -> None:
+@pytest.mark.parametrize("kills", KILLS)
+def test_killed_at_random_moments_it_ends_in_the_same_table(folder: Path, kills: int, tally: Tally) -> None:
     took = drive_to_the_end(folder / "undisturbed")
     expected = table(folder / "undisturbed")
     assert len(expected["candidates"]) == 4 + 3 * 8
     rng, killed, runs = random.Random(20261124), 0, 0
-    while killed < KILLS:
+    while killed < kills:
         run = folder / f"disturbed-{runs}"
         process = start(run)
         try:

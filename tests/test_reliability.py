@@ -27,7 +27,7 @@ from evohpc.run_folder import RoundDir, RunDir
 LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
 pytestmark = pytest.mark.usefixtures("unsynced")
 
-ENVELOPES = [200, pytest.param(10_000, marks=LONG)]
+ENVELOPES = [200, pytest.param(2000, marks=pytest.mark.slow), pytest.param(10_000, marks=LONG)]
 ROUNDS = "rounds: 3, prompts_per_round: 2, samples_per_prompt: 4"
 WIDE = CONFIG.replace(ROUNDS, "rounds: 1, prompts_per_round: 4, samples_per_prompt: 15")
 SHORT = CONFIG.replace(ROUNDS, "rounds: 2, prompts_per_round: 1, samples_per_prompt: 4")
