@@ -1,8 +1,8 @@
 """Writes the tables of docs/results/*.md from the CSV files beside them: `python docs/results/tables.py`.
 
-A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms`, `pairs` and `parents`, or
-`<!-- verified: FILE -->`. With `--check` nothing is written, and it fails if a table is not what its files say. Needs
-nothing but evohpc's own intervals, and numpy.
+A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms`, `pairs`, `parents` and `gains`,
+or `<!-- verified: FILE -->` and `again`. With `--check` nothing is written, and it fails if a table is not what its
+files say. Needs nothing but evohpc's own intervals, and numpy.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PAIRED = 3
 """Of how many seeds two arms must both have a search to be compared."""
 COSTLY = {"evaluated": ("trained", "failed"), "trained": ("trained",)}
 """What a child costs: an evaluation, which most failures end in its first seconds, or a whole training."""
-_MARK = re.compile(r"(<!-- (searches|arms|pairs|parents|verified): (\S+) -->\n)(?:\|.*\n)*")
+_MARK = re.compile(r"(<!-- (searches|arms|pairs|parents|gains|verified|again): (\S+) -->\n)(?:\|.*\n)*")
 
 Row = dict[str, str]
 
@@ -141,8 +141,42 @@ def parents(folder: Path) -> Iterator[Sequence[str]]:
             yield arm, str(count), str(len(alike)), *(_share(outcomes[name], len(alike)) for name in OUTCOMES)
 
 
+def gains(folder: Path) -> Iterator[Sequence[str]]:
+    """Yield the cells of a row a search: its fittest seed beside its fittest child, in the units of its task."""
+    yield "search", "children", *OUTCOMES, "fittest seed: fitness (error, size)", "fittest child", "is it fitter"
+    for search in read_searches(folder):
+        outcomes, total = Counter(row["outcome"] for row in search.children), len(search.children)
+        counted = search.counted(math.inf)
+        groups = [[row for row in counted if (row["round"] == "-1") == is_seed] for is_seed in (True, False)]
+        seed, child = (max(rows, key=lambda row: float(row["fitness"]), default=None) for rows in groups)
+        is_fitter = seed is None or (child is not None and float(child["fitness"]) > float(seed["fitness"]))
+        shares = [str(outcomes[name]) for name in OUTCOMES]
+        found = _measured(seed), _measured(child), "yes" if is_fitter else "no"
+        yield f"{search.arm}-{search.seed}", str(total), *shares, *found
+
+
+def _measured(row: Row | None) -> str:
+    if row is None:
+        return "none"
+    return f"{float(row['fitness']):.4g} ({float(row['error']):.3g}, {int(row['num_params']):,}): {row['id']}"
+
+
 def _parents(child: Row) -> int:
     return len(set(child["parents"].split()))
+
+
+def again(path: Path) -> Iterator[Sequence[str]]:
+    """Yield the cells of a row a finalist, in the units of its task: in the search, and with several fresh seeds."""
+    yield "program", "size", "in the search: fitness (error)", "fitness with fresh seeds", "error", "trained"
+    for row in read(path):
+        yield (
+            row["id"],
+            f"{int(row['num_params']):,}",
+            f"{float(row['search_fitness']):.3g} ({float(row['search_error']):.3g})",
+            f"{float(row['fitness']):.3g} ± {float(row['fitness_sd']):.2g}",
+            f"{float(row['error']):.3g} ± {float(row['error_sd']):.2g}",
+            f"{row['trained']} of {row['seeds']}",
+        )
 
 
 def verified(path: Path) -> Iterator[Sequence[str]]:
@@ -193,7 +227,9 @@ MAKERS: dict[str, Callable[[Path], Iterator[Sequence[str]]]] = {
     "arms": arms,
     "pairs": pairs,
     "parents": parents,
+    "gains": gains,
     "verified": verified,
+    "again": again,
 }
 
 
