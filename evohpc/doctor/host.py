@@ -17,7 +17,7 @@ from evohpc.doctor.language_model import examine_language_model, packages
 from evohpc.errors import EvaluationError, StorageError
 from evohpc.evaluation.benchmark import WORKER
 from evohpc.messages import Isolation
-from evohpc.sandbox import apptainer_command, apptainer_runtime, image
+from evohpc.sandbox import apptainer_command, apptainer_runtime, cgroup, image
 from evohpc.sandbox.apptainer_command import Container
 from evohpc.sandbox.apptainer_runtime import ApptainerRuntime
 from evohpc.sandbox.probe import probe, require
@@ -45,7 +45,8 @@ def _process(config: Config) -> Finding:
         return fault("isolation", str(error), "evaluate on another host, or set evaluation.runtime to apptainer")
     if found.isolation.rank < Isolation.CONFINED.rank:
         return warning("isolation", f"a candidate here could {', '.join(found.weaknesses)}", "prefer apptainer")
-    return ok("isolation", str(found.isolation))
+    memory = "counted by evohpc" if cgroup.home() is None else "counted by evohpc, and held by a cgroup"
+    return ok("isolation", f"{found.isolation}; a candidate's memory is {memory}")
 
 
 def _containers(config: Config, site: Site) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from typing import NoReturn, Protocol, cast
 
 from evohpc import envelopes, linux
 from evohpc.errors import EvaluationError
-from evohpc.sandbox import confine, process_tree, supervise
+from evohpc.sandbox import cgroup, confine, process_tree, supervise
 from evohpc.sandbox.answers import Answers
 from evohpc.sandbox.base import UNMEASURED, Ending, Limits, Outcome, Processor, Stage
 
@@ -151,30 +151,37 @@ def run(entry: Entry, launch: Launch, lifeline: int | None = None) -> Outcome:
         EvaluationError: the sandbox could not be set up.
         Abandoned: the lifeline broke.
     """
-    log, log_end = os.pipe()
-    status, status_end = os.pipe()
-    others, parent = process_tree.children(os.getpid()), os.getpid()
-    child = os.fork()
-    if child == 0:
-        _become(entry, launch, parent, log_end, status_end)
-    os.close(log_end)
-    os.close(status_end)
-    try:
-        stage = supervise.Supervision(child, log, Path(launch.out), launch.limits, lifeline, others)
-        outcome = stage.wait()
-        said = os.read(status, 4096)
-    finally:
-        os.close(log)
-        os.close(status)
+    with cgroup.leaf(launch.limits, cgroup.home()) as leaf:
+        outcome, said = _supervised(entry, launch, leaf, lifeline)
     if said != _SET_UP and outcome.ending in (Ending.EXITED, Ending.SIGNALLED):
         raise EvaluationError(f"the sandbox did not start: {said.decode() or f'exit code {outcome.exit_code}'}")
     return outcome
 
 
-def _become(entry: Entry, launch: Launch, parent: int, log: int, status: int) -> NoReturn:
+def _supervised(entry: Entry, launch: Launch, leaf: cgroup.Leaf | None, lifeline: int | None) -> tuple[Outcome, bytes]:
+    """Return how a stage ended, and what it said before it became the candidate's."""
+    log, log_end = os.pipe()
+    status, status_end = os.pipe()
+    others, parent = process_tree.children(os.getpid()), os.getpid()
+    child = os.fork()
+    if child == 0:
+        _become(entry, launch, leaf, parent, log_end, status_end)
+    os.close(log_end)
+    os.close(status_end)
+    try:
+        stage = supervise.Supervision(child, log, Path(launch.out), launch.limits, lifeline, others)
+        return stage.wait(), os.read(status, 4096)
+    finally:
+        os.close(log)
+        os.close(status)
+
+
+def _become(entry: Entry, launch: Launch, leaf: cgroup.Leaf | None, parent: int, log: int, status: int) -> NoReturn:
     """Turn this forked process into the stage's. What fails before `_SET_UP` is written is the machine's fault."""
     try:
         linux.die_with_parent(parent, signal.SIGKILL)
+        if leaf is not None:
+            leaf.enter()
         out = Path(launch.out)
         confine.detach(log, out, launch.threads)
         confine.close_files(keep=status)
