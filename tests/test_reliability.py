@@ -10,6 +10,8 @@ import errno
 import json
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,8 @@ from pathlib import Path
 import pytest
 from support.driving import CONFIG, RUN_ID, Clock, Driving, drive, make_run, measure, tables
 from support.killing import declare_dead, mortal
-from support.tally import Tally
+from support.paths import ROOT
+from support.tally import Tally, told
 
 from evohpc import envelopes
 from evohpc.errors import StorageError
@@ -220,3 +223,23 @@ def test_results_that_a_file_system_shows_late_are_all_entered(
     assert drive(small(tmp_path / "late"), wait=clock, grace_s=GRACE_S) == expected
     assert len(since) >= len(expected["results"])
     tally("results that a file system showed 5 to 900 s late; each was entered", len(since))
+
+
+@pytest.mark.slow
+def test_two_clients_of_one_run_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").symlink_to("a")
+    program = ROOT / "tests/support/two_clients.py"
+    clients = [str(tmp_path / name) for name in ("a", "b")]
+    command = [sys.executable, str(program), *clients, "--kills", "2", "--races", "2", "--no-takeover"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(done.stdout).values()) == [300, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["reliability", "reliability_again", "nfs"])
+def test_the_figures_that_the_guarantees_quote_are_those_of_the_last_run(name: str) -> None:
+    page = (ROOT / "docs/guarantees.md").read_text()
+    file = f"docs/results/{name}.json"
+    assert f"<!-- {file} -->\n{told(ROOT / file)}<!-- end -->\n" in page

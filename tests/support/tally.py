@@ -57,6 +57,15 @@ def summarise(terminal: pytest.TerminalReporter) -> None:
         Path(path).write_text(json.dumps({**where(), "tried": passed, "failed": failed}, indent=1) + "\n")
 
 
+def told(path: Path) -> str:
+    """Return what a page says of a file of figures: a table, then when and where, and what failed."""
+    run = json.loads(path.read_text())
+    rows = "".join(f"| {what} | {tried:,} |\n" for what, tried in run["tried"].items())
+    failed = "none of these failed" if not run["failed"] else f"{len(run['failed'])} tests failed"
+    where = f"{run['date']}, commit {run['commit'][:7]}, {run['machine']}"
+    return f"| tried | times |\n|---|---|\n{rows}\n{where}; {failed}.\n"
+
+
 def where() -> dict[str, str]:
     """Return when, on which commit and on what kind of machine this is."""
     return {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "commit": _commit(), "machine": _machine()}
