@@ -68,7 +68,7 @@ def list_candidates(
         shown = _Counted(found)
         if as_json:
             for entry in shown:
-                click.echo(tables.document(entry))
+                click.echo(tables.line(entry, reading.run_id))
         else:
             stdout_console().print(tables.candidates_table(shown, reading.task))
         _note_what_is_missing(reading, shown.count, is_best=best is not None)
@@ -99,7 +99,7 @@ def show(
     with Reading(run) as reading:
         entry = reading.candidate(candidate_id)
         if as_json:
-            click.echo(tables.document(entry))
+            click.echo(tables.line(entry, reading.run_id))
             return
         if only_log:
             click.echo(printable(_log(reading, entry).text))
@@ -174,7 +174,7 @@ def export(
         writer.writerows(_rows(runs))
     if jsonl_file is not None:
         for run_id, entry in _entries(runs):
-            print(tables.document(entry, run=run_id), file=jsonl_file)
+            print(tables.line(entry, run_id), file=jsonl_file)
 
 
 class _Counted:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ from evohpc.evolution.stopping import EarlyEnd
 from evohpc.lm_job import times
 from evohpc.messages import SEED_ROUND, Candidate, Status
 from evohpc.report import tables
+from evohpc.report.documents import LastProgress, head
 from evohpc.report.early_end import in_words, raised
 from evohpc.report.kinship import Family
 from evohpc.report.logs import Log, log_of
@@ -34,27 +34,8 @@ from evohpc.store.rows import Entry, FaultyNode, Score
 from evohpc.store.store import Store
 from evohpc.tasks.data import interface
 
-SCHEMA = 1
-"""Of what `--json` prints; docs/report.md says what is in it. New keys may come; one that changes its meaning, or goes,
-makes it 2."""
-
 BEST = "best"
 """In place of a candidate's id: the fittest. No candidate is called so."""
-
-
-@dataclass(frozen=True, slots=True)
-class _LastProgress:
-    """What a driver last wrote to progress.json."""
-
-    round: int
-    rounds: int
-    step: str
-    done: int
-    total: int
-    held: list[str]
-    at: str
-    failure: str = ""
-    """Why that driver ended, by an error."""
 
 
 def has_begun(run: Path) -> bool:
@@ -227,7 +208,7 @@ class Reading:
         """Return the same, and more, as plain values for `--json`."""
         last = self._last_progress()
         return {
-            **{"schema": SCHEMA, "kind": "status", "run": self.run_id},
+            **head("status", self.run_id),
             "run_id": self.run_id,
             "task": str(self.config.task),
             "variant": self.config.search.variant,
@@ -239,7 +220,7 @@ class Reading:
             "cost": {"evaluation_hours": self.evaluation_hours(), "at_most": asdict(self.cost)},
             "faulty_nodes": [node._asdict() for node in self.faulty_nodes()],
             "counts": {str(status): count for status, count in self.store.counts().items()},
-            "best": [json.loads(tables.document(entry)) for entry in self.best(1)],
+            "best": [tables.document(entry) for entry in self.best(1)],
         }
 
     def advice(self) -> str:
@@ -268,8 +249,8 @@ class Reading:
         gone = lease.holder(self._run)
         return "" if gone is None else f"; the last one, {gone}, ended without a word (killed, or out of memory)"
 
-    def _last_progress(self) -> _LastProgress | None:
+    def _last_progress(self) -> LastProgress | None:
         try:
-            return envelopes.decode(self._run.progress.read_bytes(), _LastProgress)
+            return envelopes.decode(self._run.progress.read_bytes(), LastProgress)
         except (OSError, EnvelopeError):
             return None
