@@ -40,11 +40,16 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Hours of all evaluations, of the language model's jobs, and in which a driver was at work."""
+    """Hours of all evaluations, of the language model's jobs, and in which a driver was at work; hours of cores and
+    GPUs that evaluations and the language model had, whether they used them or not; and hours by stage."""
 
     evaluation_hours: float
     lm_hours: float
     driver_hours: float
+    cpu_hours: float
+    gpu_hours: float
+    evaluation_stages: dict[str, float]
+    lm_stages: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
