@@ -61,7 +61,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "installing into $(VENV); this takes some minutes once"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet "$$(grep ^torch== constraints.txt)"
-	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[train,lm,convert,clrs,report,tensorboard,docs,dev]'
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[train,lm,convert,clrs,report,tensorboard,wandb,docs,dev]'
 	$(VENV)/bin/pip install --quiet --no-deps "$$(grep ^dm-clrs== constraints.txt)"
 	@touch $@
 

@@ -1,5 +1,5 @@
-"""Draws the reference: `python docs/draw_reference.py` writes configuration.md and commands.md, from the fields of
-evohpc/config with their docstrings, and from what `--help` prints.
+"""Draws the reference: `python docs/draw_reference.py` writes configuration.md, commands.md and output.schema.json,
+from the fields of evohpc/config with their docstrings, from what `--help` prints, and from evohpc/report/documents.py.
 
 With `--check` it writes nothing, and fails if what it would write is not there already.
 """
@@ -22,6 +22,7 @@ sys.path.insert(0, str(DOCS.parent))
 from evohpc.cli import evohpc  # noqa: E402
 from evohpc.config.search import Config  # noqa: E402
 from evohpc.config.site import Site  # noqa: E402
+from evohpc.report.documents import json_schema  # noqa: E402
 
 WIDTH = 88
 """Of what `--help` prints, in characters."""
@@ -148,9 +149,10 @@ def shown(name: str, command: click.Command, context: click.Context) -> str:
 
 
 def main() -> int:
-    """Write, or check, the two pages."""
-    wanted = {DOCS / "configuration.md": configuration(), DOCS / "commands.md": commands()}
-    return write_or_check(wanted)
+    """Write, or check, the two pages and the schema."""
+    schema = json.dumps(json_schema(), indent=1) + "\n"
+    pages = {"configuration.md": configuration(), "commands.md": commands(), "output.schema.json": schema}
+    return write_or_check({DOCS / name: text for name, text in pages.items()})
 
 
 if __name__ == "__main__":

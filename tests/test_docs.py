@@ -290,9 +290,29 @@ def test_the_winner_in_readme_is_what_the_search_found() -> None:
     assert generations == 5
 
 
+def test_the_terminal_in_readme_shows_what_the_search_found() -> None:
+    with (ROOT / "docs/results/mnist1d/extended-4.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    shown = (ROOT / "README.md").read_text().partition("```text\nrun       extended-4-")[2].partition("```")[0]
+    of_round = re.findall(r"^ (\d+) +(\d+) +(\d+) (.*) (-[\d.]+)  (r\S+)$", shown, re.MULTILINE)
+    assert [int(round) for round, *_ in of_round] == list(range(10))
+    for round, trained, failed, _, fitness, id in of_round:
+        outcomes = [row["outcome"] for row in rows if row["round"] == round]
+        assert (outcomes.count("trained"), outcomes.count("failed")) == (int(trained), int(failed)), round
+        best = max((row for row in rows if row["round"] == round and row["counts"] == "True"), key=_fitness)
+        assert (best["id"], f"{_fitness(best):.4g}") == (id, fitness)
+    fittest = re.findall(r"^ \d  (r\S+) +-\S+ +\S+ +(\d+)", shown, re.MULTILINE)
+    assert [(row["id"], row["num_params"]) for row in rows if row["id"] in dict(fittest)] == sorted(fittest)
+    assert len(fittest) == 5
+
+
+def _fitness(row: dict[str, str]) -> float:
+    return float(row["fitness"])
+
+
 def _fittest(path: Path) -> float:
     with path.open(newline="") as file:
-        return max(float(row["fitness"]) for row in csv.DictReader(file) if row["counts"] == "True")
+        return max(_fitness(row) for row in csv.DictReader(file) if row["counts"] == "True")
 
 
 def test_the_tables_of_results_are_what_their_files_say() -> None:

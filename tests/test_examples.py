@@ -49,7 +49,8 @@ def test_half_of_the_examples_are_of_programs() -> None:
     "example", [name if name == "quadrature" else pytest.param(name, marks=pytest.mark.slow) for name in OF_PROGRAMS]
 )
 def test_an_example_of_programs_is_searched_in_seconds(example: str, tmp_path: Path) -> None:
-    config = load_config(ROOT / "examples" / example / "config.yaml", ["search.rounds=1", "search.prompts_per_round=3"])
+    few = ["search.rounds=1", "search.prompts_per_round=2", "evaluation.workers=1"]
+    config = load_config(ROOT / "examples" / example / "config.yaml", few)
     with Search.create(tmp_path / "run", config) as search:
         search.run()
         (best,) = search.best(1)

@@ -167,8 +167,9 @@ def private(path: Path) -> Iterator[str]:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evohpc"):
             yield from (alias.name for alias in node.names if alias.name.startswith("_"))
-        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls", "super()"):
-            yield node.attr
+        elif isinstance(node, ast.Attribute):
+            if node.attr.startswith("_") and ast.unparse(node.value) not in ("self", "cls", "super()"):
+                yield node.attr
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):
             yield from (
                 each.value for each in node.args[:2] if isinstance(each, ast.Constant) and isinstance(each.value, str)

@@ -198,7 +198,7 @@ def test_what_may_be_deleted_of_a_finished_search_is_not_missed(finished: RunDir
 
 def test_the_paths_that_may_be_deleted_are_those_of_a_run_folder() -> None:
     known = (ROOT / "evohpc/run_folder.py").read_text()
-    of_others = {"report.html", "verified", "tensorboard", "search.db.*.kept-*", "*.safetensors"}
+    of_others = {"report.html", "verified", "tensorboard", "wandb", "search.db.*.kept-*", "*.safetensors"}
     for row in rows("disk.md", "in the run folder"):
         for path in re.findall(r"`([^`]+)`", row[0]):
             name = Path(path).name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -28,10 +30,10 @@ def evaluate(file: Path, config: Path, overrides: tuple[str, ...], as_json: bool
     """
     from rich.console import Console
 
-    from evohpc import envelopes
     from evohpc.config.search import load_config
     from evohpc.evaluation.worker import evaluate_file
     from evohpc.messages import Status
+    from evohpc.report.documents import SCHEMA
     from evohpc.report.tables import result_details
     from evohpc.report.terminal import printable
     from evohpc.tasks.base import load_task
@@ -45,7 +47,7 @@ def evaluate(file: Path, config: Path, overrides: tuple[str, ...], as_json: bool
             f"--- what {file} printed, its end ---\n{printable(b''.join(logs).decode().rstrip())}\n---", err=True
         )
     if as_json:
-        click.echo(envelopes.encode(result))
+        click.echo(json.dumps({"schema": SCHEMA, "kind": "evaluate", **asdict(result)}))
     else:
         stdout_console().print(result_details(result, load_task(loaded.task, loaded.task_options).interface.size_name))
     sys.exit(0 if result.status is Status.TRAINED else 1)

@@ -166,9 +166,9 @@ def _case(reading: Reading, candidate_id: str) -> Case:
 
 
 def _print_json(kind: str, reading: Reading, **values: Any) -> None:
-    from evohpc.report.reader import SCHEMA
+    from evohpc.report.documents import head
 
-    document = {"schema": SCHEMA, "kind": kind, "run": reading.run_id, **values}
+    document = {**head(kind, reading.run_id), **values}
     click.echo(json.dumps(document, indent=1, ensure_ascii=False))
 
 

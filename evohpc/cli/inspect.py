@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ def list_candidates(
         shown = _Counted(found)
         if as_json:
             for entry in shown:
-                click.echo(tables.document(entry))
+                click.echo(tables.line(entry, reading.run_id))
         else:
             stdout_console().print(tables.candidates_table(shown, reading.task))
         _note_what_is_missing(reading, shown.count, is_best=best is not None)
@@ -99,7 +100,7 @@ def show(
     with Reading(run) as reading:
         entry = reading.candidate(candidate_id)
         if as_json:
-            click.echo(tables.document(entry))
+            click.echo(tables.line(entry, reading.run_id))
             return
         if only_log:
             click.echo(printable(_log(reading, entry).text))
@@ -130,12 +131,18 @@ Examples:
   evohpc export runs/first --csv first.csv
   evohpc export runs/seed-* --csv all.csv                 one table of several searches
   evohpc export runs/first --jsonl - | head
+  evohpc export runs/* --sqlite all.db                    for sqlite3 or Datasette
   evohpc export runs/first --best 5 --programs best       modules, to train elsewhere or to be seeds
   evohpc export runs/first --best 5 --programs best --keep-weights   the trained networks, too"""
 )
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--csv", "csv_file", type=_FILE, help="Write a CSV file; - is stdout.")
 @click.option("--jsonl", "jsonl_file", type=_FILE, help="Write one JSON document a line.")
+@click.option(
+    *("--sqlite", "database"),
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the tables of evohpc.load as an SQLite database.",
+)
 @click.option(
     *("--programs", "folder"), type=click.Path(path_type=Path, file_okay=False), help="Write the fittest as modules."
 )
@@ -149,19 +156,20 @@ def export(
     runs: tuple[Path, ...],
     csv_file: IO[str] | None,
     jsonl_file: IO[str] | None,
+    database: Path | None,
     folder: Path | None,
     best: int,
     keep_weights: bool,
 ) -> None:
-    """Write all candidates to a CSV or JSONL file, or the fittest to a folder.
+    """Write all candidates to a CSV, JSONL or SQLite file, or the fittest to a folder.
 
     The files: of one search or several, with their results, and with those that were refused. The folder: of one
     search, with what was measured and how to go on; `seeds:` of another config may name it.
     """
     from evohpc.report import tables
 
-    if csv_file is None and jsonl_file is None and folder is None:
-        raise click.UsageError("name a file or a folder: --csv FILE, --jsonl FILE or --programs FOLDER")
+    if csv_file is None and jsonl_file is None and database is None and folder is None:
+        raise click.UsageError("name a file or a folder: --csv FILE, --jsonl FILE, --sqlite FILE or --programs FOLDER")
     if keep_weights and folder is None:
         raise click.UsageError("--keep-weights needs --programs FOLDER, where the networks are to be")
     if folder is not None:
@@ -174,7 +182,9 @@ def export(
         writer.writerows(_rows(runs))
     if jsonl_file is not None:
         for run_id, entry in _entries(runs):
-            print(tables.document(entry, run=run_id), file=jsonl_file)
+            print(tables.line(entry, run_id), file=jsonl_file)
+    if database is not None:
+        _write_database(runs, database)
 
 
 class _Counted:
@@ -200,6 +210,14 @@ def _note_what_is_missing(reading: Reading, count: int, *, is_best: bool) -> Non
 
 
 COMMANDS = (list_candidates, show, export)
+
+
+def _write_database(runs: tuple[Path, ...], path: Path) -> None:
+    from evohpc.report.database import write_database
+    from evohpc.report.frames import load
+
+    write_database(path, load(*runs))
+    click.echo(f"wrote {path}; look: sqlite3 -readonly {shlex.quote(str(path))} .schema", err=True)
 
 
 def _write_programs(runs: tuple[Path, ...], folder: Path, best: int, *, keep_weights: bool) -> None:

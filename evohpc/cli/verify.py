@@ -91,7 +91,8 @@ def _asked(best: int | None, max_error: float | None, overrides: tuple[str, ...]
 def _show(run: Path, folder: Path, output: Path, as_json: bool) -> None:
     from evohpc.evolution.entry import size_column
     from evohpc.files import write_atomic
-    from evohpc.report.reader import SCHEMA, Reading
+    from evohpc.report.documents import head
+    from evohpc.report.reader import Reading
     from evohpc.report.tables import csv_text, text_table
     from evohpc.search.verification import read_plan, read_table
     from evohpc.search.verified_table import Row
@@ -99,7 +100,7 @@ def _show(run: Path, folder: Path, output: Path, as_json: bool) -> None:
     rows = read_table(folder)
     write_atomic(output, csv_text(Row, rows))
     if as_json:
-        document = {"schema": SCHEMA, "kind": "verify", "run": read_plan(folder).run_id}
+        document = head("verify", read_plan(folder).run_id)
         click.echo(json.dumps({**document, "finalists": [asdict(row) for row in rows]}, indent=1))
     else:
         with Reading(run) as reading:

@@ -141,9 +141,10 @@ class Config(Section):
     tuning: TuningConfig = TuningConfig()
     screening: ScreeningConfig = ScreeningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    trackers: tuple[Literal["tensorboard"], ...] = ()
-    """Other programs that are told of each round as it closes. `tensorboard`: event files in RUN/tensorboard (extra
-    `tensorboard`). May change while a search goes on; a tracker that fails is a warning, and the search goes on."""
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Other programs that are told of each round as it closes. `tensorboard`: event files in RUN/tensorboard; `wandb`:
+    an offline run of Weights & Biases in RUN/wandb (extras of these names). May change while a search goes on; a
+    tracker that fails is a warning, and the search goes on."""
 
     @model_validator(mode="after")
     def _not_more_are_drawn_than_survive(self) -> Config:

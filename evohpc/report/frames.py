@@ -112,7 +112,7 @@ def _run_row(run: Run) -> dict[str, Any]:
         "best_fitness": fitness(best) if best else None,
         "evaluation_hours": evaluation_hours(run, run.entries),
         **{name: run.provenance.get(name) for name in ("evohpc", "git_commit", "created_at")},
-        **{f"config.{key}": str(value) if isinstance(value, list) else value for key, value in flat(run.config)},
+        **{f"config.{key}": str(value) if isinstance(value, list | dict) else value for key, value in flat(run.config)},
     }
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from evohpc.evolution.stopping import EarlyEnd
 from evohpc.lm_job import times
 from evohpc.messages import SEED_ROUND, Candidate, Status
 from evohpc.report import tables
+from evohpc.report.documents import LastProgress, Spent, head
 from evohpc.report.early_end import in_words, raised
 from evohpc.report.kinship import Family
 from evohpc.report.logs import Log, log_of
@@ -34,27 +35,8 @@ from evohpc.store.rows import Entry, FaultyNode, Score
 from evohpc.store.store import Store
 from evohpc.tasks.data import interface
 
-SCHEMA = 1
-"""Of what `--json` prints; docs/report.md says what is in it. New keys may come; one that changes its meaning, or goes,
-makes it 2."""
-
 BEST = "best"
 """In place of a candidate's id: the fittest. No candidate is called so."""
-
-
-@dataclass(frozen=True, slots=True)
-class _LastProgress:
-    """What a driver last wrote to progress.json."""
-
-    round: int
-    rounds: int
-    step: str
-    done: int
-    total: int
-    held: list[str]
-    at: str
-    failure: str = ""
-    """Why that driver ended, by an error."""
 
 
 def has_begun(run: Path) -> bool:
@@ -190,11 +172,12 @@ class Reading:
         for node in self.faulty_nodes():
             faults = f"its last {node.faults} attempts were the machine's fault (until {node.last})"
             yield "node", f"{node.name}: {faults}; new arrays exclude it"
-        spent = {name.removesuffix("_hours"): in_hours(hours) for name, hours in self.spent().items()}
-        yield (
-            "spent",
-            f"{spent['evaluation']} evaluating, {spent['lm']} of the language model, driven for {spent['driver']}",
-        )
+        spent = self.spent()
+        evaluating, drawing, driven = map(in_hours, (spent.evaluation_hours, spent.lm_hours, spent.driver_hours))
+        gpus = f", {spent.gpu_hours:.3g} GPU-hours" if spent.gpu_hours else ""
+        yield "spent", f"{evaluating} evaluating, {drawing} of the language model, driven for {driven}{gpus}"
+        if stages := {**spent.evaluation_stages, **spent.lm_stages}:
+            yield "by stage", ", ".join(f"{name} {in_hours(hours)}" for name, hours in stages.items())
         if (whole := self.evaluation_hours()) is not None and not self.is_over:
             yield "estimate", f"{in_hours(whole)} evaluating in all, at most {in_hours(self.cost.evaluation_hours)}"
 
@@ -212,22 +195,28 @@ class Reading:
         left = budget.rounds * budget.per_round - children
         return cost.estimate(self.cost, seconds, evaluated, seeds + children, left)
 
-    def spent(self) -> dict[str, float]:
-        """Return the hours of all evaluations, of the language model's jobs, and in which a driver was at work."""
-        rounds = range((self.store.last_round() or 0) + 1)
-        drawn = sum(sum(times.seconds(self._run.round(round)).values()) for round in rounds)
-        found = {
-            "evaluation": self.store.evaluation_seconds()[0],
-            "lm": drawn,
-            "driver": clock.seconds(self._run.clock),
-        }
-        return {f"{name}_hours": seconds / 3600 for name, seconds in found.items()}
+    def spent(self) -> Spent:
+        """Return what the search has taken so far."""
+        drawing: Counter[str] = Counter()
+        for round in range((self.store.last_round() or 0) + 1):
+            drawing.update(times.seconds(self._run.round(round)))
+        evaluating = self.store.evaluation_seconds()[0] / 3600
+        had = replace(self.cost, evaluation_hours=evaluating, lm_hours=drawing.total() / 3600)
+        return Spent(
+            evaluation_hours=evaluating,
+            lm_hours=had.lm_hours,
+            driver_hours=clock.seconds(self._run.clock) / 3600,
+            cpu_hours=had.cpu_hours,
+            gpu_hours=had.gpu_hours,
+            evaluation_stages={stage: seconds / 3600 for stage, seconds in self.store.stage_seconds().items()},
+            lm_stages={doing: seconds / 3600 for doing, seconds in drawing.items()},
+        )
 
     def status(self) -> dict[str, Any]:
         """Return the same, and more, as plain values for `--json`."""
         last = self._last_progress()
         return {
-            **{"schema": SCHEMA, "kind": "status", "run": self.run_id},
+            **head("status", self.run_id),
             "run_id": self.run_id,
             "task": str(self.config.task),
             "variant": self.config.search.variant,
@@ -235,11 +224,11 @@ class Reading:
             "stopped": None if self.early_end is None else asdict(self.early_end),
             "driver": self._driver(),
             "progress": None if last is None else asdict(last),
-            "spent": self.spent(),
+            "spent": asdict(self.spent()),
             "cost": {"evaluation_hours": self.evaluation_hours(), "at_most": asdict(self.cost)},
             "faulty_nodes": [node._asdict() for node in self.faulty_nodes()],
             "counts": {str(status): count for status, count in self.store.counts().items()},
-            "best": [json.loads(tables.document(entry)) for entry in self.best(1)],
+            "best": [tables.document(entry) for entry in self.best(1)],
         }
 
     def advice(self) -> str:
@@ -268,8 +257,8 @@ class Reading:
         gone = lease.holder(self._run)
         return "" if gone is None else f"; the last one, {gone}, ended without a word (killed, or out of memory)"
 
-    def _last_progress(self) -> _LastProgress | None:
+    def _last_progress(self) -> LastProgress | None:
         try:
-            return envelopes.decode(self._run.progress.read_bytes(), _LastProgress)
+            return envelopes.decode(self._run.progress.read_bytes(), LastProgress)
         except (OSError, EnvelopeError):
             return None

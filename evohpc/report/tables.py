@@ -16,6 +16,7 @@ from rich.table import Table
 
 from evohpc.evolution.entry import size_column
 from evohpc.messages import SEED_ROUND, Candidate, Result, Status, TaskInterface
+from evohpc.report.documents import head
 from evohpc.report.terminal import printable
 from evohpc.store.rows import Entry, Score
 from evohpc.store.store import Store
@@ -192,10 +193,15 @@ def row(entry: Entry) -> dict[str, Any]:
     return flat
 
 
-def document(entry: Entry, **more: Any) -> str:
-    """Return `more`, then a candidate and its result, as one line of JSON."""
+def document(entry: Entry) -> dict[str, Any]:
+    """Return a candidate and its result as plain values (`documents.Evaluated`)."""
     result = _plain(entry.result) if entry.result else None
-    return json.dumps({**more, "candidate": _plain(entry.candidate), "result": result}, ensure_ascii=False)
+    return {"candidate": _plain(entry.candidate), "result": result}
+
+
+def line(entry: Entry, run: str) -> str:
+    """Return the same of a run's candidate as one line of JSON (`documents.CandidateDocument`)."""
+    return json.dumps({**head("candidate", run), **document(entry)}, ensure_ascii=False)
 
 
 def _plain(value: Candidate | Result) -> dict[str, Any]:

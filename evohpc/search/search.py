@@ -32,7 +32,10 @@ from evohpc.files import write_once
 from evohpc.messages import Candidate, Result, Status
 from evohpc.run_folder import RunDir
 from evohpc.search import creation, driving, tensorboard
-from evohpc.search.tracking import Tracked
+from evohpc.search.scalars import Scalars
+from evohpc.search.tensorboard import TensorBoard
+from evohpc.search.tracking import Tracked, Tracker
+from evohpc.search.weights_and_biases import WeightsAndBiases
 from evohpc.store.rows import Entry
 from evohpc.store.store import Store
 
@@ -124,8 +127,12 @@ class Search:
         """Return an observer that tells the config's trackers, too."""
         if not self.config.trackers:
             return observe
-        folder, store, search = self.folder.path / tensorboard.FOLDER, driver.intake.store, self.config.search
-        return Tracked(observe, lambda: [tensorboard.TensorBoard(folder, store, search)])
+        scalars = Scalars(driver.intake.store, self.config.search)
+        make: dict[str, Callable[[], Tracker]] = {
+            "tensorboard": lambda: TensorBoard(self.folder.path / tensorboard.FOLDER, scalars),
+            "wandb": lambda: WeightsAndBiases(self.folder, self.config, scalars),
+        }
+        return Tracked(observe, {name: make[name] for name in self.config.trackers})
 
     def ask(self) -> list[Candidate]:
         """Return the candidates that await an evaluation: those of the open round without a final result.

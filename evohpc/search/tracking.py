@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from evohpc.driver.progress import Progress
@@ -18,34 +19,47 @@ class Tracker(Protocol):
     def has(self, round: int) -> bool:
         """Say whether it was told of a round, by this process or an earlier one."""
 
-    def tell(self, round: int) -> None:
-        """Tell it of a round, in place of what it was told of it before."""
+    def tell(self, rounds: Sequence[int]) -> None:
+        """Tell it of rounds, the earliest first, in place of what it was told of them before."""
 
 
 class Tracked:
     """Tells an observer, and trackers of each round that has closed, and of one that the end of the search cut off."""
 
-    def __init__(self, observe: Callable[[Progress], None], make: Callable[[], list[Tracker]]) -> None:
+    def __init__(self, observe: Callable[[Progress], None], make: Mapping[str, Callable[[], Tracker]]) -> None:
+        """Tell nothing yet.
+
+        Args:
+            make: a tracker by the name that users know it by.
+        """
         self._observe, self._make = observe, make
-        self._trackers: list[Tracker] | None = None
+        self._trackers: dict[str, Tracker] | None = None
         self._began = self._next = SEED_ROUND
 
     def __call__(self, progress: Progress) -> None:
         self._observe(progress)
-        try:
-            self._tell(progress)
-        except Exception as error:  # another's code: whatever it raises, a search goes on
-            log.warning(
-                "trackers: %s; nothing more is told to them until the next start", error or type(error).__name__
-            )
-            self._trackers = []
-
-    def _tell(self, progress: Progress) -> None:
         if self._trackers is None:
-            self._trackers, self._began = self._make(), progress.round
+            self._began, self._trackers = progress.round, {}
+            for name, make in self._make.items():
+                with self._warning(name):
+                    self._trackers[name] = make()
         over = progress.round + (progress.step in ("done", "stopped"))
-        for round in range(self._next, over):
-            for tracker in self._trackers:
-                if round >= self._began or not tracker.has(round):
-                    tracker.tell(round)
+        for name, tracker in list(self._trackers.items()):
+            with self._warning(name):
+                self._tell(tracker, over)
         self._next = max(self._next, over)
+
+    def _tell(self, tracker: Tracker, over: int) -> None:
+        if rounds := [round for round in range(self._next, over) if round >= self._began or not tracker.has(round)]:
+            tracker.tell(rounds)
+
+    @contextmanager
+    def _warning(self, name: str) -> Iterator[None]:
+        """Make a warning of a tracker's fault, and tell it nothing more: its code is another's, whatever it raises."""
+        try:
+            yield
+        except Exception as error:
+            why = str(error) or type(error).__name__
+            log.warning("trackers: %s: %s; nothing more is told to it until the next start", name, why)
+            assert self._trackers is not None
+            self._trackers.pop(name, None)

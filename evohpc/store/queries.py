@@ -20,6 +20,9 @@ from evohpc.store.rows import (
     as_result,
 )
 
+STAGES = ("start", "check", "train", "run", "predict", "score")
+"""Of an evaluation, whose wall seconds its result has."""
+
 TABLES = ("candidates", "results", "pool", "survivors", "closed_rounds")
 """What `evohpc rebuild` re-creates row for row."""
 
@@ -119,6 +122,12 @@ class Queries:
         sql = "SELECT total(t), count(t) FROM (SELECT json_extract(seconds, '$.total') AS t FROM results)"
         seconds, count = self._db.execute(sql).fetchone()
         return seconds, count
+
+    def stage_seconds(self) -> dict[str, float]:
+        """Return the wall seconds of all evaluations by stage, those left out that took none."""
+        sums = ", ".join(f"total(json_extract(seconds, '$.{stage}'))" for stage in STAGES)
+        found = zip(STAGES, self._db.execute(f"SELECT {sums} FROM results").fetchone(), strict=True)
+        return {stage: seconds for stage, seconds in found if seconds}
 
     def faulty_nodes(self, faults: int) -> list[FaultyNode]:
         """Return the nodes whose last attempts, so many or more in a row, were the machine's fault; that of the latest

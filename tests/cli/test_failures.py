@@ -47,6 +47,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_candidate_that_failed_is_shown_with_the_end_of_its_log(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

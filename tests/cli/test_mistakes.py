@@ -246,7 +246,8 @@ def refused(capsys: pytest.CaptureFixture[str], said: str, *arguments: str) -> s
     return err
 
 
-@pytest.mark.parametrize("command", ["evaluate", pytest.param("run", marks=pytest.mark.slow)])
+@pytest.mark.slow  # tests/evaluation/test_program.py has such tasks, below the command line
+@pytest.mark.parametrize("command", ["evaluate", "run"])
 def test_a_score_of_ones_own_that_fails_is_told_at_once(
     world: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:

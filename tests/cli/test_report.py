@@ -6,31 +6,40 @@ import base64
 import gzip
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 from support.command_line import call
+from support.evaluating import prepare_once
 from support.programming import write_project
 from support.reporting import make_run, write
 
 from evohpc.config.search import load_config
 from evohpc.messages import Result, Status
+from evohpc.search import creation
 from evohpc.search.search import Search
 
 pytest.importorskip("bokeh", reason="pip install 'evohpc[report]'")
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder, found = tmp_path_factory.mktemp("runs"), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(creation, "prepare", prepare_once)
+        for place, variant in enumerate(("evoprompting", "no_tuning", "evoprompting", "no_tuning")):
+            of_variant, run = [f"search.variant={variant}"], folder / f"{variant}{place}"
+            found.append(make_run(run, 60, rounds=3, seed=place // 2, luck=place, overrides=of_variant))
+    return found
+
+
 @pytest.fixture
-def runs(tmp_path: Path) -> list[Path]:
-    made = []
-    for place, variant in enumerate(("evoprompting", "no_tuning", "evoprompting", "no_tuning")):
-        folder = tmp_path / f"{variant}{place}"
-        made.append(
-            make_run(folder, 60, rounds=3, seed=place // 2, luck=place, overrides=[f"search.variant={variant}"])
-        )
-    return made
+def runs(made: list[Path], tmp_path: Path) -> list[Path]:
+    """Copies that a test may write into."""
+    return [Path(shutil.copytree(run, tmp_path / run.parent.name / "run")) for run in made]
 
 
 def test_a_report_lies_in_its_run_folder(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

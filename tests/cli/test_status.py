@@ -4,8 +4,10 @@ import itertools
 import json
 import os
 import shutil
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from support.command_line import call
 from support.searching import finish, make_config, measure
 
 from evohpc.report.reader import Reading
+from evohpc.run_folder import RunDir
 from evohpc.search.search import Search
 
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
@@ -37,8 +40,35 @@ def test_status_for_machines(finished_run: Path, capsys: pytest.CaptureFixture[s
     with Reading(finished_run) as reading:
         results = list(reading.store.every_result())
     assert status["spent"]["evaluation_hours"] == pytest.approx(len(results) / 3600), "a second each"
+    assert status["spent"]["cpu_hours"] == pytest.approx(len(results) / 3600)
+    assert status["spent"]["gpu_hours"] == 0
     assert status["driver"] == ""
     assert sum(status["counts"].values()) == 16
+
+
+def test_what_was_spent_is_told_by_stage(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    seconds = {"start": 36, "train": 7200, "predict": 0.0, "score": 90, "total": 7326, "cpu": 9000}
+    with closing(sqlite3.connect(RunDir(run).snapshot)) as database, database:
+        count = database.execute("UPDATE results SET seconds = ?", [json.dumps(seconds)]).rowcount
+        database.execute("PRAGMA user_version = 0")  # no seal, as in 0.1.0: this change is no damage
+    times = [{"doing": doing, "seconds": 1800, "ended_at": ""} for doing in ("tuning", "drawing", "drawing")]
+    RunDir(run).round(1).lm_times.write_text("".join(json.dumps(line) + "\n" for line in times))
+    site = {"evaluation": {"options": {"gpus": 2}}, "lm": {"cpus": 3}}
+    RunDir(run).site.write_text(json.dumps(site))
+    spent = json.loads(call(capsys, "status", run, "--json")[1])["spent"]
+    stages = {name: hours / count for name, hours in spent["evaluation_stages"].items()}
+    assert stages == pytest.approx({"start": 0.01, "train": 2, "score": 0.025})
+    assert spent["lm_stages"] == {"tuning": 0.5, "drawing": 1}
+    assert spent["cpu_hours"] == pytest.approx(count * 7326 / 3600)  # the scripted engine has no jobs
+    assert spent["gpu_hours"] == pytest.approx(count * 7326 / 3600 * 2)
+    out = call(capsys, "status", run)[1]
+    assert f"by stage  start {60 * count / 100:.3g} min, train {2 * count} h" in out
+    assert "tuning 30 min, drawing 60 min\n" in out
+    assert " GPU-hours\n" in out
 
 
 def test_status_names_the_living_driver_and_a_search_that_has_stopped(

@@ -60,7 +60,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)  # PyYAML takes its time over each
+@settings(max_examples=20, deadline=None)  # PyYAML takes its time over each
 @given(st.dictionaries(st.from_regex(r"[a-z0-9]{1,5}", fullmatch=True), VALUES))
 def test_what_is_written_is_read_back(document: dict[str, Any]) -> None:
     assert parse(dump(document)) == document

@@ -312,7 +312,7 @@ class TestTheBenchmark:
     @pytest.mark.parametrize(
         ("source", "verdict", "found"),
         [
-            (HONEST, Verdict.OK, "seed-linear was trained for one batch, in "),
+            pytest.param(HONEST, Verdict.OK, "seed-linear was trained for one batch, in ", marks=pytest.mark.slow),
             (HONEST.replace("LazyLinear(10)", "LazyLinear(9)"), Verdict.FAULT, "seed-linear: shape_error: ValueError"),
         ],
     )

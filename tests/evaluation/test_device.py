@@ -164,6 +164,7 @@ def test_a_torch_for_gpus_that_finds_none_of_those_it_was_given_says_why(given: 
     assert gpu.compute("auto") == {}
 
 
+@pytest.mark.slow
 def test_a_node_whose_gpu_is_broken_says_so_before_the_first_candidate(
     tmp_path: Path, given: pytest.MonkeyPatch
 ) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from support.evaluating import run_source
-from support.programming import COUNT, HONEST, ROWS, TASK, evaluating, make_run
+from support.programming import COUNT, HONEST, ROWS, TASK, evaluating
 
 from evohpc.config.task_name import TaskName
 from evohpc.errors import TaskCodeError
 from evohpc.evaluation.attempt import Evaluator
 from evohpc.evaluation.first_batch import try_first_batch
 from evohpc.evaluation.verdict import Failed
+from evohpc.files import write_atomic
 from evohpc.messages import Isolation, Status
 from evohpc.tasks.program import syntax_nodes
 
@@ -37,13 +38,10 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluator]:
 
 
 def on(evaluator: Evaluator, folder: Path, task: str) -> Evaluator:
-    """Return the same processes on another task."""
-    run = make_run(folder, task)
-    name = TaskName("Remainders", run.task_file.resolve())
-    benchmark = dataclasses.replace(
-        evaluator.benchmark, task=name, train=run.train, inputs=run.inputs, labels=run.labels
-    )
-    return Evaluator(benchmark, evaluator.runtime)
+    """Return the same processes and data, with another task to score by."""
+    path = folder.resolve() / "task.py"
+    write_atomic(path, task)
+    return Evaluator(dataclasses.replace(evaluator.benchmark, task=TaskName("Remainders", path)), evaluator.runtime)
 
 
 def test_a_right_program_is_scored_and_measured(programs: Evaluator) -> None:

@@ -19,7 +19,7 @@ from evohpc.jobs.slurm import SlurmRunner
 from evohpc.messages import Status, TaskState
 
 RUNNERS: dict[str, Callable[[Path], JobRunner]] = {
-    "local": lambda run: LocalRunner(run, workers=2),
+    "local": lambda run: LocalRunner(run, workers=1),
     "slurm": lambda run: SlurmRunner(run, SITE, load_config(run / "config.yaml").evaluation),
 }
 

@@ -123,7 +123,7 @@ def test_a_candidate_without_a_result_has_a_row_too(finished_run: Path) -> None:
     row = tables.row(Entry(refused.candidate, None))
     assert row["fitness"] is None
     assert row["parents"] == " ".join(refused.candidate.parents)
-    assert '"result": null' in tables.document(Entry(refused.candidate, None))
+    assert '"result": null' in tables.line(Entry(refused.candidate, None), "run-1")
 
 
 def test_a_rescaled_child_is_not_said_to_come_from_a_language_model() -> None:

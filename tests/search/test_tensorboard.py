@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.searching import finish, make_config
+from support.searching import go_on, wish
 
 from evohpc.messages import Status
 from evohpc.report.reader import Reading
-from evohpc.search.search import Search
+from evohpc.store.rows import Entry
+from evohpc.store.store import Store
 
 CHILDREN = 16
 """Of the search: two rounds of eight."""
@@ -26,18 +28,10 @@ def told(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.fixture
-def over(tmp_path: Path) -> Path:
+def over(finished_run: Path, tmp_path: Path) -> Path:
     """A search that is over, and whose driver has not told its trackers yet."""
     pytest.importorskip("tensorboard")
-    with Search.create(tmp_path / "run", make_config(tmp_path, "trackers=[tensorboard]")) as search:
-        finish(search)
-    return tmp_path / "run"
-
-
-def go_on(run: Path) -> None:
-    """Drive a search that is over: there is nothing left to do but to tell of it."""
-    with Search.open(run) as search:
-        search.run()
+    return wish(finished_run, tmp_path, "tensorboard")
 
 
 def test_a_search_is_there_child_by_child(over: Path) -> None:
@@ -74,14 +68,23 @@ def test_going_on_doubles_no_step(lost: int, over: Path) -> None:
     assert all(len({step for step, _ in scalars}) == len(scalars) for scalars in before.values())
 
 
-def test_it_may_be_wished_for_when_the_search_is_over(finished_run: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
+def test_nothing_is_told_to_one_that_nobody_wished_for(finished_run: Path, tmp_path: Path) -> None:
     shutil.copytree(finished_run, tmp_path / "run")
     go_on(tmp_path / "run")
     assert not (tmp_path / "run/tensorboard").exists()
-    with Search.create(tmp_path / "run", make_config(tmp_path, "trackers=[tensorboard]")) as search:
-        search.run()
-    assert len(told(tmp_path / "run")["child/fitness"]) >= 8
+
+
+def test_earlier_rounds_are_read_once(over: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int | None] = []
+    every = Store.every
+
+    def counted(store: Store, round: int | None = None, statuses: Sequence[Status] = ()) -> Iterator[Entry]:
+        read.append(round)
+        return every(store, round, statuses)
+
+    monkeypatch.setattr(Store, "every", counted)
+    go_on(over)
+    assert sorted(read, key=str) == [-1, -1, 0, 0, 1]  # told, and once more for what is best before the next
 
 
 def test_without_the_package_a_search_goes_on(over: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:

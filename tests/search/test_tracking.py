@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -22,10 +23,10 @@ class Diary:
     def has(self, round: int) -> bool:
         return round in self.rounds
 
-    def tell(self, round: int) -> None:
+    def tell(self, rounds: Sequence[int]) -> None:
         if self.fails:
             raise RuntimeError("its disk is full")
-        self.rounds.append(round)
+        self.rounds.extend(rounds)
 
 
 def progress(round: int, step: str) -> Progress:
@@ -45,7 +46,7 @@ SEARCH = [
 
 def follow(diary: Diary, *places: tuple[int, str]) -> list[Progress]:
     seen: list[Progress] = []
-    tracked = Tracked(seen.append, lambda: [diary])
+    tracked = Tracked(seen.append, {"diary": lambda: diary})
     for place in places:
         tracked(progress(*place))
     return seen
@@ -75,9 +76,22 @@ def test_a_round_that_was_cut_off_is_told_again_when_it_has_closed() -> None:
     assert diary.rounds == [-1, 0, 1, 1]
 
 
-def test_a_fault_is_one_warning_and_the_search_goes_on(caplog: Any) -> None:
-    seen = follow(Diary(fails=True), *SEARCH, (2, "done"))
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_fault_is_one_warning_and_neither_the_search_nor_another_tracker_knows_of_it(
+    is_there: bool, caplog: Any
+) -> None:
+    def make() -> Diary:
+        if is_there:
+            return Diary(fails=True)
+        raise RuntimeError("its disk is full")
+
+    seen: list[Progress] = []
+    diary = Diary()
+    tracked = Tracked(seen.append, {"broken": make, "diary": lambda: diary})
+    for place in (*SEARCH, (2, "done")):
+        tracked(progress(*place))
     assert len(seen) == len(SEARCH) + 1
+    assert diary.rounds == [-1, 0, 1, 2]
     assert [record.getMessage() for record in caplog.records] == [
-        "trackers: its disk is full; nothing more is told to them until the next start"
+        "trackers: broken: its disk is full; nothing more is told to it until the next start"
     ]

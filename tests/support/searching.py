@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -84,6 +85,19 @@ def driver_of(run: Path) -> Iterator[Driver]:
             waiting=pytest.fail,
             stop=Event(),
         )
+
+
+def wish(finished: Path, folder: Path, *trackers: str) -> Path:
+    """Return a copy of a search that is over, whose config has trackers that nobody has told of it yet."""
+    shutil.copytree(finished, folder / "run")
+    Search.create(folder / "run", make_config(folder, f"trackers=[{', '.join(trackers)}]")).close()
+    return folder / "run"
+
+
+def go_on(run: Path) -> None:
+    """Drive a search that is over: there is nothing left to do but to tell of it."""
+    with Search.open(run) as search:
+        search.run()
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ def example(tmp_path: Path) -> Path:
     return tmp_path / "own"
 
 
+@pytest.mark.slow  # test_rehearsal.py checks a sound task that trains nothing
 def test_a_sound_task_has_no_fault_and_shows_its_prompt(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = call(capsys, "check-task", example / "config.yaml", *FEW_STEPS)
     assert code == 0, out
