@@ -19,7 +19,8 @@ from pathlib import Path
 
 from evohpc.sandbox.base import Limits
 
-_PROC = Path("/proc")
+PROC = Path("/proc")
+"""Where the kernel tells of processes and mounts."""
 _PREFIX = "evohpc-"
 _LOOKS, _LOOK_EVERY_S = 500, 0.01
 """For the end of what a killed evaluator left."""
@@ -116,14 +117,14 @@ def _is_held(name: str) -> bool:
 def _started(pid: int) -> int:
     """Return when a process started, in clock ticks since boot; 0 if there is none."""
     try:
-        return int((_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19])
+        return int((PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19])
     except (OSError, IndexError):
         return 0
 
 
 def _own() -> str | None:
     with contextlib.suppress(OSError):
-        for line in (_PROC / "self/cgroup").read_text().splitlines():
+        for line in (PROC / "self/cgroup").read_text().splitlines():
             if line.startswith("0::/"):
                 return line.removeprefix("0::")
     return None
@@ -132,7 +133,7 @@ def _own() -> str | None:
 def _mount() -> Path | None:
     """Return where the hierarchy of cgroup v2 is mounted."""
     with contextlib.suppress(OSError):
-        for line in (_PROC / "self/mountinfo").read_text().splitlines():
+        for line in (PROC / "self/mountinfo").read_text().splitlines():
             mounted, _, kind = line.partition(" - ")
             if kind.startswith("cgroup2 "):
                 return Path(mounted.split()[4])

@@ -58,7 +58,8 @@ def test_what_is_in_it_ends_with_it(home: Path) -> None:
 
 def test_what_a_killed_evaluator_left_goes_and_that_of_a_living_one_stays(home: Path) -> None:
     with subprocess.Popen(["sleep", "999"]) as evaluator:
-        held = home / f"evohpc-{evaluator.pid}-{cgroup._started(evaluator.pid)}"
+        started = Path(f"/proc/{evaluator.pid}/stat").read_text().split()[21]
+        held = home / f"evohpc-{evaluator.pid}-{started}"
         left = home / f"evohpc-{evaluator.pid}-1"
         held.mkdir()
         left.mkdir()
@@ -86,7 +87,7 @@ def test_elsewhere_there_is_none(own: str, mounts: str, tmp_path: Path, monkeypa
     (tmp_path / "self/mountinfo").write_text(mounts.format(tmp=tmp_path))
     (tmp_path / "job").mkdir()
     (tmp_path / "job/cgroup.subtree_control").write_text("cpu pids\n")
-    monkeypatch.setattr(cgroup, "_PROC", tmp_path)
+    monkeypatch.setattr(cgroup, "PROC", tmp_path)
     assert cgroup.home() is None
     with cgroup.leaf(LIMITS, None) as leaf:
         assert leaf is None
