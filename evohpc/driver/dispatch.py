@@ -64,6 +64,10 @@ class Dispatch:
             if waiting:
                 self.runner.submit(job)
 
+    def fresh(self, attempts: Sequence[Attempt]) -> list[Attempt]:
+        """Return those of these attempts that have not been handed out."""
+        return [attempt for attempt in attempts if attempt not in self._open]
+
     def hand_out(self, attempts: Sequence[Attempt]) -> None:
         """Submit one job array for these attempts; those already handed out are left alone.
 
@@ -71,7 +75,7 @@ class Dispatch:
             LeaseError: another driver has handed out something meanwhile.
             EvaluationError, StorageError: see `JobRunner.submit`.
         """
-        fresh = [attempt for attempt in attempts if attempt not in self._open]
+        fresh = self.fresh(attempts)
         if not fresh:
             return
         job = EvaluationJob(self._next_name(), self.round, pack(fresh, self.candidates_per_task))

@@ -8,6 +8,7 @@ from functools import cached_property
 from evohpc.driver import seeds
 from evohpc.driver.dispatch import Dispatch, next_attempts
 from evohpc.driver.intake import Intake
+from evohpc.driver.order import longest_first
 from evohpc.driver.rungs import Rungs
 from evohpc.driver.stopper import Stopper
 from evohpc.jobs.base import JobRunner
@@ -64,7 +65,8 @@ class Evaluating:
         pending, attempted = store.pending(self.round), store.attempts(self.round)
         due = rungs.due(pending, attempted, is_whole=is_whole)
         allowed = self.stopper.allowed(self.round, due, dispatch.in_flight, is_whole=is_whole)
-        dispatch.hand_out(next_attempts(allowed, attempted, has_rungs=not rungs.course.is_single))
+        fresh = dispatch.fresh(next_attempts(allowed, attempted, has_rungs=not rungs.course.is_single))
+        dispatch.hand_out(longest_first(fresh, attempted))
         dispatch.poll()
         arrived = self.intake.collect(self.round)
         dispatch.record(arrived)
