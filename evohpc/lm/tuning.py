@@ -54,7 +54,8 @@ def tune(
 
     Raises:
         TuningFailed: the loss is not finite, or memory ran out.
-        LMError: `start` is of another kind or shape; or memory ran out on one of several ranks.
+        LMError: `start` is of another kind or shape; DeepSpeed refuses its settings; or memory ran out on one of
+            several ranks.
     """
     with adapters.in_training(lm, tuning, start) as adapter:
         engine = _engine(_Trainee(lm, adapter), tuning, deepspeed_config)
@@ -172,4 +173,9 @@ def _engine(trainee: nn.Module, tuning: Tuning, config: dict[str, object]) -> An
         settings["optimizer"].setdefault("params", {}).setdefault("torch_adam", True)
     trained = [weight for weight in trainee.parameters() if weight.requires_grad]
     optimizer = None if has_own else torch.optim.Adam(trained, lr=tuning.learning_rate)
-    return deepspeed.initialize(model=trainee, model_parameters=trained, optimizer=optimizer, config=settings)[0]
+    try:
+        return deepspeed.initialize(model=trainee, model_parameters=trained, optimizer=optimizer, config=settings)[0]
+    except (ValueError, AssertionError) as error:
+        if not config:
+            raise
+        raise LMError(f"DeepSpeed refuses what lm.deepspeed says: {error}") from error

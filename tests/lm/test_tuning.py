@@ -1,5 +1,6 @@
 import math
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,22 @@ def test_an_optimizer_of_the_user_s_is_torch_s_and_compiles_nothing(
     tokens = module.tune(lm, tuning(epochs=1, batch_size=6), None, settings)
     ours = module.tune(lm, tuning(epochs=1, batch_size=6, learning_rate=0.01), None, {})
     torch.testing.assert_close(tokens, ours)
+
+
+def test_half_precision_that_a_processor_has_not_is_refused_in_a_sentence(lm: LanguageModel) -> None:
+    from deepspeed.accelerator import get_accelerator
+
+    settings: dict[str, object] = {"fp16": {"enabled": True}, "zero_optimization": {"stage": 2}}
+    refused = pytest.raises(LMError, match=r"DeepSpeed refuses what lm\.deepspeed says: Type fp16 is not supported")
+    with nullcontext() if get_accelerator().is_fp16_supported() else refused:
+        tokens = module.tune(lm, tuning(epochs=1), None, settings)
+        assert isinstance(tokens, torch.Tensor)
+        assert tokens.isfinite().all()
+
+
+def test_what_deepspeed_refuses_is_a_sentence(lm: LanguageModel) -> None:
+    with pytest.raises(LMError, match=r"DeepSpeed refuses what lm\.deepspeed says: .*fp16"):
+        module.tune(lm, tuning(epochs=1), None, {"fp16": {"enabled": True}, "bf16": {"enabled": True}})
 
 
 def test_no_lock_of_a_killed_job_is_waited_for(
