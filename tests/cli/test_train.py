@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from support.cluster.slurm import Cluster
 from support.command_line import call
 from support.paths import MNIST1D_SEEDS, ROOT
 from support.programming import write_project
 
 from evohpc.config.search import load_config
+from evohpc.linux import python
 from evohpc.messages import Result, Status
 from evohpc.report.reader import Reading
 from evohpc.search.search import Search
@@ -104,6 +106,14 @@ def test_the_fittest_are_exported_with_their_networks(
     assert len(list(load_config("best/config.yaml").seeds.glob("*.py"))) == 2, "the folder can still be seeds"
     again = call(capsys, *asked)
     assert again[:2] == (0, ""), "what is there is not trained again"
+
+
+@pytest.mark.slurm
+def test_a_compute_node_trains_by_srun(slurm: Cluster, project: Path) -> None:
+    command = ["srun", "--mem=3G", *python(), "-m", "evohpc", "train", "r", "seed-cnn", "-o", "from-a-node"]
+    done = subprocess.run(command, cwd=project, env=slurm.environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (project / "from-a-node/model.safetensors").is_file()
 
 
 def test_another_seed_and_recipe_give_another_network(
