@@ -11,6 +11,7 @@ from support.evaluating import run_source
 from support.programming import COUNT, HONEST, ROWS, TASK, evaluating
 
 from evohpc.config.task_name import TaskName
+from evohpc.doctor.attacks import too_busy
 from evohpc.errors import TaskCodeError
 from evohpc.evaluation.attempt import Evaluator
 from evohpc.evaluation.first_batch import try_first_batch
@@ -119,6 +120,8 @@ def test_what_goes_wrong_is_the_candidate_s(programs: Evaluator, source: str, st
 @pytest.mark.parametrize("where", ["", "def solve(x):\n    "])
 def test_what_does_not_end_is_ended(programs: Evaluator, where: str) -> None:
     result, _ = run_source(programs, f"{where}while True: pass\n", time_limit_s=1.0)
+    if busy := too_busy(result):
+        pytest.skip(busy)  # it was ended in time, but whether by its own fault nobody can say
     assert result.status is Status.TIMEOUT
     assert "in the run stage" in result.detail
 

@@ -25,6 +25,7 @@ from evohpc import envelopes
 from evohpc.config.rungs import Rung
 from evohpc.config.search import load_config
 from evohpc.config.task_name import TaskName
+from evohpc.doctor.attacks import too_busy
 from evohpc.errors import EvaluationError, StorageError, TaskError
 from evohpc.evaluation import worker
 from evohpc.evaluation.attempt import Evaluator
@@ -297,6 +298,8 @@ def test_predictions_have_the_time_that_training_left(evaluator: Evaluator) -> N
     slow = PRELUDE + "import time\n" + broken("(self.training or time.sleep(600)); return self.out(x)")
     runtime = Hurried(evaluator.runtime)
     result, _ = run_source(dataclasses.replace(evaluator, runtime=runtime), slow, time_limit_s=200)
+    if busy := too_busy(result):
+        pytest.skip(busy)  # it was ended in time, but whether by its own fault nobody can say
     assert (result.status, result.detail[-20:]) == (Status.TIMEOUT, "in the predict stage")
     assert runtime.had == [200, pytest.approx(200 - runtime.took[0])]
 
