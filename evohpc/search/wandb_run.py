@@ -26,11 +26,10 @@ def write(given: dict[str, Any]) -> None:
 
     Args:
         given: `folder`, `id`, `name` and `config` of the run, and `scalars`: (step, tag, value, seconds since 1970) in
-            order of their steps; `began_at`, in seconds since 1970.
+            order of their steps.
     """
     import wandb
 
-    began = given["began_at"]
     quiet = {f"disable_{name}": True for name in ("git", "code", "job_creation")}
     no_looks = {f"x_disable_{name}": True for name in ("stats", "meta", "machine_info")}
     settings = wandb.Settings(
@@ -47,9 +46,7 @@ def write(given: dict[str, Any]) -> None:
     ) as run:
         for step, scalars in groupby(given["scalars"], key=lambda scalar: scalar[0]):
             of_step = list(scalars)
-            at = of_step[0][3]
-            times = {"_timestamp": at, "_runtime": at - began}
-            run.log({**{tag: value for _, tag, value, _ in of_step}, **times}, step=step)
+            run.log({**{tag: value for _, tag, value, _ in of_step}, "_timestamp": of_step[0][3]}, step=step)
 
 
 if __name__ == "__main__":

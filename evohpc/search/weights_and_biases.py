@@ -83,7 +83,6 @@ class WeightsAndBiases:
         return {
             "id": self._id,
             "name": self._name,
-            "began_at": self._created.timestamp(),
             "config": self._config.model_dump(mode="json"),
             "scalars": [(*scalar, each.finished_at) for each in told for scalar in each.scalars],
         }
