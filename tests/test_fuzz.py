@@ -1,7 +1,7 @@
 """Whatever stands in a file or in an answer: a verdict or one of evohpc's own errors, soon and in little memory.
 
 Inputs are edits of what is right, by hypothesis: pieces are cut out, doubled, moved, and replaced by what is special to
-the format. `make reliability` tries a hundred times as many.
+the format. `make reliability` tries two hundred times as many.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from evohpc.sandbox import outputs
 from evohpc.search.search import Search
 from evohpc.slurm import commands
 
-EXAMPLES = [100, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(7200)])]
+EXAMPLES = [50, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(7200)])]
 SLOWEST_CPU_S = 1.0
 MEMORY_MB = 200
 

@@ -149,10 +149,10 @@ def test_guesses_change_no_completion_and_save_steps(lm: LanguageModel) -> None:
     pack(lm.model)
     answers, steps = [], []
     for guesses in (0, 1, 7):
-        sampling = Sampling(32, 50, speculation=guesses)
+        sampling = Sampling(32, 36, speculation=guesses)
         counted: list[int] = []
         completions = []
-        for prompt in (*prompts(0.0, 1), *prompts(0.2, 2), *prompts(1.0, 3)):
+        for prompt in (*prompts(0.0, 1), *prompts(0.2, 1), *prompts(1.0, 2)):
             completions += [c for ended in Decoder(lm, None, sampling).draw([prompt], counted.append) for c in ended]
         answers.append(sorted(completions, key=lambda c: (c.prompt, c.sample, c.text)))
         steps.append(len(counted))
