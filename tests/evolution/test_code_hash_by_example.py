@@ -146,3 +146,8 @@ def test_hashing_leaves_the_tree_alone() -> None:
 
 def test_the_hash_is_the_same_in_every_version_of_python() -> None:
     assert digest(forward("y = x", "return y")) == "89fb9e28ed8f47aa"
+
+
+def test_a_module_that_is_imported_beside_its_package_counts() -> None:
+    program = "import torch.utils.checkpoint\n" + forward("return torch.utils.checkpoint.checkpoint(self.f, x)")
+    assert digest(program) != digest(program.replace("torch.utils.checkpoint\n", "torch\n", 1))
