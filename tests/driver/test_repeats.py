@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import pytest
-from support.climbing import by_candidate, driven, killed_and_resumed, undisturbed
+from support.climbing import by_candidate, driven
 from support.driving import CONFIG, make_run
 from support.rows import trained
 
@@ -23,7 +22,6 @@ pytestmark = pytest.mark.usefixtures("unsynced")
 
 TWICE_MORE = CONFIG.replace("evaluation: {", "evaluation: {repeats: 2, ")
 AFTER_A_RUNG = TWICE_MORE.replace("evaluation: {", "evaluation: {rungs: [{keep: 0.6, task_options: {steps: 1}}], ")
-SMALL = AFTER_A_RUNG.replace("rounds: 3", "rounds: 2")
 
 
 def rung(row: Mapping[str, Any]) -> float | None:
@@ -73,22 +71,6 @@ def test_after_a_rung_only_who_passes_it_is_trained_again_and_its_cheap_training
             assert [rung(result) for result in lower] == [0, 1, 2, 3]
             assert mean["error"] == pytest.approx(fmean(result["error"] for result in lower[1:]))
     assert {row["status"] for row in rows["candidates"]} >= {"dropped", "trained", "timeout"}
-
-
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 53])
-def test_killed_at_any_step_it_ends_in_the_same_tables(tmp_path: Path, stride: int) -> None:
-    expected, steps = undisturbed(tmp_path, SMALL)
-    assert steps > 200
-    for step in range(0, steps, stride):
-        assert killed_and_resumed(tmp_path / str(step), SMALL, step) == expected, f"killed at step {step}"
-
-
-def test_killed_again_and_again_it_ends_in_the_same_tables(tmp_path: Path) -> None:
-    expected, steps = undisturbed(tmp_path, SMALL)
-    rng = random.Random(20261126)
-    for number in range(2):
-        fatal = [rng.randrange(steps // 3) for _ in range(10)]
-        assert killed_and_resumed(tmp_path / str(number), SMALL, *fatal) == expected, f"killed at steps {fatal}"
 
 
 def test_a_mean_keeps_the_largest_size_and_the_weakest_isolation() -> None:

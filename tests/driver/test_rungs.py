@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.climbing import by_candidate, driven, killed_and_resumed, measure, undisturbed
-from support.driving import CONFIG, RUN_ID, Driving, InstantRunner, drive, make_run, tables
-from support.killing import Killed, declare_dead, mortal
+from support.climbing import by_candidate, driven, kill, killed_and_resumed, measure, undisturbed
+from support.driving import CONFIG, RUN_ID, InstantRunner, drive, make_run, tables
+from support.killing import mortal
 from support.rows import trained
 
 from evohpc import envelopes
@@ -32,6 +32,7 @@ pytestmark = pytest.mark.usefixtures("unsynced")
 RUNGS = "rungs: [{keep: 0.6, task_options: {steps: 1}}, {keep: 0.5, task_options: {steps: 2}}]"
 STEPPED = CONFIG.replace("evaluation: {", f"evaluation: {{{RUNGS}, ")
 SMALL = STEPPED.replace("rounds: 3", "rounds: 2")
+REPEATED = SMALL.replace(RUNGS, "rungs: [{keep: 0.6, task_options: {steps: 1}}], repeats: 2")
 TWO = (Rung(keep=0.6, task_options={"steps": 1}), Rung(keep=0.5, task_options={"steps": 2}))
 
 
@@ -128,20 +129,22 @@ def test_the_order_in_which_results_arrive_does_not_matter(tmp_path: Path, seed:
     assert drive(run, runner=Shuffling(run, seed)) == expected
 
 
+@pytest.mark.parametrize("config", [SMALL, REPEATED], ids=["rungs", "rung and repeats"])
 @pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 29])
-def test_killed_at_any_step_it_ends_in_the_same_tables(tmp_path: Path, stride: int) -> None:
-    expected, steps = undisturbed(tmp_path, SMALL)
+def test_killed_at_any_step_it_ends_in_the_same_tables(tmp_path: Path, stride: int, config: str) -> None:
+    expected, steps = undisturbed(tmp_path, config)
     assert steps > 200
     for step in range(0, steps, stride):
-        assert killed_and_resumed(tmp_path / str(step), SMALL, step) == expected, f"killed at step {step}"
+        assert killed_and_resumed(tmp_path / str(step), config, step) == expected, f"killed at step {step}"
 
 
-def test_killed_again_and_again_it_ends_in_the_same_tables(tmp_path: Path) -> None:
-    expected, steps = undisturbed(tmp_path, SMALL)
+@pytest.mark.parametrize("config", [SMALL, REPEATED], ids=["rungs", "rung and repeats"])
+def test_killed_again_and_again_it_ends_in_the_same_tables(tmp_path: Path, config: str) -> None:
+    expected, steps = undisturbed(tmp_path, config)
     rng = random.Random(20261126)
     for number in range(4):
         fatal = [rng.randrange(steps // 3) for _ in range(10)]
-        assert killed_and_resumed(tmp_path / str(number), SMALL, *fatal) == expected, f"killed at steps {fatal}"
+        assert killed_and_resumed(tmp_path / str(number), config, *fatal) == expected, f"killed at steps {fatal}"
 
 
 def test_a_finished_search_is_rebuilt_row_for_row(tmp_path: Path) -> None:
@@ -157,13 +160,7 @@ def test_a_finished_search_is_rebuilt_row_for_row(tmp_path: Path) -> None:
 def test_a_search_that_was_killed_is_rebuilt_and_ends_in_the_same_tables(tmp_path: Path, step: int) -> None:
     expected, _ = undisturbed(tmp_path, SMALL)
     run = stepped(tmp_path / "killed", SMALL)
-    with mortal(step):
-        try:
-            driving = Driving(run, runner=InstantRunner(run, measure))
-            driving.driver.drive()
-        except Killed:
-            pass
-    declare_dead(run)
+    kill(run, step)
     with mortal():
         rebuild(run, accept_loss=True)
         assert driven(run) == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from evohpc.messages import Attempt, Result, Status
@@ -58,17 +58,18 @@ def undisturbed(folder: Path, config: str) -> tuple[Tables, int]:
         return driven(run), steps.taken
 
 
+def kill(run: RunDir, step: int) -> None:
+    """Drive a search until it is killed before this step."""
+    with mortal(step), suppress(Killed):
+        Driving(run, runner=InstantRunner(run, measure)).driver.drive()
+    declare_dead(run)
+
+
 def killed_and_resumed(folder: Path, config: str, *fatal: int) -> Tables:
     """Kill a search before these steps, each counted from the last kill; return the tables in which it ends."""
     run = make_run(folder, config)
     for step in fatal:
-        with mortal(step):
-            try:
-                driving = Driving(run, runner=InstantRunner(run, measure))
-                driving.driver.drive()
-            except Killed:
-                pass
-        declare_dead(run)
+        kill(run, step)
     with mortal():
         rows = driven(run)
         rebuild(run)
