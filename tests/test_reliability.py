@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -113,25 +114,27 @@ def deliver(folder: RoundDir, candidate: Candidate, attempt: int, kind: str, rng
 
 @pytest.mark.parametrize("count", ENVELOPES)
 def test_of_thousands_of_envelopes_each_true_one_is_entered_once(tmp_path: Path, count: int, tally: Tally) -> None:
-    prompts = max(4, count // 300)  # or there are not places enough for so many
+    prompts, widths = max(4, count // 150), range(100, 103 + count // 50)  # or there are too few children for so many
     config = WIDE.replace("prompts_per_round: 4", f"prompts_per_round: {prompts}")
-    rng, run = random.Random(20261126), make_run(tmp_path / "run", config)
+    config = config.replace("survivors: 3", f"survivors: {len(widths)}")
+    rng, run = random.Random(20261126), make_run(tmp_path / "run", config, widths)
     with Driving(run) as driving:
         driving.driver.open_round(-1)
-        driving.runner.evaluate(-1, [Attempt(f"seed-w{width}", 1) for width in (8, 16, 32)])  # type: ignore[attr-defined]
+        driving.runner.evaluate(-1, [Attempt(f"seed-w{width}", 1) for width in widths])  # type: ignore[attr-defined]
         driving.intake.collect(-1)
         driving.driver.close_round(-1)
         driving.driver.open_round(0)
         candidates = [entry.candidate for entry in driving.store.entries(0, Status.PENDING)]
         due = [(candidate, attempt) for candidate in candidates for attempt in (1, 2, 3)]
         folder, came, refused = run.round(0), 0, 0
-        for candidate, attempt, kind in arrivals(candidates, rng):
+        for candidate, attempt, kind in islice(arrivals(candidates, rng), 10 * count):
             is_new = deliver(folder, candidate, attempt, kind, rng)
             came, refused = came + is_new, refused + (is_new and kind != "good")
             if rng.random() < 0.05:
                 driving.intake.collect(0)
             if came == count:
                 break
+        assert came == count, "all places are taken"
         driving.intake.collect(0)
         for candidate, attempt in rng.sample(due, len(due)):  # what did not come yet, comes now
             deliver(folder, candidate, attempt, "good", rng)
