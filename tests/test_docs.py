@@ -241,16 +241,20 @@ def test_every_promise_names_a_test() -> None:
 
 
 @pytest.mark.slow
-def test_the_picture_of_results_can_be_drawn_again(tmp_path: Path) -> None:
+def test_the_pictures_of_results_can_be_drawn_again(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
         pytest.skip("needs chromium and chromium-driver: apt-get install chromium chromium-driver")
-    command = [sys.executable, "docs/results/draw.py", str(tmp_path / "again.png")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "docs/results/draw.py", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
-    with image.open(tmp_path / "again.png") as again, image.open(ROOT / "docs/results/mnist1d.png") as kept:
-        assert again.size == kept.size
-        assert len(again.convert("RGB").getcolors(1 << 20)) > 10
+    drawn = sorted(path.name for path in tmp_path.iterdir())
+    assert len(drawn) == 3
+    for name in drawn:
+        with image.open(tmp_path / name) as again, image.open(ROOT / "docs/results" / name) as kept:
+            assert again.size == kept.size
+            assert len(again.convert("RGB").getcolors(1 << 20)) > 10
 
 
 def test_the_means_that_pages_quote_are_those_of_the_results() -> None:

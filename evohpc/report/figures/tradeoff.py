@@ -40,7 +40,7 @@ def tradeoff(table: Columns) -> Figure | None:
     for axis, span in zip(made.axis, (made.x_range, made.y_range), strict=True):
         axis.formatter = NumeralTickFormatter(format="0,0.[00000]")
         style.log_ticks(axis, span.start, span.end)
-    isolines = _curves(made) if table.is_size_times_error else None
+    isolines = equal_fitness(made) if table.is_size_times_error else None
     alpha = table.run.error_below
     threshold = style.line_across(made, alpha, style.MAGENTA, "dashed") if alpha < 1 else None
     front = _front(made, table, floor)
@@ -133,8 +133,9 @@ def _front(made: Figure, table: Columns, floor: float) -> Any:
     return made.step(xs, ys, mode="after", line_width=2, color=style.BLUE)
 
 
-def _curves(made: Figure) -> Any:
-    """Draw size x error = c for c = 1, 10, 100, ..., or more of them where there are few; straight on log axes."""
+def equal_fitness(made: Figure) -> Any:
+    """Draw curves of size x error = 1, 10, 100, ..., or more of them where there are few, on a chart with log axes,
+    where they are straight, that has its ranges."""
     (left, right), (bottom, top) = ((r.start, r.end) for r in (made.x_range, made.y_range))
     levels = _levels(left * bottom, right * top)
     ends = [(max(left, c / top), min(right, c / bottom)) for c in levels]
