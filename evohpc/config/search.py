@@ -111,6 +111,10 @@ class PromptConfig(Section):
     half_programs: Fraction = 0
     """Chance of each prompt that it ends in the first lines of the child, which are those of a parent that it shows, up
     to a statement drawn at random; the LM writes the rest. Not in the paper (0), nor for the scripted engine."""
+    repairs: Fraction = 0
+    """Chance of each prompt that it shows a child of the round before that raised when it was built or on its first
+    batch, with what it raised, and asks for the same program without that error; each such child is shown once at most.
+    Known as self-repair (Olausson et al. 2023, arXiv 2306.09896). Not in the paper (0), nor for the scripted engine."""
     size_rounding: Count | None = None
     """Sizes in prompts are rounded to this many parameters (paper: 100). null: to 100 from 1,000 parameters on, to 10
     from 100 on, and not at all below, so that a target is smaller than its parents for networks of any size."""

@@ -220,6 +220,7 @@ class Driver:
                 run_id=intake.run_id,
                 round=round,
                 parents=intake.parents(round),
+                failed=intake.failed(round),
                 tuning_examples=intake.tuning_examples(round),
                 adapter=intake.last_adapter(round),
                 deepspeed_config=read_deepspeed_config(intake.config.lm.deepspeed),

@@ -15,7 +15,7 @@ from evohpc.config.search import Config
 from evohpc.driver import results, rungs
 from evohpc.driver.rungs import Rungs
 from evohpc.errors import EnvelopeError, RunFolderError
-from evohpc.evolution import population, screening
+from evohpc.evolution import population, repairs, screening
 from evohpc.evolution.prompts import Example
 from evohpc.files import write_atomic
 from evohpc.messages import SEED_ROUND, Candidate, Completion, LMRequest, Result, Status, TaskInterface
@@ -100,6 +100,10 @@ class Intake:
     def parents(self, round: int) -> list[Example]:
         """Return P of a round: the survivors of the one before."""
         return [self._example(entry) for entry in self.store.survivors(round - 1)]
+
+    def failed(self, round: int) -> list[Candidate]:
+        """Return who of the round before raised an error, which prompts of a round may ask to be repaired."""
+        return [entry.candidate for entry in self.store.every(round - 1, repairs.ERRORS)]
 
     def tuning_examples(self, round: int) -> list[Example]:
         """Return what the soft prompt of a round is tuned on: C_EVALED \\ P of the round before, the fittest first."""

@@ -82,8 +82,15 @@ def few_shot_prompt(
 ) -> str:
     """Return the prompt for k in-context examples; `parents` are all of P, for `targets_from: all_parents`."""
     shown = [f"{_metrics(e.num_params, e.metric, task, config)}\n{entry.code(e.source, task)}\n" for e in examples]
+    return config.preamble + "\n".join([*shown, asked_for(examples, parents, task, config)])
+
+
+def asked_for(
+    examples: Sequence[Example], parents: Sequence[Example], task: TaskInterface, config: PromptConfig
+) -> str:
+    """Return the end of a prompt, which the LM goes on with: the metrics asked for and the header."""
     target = target_metrics(examples if config.targets_from == "prompt_parents" else parents, task, config)
-    return config.preamble + "\n".join([*shown, f"{target}\n{task.header}\n"])
+    return f"{target}\n{task.header}\n"
 
 
 def target_metrics(parents: Sequence[Example], task: TaskInterface, config: PromptConfig) -> str:

@@ -23,6 +23,8 @@ class Draw(IntEnum):
     RESCALING = 4
     SIZE_FACTOR = 5
     HALF = 6
+    REPAIR = 7
+    REPAIRED = 8
 
 
 def generator(seed: int, round: int, draw: Draw, *position: int) -> np.random.Generator:

@@ -17,7 +17,8 @@ from evohpc.evolution.prompts import (
     with_size_factor,
 )
 from evohpc.evolution.randomness import Draw, generator
-from evohpc.messages import LMRequest, LowRank, Prompt, Sample, TaskInterface, Tuning, TuningExample
+from evohpc.evolution.repairs import repair_prompt, repaired
+from evohpc.messages import Candidate, LMRequest, LowRank, Prompt, Sample, TaskInterface, Tuning, TuningExample
 
 
 def request(
@@ -27,6 +28,7 @@ def request(
     run_id: str,
     round: int,
     parents: Sequence[Example],
+    failed: Sequence[Candidate],
     tuning_examples: Sequence[Example],
     adapter: str | None,
     deepspeed_config: dict[str, object],
@@ -35,6 +37,7 @@ def request(
 
     Args:
         parents: P, the survivors of the last round (the seeds in round 0).
+        failed: the children of the last round that may be repaired (`prompt.repairs`), in order of id.
         tuning_examples: what the soft prompt is tuned on, the fittest first; empty for no tuning.
         adapter: folder of what the last tuning left, relative to the run folder.
     """
@@ -50,7 +53,7 @@ def request(
         adapter=adapter,
         deepspeed_config=deepspeed_config,
         tuning=_tuning(config, task, round, tuning_examples, adapter),
-        prompts=_prompts(config, task, round, parents),
+        prompts=_prompts(config, task, round, parents, failed),
         tensor_parallel=lm.tensor_parallel,
         engine=lm.engine,
         vllm=lm.vllm,
@@ -72,19 +75,28 @@ def tuning_seed(search: SearchConfig, round: int) -> int:
     return int(generator(search.seed, round, Draw.TUNING).integers(2**63))
 
 
-def _prompts(config: Config, task: TaskInterface, round: int, parents: Sequence[Example]) -> tuple[Prompt, ...]:
-    budget = Budget.of(config.search)
-    prompts = []
-    for index in range(budget.prompts):
-        shown = draw_examples(parents, config.search, round, index)
-        text = few_shot_prompt(shown, parents, task, with_size_factor(config.prompt, config.search, round, index))
-        ids = tuple(example.candidate_id for example in shown)
-        drawn = samples(config.search, round, index, budget.samples)
-        by_rule = is_rescaled(config.search, round, index)
-        is_whole = by_rule or config.lm.engine == "scripted"  # rules change whole programs
-        given = "" if is_whole else given_half(shown, task, config.prompt, config.search, round, index)
-        prompts.append(Prompt(index, text + given, ids, drawn, by_rule, given))
-    return tuple(prompts)
+def _prompts(
+    config: Config, task: TaskInterface, round: int, parents: Sequence[Example], failed: Sequence[Candidate]
+) -> tuple[Prompt, ...]:
+    repairs, count = repaired(config, round, failed), Budget.of(config.search).prompts
+    return tuple(_prompt(config, task, round, index, parents, repairs.get(index)) for index in range(count))
+
+
+def _prompt(
+    config: Config, task: TaskInterface, round: int, index: int, parents: Sequence[Example], failed: Candidate | None
+) -> Prompt:
+    search = config.search
+    shown = draw_examples(parents, search, round, index)
+    how = with_size_factor(config.prompt, search, round, index)
+    drawn = samples(search, round, index, Budget.of(search).samples)
+    if failed is not None:
+        return Prompt(index, repair_prompt(failed, shown, parents, task, how), (failed.id,), drawn)
+    text = few_shot_prompt(shown, parents, task, how)
+    ids = tuple(example.candidate_id for example in shown)
+    by_rule = is_rescaled(search, round, index)
+    is_whole = by_rule or config.lm.engine == "scripted"  # rules change whole programs
+    given = "" if is_whole else given_half(shown, task, config.prompt, search, round, index)
+    return Prompt(index, text + given, ids, drawn, by_rule, given)
 
 
 def _tuning(

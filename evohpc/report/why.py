@@ -100,9 +100,15 @@ def _origin(case: Case) -> Iterator[str]:
 
 
 def _parent(case: Case, name: str, times: int) -> str:
-    fitness = case.family[name].fitness if name in case.family else None
-    text = name if fitness is None else f"{name} (fitness {number(fitness)})"
+    text = f"{name}{_became(case.family[name])}" if name in case.family else name
     return text if times == 1 else f"{text} {times} times"
+
+
+def _became(shown: Kin) -> str:
+    if shown.fitness is not None:
+        return f" (fitness {number(shown.fitness)})"
+    # What failed is shown to be repaired (`prompt.repairs`).
+    return f", which failed ({shown.status}), and what it raised" if shown.status.is_candidate_fault else ""
 
 
 def _asked(case: Case) -> str:

@@ -1,15 +1,18 @@
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.rows import candidate
 
 from evohpc.config.lm import LMConfig, TuningConfig
 from evohpc.config.search import Config, PromptConfig, SearchConfig
 from evohpc.envelopes import decode, encode
-from evohpc.evolution.prompts import Example, completion_target, few_shot_prompt
+from evohpc.evolution.prompts import Example, completion_target, draw_examples, few_shot_prompt
+from evohpc.evolution.repairs import repair_prompt
 from evohpc.evolution.request import request, samples
-from evohpc.messages import LMRequest, LowRank, Sampling, TaskInterface, Tuning
+from evohpc.messages import Candidate, LMRequest, LowRank, Sampling, Status, TaskInterface, Tuning
 
 TASK = TaskInterface("t", "Model", "class Model(nn.Module):", "import torch.nn as nn\n", ("torch",), "acc")
 
@@ -34,6 +37,7 @@ def ask(
     tuning_examples: list[Example] = EXAMPLES,
     adapter: str | None = "rounds/001/adapter",
     parents: list[Example] = PARENTS,
+    failed: Sequence[Candidate] = (),
 ) -> LMRequest:
     return request(
         config,
@@ -41,6 +45,7 @@ def ask(
         run_id="r",
         round=round,
         parents=parents,
+        failed=failed,
         tuning_examples=tuning_examples,
         adapter=adapter,
         deepspeed_config={"zero_optimization": {"stage": 2}},
@@ -79,6 +84,28 @@ def test_a_half_program_ends_the_prompt_and_is_given_to_its_children() -> None:
         assert prompt.text == other.text + prompt.given
         assert prompt.samples == other.samples
     assert decode(encode(begun), LMRequest) == begun
+
+
+def test_some_prompts_show_a_failed_child_in_place_of_their_parents_and_the_others_stay_as_they_are() -> None:
+    """Nor does a repair begin with lines of a parent, whose children it would be else."""
+    half = config(prompts_per_round=40).model_copy(update={"prompt": PromptConfig(half_programs=1)})
+    some = half.model_copy(update={"prompt": PromptConfig(half_programs=1, repairs=0.5)})
+    raised = [
+        candidate(f"f{number}", status=Status.SHAPE_ERROR, source=PARENTS[0].source, detail="E: no")
+        for number in range(40)
+    ]
+    plain, repairing = ask(half).prompts, ask(some, failed=raised).prompts
+    repairs = [prompt for prompt in repairing if prompt.parents[0].startswith("f")]
+    assert 10 < len(repairs) < 30
+    assert len({prompt.parents for prompt in repairs}) == len(repairs)
+    for prompt, other in zip(repairing, plain, strict=True):
+        if prompt in repairs:
+            child = next(child for child in raised if (child.id,) == prompt.parents)
+            shown = draw_examples(PARENTS, some.search, 2, prompt.index)
+            assert prompt.text == repair_prompt(child, shown, PARENTS, TASK, some.prompt)
+            assert (prompt.samples, prompt.given) == (other.samples, "")
+        else:
+            assert prompt == other
 
 
 @pytest.mark.parametrize("ruled", [{"lm": LMConfig(engine="scripted")}, {"search": SearchConfig(rescale=1)}])

@@ -62,6 +62,12 @@ def test_a_parent_that_was_shown_twice_is_named_once() -> None:
     assert said(case(SEED))["origin"] == "It is a seed: a program that the search was given."
 
 
+def test_a_child_of_a_failed_one_is_a_repair() -> None:
+    repaired = child("r1c", -30, round=1, parents=("r0e",))
+    told = case(repaired, every=(*EVERY, repaired))
+    assert said(told)["origin"].endswith("Its prompt showed r0e, which failed (shape_error), and what it raised.")
+
+
 def test_what_was_asked_is_beside_what_came() -> None:
     asked = case(FIRST, prompt=PROMPT)
     assert said(asked)["asked for"] == "Its prompt asked for 90 parameters (it has 500) and acc 0.951 (it has 0.5)."
