@@ -250,7 +250,7 @@ def test_the_pictures_of_results_can_be_drawn_again(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     drawn = sorted(path.name for path in tmp_path.iterdir())
-    assert len(drawn) == 3
+    assert len(drawn) == 4
     for name in drawn:
         with image.open(tmp_path / name) as again, image.open(ROOT / "docs/results" / name) as kept:
             assert again.size == kept.size
@@ -258,21 +258,24 @@ def test_the_pictures_of_results_can_be_drawn_again(tmp_path: Path) -> None:
 
 
 def test_the_means_that_pages_quote_are_those_of_the_results() -> None:
-    cells = next(
+    texts = {page: " ".join((ROOT / page).read_text().split()) for page in ("README.md", "docs/results/mnist1d.md")}
+    pairs = [
         [cell.strip() for cell in line.split("|")[1:-1]]
         for line in (ROOT / "docs/results/mnist1d.md").read_text().splitlines()
-        if line.startswith("| extended - scripted_extended | below alpha")
-    )
-    seeds, (mean, low, high) = cells[2].split(", "), re.findall(r"\d+", cells[4])
-    best = {
-        arm: [_fittest(ROOT / f"docs/results/mnist1d/{arm}-{seed}.csv") for seed in seeds]
-        for arm in ("extended", "scripted_extended")
-    }
-    first, second = (f"{sum(found) / len(found):.0f}" for found in best.values())
-    for page in ("README.md", "docs/results/mnist1d.md"):
-        text = " ".join((ROOT / page).read_text().split())
-        for figure in (first, second, f"{mean} ", f"({low} to {high})"):
-            assert figure in text, f"{page} does not say {figure}"
+        if re.match(r"\| extended - (scripted_extended|iid) \|", line)
+    ]
+    assert len(pairs) == 8
+    for arms, compared, seeds, _, difference, _ in pairs:
+        mean, low, high = re.findall(r"[+-](\d+)", difference)
+        quoted = [f"{mean}, {low} to {high}", f"{mean} ({low} to {high})"]
+        if compared == "all children":
+            for page, text in texts.items():
+                assert any(figure in text for figure in quoted), f"{page} does not say {quoted[0]}"
+                for arm in arms.split(" - "):
+                    best = [_fittest(ROOT / f"docs/results/mnist1d/{arm}-{seed}.csv") for seed in seeds.split(", ")]
+                    assert f"{sum(best) / len(best):.0f}" in text, f"{page} does not have the mean of {arm}"
+        elif compared.endswith("evaluated"):
+            assert quoted[1] in texts["docs/results/mnist1d.md"]
 
 
 def test_the_winner_in_readme_is_what_the_search_found() -> None:

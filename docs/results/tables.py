@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
 
@@ -70,6 +70,10 @@ class Search:
         rows = [row for row in self.counted(error_below) if row["round"] == "-1" or row["id"] in known]
         return max(float(row["fitness"]) for row in rows)
 
+    def best_of_first(self, count: int, kind: str) -> float:
+        """Return the best fitness of the seeds and of the first children that cost as much as this kind."""
+        return self.best(self.costly(COSTLY[kind])[:count])
+
     def curve(self) -> NDArray[np.float64]:
         """Return the best fitness when 0, 1, 2, ... children had been drawn. Shape (children + 1,)."""
         seeds = [float(row["fitness"]) for row in self.counted() if row["round"] == "-1"]
@@ -86,6 +90,11 @@ def read_searches(folder: Path) -> list[Search]:
     return sorted(found, key=lambda search: (search.arm, search.seed))
 
 
+def fewest(searches: Sequence[Search]) -> dict[str, int]:
+    """Return how many children of each kind of cost all searches have."""
+    return {kind: min(len(search.costly(outcomes)) for search in searches) for kind, outcomes in COSTLY.items()}
+
+
 def searches(folder: Path) -> Iterator[Sequence[str]]:
     """Yield the cells of a row a search: shares of its children, and its fittest."""
     yield "search", "children", *OUTCOMES, "fittest", f"fittest, error < {STRICT}"
@@ -99,16 +108,13 @@ def searches(folder: Path) -> Iterator[Sequence[str]]:
 def arms(folder: Path) -> Iterator[Sequence[str]]:
     """Yield the cells of a row an arm: its searches' means, of all children and of equally many that cost as much."""
     found = read_searches(folder)
-    least = {kind: min(len(search.costly(outcomes)) for search in found) for kind, outcomes in COSTLY.items()}
+    least = fewest(found)
     equal = [f"fittest of the first {count} {kind}" for kind, count in least.items()]
     yield "arm", "searches", "fittest of all children", f"error < {STRICT}", *equal, "trained children", "steps"
     for arm in dict.fromkeys(search.arm for search in found):
         of_arm = [search for search in found if search.arm == arm]
         trained = sum(len(search.costly(["trained"])) for search in of_arm)
-        means = [
-            _mean([search.best(search.costly(outcomes)[: least[kind]]) for search in of_arm])
-            for kind, outcomes in COSTLY.items()
-        ]
+        means = [_mean([search.best_of_first(least[kind], kind) for search in of_arm]) for kind in COSTLY]
         children = sum(len(search.children) for search in of_arm)
         whole = [_mean([search.best(error_below=bound) for search in of_arm]) for bound in (1.0, STRICT)]
         steps = f"{sum(search.steps() for search in of_arm) / len(of_arm) / 1000:.0f},000"
@@ -116,17 +122,26 @@ def arms(folder: Path) -> Iterator[Sequence[str]]:
 
 
 def pairs(folder: Path) -> Iterator[Sequence[str]]:
-    """Yield the cells of two rows for two arms: how much fitter the first is, at two bounds on the error."""
-    yield "arms", "error", "seeds", "first fitter", "difference of the fittest", "of each seed"
+    """Yield the cells of some rows for two arms: how much fitter the first is, by all measures of `measures`."""
+    yield "arms", "compared", "seeds", "first fitter", "difference of the fittest", "of each seed"
     found = {(search.arm, search.seed): search for search in read_searches(folder)}
     for first, second in combinations(dict.fromkeys(arm for arm, _ in found), 2):
         seeds = [seed for arm, seed in found if arm == first and (second, seed) in found]
-        for bound, below in ((1.0, "below alpha"), (STRICT, f"below {STRICT}")) if len(seeds) >= PAIRED else ():
-            best = [[found[arm, seed].best(error_below=bound) for seed in seeds] for arm in (first, second)]
-            differences = [a - b for a, b in zip(*best, strict=True)]
+        paired = [found[arm, seed] for arm in (first, second) for seed in seeds]
+        for label, best in measures(paired).items() if len(seeds) >= PAIRED else ():
+            differences = [best(found[first, seed]) - best(found[second, seed]) for seed in seeds]
             wins = f"{sum(difference > 0 for difference in differences)} of {len(seeds)}"
             each = ", ".join(f"{difference:+.0f}" for difference in differences)
-            yield f"{first} - {second}", below, ", ".join(map(str, seeds)), wins, _mean(differences, "+"), each
+            yield f"{first} - {second}", label, ", ".join(map(str, seeds)), wins, _mean(differences, "+"), each
+
+
+def measures(searches: Sequence[Search]) -> dict[str, Callable[[Search], float]]:
+    """Return by what searches are compared: all their children, and equally many that cost as much."""
+    equal: dict[str, Callable[[Search], float]] = {
+        f"first {count} {kind}": partial(Search.best_of_first, count=count, kind=kind)
+        for kind, count in fewest(searches).items()
+    }
+    return {"all children": Search.best, f"error < {STRICT}": partial(Search.best, error_below=STRICT), **equal}
 
 
 def parents(folder: Path) -> Iterator[Sequence[str]]:
