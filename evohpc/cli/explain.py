@@ -118,7 +118,7 @@ def lineage(run: Path, candidate_id: str, down: bool, only_path: bool, depth: in
         elif only_path:
             stdout_console().print(*trees.path_lines(family, family.path(id)), sep="\n")
         elif down:
-            step = partial(trees.trained_children, family)
+            step = partial(trees.continued, family)
             stdout_console().print(trees.descendants_tree(tree(id, step, depth or None), family))
         else:
             stdout_console().print(trees.ancestors_tree(tree(id, family.parents, depth or None), family))

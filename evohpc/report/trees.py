@@ -24,26 +24,29 @@ def ancestors_tree(root: Branch, family: Family) -> Tree:
 
 
 def descendants_tree(root: Branch, family: Family) -> Tree:
-    """Return a candidate's descendants that were trained as a tree; the others are counted where they belong."""
+    """Return a tree of `continued`, from a candidate down; its other children are counted where they belong."""
 
     def label(branch: Branch) -> Text:
         text = _label(family[branch.id], branch)
-        others = untrained(family, branch.id)
+        others = discontinued(family, branch.id)
         return text.append(f"  and {others}", style="dim") if others and not branch.is_repeated else text
 
     return _tree(root, label)
 
 
-def untrained(family: Family, id: str) -> str:
-    """Return what became of the children of a candidate that were not trained, e.g. '3 failed, 2 duplicate'."""
-    found = Counter(outcome(family[child].status) for child in family.children(id))
-    del found["trained"]
+def continued(family: Family, id: str) -> list[str]:
+    """Return the children of a candidate that were trained, or repaired (`prompt.repairs`), the fittest first."""
+    return [child for child in family.children(id) if _goes_on(family, child)]
+
+
+def discontinued(family: Family, id: str) -> str:
+    """Return what became of a candidate's other children, e.g. '3 failed, 2 duplicate'."""
+    found = Counter(outcome(family[child].status) for child in family.children(id) if not _goes_on(family, child))
     return ", ".join(f"{count} {name}" for name, count in found.items())
 
 
-def trained_children(family: Family, id: str) -> list[str]:
-    """Return the children of a candidate that were trained, the fittest first."""
-    return [child for child in family.children(id) if family[child].status is Status.TRAINED]
+def _goes_on(family: Family, id: str) -> bool:
+    return family[id].status is Status.TRAINED or bool(family.children(id))
 
 
 def path_lines(family: Family, ids: Iterable[str]) -> list[Text]:
