@@ -49,6 +49,9 @@ class ColdRuntime:
         finally:
             runtime.close()
 
+    def expect_another(self) -> None:
+        """Nothing is kept."""
+
     def end_candidate(self) -> None:
         """Nothing is kept."""
 

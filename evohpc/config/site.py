@@ -156,6 +156,10 @@ class ContainerSection(Section):
     image from where it is."""
     binds: tuple[str, ...] = ()
     """More to bind, read-only, e.g. ['/opt/drivers']. Candidates can read it."""
+    prewarm: Literal["auto"] | bool = "auto"
+    """Where an array task evaluates several candidates (`evaluation.candidates_per_task`): start the container of the
+    next one, and import torch in it, while a candidate runs. It needs some of `evaluation.extra_memory_mb`. auto: where
+    the task has more than one core."""
 
 
 class Site(Section):

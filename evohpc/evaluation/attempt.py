@@ -35,6 +35,8 @@ class Evaluator(Known):
         source: bytes,
         keep_log: Callable[[bytes], None] = lambda text: None,
         keep_model: KeepModel | None = None,
+        *,
+        is_followed: bool = False,
     ) -> Result:
         """Evaluate one candidate.
 
@@ -42,6 +44,7 @@ class Evaluator(Known):
             source: the whole module.
             keep_log: is given what the candidate printed, if anything.
             keep_model: is given the model that was scored, if it was.
+            is_followed: another candidate is evaluated next.
 
         Raises:
             EvaluationError: the sandbox failed, the device cannot be used, or the run's data is gone.
@@ -49,6 +52,8 @@ class Evaluator(Known):
             TaskCodeError: its own `score` or `fitness` failed.
         """
         on = self._at(attempt.rung)
+        if is_followed:
+            self.runtime.expect_another()
         result, trial = on._try(attempt, source, self.benchmark.config.time_limit_s, keep_model)
         if device.is_suspect(result):
             device.check(self.benchmark, self.runtime, result)

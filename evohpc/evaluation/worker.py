@@ -13,10 +13,12 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from evohpc import envelopes, linux
 from evohpc.config.search import Config, load_resolved
@@ -41,8 +43,14 @@ from evohpc.tasks.data import draw_secret, prepare
 
 log = logging.getLogger(__name__)
 
-Evaluate = Callable[[Attempt, bytes, Callable[[bytes], None]], Result]
-"""See `Evaluator.evaluate`."""
+KeepLog = Callable[[bytes], None]
+
+
+class Evaluate(Protocol):
+    """See `Evaluator.evaluate`."""
+
+    def __call__(self, attempt: Attempt, source: bytes, keep_log: KeepLog, *, is_followed: bool) -> Result:
+        """Evaluate one candidate."""
 
 
 def run_array_task(run: str, round: int, name: str, index: int) -> None:
@@ -76,14 +84,16 @@ def evaluate_task(run: RunDir, round: int, name: str, index: int, evaluate: Eval
         raise
     envelope = json.loads(data)
     job = envelopes.unseal(data, _run_id(run), EvaluationJob)
-    for attempt in job.tasks[index]:
+    seal = partial(envelopes.seal, envelope["run_id"], int(envelope["epoch"]))
+    attempts = job.tasks[index]
+    for number, attempt in enumerate(attempts, start=1):
         try:
-            _evaluate_attempt(folder, attempt, evaluate, envelope["run_id"], int(envelope["epoch"]))
+            _evaluate_attempt(folder, attempt, evaluate, seal, attempts[number:])
         except Exception:  # no result, so the driver will call it lost and try again; the next one must have its turn
             log.exception("%s, attempt %d", attempt.candidate_id, attempt.attempt)
 
 
-def evaluate_file(file: Path, config: Config, keep_log: Callable[[bytes], None] = lambda text: None) -> Result:
+def evaluate_file(file: Path, config: Config, keep_log: KeepLog = lambda text: None) -> Result:
     """Screen and evaluate one candidate file outside of any run, in a temporary folder.
 
     Args:
@@ -136,7 +146,7 @@ def evaluator(run: RunDir) -> Iterator[Evaluator]:
 def _always(error: EvohpcError) -> Evaluate:
     """Return what fails for the same reason whatever it is asked to evaluate."""
 
-    def refuse(attempt: Attempt, source: bytes, keep_log: Callable[[bytes], None]) -> Result:
+    def refuse(attempt: Attempt, source: bytes, keep_log: KeepLog, *, is_followed: bool) -> Result:
         raise error
 
     return refuse
@@ -173,17 +183,20 @@ def _start_containers(run: RunDir, minimum: Isolation) -> ApptainerRuntime:
     return apptainer_runtime.start(site, run.labels, minimum, WORKER, shared_files(run))
 
 
-def _evaluate_attempt(folder: RoundDir, attempt: Attempt, evaluate: Evaluate, run_id: str, epoch: int) -> None:
+def _evaluate_attempt(
+    folder: RoundDir, attempt: Attempt, evaluate: Evaluate, seal: Callable[[Result], bytes], later: Sequence[Attempt]
+) -> None:
     path = folder.result(attempt.candidate_id, attempt.attempt)
     if path.exists():
         return
+    is_followed = any(not folder.result(other.candidate_id, other.attempt).exists() for other in later)
     source = folder.candidate(attempt.candidate_id).read_bytes()
 
     def keep_log(text: bytes) -> None:
         write_atomic(folder.log(attempt.candidate_id, attempt.attempt), text)
 
     try:
-        result = evaluate(attempt, source, keep_log)
+        result = evaluate(attempt, source, keep_log, is_followed=is_followed)
     except EvohpcError as error:
         log.warning("%s: %s", attempt.candidate_id, error)
         result = Result(
@@ -193,7 +206,7 @@ def _evaluate_attempt(folder: RoundDir, attempt: Attempt, evaluate: Evaluate, ru
             one_line(str(error)),
             **provenance(source, {}),
         )
-    write_once(path, envelopes.seal(run_id, epoch, result))
+    write_once(path, seal(result))
 
 
 def _run_id(run: RunDir) -> str:

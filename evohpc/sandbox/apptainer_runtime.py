@@ -19,6 +19,7 @@ from evohpc.errors import EvaluationError
 from evohpc.messages import Isolation
 from evohpc.sandbox import apptainer_command, apptainer_stage, container_probe, image
 from evohpc.sandbox.apptainer_command import START_WITHIN_S, Bind, Container
+from evohpc.sandbox.apptainer_succession import Succession, starts_ahead
 from evohpc.sandbox.apptainer_warm import Recipe, WarmContainer
 from evohpc.sandbox.base import Limits, Outcome, Stage
 from evohpc.sandbox.container_probe import Found, ProbeOrder
@@ -29,9 +30,14 @@ _PROBE_LIMITS = Limits(wall_s=START_WITHIN_S, memory_bytes=1 << 30, disk_bytes=1
 class ApptainerRuntime:
     """Runs stages in containers. Make one with `start`, which finds out what this host can isolate."""
 
-    def __init__(self, recipe: Recipe, secret: Path, found: Found, ready: WarmContainer | None = None) -> None:
-        """`secret` is a file that candidates must not read; `found` what a probe of it found, perhaps in `ready`."""
-        self._recipe, self._secret, self._found, self._container = recipe, secret, found, ready
+    def __init__(self, recipe: Recipe, secret: Path, found: Found, kept: Succession | None = None) -> None:
+        """
+        Args:
+            secret: a file that candidates must not read.
+            found: what a probe of it found.
+            kept: containers that are kept for a candidate's next stage; None: each stage has one of its own.
+        """
+        self._recipe, self._secret, self._found, self._kept = recipe, secret, found, kept
         self._masks: dict[tuple[str, ...], list[Bind]] = {(): []}
         self.obstacle = ""
         """Why no container is kept for a candidate's next stage; '' if it is."""
@@ -60,13 +66,11 @@ class ApptainerRuntime:
 
     def run(self, stage: Stage) -> Outcome:
         """Run a stage to its end; see `Runtime.run`."""
-        if self.obstacle:
+        if self._kept is None:
             recipe = self._recipe
             return apptainer_stage.run(recipe.host, recipe.more, stage, self.masks_for(stage.hidden))
-        if self._container is None:
-            self._container = WarmContainer(self._recipe)
         try:
-            return self._container.run(stage)
+            return self._kept.container().run(stage)
         except EvaluationError:
             self.end_candidate()
             raise
@@ -83,15 +87,20 @@ class ApptainerRuntime:
             self._masks[hidden] = [*files, *(Bind(nothing, place) for place in found.folders)]
         return self._masks[hidden]
 
+    def expect_another(self) -> None:
+        """Have the next one's container start once this one's runs, if that is wanted here."""
+        if self._kept is not None:
+            self._kept.expect_another()
+
     def end_candidate(self) -> None:
         """End its container."""
-        container, self._container = self._container, None
-        if container is not None:
-            container.close()
+        if self._kept is not None:
+            self._kept.end_candidate()
 
     def close(self) -> None:
-        """Nothing outlives its candidate but what was made ready for the next."""
-        self.end_candidate()
+        """End the container that waits, too."""
+        if self._kept is not None:
+            self._kept.close()
 
 
 def start(
@@ -116,7 +125,7 @@ def start(
             "its path, or load its module in evaluation.setup"
         )
     host = Container(command, image.local_copy(site.image, site.local_folder), site.gpu)
-    runtime = _probe(Recipe(host, site.binds, entry, shared), secret)
+    runtime = _probe(Recipe(host, site.binds, entry, shared, starts_ahead(site.prewarm)), secret)
     if runtime.isolation.rank < minimum.rank:
         runtime.close()
         raise EvaluationError(
@@ -148,7 +157,7 @@ def warm_or_cold(recipe: Recipe, secret: Path) -> ApptainerRuntime:
         found = find(container.run, secret)
         if not (obstacle := _obstacle(threads, found)):
             stack.pop_all()
-            return ApptainerRuntime(recipe, secret, found, container)
+            return ApptainerRuntime(recipe, secret, found, Succession(recipe, container))
     return apart(recipe, secret, obstacle, start_s)
 
 

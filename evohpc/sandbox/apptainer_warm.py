@@ -34,6 +34,8 @@ class Recipe:
     """`Stage.entry` whose imports are made when a container starts."""
     shared: Sequence[Path] = ()
     """Files of this host that are inputs of stages again and again; small ones need not be among them."""
+    ahead: bool = False
+    """Start a candidate's container while the one before runs."""
 
 
 class WarmContainer:
@@ -68,6 +70,11 @@ class WarmContainer:
             self._hello = envelopes.decode(self._read_line(self._deadline), Hello)
         return self._hello
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can still run a stage."""
+        return self._process.poll() is None
+
     def run(self, stage: Stage) -> Outcome:
         """Run a stage to its end; see `Runtime.run`."""
         self.wait()
@@ -85,10 +92,7 @@ class WarmContainer:
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             pipe.close()
-        pid = self._process.pid
-        process_tree.kill_descendants(
-            os.getpid(), [c for c in process_tree.children(os.getpid()) if _session(c) != pid]
-        )
+        process_tree.kill_descendants(os.getpid(), _Others(self._process.pid))
         self._process.returncode = self._process.returncode or 0  # it was reaped there
         self._said.close()
         self._room.remove()
@@ -111,6 +115,18 @@ class WarmContainer:
         if self._hello is None:
             return f"not ready after {START_WITHIN_S:g} s; {said}" if timeout else said
         return "a container does not answer" if timeout else f"a container ended by itself; {said}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Others:
+    """The children of this process that do not belong to a container. They are looked up each time, not listed before:
+    a container that starts beside has helpers whose parents end, and which become children of this process then."""
+
+    session: int
+    """Of the container."""
+
+    def __contains__(self, pid: object) -> bool:
+        return isinstance(pid, int) and _session(pid) != self.session and pid in process_tree.children(os.getpid())
 
 
 def arguments(recipe: Recipe, binds: Sequence[Bind]) -> list[str]:

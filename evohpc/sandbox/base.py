@@ -125,6 +125,10 @@ class Runtime(Protocol):
             EvaluationError: the sandbox itself did not start or broke: the machine's fault, not the candidate's.
         """
 
+    def expect_another(self) -> None:
+        """Know that the candidate whose stages are run from here on is followed by another, for which something may be
+        made ready meanwhile."""
+
     def end_candidate(self) -> None:
         """Have the stages from here on, which are another candidate's, share nothing with those before."""
 

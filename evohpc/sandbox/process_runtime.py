@@ -54,6 +54,9 @@ class ProcessRuntime:
             launch = Launch.of(stage, str(inputs), readable, str(stage.out))
             return self._ask(launch).outcome()
 
+    def expect_another(self) -> None:
+        """The helper is ready for any candidate."""
+
     def end_candidate(self) -> None:
         """Stages share nothing here that one of them could change."""
 

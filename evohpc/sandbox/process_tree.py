@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from pathlib import Path
 
 from evohpc.errors import EvaluationError
@@ -28,7 +28,7 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def descendants(pid: int, ignore: Collection[int] = ()) -> list[int]:
+def descendants(pid: int, ignore: Container[int] = ()) -> list[int]:
     """Return the processes under `pid`, not itself, without those in `ignore` and theirs."""
     found: list[int] = []
     pending = [pid]
@@ -88,7 +88,7 @@ def oom_kills() -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
-def kill_descendants(pid: int, ignore: Collection[int] = ()) -> None:
+def kill_descendants(pid: int, ignore: Container[int] = ()) -> None:
     """Kill all processes under this one, which must be a subreaper, and reap them.
 
     Raises:
@@ -108,7 +108,7 @@ def kill_descendants(pid: int, ignore: Collection[int] = ()) -> None:
     raise EvaluationError(f"processes {tree[:5]} of a candidate cannot be killed; this node needs a look")
 
 
-def _stop(pid: int, ignore: Collection[int]) -> None:
+def _stop(pid: int, ignore: Container[int]) -> None:
     """Stop the tree first: killing a fork bomb one by one while it runs is a race."""
     stopped: set[int] = set()
     for _ in range(100):

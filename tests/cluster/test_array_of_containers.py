@@ -76,6 +76,16 @@ def test_results_come_back(slurm: Cluster, built_containers: ContainerSection, t
     assert json.loads(run.round(0).result("good", 1).read_bytes())["epoch"] == 1
 
 
+def test_containers_start_ahead_of_their_candidates(
+    slurm: Cluster, containers: ContainerSection, tmp_path: Path
+) -> None:
+    ahead = containers.model_copy(update={"prewarm": True})
+    run = evaluate(tmp_path / "run", CONFIG, ahead, [tuple(SOURCES)], **SOURCES)
+    results = {name: result(run, name) for name in SOURCES}
+    assert [result.status for result in results.values()] == [Status.TRAINED, Status.BUILD_ERROR, Status.TRAINED]
+    assert {result.isolation for result in results.values()} == {Isolation.CONTAINER}
+
+
 def test_the_image_has_what_clrs_needs(slurm: Cluster, built_containers: ContainerSection, tmp_path: Path) -> None:
     found = result(evaluate(tmp_path / "run", CLRS, built_containers, [("v1",)], v1=SEED), "v1")
     assert (found.status, found.isolation) == (Status.TRAINED, Isolation.CONTAINER), found.detail

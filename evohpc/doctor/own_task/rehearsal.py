@@ -61,6 +61,9 @@ class _Meter:
         self.peak = max(self.peak, outcome.peak_memory)
         return outcome
 
+    def expect_another(self) -> None:
+        self.inner.expect_another()
+
     def end_candidate(self) -> None:
         self.inner.end_candidate()
 
