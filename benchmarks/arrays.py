@@ -32,6 +32,7 @@ from evohpc import envelopes
 from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import ContainerSection, EvaluationJobs, SchedulerSection, Site
 from evohpc.evaluation import worker
+from evohpc.evaluation.benchmark import WORKER
 from evohpc.files import write_atomic
 from evohpc.jobs.slurm import SlurmRunner
 from evohpc.messages import Attempt, EvaluationJob, Isolation, Result, TaskState
@@ -102,11 +103,11 @@ def containers(folder: Path) -> ContainerSection:
 
 
 def start_latency(site: ContainerSection, secret: Path) -> None:
-    """Print how long a fresh container takes until its probe has run (Python and evohpc imported, torch not)."""
+    """Print how long a fresh container takes until it has torch imported and its probe has run, and to its end."""
     seconds = []
     for _ in range(11):
         started = time.monotonic()
-        runtime.start(site, secret, Isolation.CONTAINER)
+        runtime.start(site, secret, Isolation.CONTAINER, WORKER).close()
         seconds.append(time.monotonic() - started)
     print(
         f"container, start to end of the probe: median {statistics.median(seconds):.2f} s, worst {max(seconds):.2f} s"

@@ -1,22 +1,27 @@
-"""What containers cost beside training: `python benchmarks/containers.py [--candidates 1 8] [--steps 1000]`.
+"""What containers cost beside training: `python benchmarks/containers.py [--candidates 1 8] [--steps 1000] [--slurm]`.
 
 An array task as Slurm starts it, a new Python with the runtime `apptainer`, evaluates one candidate or several. In one
-run, by turns: a container for each candidate, in which torch is imported once, and, as before that and on kernels
-without Landlock still, one for each stage. Wall seconds of the task beside training, CPU seconds of all its processes;
-then where the time of a task went. CPU seconds are looked up ten times a second, as a process that is killed with its
-parent is counted by nobody: what it used after the last look is missing.
+run, by turns: a container for each candidate, in which torch is imported once; the same, started while the candidate
+before runs; and, as it was and is on kernels without Landlock, one for each stage. Wall seconds of the task beside
+training, CPU seconds of all its processes; then where the time of a task went. CPU seconds are looked up ten times a
+second, as a process that is killed with its parent is counted by nobody: what it used after the last look is missing.
+
+--slurm: in a job of a real Slurm, brought up for it. --wait: seconds that each training also waits, without a core, as
+one on a GPU does.
 """
 
 # ruff: noqa: E402 - the tests' Apptainer is imported, which is no package
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +31,8 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 import arrays
 from rich.console import Console
 from rich.table import Table
-from support.evaluating import CONFIG, HONEST, RUN_ID, make_run
+from support.cluster.slurm import Cluster
+from support.evaluating import CONFIG, PRELUDE, RUN_ID, make_run
 from support.old_kernel import without_landlock
 
 from evohpc import envelopes
@@ -36,7 +42,21 @@ from evohpc.linux import python
 from evohpc.messages import Attempt, EvaluationJob, Result, Status
 from evohpc.run_folder import RunDir
 
-_TASK = "import sys; from evohpc.evaluation import worker; worker.run_array_task(sys.argv[1], 0, sys.argv[2], 0)"
+_TASK = ROOT / "benchmarks" / "array_task.py"
+_SRUN = ("srun", "--quiet", "--cpus-per-task=2", "--mem=4G")
+_PROGRAM = f"""{PRELUDE}
+import time
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.LazyLinear(10)
+        self.steps = 0
+    def forward(self, x):
+        self.steps += self.training
+        if self.steps == 2:
+            time.sleep(WAIT)
+        return self.out(x)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +66,8 @@ class Cost:
     wall_s: float
     cpu_s: float
     results: tuple[Result, ...]
+    parts: dict[str, float]
+    """Wall seconds, see array_task.py."""
 
     def spent(self, name: str) -> float:
         """Return the wall seconds of all its candidates that their results have under a name."""
@@ -62,22 +84,50 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--candidates", type=int, nargs="+", default=[1, 8], help="of a task")
     parser.add_argument("--steps", type=int, default=1000, help="of training; its CPU seconds are in those of the task")
+    parser.add_argument("--wait", type=float, default=0.0, help="seconds that each training waits")
+    parser.add_argument("--slurm", action="store_true", help="in jobs of Slurm")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir="/var/tmp", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        warm = arrays.containers(folder)
-        (folder / "old").mkdir()
-        apart = warm.model_copy(update={"apptainer": str(without_landlock(folder / "old", warm.apptainer))})
-        ways = {"for each candidate": warm, "for each stage": apart}
+    with (
+        tempfile.TemporaryDirectory(dir="/var/tmp", ignore_cleanup_errors=True) as name,
+        _start(arguments.slurm) as how,
+    ):
+        ways = _ways(Path(name))
         runs = {
-            way: _run(folder / f"run-{number}", site, arguments.steps)
+            way: _run(Path(name) / f"run-{number}", site, arguments.steps)
             for number, (way, site) in enumerate(ways.items())
         }
-        found = {(way, count): _timed(runs[way], count) for count in arguments.candidates for way in ways}
-    Console().print(_costs(found, arguments.candidates, list(ways)))
-    for (way, count), cost in found.items():
-        Console().print(f"a container {way}, {count} in a task: {_shares(cost)}")
+        found: dict[tuple[str, int], Cost] = {}
+        for count in arguments.candidates:
+            for way in reversed(ways):
+                found[way, count] = cost = _timed(runs[way], count, arguments.wait, how)
+                print(f"container {way}, {count} in a task: {cost.wall_s:.1f} s, {cost.cpu_s:.1f} CPU s", flush=True)
+    Console(width=160).print(_costs(found, arguments.candidates, list(ways)))
+    for count in arguments.candidates:
+        Console(width=160).print(_shares({way: found[way, count] for way in ways}, count))
     print(f"load {os.getloadavg()[1]:.1f}")
+
+
+@contextmanager
+def _start(slurm: bool) -> Iterator[tuple[str, ...]]:
+    """Yield the first words of a command that starts an array task."""
+    if not slurm:
+        yield ()
+        return
+    with Cluster(nodes=1) as cluster:
+        os.environ["SLURM_CONF"] = cluster.environment()["SLURM_CONF"]
+        subprocess.run(["srun", "true"], check=True)  # the first job after a start waits for the scheduler
+        yield _SRUN
+
+
+def _ways(folder: Path) -> dict[str, ContainerSection]:
+    site = arrays.containers(folder)
+    (folder / "old").mkdir()
+    old = str(without_landlock(folder / "old", site.apptainer))
+    return {
+        "for each stage": site.model_copy(update={"apptainer": old}),
+        "for each candidate": site.model_copy(update={"prewarm": False}),
+        "ahead": site.model_copy(update={"prewarm": True}),
+    }
 
 
 def _run(path: Path, site: ContainerSection, steps: int) -> RunDir:
@@ -89,33 +139,39 @@ def _run(path: Path, site: ContainerSection, steps: int) -> RunDir:
     return run
 
 
-def _timed(run: RunDir, count: int) -> Cost:
+def _timed(run: RunDir, count: int, wait: float, how: tuple[str, ...]) -> Cost:
     """Run an array task of so many candidates in a process of its own."""
     folder, attempts = run.round(0), tuple(Attempt(f"c{count}-{index}", 1) for index in range(count))
     for attempt in attempts:
-        write_atomic(folder.candidate(attempt.candidate_id), HONEST)
+        write_atomic(folder.candidate(attempt.candidate_id), _PROGRAM.replace("WAIT", str(wait)))
     job = EvaluationJob(f"bench-000-{count:02d}", 0, (attempts,))
     write_atomic(folder.job(job.name), envelopes.seal(RUN_ID, 1, job))
     used: dict[tuple[int, str], float] = {}
+    words = [*python(), str(_TASK), str(run.path), job.name]
     started = time.monotonic()
-    with subprocess.Popen([*python(), "-c", _TASK, str(run.path), job.name]) as task:
+    with subprocess.Popen([*how, *words], stdout=subprocess.PIPE, text=True) as task:
         while task.poll() is None:
-            used |= _used(task.pid)
+            used |= _used(words)
             time.sleep(0.1)
+        assert task.stdout is not None
+        parts = json.loads(task.stdout.read().splitlines()[-1])
     wall = time.monotonic() - started
     results = [envelopes.unseal(folder.result(a.candidate_id, 1).read_bytes(), RUN_ID, Result) for a in attempts]
     for result in results:
         assert result.status is Status.TRAINED, result.detail
-    return Cost(wall, sum(used.values()), tuple(results))
+    return Cost(wall, sum(used.values()), tuple(results), parts)
 
 
-def _used(root: int) -> dict[tuple[int, str], float]:
-    """Return the CPU seconds so far of a process and of each below it, by pid and start."""
+def _used(words: list[str]) -> dict[tuple[int, str], float]:
+    """Return the CPU seconds so far of the process with this command line and of each below it, by pid and start."""
     seen: dict[int, list[str]] = {}
+    fresh: set[int] = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended
             seen[int(path.parent.name)] = path.read_text().rpartition(")")[2].split()
-    below = fresh = {root}
+            if path.with_name("cmdline").read_text().split("\0")[:-1] == words:
+                fresh.add(int(path.parent.name))
+    below = set(fresh)
     while fresh:
         fresh = {pid for pid, fields in seen.items() if int(fields[1]) in below} - below
         below |= fresh
@@ -124,27 +180,31 @@ def _used(root: int) -> dict[tuple[int, str], float]:
 
 
 def _costs(found: dict[tuple[str, int], Cost], counts: list[int], ways: list[str]) -> Table:
-    table = Table("candidates in a task", *(f"container {way}, wall s (CPU s)" for way in ways), "ratio, wall (CPU)")
+    table = Table("candidates in a task", "container", "wall s beside training", "CPU s", "ratio, wall", "ratio, CPU")
     for count in counts:
-        warm, apart = (found[way, count] for way in ways)
-        each = [f"{cost.beside_s:.2f} ({cost.cpu_s / count:.2f})" for cost in (warm, apart)]
-        ratio = f"{warm.beside_s / apart.beside_s:.2f} ({warm.cpu_s / apart.cpu_s:.2f})"
-        table.add_row(str(count), *each, ratio)
+        first = found[ways[0], count]
+        for way in ways:
+            cost = found[way, count]
+            ratios = cost.beside_s / first.beside_s, cost.cpu_s / first.cpu_s
+            table.add_row(str(count), way, *(f"{x:.2f}" for x in (cost.beside_s, cost.cpu_s / count, *ratios)))
     return table
 
 
-def _shares(cost: Cost) -> str:
-    """Say where the wall time of a task went."""
-    known = {name: cost.spent(name) for name in ("check", "train", "predict")}
-    parts = {
-        "start of Python, the evaluator and the probe": cost.wall_s - cost.spent("total"),
-        "build and first batch": known["check"],
-        "training": known["train"],
-        "prediction": known["predict"],
-        "containers, forks, files and scoring": cost.spent("total") - sum(known.values()),
-    }
-    said = ", ".join(f"{name} {value:.1f} s ({value / cost.wall_s:.0%})" for name, value in parts.items())
-    return f"{cost.wall_s:.1f} s: {said}"
+def _shares(costs: dict[str, Cost], count: int) -> Table:
+    """Say where the wall time of a task went, but for training."""
+    table = Table(f"{count} in a task: wall s (share)", *costs)
+    names = dict.fromkeys(name for cost in costs.values() for name in cost.parts)
+    rows = {way: _parts(cost) for way, cost in costs.items()}
+    for name in (*names, "Slurm, and the end of Python"):
+        cells = [f"{row.get(name, 0):.1f} ({row.get(name, 0) / sum(row.values()):.0%})" for row in rows.values()]
+        table.add_row(name, *cells)
+    return table
+
+
+def _parts(cost: Cost) -> dict[str, float]:
+    """Return the parts of the time of a task beside training."""
+    parts = {**cost.parts, "stages": cost.parts["stages"] - cost.spent("train")}
+    return {**parts, "Slurm, and the end of Python": cost.wall_s - sum(cost.parts.values())}
 
 
 if __name__ == "__main__":
