@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -311,6 +312,18 @@ def test_the_terminal_in_readme_shows_what_the_search_found() -> None:
     fittest = re.findall(r"^ \d  (r\S+) +-\S+ +\S+ +(\d+)", shown, re.MULTILINE)
     assert [(row["id"], row["num_params"]) for row in rows if row["id"] in dict(fittest)] == sorted(fittest)
     assert len(fittest) == 5
+
+
+def test_what_pages_say_of_repairs_is_what_was_measured() -> None:
+    with (ROOT / "docs/results/repairs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    drawn = Counter(row["prompt"] for row in rows)
+    trained = Counter(row["prompt"] for row in rows if row["outcome"] == "trained")
+    repaired, ordinary = ((drawn[prompt], trained[prompt]) for prompt in ("alone", "ordinary"))
+    for page in ("docs/algorithm.md", "docs/results/repairs.md"):
+        text = " ".join((ROOT / page).read_text().split())
+        assert "of {} failed children {} was trained after it".format(*repaired) in text
+        assert "of {} children of ordinary prompts {}".format(*ordinary) in text
 
 
 def _fitness(row: dict[str, str]) -> float:

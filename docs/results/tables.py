@@ -1,8 +1,8 @@
 """Writes the tables of docs/results/*.md from the CSV files beside them: `python docs/results/tables.py`.
 
 A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms`, `pairs`, `parents` and `gains`,
-or `<!-- verified: FILE -->` and `again`. With `--check` nothing is written, and it fails if a table is not what its
-files say. Needs nothing but evohpc's own intervals, and numpy.
+or `<!-- verified: FILE -->`, `again` and `forms`. With `--check` nothing is written, and it fails if a table is not
+what its files say. Needs nothing but evohpc's own intervals, and numpy.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PAIRED = 3
 """Of how many seeds two arms must both have a search to be compared."""
 COSTLY = {"evaluated": ("trained", "failed"), "trained": ("trained",)}
 """What a child costs: an evaluation, which most failures end in its first seconds, or a whole training."""
-_MARK = re.compile(r"(<!-- (searches|arms|pairs|parents|gains|verified|again): (\S+) -->\n)(?:\|.*\n)*")
+_MARK = re.compile(r"(<!-- (searches|arms|pairs|parents|gains|verified|again|forms): (\S+) -->\n)(?:\|.*\n)*")
 
 Row = dict[str, str]
 
@@ -210,6 +210,17 @@ def verified(path: Path) -> Iterator[Sequence[str]]:
         )
 
 
+def forms(path: Path) -> Iterator[Sequence[str]]:
+    """Yield the cells of a row a form of prompt: how its children ended."""
+    yield "prompt", "children", *OUTCOMES, "tokens a child"
+    rows = read(path)
+    for form in dict.fromkeys(row["prompt"] for row in rows):
+        alike = [row for row in rows if row["prompt"] == form]
+        outcomes, tokens = Counter(row["outcome"] for row in alike), sum(int(row["tokens"]) for row in alike)
+        shares = [_share(outcomes[name], len(alike)) for name in OUTCOMES]
+        yield form, str(len(alike)), *shares, f"{tokens / len(alike):.0f}"
+
+
 def read(path: Path) -> list[Row]:
     """Return the rows of a CSV file."""
     with path.open(newline="", encoding="utf-8") as file:
@@ -245,6 +256,7 @@ MAKERS: dict[str, Callable[[Path], Iterator[Sequence[str]]]] = {
     "gains": gains,
     "verified": verified,
     "again": again,
+    "forms": forms,
 }
 
 

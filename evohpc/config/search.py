@@ -114,7 +114,8 @@ class PromptConfig(Section):
     repairs: Fraction = 0
     """Chance of each prompt that it shows a child of the round before that raised when it was built or on its first
     batch, with what it raised, and asks for the same program without that error; each such child is shown once at most.
-    Known as self-repair (Olausson et al. 2023, arXiv 2306.09896). Not in the paper (0), nor for the scripted engine."""
+    Known as self-repair (Olausson et al. 2023, arXiv 2306.09896). Not in the paper (0), nor for the scripted engine. A
+    model of 0.5B parameters wrote fewer trained children with it (docs/results/repairs.md)."""
     size_rounding: Count | None = None
     """Sizes in prompts are rounded to this many parameters (paper: 100). null: to 100 from 1,000 parameters on, to 10
     from 100 on, and not at all below, so that a target is smaller than its parents for networks of any size."""
