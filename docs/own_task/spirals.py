@@ -70,7 +70,12 @@ class TwoSpirals:
         choose one, then with those that the chosen one makes when it is alone."""
         accuracies = [self._accuracy(checkpoint, labels["y"]) for checkpoint in predictions]
         best = int(np.argmax(accuracies))
-        return Score(error=1 - accuracies[best], metrics={"val_accuracy": accuracies[best]}, checkpoint=best)
+        return Score(
+            error=1 - accuracies[best],
+            metrics={"val_accuracy": accuracies[best]},
+            checkpoint=best,
+            curve={number: 1 - accuracy for number, accuracy in enumerate(accuracies)},  # for the report
+        )
 
     def fitness(self, num_params: int, error: float) -> float:
         """Small and right: the paper's fitness."""

@@ -33,6 +33,7 @@ def evaluate(file: Path, config: Path, overrides: tuple[str, ...], as_json: bool
     from evohpc.config.search import load_config
     from evohpc.evaluation.worker import evaluate_file
     from evohpc.messages import Status
+    from evohpc.report.curves import in_words
     from evohpc.report.documents import SCHEMA
     from evohpc.report.tables import result_details
     from evohpc.report.terminal import printable
@@ -49,7 +50,8 @@ def evaluate(file: Path, config: Path, overrides: tuple[str, ...], as_json: bool
     if as_json:
         click.echo(json.dumps({"schema": SCHEMA, "kind": "evaluate", **asdict(result)}))
     else:
-        stdout_console().print(result_details(result, load_task(loaded.task, loaded.task_options).interface.size_name))
+        size_name = load_task(loaded.task, loaded.task_options).interface.size_name
+        stdout_console().print(result_details(result, size_name, in_words(result.curve)))
     sys.exit(0 if result.status is Status.TRAINED else 1)
 
 

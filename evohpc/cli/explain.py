@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from evohpc.store.rows import Entry
 
 _id_argument: Decorator = click.argument("candidate_id", metavar="[ID]", default="best")
+_LOG_LINES = 15
+"""Of a log, beside all that is known of a candidate."""
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
@@ -125,6 +127,22 @@ def lineage(run: Path, candidate_id: str, down: bool, only_path: bool, depth: in
 
 
 COMMANDS = (why, diff, lineage)
+
+
+def print_what_is_known(reading: Reading, entry: Entry) -> None:
+    """Print all that is known of a candidate but its program; of one that failed, the end of its log."""
+    from evohpc.report.curves import in_words
+    from evohpc.report.tables import details
+    from evohpc.report.terminal import printable
+
+    training = in_words(reading.curve(entry))
+    attempts = reading.store.results(entry.id)
+    stdout_console().print(details(entry, attempts, reading.task.size_name, training))
+    if entry.fitness is None and (log := reading.log(entry)) is not None:
+        lines = log.text.splitlines()[-_LOG_LINES:]
+        click.echo(f"\nlog {log.place}, its end:")
+        click.echo(printable("\n".join(f"  {line}" for line in lines)), color=True)
+    click.echo()
 
 
 def print_differences_to_parents(reading: Reading, entry: Entry) -> None:

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from evohpc.cli.choosing import SORT_KEYS, STATUS_GROUPS, in_groups, sort_entries
-from evohpc.cli.explain import print_differences_to_parents
+from evohpc.cli.explain import print_differences_to_parents, print_what_is_known
 from evohpc.cli.shared import json_option, run_argument, stdout_console
 from evohpc.errors import RunFolderError
 from evohpc.messages import SEED_ROUND, Status, TaskInterface
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from evohpc.report.reader import Reading
     from evohpc.store.rows import Entry
 
-
-_LOG_LINES = 15
-"""Of a log, beside all that is known of a candidate."""
 
 _FILE = click.File("w", encoding="utf-8", lazy=True)
 """Opened at the first write, so that a mistake in another argument does not empty a file that exists."""
@@ -100,7 +97,7 @@ def show(
     with Reading(run) as reading:
         entry = reading.candidate(candidate_id)
         if as_json:
-            click.echo(tables.line(entry, reading.run_id))
+            click.echo(tables.line(entry, reading.run_id, curve=reading.curve(entry)))
             return
         if only_log:
             click.echo(printable(_log(reading, entry).text))
@@ -113,13 +110,7 @@ def show(
             return
         source = entry.candidate.source
         if not only_source:
-            attempts = reading.store.results(entry.id)
-            stdout_console().print(tables.details(entry, attempts, reading.task.size_name))
-            if entry.fitness is None and (log := reading.log(entry)) is not None:
-                lines = log.text.splitlines()[-_LOG_LINES:]
-                click.echo(f"\nlog {log.place}, its end:")
-                click.echo(printable("\n".join(f"  {line}" for line in lines)), color=True)
-            click.echo()
+            print_what_is_known(reading, entry)
             source = printable(source)
         # click takes escapes out of what goes to a pipe unless it is told that they are colours.
         click.echo(source, nl=not source.endswith("\n"), color=True)
@@ -216,7 +207,7 @@ def _write_database(runs: tuple[Path, ...], path: Path) -> None:
     from evohpc.report.database import write_database
     from evohpc.report.frames import load
 
-    write_database(path, load(*runs))
+    write_database(path, load(*runs, curves=True))
     click.echo(f"wrote {path}; look: sqlite3 -readonly {shlex.quote(str(path))} .schema", err=True)
 
 

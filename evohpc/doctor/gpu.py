@@ -235,7 +235,7 @@ def _results(
         evaluation=EvaluationConfig(time_limit_s=limit_s, memory_mb=4096 if bench.device != "cpu" else 1500),
     )
     creation.create(run, config, None)
-    found = []
+    found: list[Result] = []
     with evaluator(run) as ready:
         for name, text in programs:
             try:

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 
 from evohpc.errors import EvaluationError
 from evohpc.evaluation import device, network, program, verdict
+from evohpc.evaluation.curve import Measured
 from evohpc.evaluation.known import Known
 from evohpc.evaluation.provenance import provenance
 from evohpc.evaluation.trial import Trial
 from evohpc.evaluation.verdict import Failed, KeepModel
-from evohpc.messages import Attempt, Result, Status
+from evohpc.messages import Attempt, Status
 from evohpc.sandbox import removal, scratch
 from evohpc.tasks.program import is_program
 
@@ -37,7 +38,7 @@ class Evaluator(Known):
         keep_model: KeepModel | None = None,
         *,
         is_followed: bool = False,
-    ) -> Result:
+    ) -> Measured:
         """Evaluate one candidate.
 
         Args:
@@ -71,7 +72,7 @@ class Evaluator(Known):
 
     def _try(
         self, attempt: Attempt, source: bytes, seconds: float, keep_model: KeepModel | None
-    ) -> tuple[Result, Trial]:
+    ) -> tuple[Measured, Trial]:
         with scratch.folder("evohpc-") as folder:
             trial = Trial(self, source, folder, seconds, keep_model)
             try:
@@ -79,7 +80,7 @@ class Evaluator(Known):
             finally:
                 self.runtime.end_candidate()
 
-    def _result(self, attempt: Attempt, trial: Trial) -> Result:
+    def _result(self, attempt: Attempt, trial: Trial) -> Measured:
         """Return what becomes of an attempt."""
         started = time.perf_counter()
         measure = program.measure if is_program(self.task) else network.measure
@@ -93,7 +94,7 @@ class Evaluator(Known):
                 self.check_files()
             outcome = {"status": failure.status, "detail": failure.detail}
         seconds = {**trial.seconds, "total": time.perf_counter() - started}
-        return Result(
+        return Measured(
             candidate_id=attempt.candidate_id,
             attempt=attempt.attempt,
             seconds={name: round(spent, 4) for name, spent in seconds.items()},

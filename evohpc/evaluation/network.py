@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from evohpc.evaluation import verdict
+from evohpc.evaluation.curve import kept
 from evohpc.evaluation.stage import protocol
 from evohpc.evaluation.trial import Trial
 from evohpc.evaluation.verdict import Predictions
@@ -17,7 +18,7 @@ from evohpc.sandbox import removal
 
 
 def measure(trial: Trial) -> dict[str, Any]:
-    """Return the fields of a `Result` that say how good a network is.
+    """Return the fields of a `Measured` that say how good a network is.
 
     Raises:
         Failed: the candidate is at fault.
@@ -33,7 +34,7 @@ def measure(trial: Trial) -> dict[str, Any]:
     )
     removal.remove(trained)  # Landlock would not keep a later stage from asking for names, sizes and times in there
     first = _predict(trial, "predict", checkpoints, {protocol.DATA: on.inputs})
-    best, choice = _choose(trial, first)
+    best, choice, curve = _choose(trial, first)
     score = trial.score([_confirm(trial, checkpoints[best], first[best])])
     verdict.check_finite(score, choice)
     fitness = verdict.fitness(task, num_params, score.error)
@@ -41,16 +42,18 @@ def measure(trial: Trial) -> dict[str, Any]:
         trial.keep_model(*_save(trial, checkpoints[best]))
     reported = {f"reported_{name}": value for name, value in report.last_row.items()}
     metrics = {**reported, **choice, **score.metrics}
-    return {"num_params": num_params, "error": score.error, "fitness": fitness, "metrics": metrics}
+    measured = {"num_params": num_params, "error": score.error, "fitness": fitness, "metrics": metrics}
+    return {**measured, "curve": kept(curve)}
 
 
-def _choose(trial: Trial, predictions: list[Predictions]) -> tuple[int, Mapping[str, float]]:
-    """Return the index of the best checkpoint, and what tells of that choice."""
+def _choose(trial: Trial, predictions: list[Predictions]) -> tuple[int, Mapping[str, float], Mapping[float, float]]:
+    """Return the index of the best checkpoint, what tells of that choice, and the curve of errors."""
     score = trial.score(predictions)
     if score.checkpoint is not None:
-        return score.checkpoint, score.choice
+        return score.checkpoint, score.choice, score.curve
     errors = [trial.score([checkpoint]).error for checkpoint in predictions]
-    return int(np.argmin([error if np.isfinite(error) else np.inf for error in errors])), score.choice
+    best = int(np.argmin([error if np.isfinite(error) else np.inf for error in errors]))
+    return best, score.choice, score.curve or dict(enumerate(errors))
 
 
 def _confirm(trial: Trial, checkpoint: Path, first: Predictions) -> Predictions:

@@ -212,7 +212,8 @@ def score(task: Task, predictions: list[Predictions], labels: Mapping[str, np.nd
         raise TaskCodeError(f"task {name}: score raised {described(error, task)}") from error
     try:
         metrics, choice = _floats(answer.metrics), _floats(answer.choice)
-        found = replace(answer, error=float(answer.error), metrics=metrics, choice=choice)
+        curve = {float(step): float(error) for step, error in answer.curve.items()}
+        found = replace(answer, error=float(answer.error), metrics=metrics, choice=choice, curve=curve)
     except (AttributeError, TypeError, ValueError):
         raise TaskCodeError(f"task {name}: score must return a Score of numbers; it is {answer!r}") from None
     if found.error < 0:

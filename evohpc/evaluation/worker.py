@@ -27,6 +27,7 @@ from evohpc.errors import EvaluationError, EvohpcError, StorageError, TaskCodeEr
 from evohpc.evaluation import device
 from evohpc.evaluation.attempt import Evaluator
 from evohpc.evaluation.benchmark import WORKER, Benchmark, shared_files
+from evohpc.evaluation.curve import Measured
 from evohpc.evaluation.provenance import provenance
 from evohpc.evaluation.stage import protocol
 from evohpc.evaluation.verdict import one_line
@@ -93,7 +94,7 @@ def evaluate_task(run: RunDir, round: int, name: str, index: int, evaluate: Eval
             log.exception("%s, attempt %d", attempt.candidate_id, attempt.attempt)
 
 
-def evaluate_file(file: Path, config: Config, keep_log: KeepLog = lambda text: None) -> Result:
+def evaluate_file(file: Path, config: Config, keep_log: KeepLog = lambda text: None) -> Measured:
     """Screen and evaluate one candidate file outside of any run, in a temporary folder.
 
     Args:
@@ -117,7 +118,7 @@ def evaluate_file(file: Path, config: Config, keep_log: KeepLog = lambda text: N
         draw_secret(run)
         verdict = screen(source.decode(errors="replace"), prepare(run, config.task.file), config.screening)
         if verdict.status.is_refused:
-            return Result(file.stem, 1, verdict.status, verdict.detail, **provenance(source, {}))
+            return Measured(file.stem, 1, verdict.status, verdict.detail, **provenance(source, {}))
         with evaluator(run) as ready:
             try:
                 return ready.evaluate(Attempt(file.stem, 1), source, keep_log)

@@ -11,6 +11,7 @@ from evohpc.files import write_atomic
 from evohpc.report.frames import Tables
 
 _INDEXES = {
+    "curves": ("run, id",),
     "candidates": ("run, id", "run, fitness"),
     "results": ("run, id",),
     "lineage": ("run, child", "run, parent"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from evohpc.evaluation.curve import Curve, Measured
 from evohpc.evolution.stopping import EarlyEnd
 from evohpc.messages import Candidate, Result, Status
 from evohpc.report.difference import Difference
@@ -116,6 +117,8 @@ class CandidateDocument(Document):
     kind: Literal["candidate"]
     candidate: Candidate
     result: Result | None
+    curve: Curve = ()
+    """Of `show` only: how its error fell while it was trained, as far as its round's files tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,7 @@ class VerifyDocument(Document):
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluateDocument(Result):
+class EvaluateDocument(Measured):
     """`evohpc evaluate --json`, which knows of no run."""
 
     schema: Literal[1] = 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-from evohpc.run_folder import RoundDir, RunDir
+from evohpc.report.round_files import RoundFiles
+from evohpc.run_folder import RunDir
 from evohpc.store.rows import Entry
 
 TAIL = 2000
@@ -30,7 +30,7 @@ def log_of(run: RunDir, entry: Entry) -> Log | None:
     if entry.result is None:
         return None
     with ExitStack() as archives:
-        found = _Logs(run.round(entry.candidate.round), archives).read(entry)
+        found = _Logs(run.round(entry.candidate.round), archives).log(entry)
         return found if found.text else None
 
 
@@ -55,27 +55,15 @@ def tails(run: RunDir, entries: Iterable[Entry]) -> dict[int, str]:
     return found
 
 
-class _Logs:
+class _Logs(RoundFiles):
     """The logs of one round."""
-
-    def __init__(self, round: RoundDir, archives: ExitStack) -> None:
-        self._round, self._archive = round, None
-        with suppress(OSError, zipfile.BadZipFile):
-            self._archive = archives.enter_context(zipfile.ZipFile(round.archive))
 
     def end(self, entry: Entry) -> str:
         """Return the end of the log of the attempt that counts; '' if there is none."""
-        return self.read(entry).text[-TAIL:]
+        return self.log(entry).text[-TAIL:]
 
-    def read(self, entry: Entry) -> Log:
+    def log(self, entry: Entry) -> Log:
         """Return the log of the attempt that counts; its text is '' if there is none."""
         assert entry.result is not None
-        path = self._round.log(entry.id, entry.result.attempt)
-        data, place = b"", str(path)
-        with suppress(OSError, ValueError):  # an id that is no file's name
-            data = path.read_bytes()
-        if not data and self._archive is not None:
-            with suppress(KeyError, OSError, zipfile.BadZipFile, RuntimeError):
-                data = self._archive.read(f"logs/{path.name}")
-                place = f"{self._round.archive}, logs/{path.name}"
+        data, place = self.read(self.round.log(entry.id, entry.result.attempt))
         return Log(place, data.decode("utf-8", "replace").strip())

@@ -16,12 +16,14 @@ from evohpc.config.search import load_resolved
 from evohpc.config.site import load_site
 from evohpc.driver import clock, lease, stopper
 from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
+from evohpc.evaluation.curve import Curve
 from evohpc.evolution import population
 from evohpc.evolution.population import Budget
 from evohpc.evolution.stopping import EarlyEnd
 from evohpc.lm_job import times
 from evohpc.messages import SEED_ROUND, Candidate, Status
 from evohpc.report import tables
+from evohpc.report.curves import curve_of
 from evohpc.report.documents import LastProgress, Spent, head
 from evohpc.report.early_end import in_words, raised
 from evohpc.report.kinship import Family
@@ -127,6 +129,10 @@ class Reading:
     def log(self, entry: Entry) -> Log | None:
         """Return the end of what a candidate printed; None if it printed nothing, or its log is gone."""
         return log_of(self._run, entry)
+
+    def curve(self, entry: Entry) -> Curve:
+        """Return how a candidate's error fell while it was trained; empty where that is not known."""
+        return curve_of(self._run, self.run_id, entry)
 
     def selections(self) -> Selections:
         """Return who descends from whom, and who was selected."""

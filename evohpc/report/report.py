@@ -13,7 +13,7 @@ from evohpc import envelopes
 from evohpc.errors import EnvelopeError
 from evohpc.evolution.entry import sized
 from evohpc.messages import LMRequest
-from evohpc.report import logs, page
+from evohpc.report import curves, logs, page
 from evohpc.report.colours import OUTCOME_COLOURS
 from evohpc.report.columns import Columns, columns, payload
 from evohpc.report.early_end import in_words
@@ -46,6 +46,7 @@ def report(run: Run, *, target: float | None = None) -> str:
         "outcomes": OUTCOMES,
         "colours": OUTCOME_COLOURS,
         "prompts": dict(_prompts(run)),
+        "curves": curves.packed(run.curves),
         "logs": {} if run.folder is None else logs.tails(RunDir(run.folder), run.entries),
         "subtitle": _subtitle(run),
         "tiles": list(_tiles(table)),
@@ -58,7 +59,7 @@ def report(run: Run, *, target: float | None = None) -> str:
 
 
 def _figures(table: Columns, target: float | None) -> dict[str, Figure | None]:
-    from evohpc.report.figures import hours, lineage, outcomes, tradeoff, worth
+    from evohpc.report.figures import hours, lineage, outcomes, tradeoff, training, worth
 
     return {
         "best_by_children": worth.by_children(table, target),
@@ -72,6 +73,7 @@ def _figures(table: Columns, target: float | None) -> dict[str, Figure | None]:
         "clock": hours.by_clock(table),
         "at_work": hours.at_work(table),
         "lineage": lineage.lineage(table),
+        "curve": training.training(table.run.curves),
     }
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from evohpc.errors import EvohpcError, RunFolderError
+from evohpc.evaluation.curve import Curve
 from evohpc.evolution.entry import NUM_PARAMS
 from evohpc.evolution.population import Budget
 from evohpc.evolution.stopping import EarlyEnd
 from evohpc.lm_job import times
 from evohpc.lm_job.times import Span
 from evohpc.messages import SEED_ROUND, Result
+from evohpc.report.curves import curves
 from evohpc.report.reader import Reading
 from evohpc.run_folder import RunDir, read_provenance
 from evohpc.store.rows import Entry, FaultyNode
@@ -74,6 +76,11 @@ class Run:
                 hours = result.seconds.get("total", 0.0) / 3600
                 found[result.candidate_id] = found.get(result.candidate_id, 0.0) + hours
         return found
+
+    @cached_property
+    def curves(self) -> Mapping[int, Curve]:
+        """How errors fell in training, by place among the entries; empty for a snapshot alone."""
+        return {} if self.folder is None else dict(curves(RunDir(self.folder), self.name, self.entries))
 
     @property
     def threads(self) -> int:

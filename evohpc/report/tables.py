@@ -163,21 +163,22 @@ def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def details(entry: Entry, attempts: Sequence[Result], size_name: str) -> Table:
+def details(entry: Entry, attempts: Sequence[Result], size_name: str, training: str = "") -> Table:
     """Return all that is known of one candidate, except its source.
 
     Args:
         size_name: as the task calls the size (`TaskInterface.size_name`).
+        training: how it went (`curves.in_words`); '' if that is not known.
     """
-    measured = [] if entry.result is None else _measures(entry.result, size_name)
+    measured = [] if entry.result is None else _measures(entry.result, size_name, training)
     return _grid([*_descent(entry.candidate), *measured, *map(_attempt, attempts)])
 
 
-def result_details(result: Result, size_name: str) -> Table:
+def result_details(result: Result, size_name: str, training: str = "") -> Table:
     """Return all that one evaluation found; see `details`."""
     outcome = ("outcome", f"{result.status}" + (f": {result.detail}" if result.detail else ""))
     attempts = [_attempt(result)] if result.seconds else []  # none if it was refused
-    return _grid([outcome, *_measures(result, size_name), *attempts])
+    return _grid([outcome, *_measures(result, size_name, training), *attempts])
 
 
 def row(entry: Entry) -> dict[str, Any]:
@@ -199,9 +200,9 @@ def document(entry: Entry) -> dict[str, Any]:
     return {"candidate": _plain(entry.candidate), "result": result}
 
 
-def line(entry: Entry, run: str) -> str:
-    """Return the same of a run's candidate as one line of JSON (`documents.CandidateDocument`)."""
-    return json.dumps({**head("candidate", run), **document(entry)}, ensure_ascii=False)
+def line(entry: Entry, run: str, **more: Any) -> str:
+    """Return the same, and more, of a run's candidate as one line of JSON (`documents.CandidateDocument`)."""
+    return json.dumps({**head("candidate", run), **document(entry), **more}, ensure_ascii=False)
 
 
 def _plain(value: Candidate | Result) -> dict[str, Any]:
@@ -258,13 +259,15 @@ def _descent(candidate: Candidate) -> Iterator[tuple[str, str]]:
         yield "completion", completion(candidate)
 
 
-def _measures(result: Result, size_name: str) -> Iterator[tuple[str, str]]:
+def _measures(result: Result, size_name: str, training: str) -> Iterator[tuple[str, str]]:
     if result.fitness is not None:
         yield "fitness", number(result.fitness)
     if result.num_params is not None:
         yield size_column(size_name), f"{result.num_params:,}"
     if result.metrics:
         yield "metrics", ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
+    if training:
+        yield "training", training
 
 
 def _attempt(result: Result) -> tuple[str, str]:

@@ -71,6 +71,8 @@ class Score:
     """Index of the checkpoint that was scored; None for the one with the least error when each is scored alone."""
     choice: Mapping[str, float] = field(default_factory=dict)
     """What tells of that choice, e.g. {'best_step': 800}; kept with the metrics."""
+    curve: Mapping[float, float] = field(default_factory=dict)
+    """The error of each checkpoint by its step (or number), if all were measured: for people, who see it in reports."""
 
 
 class Task(Protocol):

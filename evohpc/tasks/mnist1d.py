@@ -156,12 +156,15 @@ class Mnist1D:
             "val_accuracy": val[best],
             "test_accuracy": _accuracy(predictions[best], labels, "test"),
         }
-        choice = {"best_step": float(min(best * self.eval_every, self.steps))}
-        return Score(round(1 - val[best], 6), metrics, best, choice)
+        curve = {self._step(place): 1 - right for place, right in enumerate(val)}
+        return Score(round(1 - val[best], 6), metrics, best, {"best_step": self._step(best)}, curve)
 
     def fitness(self, num_params: int, error: float) -> float:
         """The paper's: minus the product of model size and validation error."""
         return population.fitness(num_params, error)
+
+    def _step(self, checkpoint: int) -> float:
+        return float(min(checkpoint * self.eval_every, self.steps))
 
     def _device(self) -> torch.device:
         import torch

@@ -70,9 +70,9 @@ class Sonnets:
         """The mean log-likelihood of the right character. It is normalised here: a candidate that was asked for
         log-probabilities could claim that all of them are 0."""
         likelihoods = [self._log_likelihood(checkpoint, labels["y"]) for checkpoint in predictions]
-        best = int(np.argmax(likelihoods))
-        bits = -likelihoods[best] / np.log(2)
-        return Score(error=bits, metrics={"log_likelihood": likelihoods[best]}, checkpoint=best)
+        best, bits = int(np.argmax(likelihoods)), -np.array(likelihoods) / np.log(2)
+        metrics, curve = {"log_likelihood": likelihoods[best]}, {100 * number: each for number, each in enumerate(bits)}
+        return Score(error=bits[best], metrics=metrics, checkpoint=best, curve=curve)
 
     def fitness(self, num_params: int, error: float) -> float:
         """Bits, with a tenth of a bit for each doubling of the size."""

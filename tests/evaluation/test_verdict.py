@@ -195,6 +195,8 @@ def test_a_wrong_shape_is_the_candidate_s() -> None:
         (Score(0.5, {"loss": 1}), "has no metric 'accuracy'"),
         (Score(0.5, {"accuracy": 1}, checkpoint=1), "score chose checkpoint 1 of 0"),
         (None, "must return a Score of numbers; it is None"),
+        (Score(0.5, {"accuracy": 1}, curve=[0.9, 0.5]), "must return a Score of numbers"),  # type: ignore[arg-type]
+        (Score(0.5, {"accuracy": 1}, curve={"first": 0.9}), "must return a Score of numbers"),  # type: ignore[dict-item]
         (Score("little", {"accuracy": 1}), "must return a Score of numbers; it is Score"),  # type: ignore[arg-type]
     ],
 )

@@ -21,7 +21,7 @@ from evohpc.store.rows import Entry
 
 pytest.importorskip("pandas", reason="pip install 'evohpc[report]'")
 
-NAMES = ("runs", "rounds", "candidates", "results", "lineage")
+NAMES = ("runs", "rounds", "candidates", "results", "lineage", "curves")
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_no_child_and_no_result_is_no_error(made_once: None, tmp_path: Path) -> 
     run = make_run(tmp_path, 0)
     write(run, [])
     empty = evohpc.load(run)
-    assert [len(getattr(empty, name)) for name in NAMES] == [1, 0, 0, 0, 0]
+    assert [len(getattr(empty, name)) for name in NAMES] == [1, 0, 0, 0, 0, 0]
 
 
 def test_alpha_decides_what_counts(made_once: None, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_what_is_no_run_is_a_sentence(what: str, tmp_path: Path) -> None:
 
 
 def test_every_column_is_in_the_dictionary(made_once: None, tmp_path: Path) -> None:
-    """docs/report.md has a table for each of the five, and no column that is not there."""
+    """docs/report.md has a table for each of them, and no column that is not there."""
     loaded = evohpc.load(make_run(tmp_path, 40, rounds=2))
     text = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
     for name in NAMES:

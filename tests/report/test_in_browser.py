@@ -31,7 +31,7 @@ HOSTILE = (
 
 CHARTS = {
     *("best_by_children", "best_by_hours", "valid_novel", "tradeoff", "outcomes"),
-    *("temperatures", "failures", "stages", "clock", "at_work", "lineage"),
+    *("temperatures", "failures", "stages", "clock", "at_work", "lineage", "curve"),
 }
 
 
@@ -43,7 +43,7 @@ def draw(run: Path, file: Path, **more: Any) -> Path:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
-    run = make_run(folder, 300, rounds=5)
+    run = make_run(folder, 300, rounds=5, points=8)
     for round, doing in ((1, "tuning"), (1, "drawing"), (2, "drawing")):
         span = {"doing": doing, "seconds": 60, "ended_at": (START + timedelta(minutes=10 * round)).isoformat()}
         path = RunDir(run).round(round).lm_times
@@ -146,6 +146,41 @@ def test_a_candidate_shows_its_source_and_what_changed(shown: Any) -> None:
     assert shown.find_elements("css selector", "#candidate-body pre .plus")
 
 
+def test_a_candidate_s_training_is_drawn_beside_its_parents(shown: Any) -> None:
+    best = shown.execute_script("return report.candidates.best")
+    script = "return Array.from(sourceNamed('curve', arguments[0]).data[arguments[1]])"
+    drawn = shown.execute_script(script, "curve_own", "error")
+    assert len(drawn) == 8
+    assert drawn == shown.execute_script("return report.curves.errors[arguments[0]].slice(1)", best)
+    assert shown.execute_script(script, "curve_least", "x") == [100.0 * drawn.index(min(drawn))]
+    parents = shown.execute_script("return report.candidates.parents[arguments[0]].length", best)
+    assert len(shown.execute_script(script, "curve_parents", "xs")) == parents > 0
+    assert "least error" in shown.find_element("id", "candidate-facts").text
+
+
+def test_what_was_not_trained_has_no_curve(shown: Any) -> None:
+    failed = shown.execute_script("return report.candidates.status.indexOf('timeout')")
+    shown.execute_script("showCandidate(arguments[0], true)", failed)
+    assert not shown.find_element("id", "curve").is_displayed()
+    assert shown.find_element("id", "source").is_displayed()
+
+
+def test_a_legend_names_only_what_is_there(shown: Any) -> None:
+    """The last candidate of a search has ancestors; a seed has none, and one without children is alone."""
+    last, seed = shown.execute_script(
+        "const { fitness, round } = report.candidates;"
+        "return [round.findLastIndex((_, row) => fitness[row] !== null), round.findIndex((one) => one < 0)]"
+    )
+    script = """
+    showCandidate(arguments[0], true);
+    const items = (chart) => charts.get(chart).above[0].items.filter((item) => item.visible);
+    return ["lineage", "curve"].map((chart) => items(chart).map((item) => item.label.value));"""
+    descent = ["chosen", "path of fittest parents", "other descent", "ancestor or descendant", "other candidate"]
+    assert shown.execute_script(script, last) == [descent, ["this candidate", "its least error", "its parents"]]
+    shown.execute_script("for (const list of children) list.length = 0")
+    assert shown.execute_script(script, seed) == [["chosen", "other candidate"], ["this candidate", "its least error"]]
+
+
 def test_a_diff_is_one(shown: Any) -> None:
     script = "return difference(arguments[0], arguments[1])"
     lines = shown.execute_script(script, "a\nb\nc\nd", "a\nc\nx\nd")
@@ -246,7 +281,7 @@ def test_a_search_that_has_hardly_begun_is_drawn_too(what: str, tmp_path: Path, 
 
 
 def test_ten_thousand_candidates_are_a_small_file(tmp_path: Path, browser: Any) -> None:
-    page = draw(make_run(tmp_path, 10_000), tmp_path / "large.html")
+    page = draw(make_run(tmp_path, 10_000, points=100), tmp_path / "large.html")
     assert page.stat().st_size < 5e6
     show(browser, page)
     assert count(browser) == 10_003

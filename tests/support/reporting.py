@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import random
+import zipfile
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from evohpc import envelopes
+from evohpc.evaluation.curve import Curve, Measured
 from evohpc.messages import SEED_ROUND, Candidate, Isolation, Result, Status
-from evohpc.run_folder import RunDir
+from evohpc.run_folder import RunDir, read_provenance
 from evohpc.search.search import Search
 from evohpc.store.store import Store
 from support.searching import make_config
@@ -43,18 +47,28 @@ FAILURES = {
 
 
 def make_run(
-    folder: Path, children: int, *, rounds: int = 10, seed: int = 0, luck: int = 0, overrides: Iterable[str] = ()
+    folder: Path,
+    children: int,
+    *,
+    rounds: int = 10,
+    seed: int = 0,
+    luck: int = 0,
+    points: int = 0,
+    overrides: Iterable[str] = (),
 ) -> Path:
     """Return a run folder with so many children of which about a third was trained, fitter from round to round.
 
     Args:
         luck: of two searches with one seed, which of them.
+        points: of the curve of each training.
     """
     config = make_config(folder, f"search.rounds={rounds}", f"search.seed={seed}", *overrides)
     run = folder / "run"
     Search.create(run, config).close()
     entries = list(_entries(random.Random(1000 * luck + seed), children, rounds))
     write(run, entries)
+    if points:
+        pack_curves(run, entries, points)
     return run
 
 
@@ -73,6 +87,26 @@ def write(run: Path, entries: Iterable[tuple[Candidate, Result | None]], closed:
     store.snapshot(RunDir(run).snapshot)
     store.close()
     aside.unlink()
+
+
+def pack_curves(run: Path, entries: Iterable[tuple[Candidate, Result | None]], points: int) -> None:
+    """Write the archives of rounds, with the results of what was trained, and how errors fell by halves and by luck."""
+    run_id, rng = read_provenance(RunDir(run))["run_id"], random.Random(points)
+    by_round: dict[int, list[Result]] = {}
+    for one, result in entries:
+        if result is not None and result.error is not None:
+            by_round.setdefault(one.round, []).append(result)
+    for round, results in by_round.items():
+        RunDir(run).round(round).path.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(RunDir(run).round(round).archive, "w", zipfile.ZIP_DEFLATED) as archive:
+            for result in results:
+                data = envelopes.seal(run_id, 1, Measured(**asdict(result), curve=_curve(rng, result, points)))
+                archive.writestr(f"results/{result.candidate_id}.{result.attempt}.json", data)
+
+
+def _curve(rng: random.Random, result: Result, points: int) -> Curve:
+    error = result.error or 0.0
+    return tuple((100.0 * n, error + 0.9 * 0.5**n + (n > 0) * 0.01 * rng.random()) for n in range(points))
 
 
 def candidate(name: str, source: str = "", *, round: int = SEED_ROUND, **more: Any) -> Candidate:

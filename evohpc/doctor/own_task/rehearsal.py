@@ -112,7 +112,7 @@ class Rehearsal:
         self._attempts += 1
         started = time.perf_counter()
         try:
-            result = watched.evaluate(Attempt(seed.id, self._attempts), seed.source.encode(), logs.append)
+            result: Result = watched.evaluate(Attempt(seed.id, self._attempts), seed.source.encode(), logs.append)
         except TaskCodeError as error:
             result = Result(seed.id, self._attempts, Status.TASK_ERROR, str(error))
         took = time.perf_counter() - started

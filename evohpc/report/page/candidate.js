@@ -78,6 +78,7 @@ function candidateFacts(row) {
     ["size", all.params[row] === null ? "" : sized(whole(all.params[row]))],
     ["error", number(all.error[row])],
     [report.metric.replaceAll("_", " ") || "metric", number(all.metric[row])],
+    ["in training", leastError(row)],
     ["evaluation", all.attempt[row] === null ? "" : `attempt ${all.attempt[row]}, ${number(all.seconds[row], 3)} s, ended ${all.finished_at[row]}`],
     ["host", all.host[row]],
     ["isolation", all.isolation[row]],
@@ -86,20 +87,49 @@ function candidateFacts(row) {
   ]);
 }
 
+// How the error of a candidate fell while it was trained; null where it is not known.
+function curveOf(row) {
+  const [steps, ...error] = report.curves.errors[row] ?? [];
+  if (!error.length) return null;
+  return { x: report.curves.steps[steps], y: error.map((value) => Math.max(value, report.curves.floor)), error };
+}
+
+function leastError(row) {
+  const curve = curveOf(row);
+  if (!curve) return "";
+  const place = curve.error.indexOf(Math.min(...curve.error));
+  return `least error ${number(curve.error[place])} at step ${whole(curve.x[place])} of ${whole(curve.x.at(-1))}`;
+}
+
+function drawCurve(row) {
+  const own = curveOf(row);
+  find("curve").hidden = !own;
+  if (!own) return;
+  const place = own.y.indexOf(Math.min(...own.y));
+  const parents = report.candidates.parents[row].map(curveOf).filter(Boolean);
+  const set = (name, data) => (sourceNamed("curve", `curve_${name}`).data = data);
+  set("parents", { xs: parents.map(({ x }) => x), ys: parents.map(({ y }) => y) });
+  set("own", own);
+  set("least", { x: [own.x[place]], y: [own.y[place]] });
+  nameWhatIsThere("curve");
+}
+
 const link = (row) => make("button", { class: "link", type: "button", onclick: () => showCandidate(row, true) }, report.candidates.id[row]);
 
 async function showCandidate(row, isAsked) {
   const all = report.candidates;
   find("candidate-id").textContent = visible(all.id[row]);
   find("choose-id").value = all.id[row];
-  const body = [candidateFacts(row), targetTable(row), make("h3", {}, "Source"), make("pre", { tabindex: 0, id: "source" }, sources[row])];
+  find("candidate-facts").replaceChildren(candidateFacts(row), targetTable(row));
+  drawCurve(row);
+  const body = [make("h3", {}, "Source"), make("pre", { tabindex: 0, id: "source" }, sources[row])];
   for (const parent of all.parents[row])
     body.push(make("h3", {}, "Changes from ", link(parent)), diffBlock(sources[parent], sources[row]));
   const log = report.logs[row];
   if (log) body.push(make("h3", {}, "The end of what it printed"), make("pre", { tabindex: 0, id: "log" }, log));
   const prompt = promptOf(row);
   if (prompt) body.push(make("details", {}, make("summary", {}, "Prompt"), make("pre", { tabindex: 0 }, prompt)));
-  find("candidate-body").replaceChildren(...body.map((part) => part || document.createTextNode("")));
+  find("candidate-text").replaceChildren(...body);
   if (isAsked) {
     lightLineage(row);
     find("candidate").scrollIntoView();

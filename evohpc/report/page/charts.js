@@ -45,6 +45,13 @@ async function embedCharts() {
   addEventListener("afterprint", () => colour(dark.matches));
 }
 
+// A legend names only what is there: Bokeh draws no sign for what has no data.
+function nameWhatIsThere(chart) {
+  for (const legend of charts.get(chart)?.above ?? [])
+    for (const item of legend.items ?? [])
+      item.visible = item.renderers.some(({ data_source }) => data_source.get_length() > 0);
+}
+
 const sourceNamed = (chart, name) => charts.get(chart)?.document.get_model_by_name(name);
 
 function linkSources(name, chart) {

@@ -54,6 +54,8 @@ function drawLineage(row, above, below, path) {
   set("edges", { xs, ys });
   set("kin", { x: kin.map((one) => place.get(one)[0]), y: kin.map((one) => place.get(one)[1]) });
   const steps = known(path);
-  set("path", { xs: [steps.map((one) => place.get(one)[0])], ys: [steps.map((one) => place.get(one)[1])] });
+  const led = steps.length > 1 ? [steps.map((one) => place.get(one))] : [];
+  set("path", { xs: led.map((path) => path.map(([x]) => x)), ys: led.map((path) => path.map(([, y]) => y)) });
   set("chosen", place.has(row) ? { x: [place.get(row)[0]], y: [place.get(row)[1]] } : { x: [], y: [] });
+  nameWhatIsThere("lineage");
 }

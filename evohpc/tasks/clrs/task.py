@@ -179,12 +179,17 @@ class Clrs30:
         scores = [metrics.score(self._features, checkpoint, labels) for checkpoint in predictions]
         best = int(np.argmax(scores)) if self.evaluate_on == "val" else len(scores) - 1
         found = {f"{self.evaluate_on}_accuracy": scores[best]}
-        choice = {"best_step": float(min(best * self.eval_every, self.steps))} if self.evaluate_on == "val" else {}
-        return Score(round(1 - scores[best], 6), found, best, choice)
+        if self.evaluate_on != "val":
+            return Score(round(1 - scores[best], 6), found, best)
+        curve = {self._step(place): 1 - score for place, score in enumerate(scores)}
+        return Score(round(1 - scores[best], 6), found, best, {"best_step": self._step(best)}, curve)
 
     def fitness(self, num_params: int, error: float) -> float:
         """The paper's: minus the product of the size of the whole network and the validation error."""
         return population.fitness(num_params, error)
+
+    def _step(self, checkpoint: int) -> float:
+        return float(min(checkpoint * self.eval_every, self.steps))
 
     @property
     def _features(self) -> tuple[Feature, ...]:
