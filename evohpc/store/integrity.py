@@ -117,8 +117,9 @@ def check_schema(connection: sqlite3.Connection, expected: Sequence[Row], path: 
 
 
 def schema_of(connection: sqlite3.Connection) -> list[Row]:
-    """Return (name, statement) of each table and index of ours, in order of name."""
-    sql = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE '%sqlite\\_%' ESCAPE '\\' ORDER BY name"
+    """Return (name, statement) of each table and index of ours, in order of name; views are for people only."""
+    ours = "type <> 'view' AND name NOT LIKE '%sqlite\\_%' ESCAPE '\\'"
+    sql = f"SELECT name, sql FROM sqlite_master WHERE {ours} ORDER BY name"
     return [tuple(row) for row in connection.execute(sql)]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from evohpc.errors import LeaseError, RunFolderError, StorageError, storage_error
 from evohpc.files import make_folder, sync_folder
 from evohpc.messages import Candidate, Result
-from evohpc.store import integrity, left, schema
+from evohpc.store import integrity, left, schema, views
 from evohpc.store.queries import TABLES, Queries
 from evohpc.store.rows import JSON_COLUMNS
 
@@ -185,6 +185,8 @@ class Store(Queries):
             with schema.translated(target):
                 self._db.execute("VACUUM INTO ?", [str(aside)])
             with schema.translated(aside), closing(sqlite3.connect(aside)) as connection:
+                connection.execute("PRAGMA synchronous=OFF")  # seal() syncs all of it
+                views.make(connection)
                 integrity.check_pages(connection, self._path)
             copied = self._db.conn.total_changes, integrity.seal(aside)
             aside.replace(target)

@@ -20,6 +20,12 @@ pytest.importorskip("pandas", reason="pip install 'evohpc[report]'")
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
 
 
+def queries() -> list[list[str]]:
+    """Return the queries of docs/report.md, block by block."""
+    blocks = re.findall(r"^```sql\n(.*?)^```$", (ROOT / "docs/report.md").read_text(), re.MULTILINE | re.DOTALL)
+    return [[query for query in block.split(";\n") if query.strip()] for block in blocks]
+
+
 def test_the_tables_are_those_of_load_and_the_queries_of_the_docs_have_answers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -35,14 +41,33 @@ def test_the_tables_are_those_of_load_and_the_queries_of_the_docs_have_answers(
             found = database.execute(f"SELECT * FROM {name}")
             assert [column for column, *_ in found.description] == list(getattr(loaded, name).columns)
             assert len(found.fetchall()) == len(getattr(loaded, name))
-        (block,) = re.findall(r"^```sql\n(.*?)^```$", (ROOT / "docs/report.md").read_text(), re.MULTILINE | re.DOTALL)
-        best, temperatures, gains = (database.execute(query).fetchall() for query in block.split(";\n")[:3])
+        best, temperatures, gains = (database.execute(query).fetchall() for query in queries()[0])
     children = loaded.candidates.query("counts and round >= 0")
     fittest = children.loc[children.groupby("run")["fitness"].idxmax()]
     assert [row[:3] for row in best] == list(fittest[["run", "id", "fitness"]].itertuples(index=False, name=None))
     assert sum(row[1] for row in temperatures) == (loaded.candidates["round"] >= 0).sum()
     assert len(gains) == 10
     assert [gained for _, gained in gains] == sorted((gained for _, gained in gains), reverse=True)
+
+
+def test_the_views_of_a_snapshot_are_what_load_says_and_their_queries_have_answers(
+    finished_run: Path,
+) -> None:
+    loaded, snapshot = evohpc.load(finished_run), finished_run / "snapshots/search.db"
+    with closing(sqlite3.connect(f"{snapshot.as_uri()}?mode=ro", uri=True)) as database:
+        views = {"flat_candidates": loaded.candidates, "flat_results": loaded.results, "lineage": loaded.lineage}
+        for view, table in views.items():
+            found = database.execute(f"SELECT * FROM {view}")
+            absent = {"run", "outcome", "counts", "rung"}
+            columns = {"id" if name == "candidate_id" else name for name, *_ in found.description}
+            assert columns == set(table.columns) - absent
+            assert len(found.fetchall()) == len(table)
+        best, outcomes, hosts, path = (database.execute(query).fetchall() for query in queries()[1])
+    trained = loaded.candidates.query("error < 0.5").sort_values("fitness", ascending=False)
+    assert [row[0] for row in best] == list(trained["id"])[:10]
+    assert sum(children for *_, children in outcomes) == loaded.runs["children"].item()
+    assert sum(attempts for _, attempts, *_ in hosts) == len(loaded.results)
+    assert best[0][0] in {row[0] for row in path}
 
 
 def test_a_snapshot_is_a_database_too(finished_run: Path) -> None:
