@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evohpc.evolution.entry import NUM_PARAMS, sized
-from evohpc.evolution.population import passes
+from evohpc.evolution.population import Budget, passes
 from evohpc.evolution.stopping import EarlyEnd
 from evohpc.messages import SEED_ROUND, Result, Status
 from evohpc.report.early_end import in_words
@@ -174,7 +174,9 @@ def _selection(case: Case) -> Iterator[str]:
     for round in selected:
         ids = case.selections.survivors[round]
         place = f"number {ids.index(kin.id) + 1} of {len(ids)}"
-        yield f"Selected after {_round(round)}, as {place}: a parent of round {round + 1}."
+        is_last = round + 1 == Budget.of(search).rounds
+        then = "the search ends there" if is_last else f"a parent of round {round + 1}"
+        yield f"Selected after {_round(round)}, as {place}: {then}."
     if selected and kin.round != SEED_ROUND and search.retire_parents:
         yield "With that it left the pool: a parent is selected once (search.retire_parents)."
     if selected and kin.round == SEED_ROUND and not search.seeds_in_pool:

@@ -154,6 +154,13 @@ def test_a_dropped_one_is_no_failure() -> None:
     )
 
 
+def test_who_is_selected_after_the_last_round_is_no_parent() -> None:
+    told = said(case(THIRD, SearchConfig(survivors=2, rounds=2)))["selection"]
+    assert told.startswith("Selected after round 1, as number 2 of 2: the search ends there.")
+    told = said(case(SEED, SearchConfig(survivors=2, rounds=5, variant="naive")))["selection"]
+    assert told.startswith("Selected after the evaluation of the seeds, as number 1 of 1: a parent of round 0.")
+
+
 def test_children_are_counted_by_outcome() -> None:
     assert said(case(FIRST))["children"] == (
         "Drawn from prompts that showed it: 1 (1 trained). The fittest is r1a, fitness -40. Further descendants: 1."
