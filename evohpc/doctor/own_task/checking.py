@@ -117,6 +117,12 @@ class TaskCheck:
                 f"not done in {found.limit_s:.0f} s of this check's {self.seconds:g}, so all that follows is not tried",
                 "check longer: --seconds N; or make task_options cheaper with --set",
             )
+        if result.status.is_machine_fault:
+            return warning(
+                found.seed.id,
+                f"this machine kept it from being tried: {result.detail.rpartition(': ')[2]}",
+                "check again when the machine is less busy, or longer: --seconds N",
+            )
         where = "; what it printed last is below" if found.log == self.log and found.log else ""
         return fault(found.seed.id, f"{result.status}: {result.detail}{where}", "mend the seed, or the task")
 

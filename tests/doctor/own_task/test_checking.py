@@ -9,6 +9,9 @@ import pytest
 from support.command_line import call
 from support.paths import ROOT
 
+from evohpc.doctor.own_task.rehearsal import Rehearsal, Trained
+from evohpc.messages import Candidate, Result, Status
+
 pytestmark = pytest.mark.usefixtures("unsynced")
 
 FEW_STEPS = ("--set", "task_options.steps=20", "--set", "evaluation.time_limit_s=250", "--seconds", "250")
@@ -19,6 +22,21 @@ def example(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "docs" / "own_task", tmp_path / "own")
     (tmp_path / "own" / "seeds" / "polar.py").unlink()
     return tmp_path / "own"
+
+
+def test_a_busy_machine_is_no_fault_of_the_seed(
+    example: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detail = "not done after evaluation.time_limit_s = 14: the machine is too busy and gave it 2.8 of 14 CPU s"
+
+    def starved(self: Rehearsal, seed: Candidate, seconds: float) -> Trained:
+        return Trained(seed, Result(seed.id, 1, Status.LOST, detail), 14.0, 14.0, 0, [], "")
+
+    monkeypatch.setattr(Rehearsal, "evaluate", starved)
+    code, out, _ = call(capsys, "check-task", example / "config.yaml", *FEW_STEPS)
+    assert code == 0
+    assert "warning  seed-mlp: this machine kept it from being tried: the machine is too busy and gave it 2.8 of" in out
+    assert "less busy, or longer: --seconds N" in out
 
 
 @pytest.mark.slow  # test_rehearsal.py checks a sound task that trains nothing
