@@ -25,6 +25,8 @@ __all__ = ["BLUE", "CYAN", "GREY", "MAGENTA", "ORANGE", "OUTCOME_COLOURS"]
 
 FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 
+_FEW_TICKS = 3
+
 Figure: TypeAlias = Any
 """A chart of Bokeh, whose own annotations are wrong for half of what it takes (ranges, tickers)."""
 
@@ -69,14 +71,27 @@ def whole_numbers(axis: Any) -> None:
 
 
 def log_ticks(axis: Any, low: float, high: float) -> None:
-    """Have a log axis show 1, 2, 5 of each decade, or more where there are few decades, or fewer.
+    """Have a log axis show 1, 2, 5 of each decade, or more where there are few decades, or fewer; where less than three
+    of them are in sight, even steps.
 
     Bokeh's own ticker leaves out most of them where an axis has between one decade and three.
     """
     decades = math.log10(high / low)
     mantissas = (1, 1.5, 2, 3, 5, 7) if decades < 1.2 else (1, 2, 5) if decades < 4 else (1,)
     first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1
-    axis.ticker = FixedTicker(ticks=[m * 10.0**e for e in range(first, last + 1) for m in mantissas])
+    ticks = [m * 10.0**e for e in range(first, last + 1) for m in mantissas]
+    if sum(low <= tick <= high for tick in ticks) < _FEW_TICKS:
+        ticks = even_ticks(low, high)
+    axis.ticker = FixedTicker(ticks=ticks)
+
+
+def even_ticks(low: float, high: float) -> list[float]:
+    """Return positive multiples of 1, 2 or 5 of a power of ten: three to six within a range, and as many beside it."""
+    rough = (high - low) / 3
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = power * max(m for m in (1, 2, 5) if m * power <= rough)
+    places = range(math.floor((2 * low - high) / step), math.ceil((2 * high - low) / step) + 1)
+    return [place * step for place in places if place > 0]
 
 
 def legend(made: Figure, *items: tuple[str, Sequence[Any]]) -> None:
