@@ -83,6 +83,7 @@ def keep_network(
     """
     from evohpc.evaluation.retraining import retrain
     from evohpc.report import tables
+    from evohpc.report.curves import in_words
     from evohpc.report.terminal import printable
     from evohpc.report.trained_model import check_new, write_model
     from evohpc.run_folder import RunDir
@@ -92,13 +93,12 @@ def keep_network(
     logs: list[bytes] = []
     with _progress(entry), tidied_up():
         trained = retrain(RunDir(run), config, entry.candidate, logs.append)
-    stdout_console().print(tables.result_details(trained.result, task.size_name))
+    result = trained.result
+    stdout_console().print(tables.result_details(result, task.size_name, in_words(result.curve)))
     if not trained.model:
         click.echo(printable(b"".join(logs).decode(errors="replace").rstrip()), err=True)
         return False
-    write_model(
-        folder, entry.candidate, trained.result, trained.model, is_plain=trained.is_plain, config=config, task=task
-    )
+    write_model(folder, entry.candidate, result, trained.model, is_plain=trained.is_plain, config=config, task=task)
     click.echo(f"wrote {folder}; load it: python {folder / 'load.py'}", err=True)
     return True
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from evohpc.config.search import Config
 from evohpc.errors import TaskError
+from evohpc.evaluation.curve import Measured
 from evohpc.evaluation.worker import evaluator
 from evohpc.files import write_atomic
-from evohpc.messages import Attempt, Candidate, Result
+from evohpc.messages import Attempt, Candidate
 from evohpc.run_folder import RunDir
 from evohpc.tasks.data import prepare, write_private
 from evohpc.tasks.program import is_program
@@ -22,7 +23,7 @@ from evohpc.tasks.program import is_program
 class Retrained:
     """What became of a training."""
 
-    result: Result
+    result: Measured
     model: bytes
     """A safetensors file with the names of the model's state dict; empty where it was not trained."""
     is_plain: bool
