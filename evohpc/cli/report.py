@@ -67,7 +67,8 @@ def aggregate(runs: tuple[Path, ...], by: tuple[str, ...], target: float | None,
 
     found = aggregation.aggregate(runs, by, target)
     for path, reason in found.broken:
-        click.echo(f"left out: {path}: {reason}", err=True)
+        named = reason if reason.startswith(str(path)) else f"{path}: {reason}"
+        click.echo(f"left out: {named}", err=True)
     if (least := found.shortest) is not None:
         text = f"{least.run.path} is not finished: all are compared at its {least.end:.0f} evaluations"
         click.echo(f"{text}; leave it away to compare at more", err=True)

@@ -114,6 +114,7 @@ def test_broken_and_unfinished_runs_are_named_and_not_fatal(
     code, out, err = call(capsys, "aggregate", *runs, tmp_path / "empty")
     assert code == 0
     assert f"left out: {runs[0]}" in err
+    assert f"left out: {runs[0]}: {runs[0]}" not in err
     assert f"left out: {tmp_path}/empty" in err
     assert f"{runs[1]} is not finished: all are compared at its 0 evaluations" in err
     assert "all" in out
