@@ -36,12 +36,13 @@ def sort_entries(entries: Iterable[Entry], key: str | None, *, reverse: bool = F
     entries = list(entries)
     if key is None:
         return entries[::-1] if reverse else entries
-    known = [(value, entry) for entry in entries if (value := _value(entry, key)) is not None]
+    known = [(value, entry) for entry in entries if (value := sort_value(entry, key)) is not None]
     known.sort(key=lambda pair: pair[0], reverse=reverse != (key == "fitness"))
-    return [entry for _, entry in known] + [entry for entry in entries if _value(entry, key) is None]
+    return [entry for _, entry in known] + [entry for entry in entries if sort_value(entry, key) is None]
 
 
-def _value(entry: Entry, key: str) -> float | None:
+def sort_value(entry: Entry, key: str) -> float | None:
+    """Return what a candidate is sorted by, one of `SORT_KEYS`; None if it has no such number."""
     if key == "tokens":
         return entry.candidate.tokens or None
     result = entry.result

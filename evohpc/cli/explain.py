@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from evohpc.report.why import Case
     from evohpc.store.rows import Entry
 
-_id_argument: Decorator = click.argument("candidate_id", metavar="[ID]", default="best")
+id_argument: Decorator = click.argument("candidate_id", metavar="[ID]", default="best")
 _LOG_LINES = 15
 """Of a log, beside all that is known of a candidate."""
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
@@ -34,7 +34,7 @@ Examples:
   evohpc why runs/first                                   the best"""
 )
 @run_argument
-@_id_argument
+@id_argument
 @json_option
 def why(run: Path, candidate_id: str, as_json: bool) -> None:
     """Say where a candidate comes from and what became of it.
@@ -65,7 +65,7 @@ Examples:
   evohpc diff runs/first best | less -R"""
 )
 @run_argument
-@_id_argument
+@id_argument
 @click.argument("other_id", required=False, metavar="[OTHER]")
 @click.option("-U", "--unified", "context", type=click.IntRange(min=0), default=3, help="Lines around a change.")
 @json_option
@@ -95,7 +95,7 @@ Examples:
   evohpc lineage runs/first --path"""
 )
 @run_argument
-@_id_argument
+@id_argument
 @click.option("--down", is_flag=True, help="Its descendants instead of its ancestors.")
 @click.option("--path", "only_path", is_flag=True, help="Only the fittest parent of each, back to a seed.")
 @click.option("--depth", type=click.IntRange(min=0), default=5, show_default=True, help="Generations; 0: all.")

@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from evohpc.cli.choosing import SORT_KEYS, STATUS_GROUPS, in_groups, sort_entries
-from evohpc.cli.explain import print_differences_to_parents, print_what_is_known
+from evohpc.cli.choosing import SORT_KEYS, STATUS_GROUPS, in_groups, sort_entries, sort_value
+from evohpc.cli.explain import id_argument, print_differences_to_parents, print_what_is_known
 from evohpc.cli.shared import json_option, run_argument, stdout_console
 from evohpc.errors import RunFolderError
 from evohpc.messages import SEED_ROUND, Status, TaskInterface
@@ -68,13 +68,14 @@ def list_candidates(
             for entry in shown:
                 click.echo(tables.line(entry, reading.run_id))
         else:
-            stdout_console().print(tables.candidates_table(shown, reading.task))
+            instead = None if sort in (None, "fitness", "params") else (sort, lambda entry: sort_value(entry, sort))
+            stdout_console().print(tables.candidates_table(shown, reading.task, instead))
         _note_what_is_missing(reading, shown.count, is_best=best is not None)
 
 
 @click.command()
 @run_argument
-@click.argument("candidate_id")
+@id_argument
 @click.option("--source", "only_source", is_flag=True, help="Print the program only, as it is, e.g. into a file.")
 @click.option("--log", "only_log", is_flag=True, help="Print what it printed only, tracebacks above all.")
 @click.option("--prompt", "only_prompt", is_flag=True, help="Print only what the language model was given.")
@@ -89,7 +90,8 @@ def show(
     only_diff: bool,
     as_json: bool,
 ) -> None:
-    """Show one candidate: descent, results, program; of one that failed, the end of its log."""
+    """Show one candidate: descent, results, program; of one that failed, the end of its log. ID is `best` if it is left
+    away."""
     from evohpc.report import tables
     from evohpc.report.reader import Reading
     from evohpc.report.terminal import printable

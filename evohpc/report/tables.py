@@ -6,32 +6,31 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rich import box
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from evohpc.evolution.entry import size_column
 from evohpc.messages import SEED_ROUND, Candidate, Result, Status, TaskInterface
 from evohpc.report.documents import head
-from evohpc.report.terminal import printable
+from evohpc.report.terminal import plain_table, printable
 from evohpc.store.rows import Entry, Score
 from evohpc.store.store import Store
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-_FOLDED = ("detail", "parents")
-"""Columns whose text may go on in the next line."""
-
 _LONGEST = 8
 """Decimals of a number; a smaller one has an exponent."""
 
 MANY_ROUNDS = 40
 """Lines that the table of rounds has for rounds of children, and one for all earlier ones together."""
+
+Measure: TypeAlias = tuple[str, Callable[[Entry], float | None]]
+"""Name of a column, and what a candidate has in it."""
 
 OUTCOMES = ("trained", "dropped", "failed", "duplicate", "refused", "machine fault", "pending")
 """What `outcomes` sorts candidates into."""
@@ -93,7 +92,7 @@ def rounds_table(store: Store, task: TaskInterface, error_below: float, *, brief
     lines = list(_round_lines(store.counts_by_round()))
     named = [name for name in OUTCOMES if any(counts[name] for _, counts in lines)]
     measures = ("best fitness>", f"its {task.metric}>", f"its {size_column(task.size_name)}>")[: 1 if brief else 3]
-    table = _table("round", *(f"{name}>" for name in named), *measures, "id")
+    table = plain_table("round", *(f"{name}>" for name in named), *measures, "id")
     for rounds, counts in lines:
         scores = store.scores(rounds[0] if len(rounds) == 1 else None)
         good = (s for s in scores if s.error < error_below and rounds[0] <= s.round <= rounds[-1])
@@ -121,25 +120,37 @@ def _rounds_name(rounds: Sequence[int]) -> str:
 
 def best_table(entries: Sequence[Entry], task: TaskInterface) -> Table:
     """Return the fittest candidates with their parents."""
-    table = _table("", "id", "fitness>", f"{task.metric}>", f"{size_column(task.size_name)}>", "parents")
+    table = plain_table("", "id", "fitness>", f"{task.metric}>", f"{size_column(task.size_name)}>", "parents")
     for rank, entry in enumerate(entries, start=1):
         parents = _text(", ".join(entry.candidate.parents))
         table.add_row(str(rank), _id(entry), *_measured(entry, task.metric), parents)
     return table
 
 
-def candidates_table(entries: Iterable[Entry], task: TaskInterface) -> Table:
-    """Return candidates with their outcome and its reason."""
-    table = _table("id", "outcome", "fitness>", f"{task.metric}>", f"{size_column(task.size_name)}>", "detail")
+def candidates_table(entries: Iterable[Entry], task: TaskInterface, instead: Measure | None = None) -> Table:
+    """Return candidates with their outcome and its reason. A column for what none of them has is left out.
+
+    Args:
+        instead: a column in the place of the task's metric; 80 columns have not room enough for both.
+    """
+    rows = []
     for entry in entries:
-        table.add_row(_id(entry), entry.candidate.status, *_measured(entry, task.metric), _text(entry.candidate.detail))
+        cells = list(_measured(entry, task.metric))
+        if instead is not None:
+            cells[1] = "" if (value := instead[1](entry)) is None else number(value)
+        rows.append((_id(entry), entry.candidate.status, cells, _text(entry.candidate.detail)))
+    names = ("fitness", task.metric if instead is None else instead[0], size_column(task.size_name))
+    kept = [place for place in range(3) if not rows or any(cells[place] for _, _, cells, _ in rows)]
+    table = plain_table("id", "outcome", *(f"{names[place]}>" for place in kept), "detail")
+    for id, status, cells, detail in rows:
+        table.add_row(id, status, *(cells[place] for place in kept), detail)
     return table
 
 
 def text_table(lines: Sequence[Sequence[str]]) -> Table:
     """Return a table of plain text; the first line is its header, and all columns but the first hold numbers."""
     header, *rows = lines
-    table = _table(header[0], *(f"{name}>" for name in header[1:]))
+    table = plain_table(header[0], *(f"{name}>" for name in header[1:]))
     for row in rows:
         table.add_row(*map(_text, row))
     return table
@@ -156,7 +167,7 @@ def csv_text(kind: type[DataclassInstance], rows: Iterable[DataclassInstance]) -
 
 def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
     """Return groups of searches with the means of their best fitness."""
-    table = _table("group", "runs>", "best fitness>", "at equal evaluations>", "at equal hours>")
+    table = plain_table("group", "runs>", "best fitness>", "at equal evaluations>", "at equal hours>")
     for row in groups:
         names = ("best_fitness", "best_at_equal_evaluations", "best_at_equal_hours")
         table.add_row(_text(row["group"]), str(row["runs"]), *(_mean(row, name) for name in names))
@@ -222,18 +233,6 @@ def outcome(status: Status) -> str:
     if status.is_refused:
         return "refused"
     return "machine fault" if status.is_machine_fault else "failed"
-
-
-def _table(*columns: str) -> Table:
-    """Return a plain table; a column whose name ends in '>' holds numbers. If the table is too wide, only text is
-    folded: half a number or half an id is useless."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        header = column.removesuffix(">").replace(" ", "\n")
-        justify: Literal["right", "left"] = "right" if column.endswith(">") else "left"
-        is_folded = column in _FOLDED
-        table.add_column(header, justify=justify, no_wrap=not is_folded, overflow="fold" if is_folded else "ellipsis")
-    return table
 
 
 def _grid(facts: Iterable[tuple[str, str]]) -> Table:

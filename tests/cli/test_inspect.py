@@ -79,6 +79,16 @@ def test_what_cannot_be_printed_is_one_readable_sentence(
     assert (code, err) == (1, "error: cannot write what was asked for: No space left on device\n")
 
 
+def test_show_shows_the_best_if_none_is_named(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "show", finished_run) == call(capsys, "show", finished_run, "best")
+
+
+def test_list_shows_what_it_sorts_by(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for key, shown in (("tokens", True), ("seconds", True), ("error", True), ("fitness", False), ("params", False)):
+        header = call(capsys, "list", finished_run, "--sort", key)[1].splitlines()[1].split()
+        assert header == ["id", "outcome", "fitness", key if shown else "val_accuracy", "params", "detail"]
+
+
 def test_list_filters_and_sorts(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = call(capsys, "list", finished_run, "--best", 5, "--round", 1, "--json")
     entries = [json.loads(line) for line in out.splitlines()]

@@ -91,6 +91,23 @@ def test_sizes_are_called_as_the_task_calls_them(tmp_path: Path) -> None:
     assert "params" in text(tables.best_table([entry], TASK))
 
 
+def test_a_list_without_a_fitness_leaves_its_columns_to_the_reasons() -> None:
+    failed = Entry(candidate("a", status=Status.TIMEOUT, detail="too slow"), None)
+    header = text(tables.candidates_table([failed], TASK)).splitlines()[1]
+    assert header.split() == ["id", "outcome", "detail"]
+    known = Entry(candidate("b", status=Status.TRAINED), trained("b", fitness=-1))
+    for entries in ([], [failed, known]):
+        header = text(tables.candidates_table(entries, TASK)).splitlines()[1]
+        assert header.split() == ["id", "outcome", "fitness", "acc", "params", "detail"]
+
+
+def test_what_a_list_is_sorted_by_is_a_column() -> None:
+    entries = [Entry(candidate("a", status=Status.TIMEOUT, tokens=7), None)]
+    shown = text(tables.candidates_table(entries, TASK, ("tokens", lambda entry: entry.candidate.tokens)))
+    assert shown.splitlines()[1].split() == ["id", "outcome", "tokens", "detail"]
+    assert shown.splitlines()[3].split() == ["a", "timeout", "7"]
+
+
 def test_the_earlier_ones_of_many_rounds_share_a_line(tmp_path: Path) -> None:
     """Round 1 has the fittest, whose error is too large."""
     with closing(Store(tmp_path / "search.db", epoch=1)) as store:
