@@ -71,8 +71,8 @@ class Sonnets:
         log-probabilities could claim that all of them are 0."""
         likelihoods = [self._log_likelihood(checkpoint, labels["y"]) for checkpoint in predictions]
         best, bits = int(np.argmax(likelihoods)), -np.array(likelihoods) / np.log(2)
-        metrics, curve = {"log_likelihood": likelihoods[best]}, {100 * number: each for number, each in enumerate(bits)}
-        return Score(error=bits[best], metrics=metrics, checkpoint=best, curve=curve)
+        curve = {min(100 * number, self.steps): each for number, each in enumerate(bits)}
+        return Score(bits[best], {"log_likelihood": likelihoods[best]}, checkpoint=best, curve=curve)
 
     def fitness(self, num_params: int, error: float) -> float:
         """Bits, with a tenth of a bit for each doubling of the size."""

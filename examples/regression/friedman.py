@@ -64,7 +64,7 @@ class Friedman:
         """The root mean square error, in the units of the target: 5 for the mean, 1 for a model that knows all."""
         errors = [self._rmse(checkpoint, labels["y"]) for checkpoint in predictions]
         best = int(np.argmin(errors))
-        curve = {100 * number: error for number, error in enumerate(errors)}
+        curve = {min(100 * number, self.steps): error for number, error in enumerate(errors)}
         return Score(error=errors[best], metrics={"rmse": errors[best]}, checkpoint=best, curve=curve)
 
     def fitness(self, num_params: int, error: float) -> float:

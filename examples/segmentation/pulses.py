@@ -60,7 +60,7 @@ class Pulses:
         """The intersection of what is marked and what is right over their union, over all signals together."""
         overlaps = [self._iou(checkpoint, labels["y"] > 0) for checkpoint in predictions]
         best = int(np.argmax(overlaps))
-        curve = {50 * number: 1 - overlap for number, overlap in enumerate(overlaps)}
+        curve = {min(50 * number, self.steps): 1 - overlap for number, overlap in enumerate(overlaps)}
         return Score(1 - overlaps[best], {"val_iou": overlaps[best]}, checkpoint=best, curve=curve)
 
     def fitness(self, num_params: int, error: float) -> float:
