@@ -48,8 +48,10 @@ def tails(run: RunDir, entries: Iterable[Entry]) -> dict[int, str]:
         for place, entry in evaluated:
             if left <= 0:
                 break
-            logs = rounds.setdefault(entry.candidate.round, _Logs(run.round(entry.candidate.round), archives))
-            if text := logs.end(entry):
+            number = entry.candidate.round
+            if number not in rounds:
+                rounds[number] = _Logs(run.round(number), archives)
+            if text := rounds[number].end(entry):
                 found[place] = text
                 left -= len(text)
     return found

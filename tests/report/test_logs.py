@@ -42,6 +42,23 @@ def test_failures_come_first_where_all_would_be_too_much(tmp_path: Path, monkeyp
     assert logs.tails(run, entries).keys() == {1, 2}
 
 
+def test_the_archive_of_a_round_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, opened = RunDir(tmp_path), list[object]()
+    run.round(0).path.mkdir(parents=True)
+    with zipfile.ZipFile(run.round(0).archive, "w") as archive:
+        for name in "abc":
+            archive.writestr(f"logs/{name}.1.log", name)
+
+    class Counted(zipfile.ZipFile):
+        def __init__(self, file: Path) -> None:
+            opened.append(file)
+            super().__init__(file)
+
+    monkeypatch.setattr(zipfile, "ZipFile", Counted)
+    assert logs.tails(run, [entry(name) for name in "abc"]) == {0: "a", 1: "b", 2: "c"}
+    assert opened == [run.round(0).archive]
+
+
 def test_a_damaged_archive_is_no_fault(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.round(0).path.mkdir(parents=True)
