@@ -39,7 +39,8 @@ KEPT = (
 STEPS = "metrics.reported_step"
 """The training step of the checkpoint that was scored last: of the built-in tasks, all steps of a training."""
 PROGRAMS = 5
-"""Of how many of the fittest the program is kept."""
+"""Of how many of the fittest the program is kept, and of how many of those with an error below `STRICT`."""
+STRICT = 0.2
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def keep_results(search: Search, path: Path) -> bool:
     kept = candidates[[*KEPT, *measured]].copy()
     if STEPS in tables.results:  # of all its trainings, those at lower rungs too
         kept["steps_in_all"] = kept["id"].map(tables.results.groupby("id")[STEPS].sum())
-    best = kept[kept["counts"]].sort_values(["fitness", "id"], ascending=[False, True]).head(PROGRAMS).index
+    fittest = kept[kept["counts"]].sort_values(["fitness", "id"], ascending=[False, True])
+    best = (*fittest.head(PROGRAMS).index, *fittest[fittest["error"] < STRICT].head(PROGRAMS).index)
     kept.loc[~kept.index.isin(best), "source"] = ""
     run = tables.runs.iloc[0]
     kept.insert(0, "search", search.run.name)

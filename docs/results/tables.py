@@ -1,8 +1,8 @@
 """Writes the tables of docs/results/*.md from the CSV files beside them: `python docs/results/tables.py`.
 
 A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms`, `pairs`, `parents` and `gains`,
-or `<!-- verified: FILE -->`, `again` and `forms`. With `--check` nothing is written, and it fails if a table is not
-what its files say. Needs nothing but evohpc's own intervals, and numpy.
+or `<!-- verified: FILE -->`, `winners`, `again` and `forms`. With `--check` nothing is written, and it fails if a
+table is not what its files say. Needs nothing but evohpc's own intervals, and numpy.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PAIRED = 3
 """Of how many seeds two arms must both have a search to be compared."""
 COSTLY = {"evaluated": ("trained", "failed"), "trained": ("trained",)}
 """What a child costs: an evaluation, which most failures end in its first seconds, or a whole training."""
-_MARK = re.compile(r"(<!-- (searches|arms|pairs|parents|gains|verified|again|forms): (\S+) -->\n)(?:\|.*\n)*")
+_MARK = re.compile(r"(<!-- (searches|arms|pairs|parents|gains|verified|winners|again|forms): (\S+) -->\n)(?:\|.*\n)*")
 
 Row = dict[str, str]
 
@@ -221,6 +221,23 @@ def forms(path: Path) -> Iterator[Sequence[str]]:
         yield form, str(len(alike)), *shares, f"{tokens / len(alike):.0f}"
 
 
+def winners(path: Path) -> Iterator[Sequence[str]]:
+    """Yield the cells of a row an arm: the fittest of its searches with fresh seeds, and the lead of the first arm."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in read(path):
+        arm, _, seed = row["id"].partition("/")[0].rpartition("-")
+        found.setdefault(arm, {})[seed] = row
+    first = min(found)
+    yield "arm", "searches", "fitness in the search", "with fresh seeds", f"`{first}` is fitter by", "of each seed"
+    for arm, of_arm in sorted(found.items()):
+        selected, again = (
+            [float(of_arm[seed][key]) for seed in sorted(of_arm)] for key in ("search_fitness", "fitness")
+        )
+        ahead = [float(found[first][seed]["fitness"]) - float(of_arm[seed]["fitness"]) for seed in sorted(of_arm)]
+        paired = ("", "") if arm == first else (_mean(ahead, "+"), ", ".join(f"{value:+.0f}" for value in ahead))
+        yield arm, str(len(of_arm)), _mean(selected), _mean(again), *paired
+
+
 def read(path: Path) -> list[Row]:
     """Return the rows of a CSV file."""
     with path.open(newline="", encoding="utf-8") as file:
@@ -255,6 +272,7 @@ MAKERS: dict[str, Callable[[Path], Iterator[Sequence[str]]]] = {
     "parents": parents,
     "gains": gains,
     "verified": verified,
+    "winners": winners,
     "again": again,
     "forms": forms,
 }
