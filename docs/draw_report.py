@@ -80,7 +80,8 @@ def _draw(browser: Any, page: Path, scheme: str) -> None:
         boxes = [browser.execute_script(_BOX, element) for element in elements]
         top, bottom = int(min(box[0] for box in boxes)), int(max(box[1] for box in boxes)) + 8
         part = whole.crop((0, top, whole.width, min(bottom, top + TALLEST)))
-        part.quantize(COLOURS, dither=Image.Dither.NONE).save(PICTURES / f"{name}-{scheme}.png", optimize=True)
+        few = part.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(PICTURES / f"{name}-{scheme}.png", optimize=True)
 
 
 _BOX = """

@@ -115,7 +115,7 @@ def _share(table: Columns) -> Iterator[tuple[str, str, str]]:
         yield (
             "valid novel children",
             f"{100 * trained / len(settled):.1f} %",
-            f"95 % interval {100 * low:.1f} to {100 * high:.1f} %",
+            f"95 % interval {100 * low:.1f} to {100 * high:.1f}\N{NO-BREAK SPACE}%",
         )
 
 
