@@ -28,7 +28,7 @@ docs: $(INSTALLED)  ## these pages as a site, build/site/index.html; a link that
 experiment: $(MODEL)/SHA256SUMS  ## all arms of the comparison on MNIST-1D that have no results yet; hours for each
 	HF_HUB_OFFLINE=1 $(VENV)/bin/python configs/experiments/run.py configs/experiments/mnist1d --results docs/results/mnist1d
 
-reliability: $(INSTALLED)  ## hours, or with LONG=no one: kills, damaged files, hostile candidates, fuzzed parsers; keeps the figures in docs/results
+reliability: $(INSTALLED)  ## an hour or two, or with LONG=no less: kills, damaged files, hostile candidates, fuzzed parsers; keeps the figures in docs/results
 	mkdir -p docs/results
 	EVOHPC_TALLY=docs/results/reliability.json $(VENV)/bin/python -m pytest -m 'not gpu and not jax and not slurm$(if $(filter no,$(LONG)), and not long)' \
 	  tests/test_reliability.py tests/test_fuzz.py tests/test_kill.py tests/test_hostile.py tests/driver tests/jobs/test_crash_points.py tests/lm/test_generate.py tests/search/test_damaged_database.py

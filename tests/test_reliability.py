@@ -241,7 +241,7 @@ def test_two_clients_of_one_run_folder(tmp_path: Path) -> None:
     assert list(json.loads(done.stdout).values()) == [300, 2, 2]
 
 
-@pytest.mark.parametrize("name", ["reliability", "reliability_again", "nfs"])
+@pytest.mark.parametrize("name", ["reliability", "nfs"])
 def test_the_figures_that_the_guarantees_quote_are_those_of_the_last_run(name: str) -> None:
     page = (ROOT / "docs/guarantees.md").read_text()
     file = f"docs/results/{name}.json"
