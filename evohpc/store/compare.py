@@ -52,7 +52,7 @@ def missing(store: Store, other: Store) -> dict[str, int]:
         RunFolderError: one of them is damaged.
     """
     with store.beside(other) as connection:
-        counts = {table: _lacking(connection, table) for table in LASTING}
+        counts = {table: _lacking(connection, table) for table in _shared(connection, LASTING)}
     return {table: count for table, count in counts.items() if count}
 
 
@@ -69,17 +69,30 @@ def check_against_copy(store: Store, copy: Store) -> dict[str, int]:
         RunFolderError: they differ where they may not, or the copy is damaged.
     """
     with store.beside(copy) as connection:
-        for table in TABLES:
+        for table in _shared(connection, TABLES):
             if (suspect := _contradiction(connection, table)) is not None:
                 raise integrity.damaged(store.path, f"{table} {suspect!r} is not what {copy.path} says")
-        counts = {table: count for table in LASTING if (count := _lacking(connection, table))}
+        counts = {table: count for table in _shared(connection, LASTING) if (count := _lacking(connection, table))}
         for table in counts:
             if _has_more(connection, table):
                 raise integrity.damaged(store.path, f"some of the {table} of {copy.path} are not in it, but others are")
     return counts
 
 
+def _shared(connection: sqlite3.Connection, names: Sequence[str]) -> list[str]:
+    """Return which of these tables both databases have: an earlier evohpc did not write all of them."""
+    return [name for name in names if len(_sides(connection, name)) == 2]
+
+
+def _sides(connection: sqlite3.Connection, name: str) -> list[str]:
+    """Return which of the two databases have a table."""
+    there = "SELECT EXISTS (SELECT 1 FROM {}.sqlite_master WHERE type = 'table' AND name = ?)"
+    return [side for side in ("main", "other") if connection.execute(there.format(side), [name]).fetchone()[0]]
+
+
 def _is_same(connection: sqlite3.Connection, name: str) -> bool:
+    if len(sides := _sides(connection, name)) < 2:
+        return not any(connection.execute(f"SELECT EXISTS (SELECT 1 FROM {s}.{name})").fetchone()[0] for s in sides)
     table = _Table(connection, name)
     differing = f"SELECT EXISTS (SELECT 1 FROM {table.theirs} WHERE {table.differs(table.columns)})"
     return not connection.execute(differing).fetchone()[0] and not _has_more(connection, name)

@@ -23,7 +23,7 @@ from evohpc.store.rows import (
 STAGES = ("start", "check", "train", "run", "predict", "score")
 """Of an evaluation, whose wall seconds its result has."""
 
-TABLES = ("candidates", "results", "pool", "survivors", "closed_rounds")
+TABLES = ("candidates", "results", "pool", "survivors", "closed_rounds", "late_candidates")
 """What `evohpc rebuild` re-creates row for row."""
 
 _OF_THE_NODE = (Status.NODE_FAIL, Status.CONTAINER_ERROR, Status.LOST)
@@ -48,6 +48,18 @@ class Queries:
         """Return the ids of the candidates of a round that have no final result."""
         sql = "SELECT id FROM candidates WHERE round = ? AND status = 'pending' ORDER BY id"
         return [row[0] for row in self._db.execute(sql, [round])]
+
+    def late(self, round: int) -> list[str]:
+        """Return the ids of those that had no outcome when a round closed, of that round and earlier ones, in order."""
+        return [row["candidate_id"] for row in self.rows("late_candidates") if row["round"] == round]
+
+    def rounds_with_late(self) -> list[int]:
+        """Return the rounds that closed while some of their candidates had no outcome, in order."""
+        if not self._has("late_candidates"):
+            return []
+        late = "SELECT candidate_id FROM late_candidates"
+        sql = f"SELECT DISTINCT round FROM candidates WHERE id IN ({late}) ORDER BY round"
+        return [row[0] for row in self._db.execute(sql)]
 
     def entry(self, candidate_id: str) -> Entry | None:
         """Return one candidate."""
@@ -162,13 +174,19 @@ class Queries:
         return self._value("SELECT max(round) FROM candidates")  # type: ignore[no-any-return]
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """Return a table of `TABLES` as it is, by the names of its columns, in key order."""
+        """Return a table of `TABLES` as it is, by the names of its columns, in key order; none where a snapshot of an
+        earlier evohpc lacks it."""
+        if not self._has(table):
+            return []
         found = sorted(self._db.execute(f"SELECT * FROM {table}"), key=lambda row: tuple(row)[:2])
         return [dict(row) for row in found]
 
     def count(self, table: str) -> int:
         """Return how many rows a table of `TABLES` has."""
-        return int(self._value(f"SELECT count(*) FROM {table}"))
+        return int(self._value(f"SELECT count(*) FROM {table}")) if self._has(table) else 0
+
+    def _has(self, table: str) -> bool:
+        return bool(self._value("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?", table))
 
     def _entries(self, clause: str, *values: object) -> list[Entry]:
         return [as_entry(row) for row in self._db.execute(f"{SELECT_ENTRIES} {clause}", list(values))]

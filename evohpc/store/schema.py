@@ -31,6 +31,15 @@ def m001_initial(db: sqlite_utils.Database) -> None:
         db.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m002_late_candidates(db: sqlite_utils.Database) -> None:
+    """Who had no outcome when a round closed (`search.close_at`)."""
+    db.execute(
+        "CREATE TABLE late_candidates (round INTEGER NOT NULL, candidate_id TEXT NOT NULL "
+        "REFERENCES candidates (id), PRIMARY KEY (round, candidate_id)) STRICT, WITHOUT ROWID"
+    )
+
+
 SCHEMA = """
 CREATE TABLE fence (epoch INTEGER NOT NULL) STRICT;
 INSERT INTO fence VALUES (0);

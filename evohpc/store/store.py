@@ -160,9 +160,15 @@ class Store(Queries):
         with self.write():
             self._db.conn.executemany("INSERT OR IGNORE INTO pool VALUES (?, ?, ?)", rows)
 
-    def close_round(self, round: int, survivors: Sequence[str], leaving: Sequence[str]) -> None:
-        """Record the survivors of a round in rank order, take those that leave out of the pool, mark it closed."""
+    def close_round(
+        self, round: int, survivors: Sequence[str], leaving: Sequence[str], late: Sequence[str] = ()
+    ) -> None:
+        """Record the survivors of a round in rank order and who is late, take those that leave out of the pool, mark
+        it closed."""
         with self.write():
+            self._db.conn.executemany(
+                "INSERT OR IGNORE INTO late_candidates VALUES (?, ?)", [(round, name) for name in late]
+            )
             self._db.conn.executemany(
                 "INSERT OR IGNORE INTO survivors VALUES (?, ?, ?)",
                 [(round, rank, candidate_id) for rank, candidate_id in enumerate(survivors)],

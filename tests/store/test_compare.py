@@ -27,7 +27,7 @@ def fill(store: Store, *names: str, round: int = 0) -> None:
     store.add_results(results)
     store.conclude(results)
     store.add_to_pool(round, results)
-    store.close_round(round, names[:1], names[:1])
+    store.close_round(round, names[:1], names[:1], names[:1])
 
 
 def change(store: Store, statement: str) -> None:
@@ -69,7 +69,7 @@ def test_what_is_missing_is_counted_by_table(stores: tuple[Store, Store]) -> Non
     fill(one, "a")
     fill(other, "a", "b")
     fill(other, "c", "d", round=1)
-    missing = {"candidates": 3, "results": 3, "survivors": 1, "closed_rounds": 1}
+    missing = {"candidates": 3, "results": 3, "survivors": 1, "closed_rounds": 1, "late_candidates": 1}
     assert compare.missing(one, other) == compare.check_against_copy(one, other) == missing
     assert compare.missing(other, one) == compare.check_against_copy(other, one) == {}
 
@@ -124,3 +124,21 @@ def test_rows_find_each_other_by_their_key(stores: tuple[Store, Store], name: st
         for pairs in (table.theirs, table.ours):
             plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM {pairs}")]
             assert [step.split()[0] for step in plan] == ["SCAN", "SEARCH"], plan
+
+
+def test_a_copy_by_an_evohpc_that_knew_of_none_late_says_the_same_until_someone_is(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "live.db", epoch=1)) as live, closing(Store(tmp_path / "old.db", epoch=1)) as old:
+        for store in (live, old):
+            fill(store, "a", "b")
+            change(store, "DELETE FROM late_candidates")
+        change(old, "DROP TABLE late_candidates")
+        assert compare.equals(live, old)
+        assert compare.equals(old, live)
+        assert compare.missing(live, old) == compare.check_against_copy(live, old) == {}
+        assert not old.late(0)
+        assert not old.rows("late_candidates")
+        assert not old.rounds_with_late()
+        assert old.count("late_candidates") == 0
+        live.close_round(0, [], [], ["b"])
+        assert not compare.equals(live, old)
+        assert not compare.equals(old, live)

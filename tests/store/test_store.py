@@ -144,6 +144,19 @@ def test_a_closed_round_keeps_its_survivors_and_lets_go_who_leaves(store: Store,
     assert store.rows("closed_rounds") == [{"round": 0}]
 
 
+def test_who_was_late_is_named_by_the_round_that_closed_without_it(store: Store) -> None:
+    fill(store, "a", "b", round=0)
+    fill(store, "c", round=1)
+    assert not store.late(0)
+    assert not store.rounds_with_late()
+    for _ in range(2):
+        store.close_round(0, [], [], ["b", "a"])
+        store.close_round(1, [], [], ["c", "b"])
+        store.close_round(2, [], [])
+    assert [store.late(round) for round in range(3)] == [["a", "b"], ["b", "c"], []]
+    assert store.rounds_with_late() == [0, 1]
+
+
 def test_known_hashes_name_the_first_that_is_no_duplicate(store: Store) -> None:
     store.add_candidates(
         [candidate("b", code_hash="h"), candidate("a", round=1, status=Status.DUPLICATE, code_hash="h")]
@@ -162,12 +175,13 @@ def test_counts(store: Store) -> None:
 
 def test_every_table_can_be_read_in_key_order(store: Store) -> None:
     fill(store, "b", "a")
-    store.close_round(0, ["b", "a"], [])
+    store.close_round(0, ["b", "a"], [], ["b", "a"])
     assert {table: [tuple(row.values())[:2] for row in store.rows(table)] for table in TABLES} == {
         "candidates": [("a", 0), ("b", 0)],
         "results": [("a", 1), ("b", 1)],
         "pool": [("a", 0), ("b", 0)],
         "survivors": [(0, 0), (0, 1)],
+        "late_candidates": [(0, "a"), (0, "b")],
         "closed_rounds": [(0,)],
     }
 
@@ -338,8 +352,8 @@ def test_what_is_no_search_database_is_named_and_left_alone(path: Path) -> None:
 def test_a_database_of_a_newer_evohpc_is_named(path: Path) -> None:
     Store(path, epoch=1).close()
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE _sqlite_migrations SET id = 2, name = 'm002_later'")
-    with pytest.raises(RunFolderError, match=r"written by a newer evohpc \(m002_later\)"):
+        connection.execute("UPDATE _sqlite_migrations SET name = 'm003_later' WHERE id = 2")
+    with pytest.raises(RunFolderError, match=r"written by a newer evohpc \(m003_later\)"):
         Store(path, epoch=1)
 
 
