@@ -1,4 +1,4 @@
-"""Hands the candidates of one round to a JobRunner until each has a final result.
+"""Hands the candidates of one round to an ArrayRunner until each has a final result.
 
 What was handed out is on disk (jobs/<name>.json) before the runner hears of it, and a restarted driver offers all
 unfinished jobs to the runner again under the same names: the runner adopts what it knows and starts what it does not.
@@ -16,7 +16,7 @@ from evohpc import envelopes
 from evohpc.driver import rungs
 from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
 from evohpc.files import write_once
-from evohpc.jobs.base import JobRunner
+from evohpc.jobs.base import ArrayRunner
 from evohpc.messages import Attempt, EvaluationJob, Result, TaskReport, TaskState
 from evohpc.run_folder import RoundDir, RunDir
 
@@ -31,7 +31,7 @@ class Dispatch:
     run_id: str
     epoch: int
     round: int
-    runner: JobRunner
+    runner: ArrayRunner
     candidates_per_task: int
     grace_s: float
     """How long after a task ended its result may still appear (network file systems show files late)."""
@@ -53,7 +53,7 @@ class Dispatch:
 
         Raises:
             RunFolderError: a job's file was altered.
-            EvaluationError, StorageError: see `JobRunner.submit`.
+            EvaluationError, StorageError: see `ArrayRunner.submit`.
         """
         done = {Attempt(id, result.attempt) for id, results in attempted.items() for result in results}
         for path in sorted(self.run.round(self.round).jobs.glob("[!.]*.json")):
@@ -73,7 +73,7 @@ class Dispatch:
 
         Raises:
             LeaseError: another driver has handed out something meanwhile.
-            EvaluationError, StorageError: see `JobRunner.submit`.
+            EvaluationError, StorageError: see `ArrayRunner.submit`.
         """
         fresh = self.fresh(attempts)
         if not fresh:
@@ -94,7 +94,7 @@ class Dispatch:
         """Ask the runner for the state of the tasks; remember when each was first seen to have ended.
 
         Raises:
-            EvaluationError, StorageError: see `JobRunner.poll`.
+            EvaluationError, StorageError: see `ArrayRunner.poll`.
         """
         jobs = {name: job for name, job in self._jobs.items() if self._waits_for(job)}
         reports = self.runner.poll({name: len(job.tasks) for name, job in jobs.items()}) if jobs else {}

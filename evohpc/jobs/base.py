@@ -12,7 +12,7 @@ from typing import Protocol
 from evohpc.messages import EvaluationJob, TaskReport
 
 
-class JobRunner(Protocol):
+class ArrayRunner(Protocol):
     """Hands job arrays to something that runs them. All methods are idempotent."""
 
     def submit(self, job: EvaluationJob) -> None:
@@ -41,6 +41,10 @@ class JobRunner(Protocol):
                 config demands.
             StorageError: the file system refused a file that a job needs.
         """
+
+
+class JobRunner(ArrayRunner, Protocol):
+    """One that this process has, with what it holds."""
 
     def cancel(self, names: Collection[str]) -> None:
         """End the tasks of these jobs that run or wait.
