@@ -31,8 +31,9 @@ RUN/
     slurm/<name>/<k>/    the job arrays: script, pickle, job id, logs
     quarantine/          files that could not be trusted, each with its reason
     rung-<k>.json        who has passed this rung, if there are any (driver/rungs.py)
+    late.json            who had no outcome when the round closed, if anyone (search.close_at)
     survivors.json       who was selected; written when the round closes
-    archive.zip          candidates/, results/, jobs/, logs/ and slurm/ of a closed round
+    archive.zip          candidates/, results/, jobs/, logs/ and slurm/ of a round that is over
 """
 
 from __future__ import annotations
@@ -105,22 +106,23 @@ class RoundDir:
 
     @property
     def tuning(self) -> Path:
-        """The record of the tuning: outcome, seconds, losses."""
         return self.path / "tuning.json"
 
     @property
     def lm_log(self) -> Path:
-        """What the LM jobs of this round print."""
         return self.logs / "lm.log"
 
     @property
     def slurm(self) -> Path:
-        """What Slurm's job arrays need and print; see slurm/arrays.py."""
         return self.path / "slurm"
 
     @property
     def survivors(self) -> Path:
         return self.path / "survivors.json"
+
+    @property
+    def late(self) -> Path:
+        return self.path / "late.json"
 
     @property
     def quarantine(self) -> Path:
@@ -159,7 +161,6 @@ class RunDir:
 
     @property
     def site(self) -> Path:
-        """The resolved site profile, of a search that uses one."""
         return self.path / "site.yaml"
 
     @property
@@ -238,7 +239,6 @@ class RunDir:
 
     @property
     def slurm(self) -> Path:
-        """What LM jobs of the whole run need and print; see lm_job/slurm.py."""
         return self.path / "slurm"
 
     @property

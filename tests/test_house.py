@@ -62,6 +62,7 @@ REACHED_FOR = {
     "tests/evaluation/stage/test_stages.py: _from_words _is_spoilt _keep _own_tensors _size _words": (
         "what a candidate's own process writes and reads of its weights, type by type"
     ),
+    "tests/driver/test_at_work.py: _kin": "which round an improvement counts for, whatever a driver has seen",
     "tests/lm/test_model.py: _Product": "how many rows reach the product of one processor",
     "tests/support/clrs/reference.py: _loss": "dm-clrs's",
     "tests/lm/test_token_text.py: _start _text": "the text behind a class's end, too",

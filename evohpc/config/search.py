@@ -25,6 +25,7 @@ from evohpc.config.strict_yaml import (
     NonNegative,
     Positive,
     Section,
+    Share,
     dump,
     parse,
     read_mapping,
@@ -90,6 +91,10 @@ class SearchConfig(Section):
     """Section 3: selected models "are permanently removed from the population and cannot be used again as
     parents". Algorithm 1 itself returns GetTop(G, p) at the end, which would then miss all earlier winners; evohpc
     reports on every candidate, whatever is set here. false: a parent may be selected again."""
+    close_at: Share = 1
+    """Share of a round's children, those refused unread left out, whose outcome must be known for the round to close
+    and the next to be drawn. Not in the paper (1), where a round waits for its last child. Who is late takes part in
+    the first selection after its outcome is known, and the last round waits for all."""
     seeds_in_pool: bool = False
     """Algorithm 1 has G <- [], and the seeds in P only: parents of round 0 and never again. true: they enter G, too."""
     stop: StopConfig = StopConfig()
@@ -176,6 +181,21 @@ class Config(Section):
                 raise ValueError(
                     f"search.stop.evaluations would cut evaluation.{key} short; take search.stop.compute_hours"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _who_is_late_finds_a_pool(self) -> Config:
+        search = self.search
+        if search.close_at == 1:
+            return self
+        reasons = {
+            "search.variant: naive": search.variant == "naive" and "whose only round waits for all of its children",
+            "search.pool: last_round": search.pool == "last_round" and "in which a later round selects no late child",
+            "evaluation.rungs": self.evaluation.rungs and "which are decided when all children were trained at one",
+        }
+        for key, reason in reasons.items():
+            if reason:
+                raise ValueError(f"search.close_at does not go with {key}, {reason}: leave one of them away")
         return self
 
     @model_validator(mode="after")

@@ -21,6 +21,7 @@ from threading import Event
 from evohpc import envelopes
 from evohpc.config.lm import read_deepspeed_config
 from evohpc.driver import portions, results, seeds
+from evohpc.driver.at_work import AtWork
 from evohpc.driver.clock import Clock
 from evohpc.driver.evaluating import Evaluating
 from evohpc.driver.intake import Intake
@@ -35,9 +36,10 @@ from evohpc.evolution.request import request
 from evohpc.evolution.stopping import EarlyEnd
 from evohpc.files import write_atomic
 from evohpc.jobs.base import JobRunner
+from evohpc.jobs.shared import SharedRunner
 from evohpc.lm_job import base as lm_job
 from evohpc.lm_job.phase import phase
-from evohpc.messages import SEED_ROUND, Candidate, LMRequest, Status
+from evohpc.messages import SEED_ROUND, Candidate, LMRequest
 from evohpc.run_folder import read_request
 
 log = logging.getLogger(__name__)
@@ -78,10 +80,13 @@ class Driver:
     """The last round that was generated, and how many of its completions were seen."""
 
     stopper: Stopper = field(init=False)
+    at_work: AtWork = field(init=False)
 
     def __post_init__(self) -> None:
-        intake = self.intake
+        intake, runner = self.intake, SharedRunner(self.runner)
         self.stopper = Stopper(intake.run, intake.store, intake.config.search, Clock(intake.run.clock))
+        grace_s, note_progress = lambda: self.grace_s, lambda: self._patience.note_progress()
+        self.at_work = AtWork(intake, self.stopper, runner, self.lease.epoch, grace_s, note_progress)
 
     @property
     def budget(self) -> Budget:
@@ -110,15 +115,15 @@ class Driver:
 
     def _go_through_rounds(self) -> None:
         self.stopper.begin()
+        self.at_work.begin()
         try:
             for round in range(SEED_ROUND, self.budget.rounds):
                 if not self.intake.store.is_closed(round):
-                    evaluating = self._evaluating(round)
-                    self.open_round(round, evaluating if self.overlaps else None)
-                    self._evaluate(evaluating)
+                    self.open_round(round, self.at_work.of(round) if self.overlaps else None)
+                    self._evaluate(round)
                     self.close_round(round)
         except BudgetSpent as spent:
-            self._end_early(spent.early_end)
+            self._end_early(self._after_the_late(spent).early_end)
             return
         self._report(self.budget.rounds - 1, "done", 1, 1)
         self.snapshot()
@@ -129,21 +134,32 @@ class Driver:
         self._report(early_end.round, "stopped", 1, 1)
         self.snapshot()
 
+    def _after_the_late(self, spent: BudgetSpent) -> BudgetSpent:
+        """Wait for what a budget has paid for, in rounds that have closed; return why the search ends after it."""
+        try:
+            while self.at_work.late and not spent.is_at_once:
+                self._pause(FASTEST_POLL_S if self.at_work.step_late() else SLOWEST_POLL_S)
+        except BudgetSpent as sooner:
+            return sooner
+        return spent
+
     def next_candidates(self) -> list[Candidate]:
         """Go on to the next candidates that wait for an evaluation, and return them; empty when the search is over."""
         self.lease.beat()
         self.stopper.begin()
+        self.at_work.begin()
         try:
             for round in range(SEED_ROUND, self.budget.rounds):
                 if self.intake.store.is_closed(round):
                     continue
                 self.open_round(round)
-                if self._waits(round):
-                    waiting = self.intake.store.entries(round, Status.PENDING)
-                    allowed = self.stopper.allowed(round, [entry.id for entry in waiting], ())
-                    return [entry.candidate for entry in waiting if entry.id in allowed]
+                self.at_work.waits(round)
+                if not self.at_work.may_close(round):
+                    return self.at_work.waiting(*self.at_work.late, round)
                 self.close_round(round)
         except BudgetSpent as spent:
+            if self.at_work.late and not spent.is_at_once:
+                return self.at_work.waiting(*self.at_work.late)
             self.stopper.end(spent.early_end)
         self.snapshot()
         return []
@@ -188,9 +204,11 @@ class Driver:
         self._report(round, "close", 0, 1)
         if round == SEED_ROUND and self.budget.rounds:
             seeds.check(self.intake.store)
-        # In this order: what was not packed when a driver was killed is packed by the next one.
-        results.pack(self.intake.run.round(round))
+        if not self.intake.store.pending(round):
+            # In this order: what was not packed when a driver was killed is packed by the next one.
+            results.pack(self.intake.run.round(round))
         self.intake.close(round)
+        self.at_work.note_closed(round)
         self._patience.note_progress()
         self.snapshot_if_due()
 
@@ -242,37 +260,23 @@ class Driver:
             has_drawn = now.step == "generate" and (round, now.done) > self._drawn
             if has_drawn:
                 self._drawn = round, now.done
+            self.at_work.step_late()
             if (overlap is not None and overlap.step(now.done)) or has_drawn:
                 self._patience.note_progress()
-            held = [self.lm.held, *(overlap.held if overlap else ())]
+            held = [self.lm.held, *self.at_work.held]
             self._report(round, now.step, now.done, now.total, tuple(filter(None, held)))
             self.stopper.check_at_work(round)
             self._pause(SLOWEST_POLL_S)
 
-    def _waits(self, round: int) -> bool:
-        """Enter the results that have arrived; say whether candidates still wait for theirs."""
-        if self.intake.collect(round):
-            self._patience.note_progress()
-        if not self.intake.run.round(round).archive.exists():
-            return bool(self.intake.store.pending(round))
-        self.intake.give_up(round, 0)  # the database was lost, not the round: what its archive lacks will not come
-        return False
-
-    def _evaluate(self, evaluating: Evaluating) -> None:
-        round, delay = evaluating.round, FASTEST_POLL_S
-        if not self._waits(round):
-            return
-        seeds.check_task(self.intake.store, round)
-        while pending := len(self.intake.store.pending(round)):
-            has_arrived = evaluating.step()
-            if has_arrived:
-                self._patience.note_progress()
-            self._report_evaluation(round, pending, evaluating.held)
+    def _evaluate(self, round: int) -> None:
+        delay = FASTEST_POLL_S
+        if self.at_work.waits(round):
+            seeds.check_task(self.intake.store, round)
+        while not self.at_work.may_close(round):
+            has_arrived = self.at_work.step(round)
+            self._report_evaluation(round)
             delay = FASTEST_POLL_S if has_arrived else min(1.5 * delay, SLOWEST_POLL_S)
             self._pause(delay)
-
-    def _evaluating(self, round: int) -> Evaluating:
-        return Evaluating(self.intake, self.stopper, self.runner, round, self.lease.epoch, self.grace_s)
 
     def _pause(self, seconds: float) -> None:
         self.lease.beat()
@@ -284,11 +288,10 @@ class Driver:
         if self.wait(seconds):
             raise Stopped
 
-    def _report_evaluation(self, round: int, pending: int, held: tuple[str, ...]) -> None:
-        total = sum(self.intake.store.counts(round).values())
-        self._report(round, "evaluate", total - pending, total, held)
+    def _report_evaluation(self, round: int) -> None:
+        total, pending = sum(self.intake.store.counts(round).values()), len(self.intake.store.pending(round))
+        self._report(round, "evaluate", total - pending, total, self.at_work.held)
 
     def _report(self, round: int, step: Step, done: int, total: int, held: tuple[str, ...] = ()) -> None:
-        store = self.intake.store
-        best = self.intake.fittest()
-        self.observe(Progress(round, self.budget.rounds, step, done, total, store.counts(round), best, held))
+        counts, best = self.intake.store.counts(round), self.intake.fittest()
+        self.observe(Progress(round, self.budget.rounds, step, done, total, counts, best, held, self.at_work.late))

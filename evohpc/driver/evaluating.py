@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,7 +12,7 @@ from evohpc.driver.intake import Intake
 from evohpc.driver.order import longest_first
 from evohpc.driver.rungs import Rungs
 from evohpc.driver.stopper import Stopper
-from evohpc.jobs.base import JobRunner
+from evohpc.jobs.base import ArrayRunner
 
 
 @dataclass
@@ -20,10 +21,12 @@ class Evaluating:
 
     intake: Intake
     stopper: Stopper
-    runner: JobRunner
+    runner: ArrayRunner
     round: int
     epoch: int
     grace_s: float
+    beside: Callable[[], int] = lambda: 0
+    """Returns how many candidates of other rounds are at work."""
     _has_begun: bool = field(default=False, init=False)
 
     @property
@@ -64,7 +67,8 @@ class Evaluating:
         store, dispatch, rungs = self.intake.store, self.dispatch, self._rungs
         pending, attempted = store.pending(self.round), store.attempts(self.round)
         due = rungs.due(pending, attempted, is_whole=is_whole)
-        allowed = self.stopper.allowed(self.round, due, dispatch.in_flight, is_whole=is_whole)
+        beside = self.beside()
+        allowed = self.stopper.allowed(self.round, due, dispatch.in_flight, is_whole=is_whole, beside=beside)
         fresh = dispatch.fresh(next_attempts(allowed, attempted, has_rungs=not rungs.course.is_single))
         dispatch.hand_out(longest_first(fresh, attempted))
         dispatch.poll()

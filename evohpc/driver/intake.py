@@ -7,8 +7,9 @@ verb is idempotent: it reads what it needs from disk and adds what is missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from evohpc import envelopes
 from evohpc.config.search import Config
@@ -17,11 +18,21 @@ from evohpc.driver.rungs import Rungs
 from evohpc.errors import EnvelopeError, RunFolderError
 from evohpc.evolution import population, repairs, screening
 from evohpc.evolution.prompts import Example
-from evohpc.files import write_atomic
+from evohpc.files import write_atomic, write_once
 from evohpc.messages import SEED_ROUND, Candidate, Completion, LMRequest, Result, Status, TaskInterface
 from evohpc.run_folder import RunDir
 from evohpc.store.rows import Entry
 from evohpc.store.store import Store
+
+
+@dataclass
+class _Collected:
+    """What is known of the results of one round."""
+
+    sources: dict[str, str]
+    """Of its candidates that are evaluated, by id."""
+    seen: set[str] = field(default_factory=set)
+    """Names of the files that were read."""
 
 
 @dataclass
@@ -33,9 +44,7 @@ class Intake:
     config: Config
     task: TaskInterface
     store: Store
-    _round: int | None = field(default=None, init=False)
-    _sources: dict[str, str] = field(default_factory=dict, init=False)
-    _seen: set[str] = field(default_factory=set, init=False)
+    _collected: dict[int, _Collected] = field(default_factory=dict, init=False)
     _in_front: list[str] | None = field(default=None, init=False)
     """Ids of the fittest when it was last asked for, and of what was trained since; None before it was."""
 
@@ -50,23 +59,23 @@ class Intake:
 
     def collect(self, round: int) -> list[Result]:
         """Enter the results of a round that have arrived since the last call; return them."""
-        if round != self._round:
-            admitted = [e.candidate for e in self.store.entries(round) if not e.candidate.status.is_refused]
-            self._sources = {candidate.id: candidate.source for candidate in admitted}
-            self._round, self._seen = round, set()
+        if round not in self._collected:
+            self._collected = {open: known for open, known in self._collected.items() if self.store.pending(open)}
+            self._collected[round] = _Collected(_sources(entry.candidate for entry in self.store.entries(round)))
+        known = self._collected[round]
         folder = self.run.round(round)
-        found = dict(results.read_results(folder, self.run_id, self._sources, self.task, self._seen))
+        found = dict(results.read_results(folder, self.run_id, known.sources, self.task, known.seen))
         fresh = list(found.values())
         if fresh:
             with self.store.write():
                 self.store.add_results(fresh)
                 self._conclude(round)
-        self._seen.update(found)
+        known.seen.update(found)
         return fresh
 
-    def give_up(self, round: int, retries: int) -> None:
+    def give_up(self, round: int, retries: int, spared: Collection[str] = ()) -> None:
         """Let the last machine fault of each candidate that has used up its attempts be its outcome."""
-        attempted = self.store.attempts(round).values()
+        attempted = [results for id, results in self.store.attempts(round).items() if id not in spared]
         self.store.conclude([results[-1] for results in attempted if rungs.is_given_up(results, retries)])
 
     def rungs(self, round: int, epoch: int) -> Rungs:
@@ -80,22 +89,54 @@ class Intake:
             if not path.is_file() or path.read_bytes() != entry.candidate.source.encode():
                 write_atomic(path, entry.candidate.source)
 
-    def close(self, round: int) -> None:
-        """Select the survivors of a round, once, and close it. What survivors.json says is never computed again.
+    def may_close(self, round: int) -> bool:
+        """Say whether enough outcomes of a round are known for it to close; of one that once closed, whether all are
+        that were known then.
 
         Raises:
-            RunFolderError: it cannot be read.
+            RunFolderError: what it closed without cannot be read.
         """
-        path = self.run.round(round).survivors
+        folder, pending = self.run.round(round), self.store.pending(round)
+        if folder.late.exists() or folder.survivors.exists():
+            return set(pending) <= set(self.late(round))
+        evaluated = sum(n for status, n in self.store.counts(round).items() if not status.is_refused)
+        return population.may_close(round, evaluated - len(pending), evaluated, self.config.search)
+
+    def close(self, round: int) -> None:
+        """Select the survivors of a round, once, and close it. What late.json and survivors.json say is never computed
+        again, and the first is there before the second: so whoever goes on from here, or makes the database anew,
+        selects from the same pool and tunes on the same children, whatever has come in since.
+
+        Raises:
+            RunFolderError: one of them cannot be read.
+        """
+        path, late = self.run.round(round).survivors, self.late(round)
         if not path.exists():
-            write_atomic(path, json.dumps(self._select(round), indent=1) + "\n")
+            write_atomic(path, json.dumps(self._select(round, late), indent=1) + "\n")
+        survivors = self._names(path, "delete it to have the survivors selected again")
+        self.store.close_round(round, survivors, population.leaving(round, survivors, self.config.search), late)
+
+    def late(self, round: int) -> list[str]:
+        """Return the candidates, of this round or an earlier one, that a round closes without.
+
+        Raises:
+            RunFolderError: it once closed, and the record of them cannot be read.
+        """
+        folder = self.run.round(round)
+        if not folder.late.exists() and not folder.survivors.exists():
+            rounds = {*self.store.rounds_with_late(), round}
+            if pending := [id for open in sorted(rounds) for id in self.store.pending(open)]:
+                write_once(folder.late, json.dumps(pending, indent=1) + "\n")
+        return self._names(folder.late, "take it from a backup") if folder.late.exists() else []
+
+    def _names(self, path: Path, remedy: str) -> list[str]:
         try:
-            survivors = envelopes.decode(path.read_bytes(), list[str])
-            if unknown := [name for name in survivors if self.store.entry(name) is None]:
+            names = envelopes.decode(path.read_bytes(), list[str])
+            if unknown := [name for name in names if self.store.entry(name) is None]:
                 raise EnvelopeError(f"no candidate is called {unknown[0]!r}")
         except EnvelopeError as error:
-            raise RunFolderError(f"{path}: {error}; delete it to have the survivors selected again") from None
-        self.store.close_round(round, survivors, population.leaving(round, survivors, self.config.search))
+            raise RunFolderError(f"{path}: {error}; {remedy}") from None
+        return names
 
     def parents(self, round: int) -> list[Example]:
         """Return P of a round: the survivors of the one before."""
@@ -103,14 +144,21 @@ class Intake:
 
     def failed(self, round: int) -> list[Candidate]:
         """Return who of the round before raised an error, which prompts of a round may ask to be repaired."""
-        return [entry.candidate for entry in self.store.every(round - 1, repairs.ERRORS)]
+        return [entry.candidate for entry in self._known_with(round - 1, repairs.ERRORS)]
 
     def tuning_examples(self, round: int) -> list[Example]:
         """Return what the soft prompt of a round is tuned on: C_EVALED \\ P of the round before, the fittest first."""
-        children = self.store.entries(round - 1, Status.TRAINED)
+        children = self._known_with(round - 1, [Status.TRAINED])
         parents = {entry.id for entry in self.store.survivors(round - 1)}
         examples = population.tuning_examples(round - 1, children, parents, self.config.search)
         return [self._example(entry) for entry in examples]
+
+    def _known_with(self, round: int, statuses: Sequence[Status]) -> list[Entry]:
+        """Return whose outcome, one of these, was first known when a round closed, in order of id: candidates of the
+        round but for the late, and those of earlier ones that were late until then."""
+        waited_for = self.store.with_ids(self.store.late(round - 1))
+        came = [entry for entry in waited_for if entry.candidate.status in statuses]
+        return population.in_time([*came, *self.store.every(round, statuses)], self.store.late(round))
 
     def last_adapter(self, round: int) -> str | None:
         """Return the folder of the adapter that a round goes on from, relative to the run folder."""
@@ -142,8 +190,8 @@ class Intake:
                 if candidate.status is Status.PENDING and not path.exists():
                     write_atomic(path, candidate.source)
         self.store.add_candidates(rows)
-        if round == self._round:
-            self._sources |= {candidate.id: candidate.source for candidate in rows if not candidate.status.is_refused}
+        if round in self._collected:
+            self._collected[round].sources |= _sources(rows)
 
     def _mark_duplicates(self, candidates: list[Candidate]) -> list[Candidate]:
         first = self.store.known_hashes([c.code_hash for c in candidates if c.code_hash])
@@ -166,12 +214,13 @@ class Intake:
             self._in_front += [r.candidate_id for r in final if r.fitness is not None]
         self.store.add_to_pool(round, population.added_to_pool(round, final, self.config.search))
 
-    def _select(self, round: int) -> list[str]:
+    def _select(self, round: int, late: Collection[str]) -> list[str]:
         """Return P after a round."""
         search, store = self.config.search, self.store
         if round == SEED_ROUND:
             return [entry.id for entry in population.initial_parents(store.entries(SEED_ROUND))]
-        pool = store.pool(round if search.pool == "last_round" else None)
+        came_since = set(late)  # before a kill, maybe
+        pool = (id for id in store.pool(round if search.pool == "last_round" else None) if id not in came_since)
         return population.select(round, pool, [entry.id for entry in store.survivors(round - 1)], search)
 
     def _example(self, entry: Entry) -> Example:
@@ -179,3 +228,8 @@ class Intake:
         assert result is not None, "only trained candidates are examples"
         assert result.num_params is not None, "ingest refuses a trained result without a size"
         return Example(candidate.id, candidate.source, result.num_params, result.metrics[self.task.metric])
+
+
+def _sources(candidates: Iterable[Candidate]) -> dict[str, str]:
+    """Return the programs of those that are evaluated."""
+    return {candidate.id: candidate.source for candidate in candidates if not candidate.status.is_refused}

@@ -28,3 +28,5 @@ class Progress:
     best: Entry | None
     held: tuple[str, ...] = ()
     """Why jobs wait for a person."""
+    late: tuple[int, ...] = ()
+    """Closed rounds of whose candidates some are at work (`search.close_at`)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NoReturn
@@ -19,6 +19,7 @@ from evohpc.files import write_atomic
 from evohpc.lm_job import times
 from evohpc.messages import SEED_ROUND, Status
 from evohpc.run_folder import RunDir
+from evohpc.store.rows import Kin
 from evohpc.store.store import Store
 
 _IDLE = "rounds_without_improvement"
@@ -33,6 +34,11 @@ class BudgetSpent(Exception):
         super().__init__(early_end.key)
         self.early_end = early_end
 
+    @property
+    def is_at_once(self) -> bool:
+        """Whether what is at work is not waited for."""
+        return self.early_end.key in _AT_ONCE
+
 
 @dataclass
 class Stopper:
@@ -42,8 +48,8 @@ class Stopper:
     store: Store
     search: SearchConfig
     clock: Clock
-    _within: tuple[tuple[int, int] | None, frozenset[str]] = field(default=(None, frozenset()), init=False)
-    """A round with the number of its candidates, and which of them the budget of evaluations allows."""
+    _within: dict[int, tuple[int, frozenset[str]]] = field(default_factory=dict, init=False)
+    """By round: the number of its candidates, and which of them the budget of evaluations allows."""
 
     def check_before(self, round: int) -> None:
         """See whether the search may open a round.
@@ -64,26 +70,38 @@ class Stopper:
         self._end_if(round, _AT_ONCE)
 
     def allowed(
-        self, round: int, pending: Collection[str], in_flight: Collection[str], *, is_whole: bool = True
+        self,
+        round: int,
+        pending: Collection[str],
+        in_flight: Collection[str],
+        *,
+        is_whole: bool = True,
+        beside: int = 0,
     ) -> list[str]:
         """Return which of the candidates of a round that wait for a result may be at work: those in flight, and as many
         more as the budgets allow, in order of id.
 
         Args:
             is_whole: all children of the round are known.
+            beside: how many of other rounds are in flight (`search.close_at`).
 
         Raises:
-            BudgetSpent: none may, of a round that is whole.
+            BudgetSpent: none may, of a round that is whole, and no other is.
         """
         self.check_at_work(round)
         if not (self.search.stop.evaluations or self.search.stop.compute_hours):
             return sorted(pending)
         within = self._within_evaluations(round)
         waiting = [id for id in sorted(pending) if id in within and id not in in_flight]
-        more = waiting[: self._affordable(len(in_flight))]
-        if is_whole and pending and not more and not in_flight:
+        more = waiting[: self._affordable(len(in_flight) + beside)]
+        if is_whole and pending and not (more or in_flight or beside):
             self._end(round, "compute_hours" if waiting else "evaluations")
         return sorted({*in_flight, *more})
+
+    def allows_all(self, round: int) -> bool:
+        """Say whether the budget of evaluations has room for a whole round: then it does not end the search there."""
+        limit = self.search.stop.evaluations
+        return limit is None or round == SEED_ROUND or self._of_rounds(range(round + 1)) <= limit
 
     def begin(self) -> None:
         """The search goes on, as far as is known.
@@ -121,11 +139,28 @@ class Stopper:
         closed = [row["round"] for row in self.store.rows("closed_rounds")] if _IDLE in asked else []
         return Spent(
             best=best[0].fitness if best else None,
-            idle_rounds=stopping.idle_rounds(self.store.kin() if closed else (), closed, self.search),
-            evaluations=_evaluated(self.store.counts()) if "evaluations" in asked else 0,
+            idle_rounds=stopping.idle_rounds(self._kin() if closed else (), closed, self.search),
+            evaluations=self._evaluations() if "evaluations" in asked else 0,
             compute_hours=sum(self._compute_hours()) if "compute_hours" in asked else 0.0,
             wall_hours=self.clock.hours,
         )
+
+    def _kin(self) -> Iterator[Kin]:
+        """Yield all candidates, each with the first round that closed when its outcome was known."""
+        known_with = population.known_with(
+            (row["round"], row["candidate_id"]) for row in self.store.rows("late_candidates")
+        )
+        return (kin._replace(round=known_with.get(kin.id, kin.round)) for kin in self.store.kin())
+
+    def _evaluations(self) -> int:
+        """Return how many there were; those of a closed round that are late are at work, and paid for."""
+        counts = self.store.counts_by_round().items()
+        return sum(_admitted(of) if self.store.is_closed(r) else _evaluated(of) for r, of in counts if r >= 0)
+
+    def _of_rounds(self, rounds: Iterable[int]) -> int:
+        """Return how many evaluations of children these rounds come to."""
+        counts = self.store.counts_by_round()
+        return sum(_admitted(counts.get(round, {})) for round in rounds)
 
     def _compute_hours(self) -> tuple[float, float]:
         """Return the hours of evaluations, and those of the language model."""
@@ -143,14 +178,13 @@ class Stopper:
 
     def _within_evaluations(self, round: int) -> frozenset[str]:
         """Return which candidates of a round the budget of evaluations allows: the same at every call."""
-        limit, known = self.search.stop.evaluations, (round, sum(self.store.counts(round).values()))
-        if self._within[0] != known:
+        limit, known = self.search.stop.evaluations, sum(self.store.counts(round).values())
+        if round not in self._within or self._within[round][0] != known:
             ids = [e.id for e in self.store.entries(round) if not e.candidate.status.is_refused]
             if limit is not None and round != SEED_ROUND:
-                earlier = _evaluated(self.store.counts()) - _evaluated(self.store.counts(round))
-                ids = ids[: max(0, limit - earlier)]
-            self._within = known, frozenset(ids)
-        return self._within[1]
+                ids = ids[: max(0, limit - self._of_rounds(range(round)))]
+            self._within[round] = known, frozenset(ids)
+        return self._within[round][1]
 
 
 def early_end(run: RunDir) -> EarlyEnd | None:
@@ -163,6 +197,10 @@ def early_end(run: RunDir) -> EarlyEnd | None:
 
 def _evaluated(counts: Mapping[Status, int]) -> int:
     return sum(n for status, n in counts.items() if not status.is_refused and status is not Status.PENDING)
+
+
+def _admitted(counts: Mapping[Status, int]) -> int:
+    return sum(n for status, n in counts.items() if not status.is_refused)
 
 
 def _early_end(key: str, limit: float, reached: float, round: int) -> EarlyEnd:

@@ -106,6 +106,36 @@ def initial_parents(seeds: Iterable[S]) -> list[S]:
     return by_fitness(seed for seed in seeds if seed.fitness is not None)
 
 
+def may_close(round: int, known: int, evaluated: int, search: SearchConfig) -> bool:
+    """Say whether a round may close (`search.close_at`). One whose children the last selection would miss may not while
+    one of them is at work, nor may the seeds', as all of them are parents.
+
+    Args:
+        known: how many of its candidates have an outcome.
+        evaluated: how many of them get one, those refused unread left out.
+    """
+    is_whole = round in (SEED_ROUND, Budget.of(search).rounds - 1)
+    share = 1.0 if is_whole else search.close_at
+    return known >= math.ceil(share * evaluated - 1e-9)  # 0.7 of ten are seven, whatever binary fractions make of it
+
+
+def in_time(candidates: Iterable[S], late: Collection[str]) -> list[S]:
+    """Return those of whom a round that closed without the late ones knew the outcome."""
+    return [candidate for candidate in candidates if candidate.id not in late]
+
+
+def known_with(late: Iterable[tuple[int, str]]) -> dict[str, int]:
+    """Return of each candidate that was late the first round that its outcome can be known to at its closing.
+
+    Args:
+        late: (round, id) of each that a round closed without.
+    """
+    found: dict[str, int] = {}
+    for round, id in late:
+        found[id] = max(round + 1, found.get(id, 0))
+    return found
+
+
 def added_to_pool(round: int, concluded: Iterable[E], search: SearchConfig) -> list[E]:
     """Return which candidates of a round enter G, whose outcome is final."""
     if round == SEED_ROUND and not search.seeds_in_pool:

@@ -106,6 +106,8 @@ class StatusDocument(Document):
     spent: Spent
     cost: Costs
     faulty_nodes: list[Node]
+    late: int
+    """Candidates of closed rounds that have no outcome yet."""
     counts: dict[Status, int]
     best: list[Evaluated]
 

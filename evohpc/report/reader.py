@@ -139,7 +139,13 @@ class Reading:
         survivors: dict[int, list[str]] = {row["round"]: [] for row in self.store.rows("closed_rounds")}
         for row in self.store.rows("survivors"):
             survivors[row["round"]].append(row["candidate_id"])
-        return Selections(Family(self.store.kin()), survivors, self.config.search)
+        late = {round: self.store.late(round) for round in survivors}
+        return Selections(Family(self.store.kin()), survivors, self.config.search, late)
+
+    @property
+    def late(self) -> int:
+        """How many candidates of closed rounds have no outcome yet (`search.close_at`)."""
+        return sum(len(self.store.pending(round)) for round in self.store.rounds_with_late())
 
     def prompt(self, candidate: Candidate) -> str | None:
         """Return the text that the language model completed; None for a seed, or where it cannot be read."""
@@ -164,6 +170,8 @@ class Reading:
         yield "driver", self._driver() or ("none; the search is over" if self.is_over else f"none{self._last_end()}")
         if self.early_end is not None:
             yield "stopped", in_words(self.early_end)
+        if self.late:
+            yield "late", f"{self.late} of closed rounds without an outcome yet (search.close_at)"
         if last is not None:
             where = "seeds" if last.round < 0 else f"round {last.round} (of 0-{last.rounds - 1})"
             count = f" {last.done}/{last.total}" if last.total > 1 else ""
@@ -233,6 +241,7 @@ class Reading:
             "spent": asdict(self.spent()),
             "cost": {"evaluation_hours": self.evaluation_hours(), "at_most": asdict(self.cost)},
             "faulty_nodes": [node._asdict() for node in self.faulty_nodes()],
+            "late": self.late,
             "counts": {str(status): count for status, count in self.store.counts().items()},
             "best": [tables.document(entry) for entry in self.best(1)],
         }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evohpc.config.search import SearchConfig
-from evohpc.evolution.population import by_fitness, passes
+from evohpc.evolution.population import by_fitness, known_with, passes
 from evohpc.messages import SEED_ROUND
 from evohpc.report.kinship import Family
 from evohpc.store.rows import Kin
@@ -20,6 +20,13 @@ class Selections:
     survivors: Mapping[int, Sequence[str]]
     """By round, in rank order; closed rounds only."""
     search: SearchConfig
+    late: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    """By round, who had no outcome when it closed (`search.close_at`)."""
+
+    def known_with(self, one: Kin) -> int:
+        """Return the first round at whose closing a candidate's outcome could be known: its own, or a later one."""
+        pairs = ((round, id) for round, ids in self.late.items() for id in ids if id == one.id)
+        return known_with(pairs).get(one.id, one.round)
 
     def selected_after(self, id: str) -> list[int]:
         """Return the rounds after which a candidate was selected."""
@@ -35,6 +42,8 @@ class Selections:
         if one.fitness is None or not passes(one, self.search):
             return False
         if one.round == SEED_ROUND and not self.search.seeds_in_pool:
+            return False
+        if one.id in self.late.get(round, ()):
             return False
         return one.round == round if self.search.pool == "last_round" else one.round <= round
 

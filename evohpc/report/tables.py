@@ -25,15 +25,14 @@ if TYPE_CHECKING:
 
 _LONGEST = 8
 """Decimals of a number; a smaller one has an exponent."""
-
 MANY_ROUNDS = 40
 """Lines that the table of rounds has for rounds of children, and one for all earlier ones together."""
-
 Measure: TypeAlias = tuple[str, Callable[[Entry], float | None]]
 """Name of a column, and what a candidate has in it."""
 
 OUTCOMES = ("trained", "dropped", "failed", "duplicate", "refused", "machine fault", "pending")
 """What `outcomes` sorts candidates into."""
+LATE = "late"  # pending, in a round that has closed without it (search.close_at)
 
 
 def outcomes(counts: Mapping[Status, int]) -> dict[str, int]:
@@ -89,8 +88,8 @@ def rounds_table(store: Store, task: TaskInterface, error_below: float, *, brief
     Args:
         brief: for a terminal of 80 columns: show only the fitness of the best.
     """
-    lines = list(_round_lines(store.counts_by_round()))
-    named = [name for name in OUTCOMES if any(counts[name] for _, counts in lines)]
+    lines = list(_round_lines(store.counts_by_round(), store.rounds_with_late()))
+    named = [name for name in (*OUTCOMES, LATE) if any(counts[name] for _, counts in lines)]
     measures = ("best fitness>", f"its {task.metric}>", f"its {size_column(task.size_name)}>")[: 1 if brief else 3]
     table = plain_table("round", *(f"{name}>" for name in named), *measures, "id")
     for rounds, counts in lines:
@@ -102,14 +101,17 @@ def rounds_table(store: Store, task: TaskInterface, error_below: float, *, brief
     return table
 
 
-def _round_lines(counts: Mapping[int, Mapping[Status, int]]) -> Iterator[tuple[Sequence[int], dict[str, int]]]:
-    """Yield (rounds, number of their candidates by outcome) for each line."""
+def _round_lines(
+    counts: Mapping[int, Mapping[Status, int]], closed: Sequence[int]
+) -> Iterator[tuple[Sequence[int], dict[str, int]]]:
+    """Yield (rounds, number of their candidates by outcome) for each line; who is pending in a closed round is late."""
     seeds, children = [r for r in counts if r == SEED_ROUND], [r for r in counts if r != SEED_ROUND]
     several = children[:-MANY_ROUNDS]
     for rounds in (seeds, several, *([round] for round in children[len(several) :])):
         if rounds:
-            every = [outcomes(counts[round]) for round in rounds]
-            yield rounds, {name: sum(each[name] for each in every) for name in OUTCOMES}
+            found = {name: sum(outcomes(counts[round])[name] for round in rounds) for name in OUTCOMES}
+            late = sum(counts[round].get(Status.PENDING, 0) for round in rounds if round in closed)
+            yield rounds, {**found, "pending": found["pending"] - late, LATE: late}
 
 
 def _rounds_name(rounds: Sequence[int]) -> str:

@@ -170,7 +170,9 @@ def _of_original(original: Kin | None) -> str:
 
 def _selection(case: Case) -> Iterator[str]:
     kin, search = case.kin, case.selections.search
-    selected = case.selections.selected_after(kin.id)
+    selected, first = case.selections.selected_after(kin.id), case.selections.known_with(kin)
+    if first > kin.round:
+        yield f"It was late: its outcome was not known when {_round(first - 1)} closed (search.close_at)."
     for round in selected:
         ids = case.selections.survivors[round]
         place = f"number {ids.index(kin.id) + 1} of {len(ids)}"
@@ -187,6 +189,7 @@ def _selection(case: Case) -> Iterator[str]:
 
 def _not_selected(case: Case) -> str:
     kin, search = case.kin, case.selections.search
+    first = case.selections.known_with(kin)
     if kin.status is Status.PENDING:
         return "Not selected: it has no outcome yet."
     if kin.status is Status.DROPPED:
@@ -196,16 +199,16 @@ def _not_selected(case: Case) -> str:
     if not passes(kin, search):
         limit = f"search.error_threshold, {search.error_threshold:g}"
         return f"Not selected: its error, {kin.error:.4g}, is not below {limit}."
-    if kin.round not in case.selections.survivors:
-        return f"Not selected yet: {_round(kin.round)} is still open."
-    pool, taken = _first_pool(case), case.selections.survivors[kin.round]
+    if first not in case.selections.survivors:
+        return f"Not selected yet: {_round(first)} is still open."
+    pool, taken = _first_pool(case), case.selections.survivors[first]
     if not taken or not pool:
-        return f"Not selected after {_round(kin.round)}."
+        return f"Not selected after {_round(first)}."
     if search.variant == "random_parents":
-        return f"Not selected after {_round(kin.round)}: parents are drawn at random, {len(taken)} of {len(pool)}."
+        return f"Not selected after {_round(first)}: parents are drawn at random, {len(taken)} of {len(pool)}."
     last = case.family[taken[-1]]
     rank = pool.index(kin.id) + 1
-    said = f"Not selected after {_round(kin.round)}: it was number {rank} of the {len(pool)} in the pool, "
+    said = f"Not selected after {_round(first)}: it was number {rank} of the {len(pool)} in the pool, "
     if by_lot := search.random_survivors:
         greedy = search.survivors - by_lot
         return f"{said}where the fittest ({greedy}) were selected, and {by_lot} by lot (search.random_survivors)."
@@ -216,10 +219,10 @@ def _not_selected(case: Case) -> str:
 
 def _first_pool(case: Case) -> list[str]:
     """Return the pool of the first selection that a candidate could take part in, if it did."""
-    kin = case.kin
-    if kin.round not in case.selections.survivors or not case.selections.was_in_pool(kin, kin.round):
+    kin, first = case.kin, case.selections.known_with(case.kin)
+    if first not in case.selections.survivors or not case.selections.was_in_pool(kin, first):
         return []
-    return [one.id for one in case.selections.pool(kin.round)]
+    return [one.id for one in case.selections.pool(first)]
 
 
 def _best(case: Case) -> str:

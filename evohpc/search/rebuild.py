@@ -163,10 +163,11 @@ def _replay(intake: Intake, config: Config, observe: Callable[[int, int], None])
         if not _admit(intake, round):
             return round
         intake.collect(round)
-        is_closed = intake.run.round(round).survivors.exists()
-        intake.give_up(round, 0 if is_closed else config.evaluation.retries)
-        if not is_closed:
+        intake.give_up(round, config.evaluation.retries)
+        folder = intake.run.round(round)
+        if not folder.survivors.exists():
             return round + 1
+        intake.give_up(round, 0, () if folder.archive.exists() else intake.late(round))
         intake.close(round)
     return budget.rounds
 
@@ -188,7 +189,7 @@ def _admit(intake: Intake, round: int) -> bool:
 def _pending(run: RunDir, rounds: int) -> int:
     store = Store.snapshot_reader(run.snapshot)
     try:
-        return len(store.pending(rounds - 1))
+        return sum(len(store.pending(round)) for round in range(SEED_ROUND, rounds))
     finally:
         store.close()
 

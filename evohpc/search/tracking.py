@@ -24,7 +24,8 @@ class Tracker(Protocol):
 
 
 class Tracked:
-    """Tells an observer, and trackers of each round that has closed, and of one that the end of the search cut off."""
+    """Tells an observer, and trackers of each round that has closed and whose outcomes are all known, and of those that
+    the end of the search cut off."""
 
     def __init__(self, observe: Callable[[Progress], None], make: Mapping[str, Callable[[], Tracker]]) -> None:
         """Tell nothing yet.
@@ -43,7 +44,8 @@ class Tracked:
             for name, make in self._make.items():
                 with self._warning(name):
                     self._trackers[name] = make()
-        over = progress.round + (progress.step in ("done", "stopped"))
+        ends = progress.step in ("done", "stopped")
+        over = progress.round + 1 if ends else min([progress.round, *progress.late])
         for name, tracker in list(self._trackers.items()):
             with self._warning(name):
                 self._tell(tracker, over)

@@ -173,6 +173,21 @@ def test_a_wrong_override_is_named(tmp_path: Path, override: str, message: str) 
             "search.stop.evaluations would cut evaluation.repeats short; take search.stop.compute_hours",
         ),
         (
+            f"{SMALL}search: {{close_at: 0.8, pool: last_round}}",
+            "search.close_at does not go with search.pool: last_round, in which a later round selects no late child: "
+            "leave one of them away",
+        ),
+        (
+            f"{SMALL}search: {{close_at: 0.8, variant: naive}}",
+            "search.close_at does not go with search.variant: naive, whose only round waits for all of its children",
+        ),
+        (
+            f"{SMALL}search: {{close_at: 0.8}}\nevaluation: {{rungs: [{{keep: 0.5, task_options: {{steps: 1}}}}]}}",
+            "search.close_at does not go with evaluation.rungs, which are decided when all children were trained",
+        ),
+        (f"{SMALL}search: {{close_at: 0}}", "search.close_at: input should be greater than 0"),
+        (f"{SMALL}search: {{close_at: 1.5}}", "search.close_at: input should be less than or equal to 1"),
+        (
             f"{SMALL}search: {{survivors: 2, random_survivors: 3}}",
             "search.random_survivors is 3, more than search.survivors: 2",
         ),

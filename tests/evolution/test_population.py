@@ -162,3 +162,24 @@ def test_the_fittest_share_is_promoted_whatever_its_error(count: int, keep: floa
 
 def test_equals_are_promoted_by_id() -> None:
     assert population.promoted([Child(id, 0.1, -1.0) for id in "cab"], 0.6) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("share", "evaluated", "enough"),
+    [(0.7, 10, 7), (0.9, 160, 144), (0.01, 3, 1), (0.8, 3, 3), (0.3, 10, 3), (0.57, 100, 57), (1, 5, 5), (0.5, 0, 0)],
+)
+def test_a_round_may_close_at_its_share_but_not_the_seeds_nor_the_last(
+    share: float, evaluated: int, enough: int
+) -> None:
+    search = SearchConfig(close_at=share, rounds=3)
+    for round in (0, 1):
+        assert [population.may_close(round, n, evaluated, search) for n in range(evaluated + 1)] == [
+            n >= enough for n in range(evaluated + 1)
+        ]
+    for round in (SEED_ROUND, 2):
+        assert population.may_close(round, evaluated, evaluated, search)
+        assert not population.may_close(round, evaluated - 1, evaluated, search)
+
+
+def test_the_outcome_of_who_is_late_is_known_after_the_last_round_that_closed_without_it() -> None:
+    assert population.known_with([(0, "a"), (0, "b"), (2, "a"), (1, "a")]) == {"a": 3, "b": 1}

@@ -188,3 +188,16 @@ def test_what_a_budget_left_unevaluated_says_so() -> None:
 def test_whose_fault_it_was_is_told(status: Status, beginning: str) -> None:
     entry = Entry(candidate("r0x", status=status, detail="why"), None)
     assert said(case(entry, every=(*EVERY, entry)))["outcome"].startswith(beginning)
+
+
+def test_who_is_late_takes_part_in_the_selection_that_knew_its_outcome() -> None:
+    family = Family(case(SECOND).family)
+    late = case(THIRD, selections=Selections(family, SURVIVORS, SEARCH, {0: ["r0c"]}))
+    assert said(late)["selection"] == (
+        "It was late: its outcome was not known when round 0 closed (search.close_at). "
+        "Selected after round 1, as number 2 of 2: a parent of round 2. "
+        "With that it left the pool: a parent is selected once (search.retire_parents)."
+    )
+    assert (facts(late)["pool_rank"], facts(late)["pool_size"]) == (2, 2)
+    still = case(SECOND, selections=Selections(family, {**SURVIVORS, 0: ["r0a"]}, SEARCH, {0: ["r0b"], 1: ["r0b"]}))
+    assert said(still)["selection"].endswith("Not selected yet: round 2 is still open.")

@@ -40,7 +40,7 @@ def test_a_finished_search_is_rebuilt_row_for_row(finished: RunDir) -> None:
     finished.database.unlink()
     assert rebuild(finished).rounds == 2
     assert tables(finished) == before
-    assert all(before.values())
+    assert all(rows for table, rows in before.items() if table != "late_candidates")  # driver/test_at_work.py has some
 
 
 def test_a_damaged_database_is_rebuilt(finished: RunDir) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import pytest
@@ -95,3 +95,21 @@ def test_a_fault_is_one_warning_and_neither_the_search_nor_another_tracker_knows
     assert [record.getMessage() for record in caplog.records] == [
         "trackers: broken: its disk is full; nothing more is told to it until the next start"
     ]
+
+
+def test_a_round_is_told_once_who_was_late_is_known_and_later_ones_after_it() -> None:
+    diary = Diary()
+    tracked = Tracked(lambda progress: None, {"diary": lambda: diary})
+    told = []
+    for place, late in [((1, "evaluate"), (0,)), ((2, "propose"), (0, 1)), ((2, "evaluate"), (1,)), ((2, "close"), ())]:
+        tracked(replace(progress(*place), late=late))
+        told.append(list(diary.rounds))
+    assert told == [[-1], [-1], [-1, 0], [-1, 0, 1]]
+
+
+def test_rounds_whose_late_ones_the_end_of_the_search_cut_off_are_told() -> None:
+    diary = Diary()
+    tracked = Tracked(lambda progress: None, {"diary": lambda: diary})
+    tracked(replace(progress(2, "evaluate"), late=(1,)))
+    tracked(replace(progress(2, "stopped"), late=(1,)))
+    assert diary.rounds == [-1, 0, 1, 2]
