@@ -50,6 +50,7 @@ OF_NO_MODULE = {
     "test_layers.py": "the rooms and their layers",
     "test_old_runs.py": "runs that 0.1.0 made",
     "test_packaging.py": "the distribution",
+    "test_simulation.py": "benchmarks/simulate.py",
     "test_site.py": "the documentation as a site",
     "test_reliability.py": "what a run folder may meet, by the thousand",
     "test_supply_chain.py": "lock files and SBOMs",
