@@ -90,7 +90,7 @@ def main() -> None:
         (worker, "write_once", "results"),
     ):
         timed(owner, name, part)
-    WarmContainer.wait = timed_wait(WarmContainer.wait)  # type: ignore[method-assign]
+    WarmContainer.wait = timed_wait(WarmContainer.wait)  # type: ignore[method-assign, assignment]
     worker.run_array_task(sys.argv[1], 0, sys.argv[2], 0)
     whole = time.monotonic() - started
     note("rest", whole - sum(PARTS.values()) + PARTS["start of Python"] + PARTS["imports of the evaluator"])

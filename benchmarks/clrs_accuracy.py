@@ -21,6 +21,13 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from evohpc.tasks.base import Splits
+    from evohpc.tasks.clrs.task import Clrs30
 
 SEED_PROGRAM = Path(__file__).parent.parent / "seeds/clrs/v1_standard.py"
 PUBLISHED = {  # Ibarz et al.; the baseline of EvoPrompting's authors
@@ -50,7 +57,7 @@ def main() -> None:
     with ThreadPoolExecutor(asked.processes) as pool:
         for row in pool.map(lambda name: in_process(name, asked), asked.algorithms):
             ours = f"{row['steps']} | {row['best_step']} | {row['val']:.1f} | {row['test']:.1f}"
-            published = " and ".join(map(str, PUBLISHED.get(row["algorithm"], ("?",))))
+            published = " and ".join(map(str, PUBLISHED.get(str(row["algorithm"]), ("?",))))
             print(f"| {row['algorithm']} | {ours} | {published} |", flush=True)
 
 
@@ -58,7 +65,10 @@ def in_process(algorithm: str, asked: argparse.Namespace) -> dict[str, float | s
     """Train in a process of its own, on one core."""
     options = [f"--{name}={getattr(asked, name)}" for name in ("seconds", "seed", "samples", "every")]
     command = [sys.executable, __file__, "--one", algorithm, *options]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    row: dict[str, float | str] = json.loads(
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    )
+    return row
 
 
 def train(algorithm: str, asked: argparse.Namespace) -> dict[str, float | str]:
@@ -74,7 +84,8 @@ def train(algorithm: str, asked: argparse.Namespace) -> dict[str, float | str]:
     module = ModuleType("candidate")
     exec(SEED_PROGRAM.read_text(), module.__dict__)
     model, splits = task.build(module), task.prepare(asked.seed)
-    best, step, ends = (-1.0, 0, {}), 0, time.monotonic() + asked.seconds
+    best: tuple[float, int, dict[str, torch.Tensor]] = (-1.0, 0, {})
+    step, ends = 0, time.monotonic() + asked.seconds
     for row in task.train(model, {}, asked.seed):
         step = int(row["step"])
         accuracy = score(task, model, splits)
@@ -89,10 +100,10 @@ def train(algorithm: str, asked: argparse.Namespace) -> dict[str, float | str]:
     return {"algorithm": algorithm, "steps": step, "best_step": best[1], "val": 100 * best[0], "test": 100 * test}
 
 
-def score(task, model, splits) -> float:
+def score(task: Clrs30, model: torch.nn.Module, splits: Splits) -> float:
     """Return the CLRS score on held-out runs."""
     model.eval()
-    error = task.score([task.predict(model, splits.inputs)], splits.labels).error
+    error: float = task.score([task.predict(model, splits.inputs)], splits.labels).error
     model.train()
     return 1 - error
 

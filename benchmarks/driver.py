@@ -162,8 +162,9 @@ def driver_of(run: Path) -> Iterator[Driver]:
     """Become the driver of a run."""
     with ExitStack() as resources:
         search = Search.open(run)
-        how = {"config": search.config, "site": search.site, "waiting": print, "stop": Event()}
-        yield driving.become_driver(search.folder, search.run_id, resources, **how)
+        yield driving.become_driver(
+            search.folder, search.run_id, resources, config=search.config, site=search.site, waiting=print, stop=Event()
+        )
 
 
 def timed_open(run: RunDir) -> float:

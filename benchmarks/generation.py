@@ -93,7 +93,7 @@ def llama_seconds(lm: LanguageModel, asked: list[Prompt], tokens: int, python: s
         "threads": torch.get_num_threads(),
         "unified": unified,
     }
-    command = [python, Path(__file__).with_name("llama_batch.py"), gguf]
+    command = [python, str(Path(__file__).with_name("llama_batch.py")), gguf]
     answer = subprocess.run(command, input=json.dumps(job), text=True, check=True, capture_output=True)
     on_clock, of_cpu = answer.stdout.split()[-2:]
     return float(of_cpu if clock is time.process_time else on_clock)
@@ -151,7 +151,8 @@ def compare(
         }
         for name, unified in (("llama.cpp, one cache", True), ("llama.cpp, a cache a row", False)):
             if options.llama:
-                taken[name] = llama_seconds(lm, drawn, options.tokens, *options.llama, unified)
+                python, gguf = options.llama
+                taken[name] = llama_seconds(lm, drawn, options.tokens, python, gguf, unified)
         for name, seconds in taken.items():
             speeds.setdefault(name, []).append(len(drawn) * options.samples * options.tokens / seconds)
         print(f"turn {turn}: " + ", ".join(f"{name} {values[-1]:.1f}" for name, values in speeds.items()), flush=True)

@@ -174,7 +174,12 @@ def drive(run: Path, rate: float, seconds: float) -> None:
         runner = PacedRunner(driver.intake.run, driver.intake.run_id, rate)
         driver.lm, driver.runner = ScriptedLMJob(texts), runner
         started, cpu = time.monotonic(), time.process_time()
-        driver.wait = lambda delay: bool(time.sleep(delay)) or time.monotonic() - started > seconds
+
+        def wait(delay: float) -> bool:
+            time.sleep(delay)
+            return time.monotonic() - started > seconds
+
+        driver.wait = wait
         before = driver.intake.store.count("results")
         with suppress(Stopped):
             driver.drive()

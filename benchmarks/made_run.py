@@ -71,6 +71,7 @@ class Maker:
             run_id=self._run_id,
             round=round,
             parents=self._parents,
+            failed=(),
             tuning_examples=(),
             adapter=None,
             deepspeed_config={},

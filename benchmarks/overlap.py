@@ -28,6 +28,7 @@ from rich.table import Table
 
 from evohpc import envelopes
 from evohpc.config.search import load_config
+from evohpc.driver.progress import Progress
 from evohpc.evolution.screening import candidate_id
 from evohpc.files import write_once
 from evohpc.lm import completions_file
@@ -172,15 +173,20 @@ def timed(shape: Shape, lm: Path | None, *, overlaps: bool) -> tuple[float, int,
     the driver tells."""
     with tempfile.TemporaryDirectory(prefix="evohpc-benchmark-") as folder, ExitStack() as resources:
         search = Search.create(Path(folder, "run"), load_config(_config(Path(folder), shape, lm)))
-        how = {"config": search.config, "site": None, "waiting": print, "stop": Event()}
-        driver = driving.become_driver(search.folder, search.run_id, resources, **how)
+        driver = driving.become_driver(
+            search.folder, search.run_id, resources, config=search.config, site=None, waiting=print, stop=Event()
+        )
         nodes = Nodes(search.folder, search.run_id, shape, _evaluations(shape))
         driver.lm, driver.runner = LocalLMJob() if lm else WaitingLM(shape.drawing_s), nodes
         driver.overlaps = overlaps
         if lm:
             resources.callback(driver.lm.close)
         steps: dict[str, float] = {}
-        driver.observe = lambda now: steps.setdefault(f"{now.round} {now.step}", time.monotonic())
+
+        def observe(now: Progress) -> None:
+            steps.setdefault(f"{now.round} {now.step}", time.monotonic())
+
+        driver.observe = observe
         driver.drive()
         begun, drawn, closed = (steps[f"0 {step}"] for step in ("propose", "screen", "close"))
         return closed - begun, nodes.arrays, (drawn - begun, closed - drawn)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -31,7 +31,7 @@ GPUS = (8, 32, 128, 512, 1024)
 PORTIONS = 16
 """Of a round that is handed out while it is drawn, as `driver/overlap.py` has it."""
 
-Process = Iterator[simpy.Event]
+Process = Generator[simpy.Event, Any, None]
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,12 @@ def measured(world: World, mechanisms: Mechanisms, gpus: int, seeds: int) -> dic
 
 def limits(world: World, server: str, gpus: int, seeds: int) -> dict[str, float]:
     """Return the hours of a search by the seconds that a server takes for each candidate."""
-    return {f"{s:g}": measured(replace(world, **{server: s}), BEST, gpus, seeds)["hours"] for s in SLOWER[server]}
+    return {f"{s:g}": measured(_slower(world, server, s), BEST, gpus, seeds)["hours"] for s in SLOWER[server]}
+
+
+def _slower(world: World, server: str, seconds: float) -> World:
+    changes: dict[str, Any] = {server: seconds}
+    return replace(world, **changes)
 
 
 def result(world: World, gpus: Sequence[int], seeds: int) -> dict[str, Any]:

@@ -93,6 +93,8 @@ def held_out(run: Path) -> list[TuningExample]:
         examples = []
         for entry in reading.store.entries(ROUND, Status.TRAINED):
             child, result = entry.candidate, entry.result
+            assert result is not None, "it trained"
+            assert result.num_params is not None, "it trained"
             example = Example(child.id, child.source, result.num_params, result.metrics[task.metric])
             examples.append(TuningExample(child.id, *completion_target(example, task, shown)))
         return examples

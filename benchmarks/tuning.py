@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -62,7 +62,7 @@ def padded(lm: LanguageModel, encoded: list[Encoded], virtual: Tensor) -> None:
         lm.model(inputs_embeds=inputs, attention_mask=seen, labels=labels, use_cache=False).loss.backward()
 
 
-def seconds(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def seconds(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Return the median CPU seconds of each way."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
