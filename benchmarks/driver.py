@@ -28,6 +28,7 @@ from evohpc.config.search import load_config
 from evohpc.driver.driver import Driver
 from evohpc.evolution import population
 from evohpc.files import write_once
+from evohpc.jobs.shared import SharedRunner
 from evohpc.lm_job.scripted import ScriptedLMJob
 from evohpc.messages import Candidate, EvaluationJob, Result, Status, TaskReport, TaskState
 from evohpc.run_folder import RoundDir, RunDir
@@ -179,7 +180,8 @@ def timed_rounds(run: RunDir) -> tuple[float, float, float]:
     """Return CPU and wall milliseconds per candidate of the rounds that are left, and the seconds of a snapshot."""
     meter = Meter()
     with driver_of(run.path) as driver:
-        driver.lm, driver.runner = InstantLM(meter), InstantRunner(run, driver.intake.run_id, meter)
+        driver.lm = InstantLM(meter)
+        driver.at_work.runner = SharedRunner(InstantRunner(run, driver.intake.run_id, meter))
         before, cpu, wall = _count(driver), time.process_time(), time.monotonic()
         driver.drive()
         cpu, wall = time.process_time() - cpu - meter.outside, time.monotonic() - wall

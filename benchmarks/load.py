@@ -29,6 +29,7 @@ from rich.table import Table
 from evohpc import envelopes
 from evohpc.driver.driver import Stopped
 from evohpc.files import write_once
+from evohpc.jobs.shared import SharedRunner
 from evohpc.lm_job.scripted import ScriptedLMJob
 from evohpc.messages import EvaluationJob, TaskReport, TaskState
 from evohpc.run_folder import RunDir
@@ -172,7 +173,7 @@ def drive(run: Path, rate: float, seconds: float) -> None:
     texts = [NUMBER.sub(lambda found: str(rng.randint(1, 999)), rng.choice(shown)) for _ in range(20 * PER_ROUND)]
     with driver_of(run) as driver:
         runner = PacedRunner(driver.intake.run, driver.intake.run_id, rate)
-        driver.lm, driver.runner = ScriptedLMJob(texts), runner
+        driver.lm, driver.at_work.runner = ScriptedLMJob(texts), SharedRunner(runner)
         started, cpu = time.monotonic(), time.process_time()
 
         def wait(delay: float) -> bool:

@@ -31,6 +31,7 @@ from evohpc.config.search import load_config
 from evohpc.driver.progress import Progress
 from evohpc.evolution.screening import candidate_id
 from evohpc.files import write_once
+from evohpc.jobs.shared import SharedRunner
 from evohpc.lm import completions_file
 from evohpc.lm_job.local import LocalLMJob
 from evohpc.lm_job.scripted import ScriptedLMJob
@@ -177,7 +178,7 @@ def timed(shape: Shape, lm: Path | None, *, overlaps: bool) -> tuple[float, int,
             search.folder, search.run_id, resources, config=search.config, site=None, waiting=print, stop=Event()
         )
         nodes = Nodes(search.folder, search.run_id, shape, _evaluations(shape))
-        driver.lm, driver.runner = LocalLMJob() if lm else WaitingLM(shape.drawing_s), nodes
+        driver.lm, driver.at_work.runner = LocalLMJob() if lm else WaitingLM(shape.drawing_s), SharedRunner(nodes)
         driver.overlaps = overlaps
         if lm:
             resources.callback(driver.lm.close)

@@ -38,6 +38,7 @@ OF_NO_MODULE = {
     "tasks/clrs/test_data.py": "our data against dm-clrs's, whatever module makes them",
     "tasks/clrs/test_parity.py": "our network against dm-clrs's under JAX",
     "tasks/clrs/test_sizes.py": "our parameter counts against the paper's",
+    "test_benchmarks.py": "benchmarks/",
     "test_configs.py": "configs/*.yaml",
     "test_docs.py": "README and docs",
     "test_examples.py": "examples/",

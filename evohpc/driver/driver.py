@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from threading import Event
 
 from evohpc import envelopes
@@ -64,7 +64,7 @@ class Driver:
     intake: Intake
     lease: Lease
     lm: lm_job.LMJob
-    runner: JobRunner
+    runner: InitVar[JobRunner]
     grace_s: float = 0.0
     patience_s: float = 0.0
     """Seconds that a file system may cost by refusing, without the search moving on, before that ends the driver. Worth
@@ -82,11 +82,11 @@ class Driver:
     stopper: Stopper = field(init=False)
     at_work: AtWork = field(init=False)
 
-    def __post_init__(self) -> None:
-        intake, runner = self.intake, SharedRunner(self.runner)
+    def __post_init__(self, runner: JobRunner) -> None:
+        intake = self.intake
         self.stopper = Stopper(intake.run, intake.store, intake.config.search, Clock(intake.run.clock))
         grace_s, note_progress = lambda: self.grace_s, lambda: self._patience.note_progress()
-        self.at_work = AtWork(intake, self.stopper, runner, self.lease.epoch, grace_s, note_progress)
+        self.at_work = AtWork(intake, self.stopper, SharedRunner(runner), self.lease.epoch, grace_s, note_progress)
 
     @property
     def budget(self) -> Budget:
