@@ -191,8 +191,11 @@ def _wrapped(connection: sqlite3.Connection) -> sqlite_utils.Database:
 def _check_owner(db: sqlite_utils.Database, path: Path) -> None:
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise RunFolderError(f"{path} is the database of another program; move it away, then run `evohpc rebuild`")
-    unknown = {applied.name for applied in migrations.applied(db)} - {m.name for m in migrations._migrations}
-    if unknown:
+    try:
+        applied = {migration.name for migration in migrations.applied(db)}
+    except KeyError as error:  # a column that sqlite-utils asks for by name
+        raise integrity.damaged(path, f"the list of migrations has no column {error}") from None
+    if unknown := applied - {migration.name for migration in migrations._migrations}:
         raise RunFolderError(f"{path} was written by a newer evohpc ({', '.join(sorted(unknown))}); use that one")
 
 

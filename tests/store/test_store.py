@@ -357,6 +357,18 @@ def test_a_database_of_a_newer_evohpc_is_named(path: Path) -> None:
         Store(path, epoch=1)
 
 
+@pytest.mark.parametrize("column", ["name", "applied_at", "migration_set"])
+def test_a_list_of_migrations_whose_column_has_another_name_is_damaged(path: Path, column: str) -> None:
+    """A flipped bit of the schema does that."""
+    Store(path, epoch=1).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"ALTER TABLE _sqlite_migrations RENAME COLUMN {column} TO other")
+    ways: list[Callable[[], object]] = [lambda: Store(path, epoch=1), lambda: Store.snapshot_reader(path)]
+    for opened in ways:
+        with pytest.raises(RunFolderError, match="`evohpc rebuild` makes it anew"):
+            opened()
+
+
 def test_a_missing_snapshot_is_named(path: Path) -> None:
     with pytest.raises(RunFolderError, match=f"{path}: no such database"):
         Store.snapshot_reader(path)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from evohpc.doctor.base import Finding, fault, ok, warning
 from evohpc.errors import TaskCodeError
 from evohpc.evaluation import verdict
@@ -154,10 +156,20 @@ class Rehearsal:
         again = self.evaluate(found.seed, seconds)
         if again.result.status is not Status.TRAINED:
             return warning("same score again", f"not this time: {again.result.detail}", "see that it has time enough")
-        if again.error == found.error:
+        alike = _alike(again.predictions, found.predictions)
+        why = "" if alike else ", of predictions that differ"
+        if alike and again.error == found.error:
             return ok("same score again", f"{found.seed.id} has error {found.error:.4g} both times")
         return warning(
             "same score again",
-            f"{found.seed.id} has error {found.error!r}, then {again.error!r}",
+            f"{found.seed.id} has error {found.error!r}, then {again.error!r}{why}",
             "draw all that is random from torch, numpy or random, which are seeded, or from the seed that train gets",
         )
+
+
+def _alike(first: Predictions, second: Predictions) -> bool:
+    """Say whether predictions are the same but for rounding. Other ones may come to the same error by chance."""
+    return first.keys() == second.keys() and all(
+        values.shape == second[name].shape and np.allclose(values, second[name], rtol=1e-3, equal_nan=True)
+        for name, values in first.items()
+    )

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.command_line import call
 from support.programming import ROWS, TASK, write_project
+
+from evohpc.doctor.own_task.rehearsal import Rehearsal, Trained
+from evohpc.messages import Candidate, Result, Status
+from evohpc.tasks.base import Score
 
 pytestmark = pytest.mark.usefixtures("unsynced")
 
@@ -27,6 +32,33 @@ def test_a_sound_task_of_programs_has_no_fault(tmp_path: Path, capsys: pytest.Ca
     assert "checkpoint" not in out
     assert "--- a prompt ---\n\"\"\"Metrics:\n{'nodes': '15', 'right': '0." in out
     assert out.endswith("def solve(x):\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "last", "said"),
+    [
+        (0.5, 3, "has error 0.5 both times"),
+        (0.5, 4, "has error 0.5, then 0.5, of predictions that differ"),  # as chance may have it
+        (0.25, 3, "has error 0.5, then 0.25"),
+        (0.25, 4, "has error 0.5, then 0.25, of predictions that differ"),
+    ],
+)
+def test_the_same_score_is_one_of_the_same_predictions(
+    monkeypatch: pytest.MonkeyPatch, error: float, last: int, said: str
+) -> None:
+    first, again = (
+        Trained(
+            Candidate("seed-a", -1, 0, 0, (), 0.0, 0, SEED, "", Status.TRAINED, ""),
+            Result("seed-a", 1, Status.TRAINED, error=wrong),
+            *(1.0, 1.0, 0),
+            [([{"y": np.array([1, 2, number])}], Score(wrong, {}))],
+            "",
+        )
+        for wrong, number in ((0.5, 3), (error, last))
+    )
+    monkeypatch.setattr(Rehearsal, "evaluate", lambda *_: again)
+    rehearsal = Rehearsal.__new__(Rehearsal)
+    assert rehearsal.repeated(first, 1.0).found.endswith(said)
 
 
 @pytest.mark.slow
