@@ -17,7 +17,7 @@ from bokeh.io.export import get_screenshot_as_png
 from bokeh.layouts import column
 from bokeh.models import NumeralTickFormatter, Range1d
 from bokeh.resources import INLINE
-from tables import Row, Search, read_searches
+from searches import Row, Search, read_searches
 
 from evohpc.report.comparison import Band
 from evohpc.report.figures import compare, style
