@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import math
 import os
 import re
 import shutil
@@ -277,6 +278,27 @@ def test_the_means_that_pages_quote_are_those_of_the_results() -> None:
                     assert f"{sum(best) / len(best):.0f}" in text, f"{page} does not have the mean of {arm}"
         elif compared.endswith("evaluated"):
             assert quoted[1] in texts["docs/results/mnist1d.md"]
+
+
+def test_the_winners_that_were_trained_again_have_the_fitness_that_pages_quote() -> None:
+    with (ROOT / "docs/results/mnist1d/winners.csv").open(newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: -float(row["fitness"]))
+    assert all(row["id"].startswith("extended-") for row in rows[:5])
+    for arm in ("extended", "scripted_extended", "iid"):
+        again = [float(row["fitness"]) for row in rows if re.match(rf"{arm}-\d/", row["id"])]
+        assert len(again) == 5
+        for page in ("README.md", "docs/results/mnist1d.md"):
+            assert f"{sum(again) / len(again):.0f}" in (ROOT / page).read_text(), f"{page} does not have that of {arm}"
+
+
+def test_the_finalists_have_the_fitness_that_the_page_quotes() -> None:
+    best: dict[str, float] = {}
+    with (ROOT / "docs/results/mnist1d/verified.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            search = row["id"].partition("/")[0]
+            best[search] = max(best.get(search, -math.inf), float(row["fitness"]))
+    *others, last = (f"{best[search]:.0f}" for search in sorted(best))
+    assert f"has {', '.join(others)} and {last}." in (ROOT / "docs/results/mnist1d.md").read_text()
 
 
 def test_the_winner_in_readme_is_what_the_search_found() -> None:
