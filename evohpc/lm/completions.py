@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -61,7 +62,7 @@ def complete(engine: Engine, request: LMRequest, round: RoundDir, keys: Sequence
         StorageError: the file system refused.
     """
     replica = ranks.Replica.of(tensor_parallel=request.tensor_parallel)
-    mine = replica.share(keys)
+    mine = replica.share(keys, _samples_of_a_prompt(keys))
     speed = _Speed(len(mine))
     drawn: list[Completion] = []
     kept = round.completions if ranks.RANK == 0 else completions_file.part(round.completions, ranks.RANK)
@@ -83,6 +84,12 @@ def _close(request: LMRequest, round: RoundDir, drawn: Sequence[Sequence[Complet
             completions_file.part(round.completions, rank).unlink(missing_ok=True)
         completions_file.close(round.completions, request)
         say("complete")
+
+
+def _samples_of_a_prompt(keys: Sequence[Key]) -> int:
+    """Return how many, at most, are to be drawn of one prompt. Replicas take turns at prompts: each is computed once,
+    and the completions before the first that is missing, all that `lm.overlap` may use, grow with all replicas'."""
+    return max(Counter(prompt for prompt, _ in keys).values(), default=1)
 
 
 def _prompts(request: LMRequest, keys: Sequence[Key]) -> list[Prompt]:

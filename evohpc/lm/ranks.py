@@ -128,8 +128,14 @@ class Replica:
         """Say whether this rank is the one that writes what its replica has found."""
         return self.ranks == 1 or RANK == 0
 
-    def share(self, items: Sequence[T]) -> Sequence[T]:
-        """Return this replica's contiguous part of a list that is divided as evenly as can be."""
+    def share(self, items: Sequence[T], in_a_row: int) -> list[T]:
+        """Return this replica's part of a list that is dealt out: so many items to the first replica, as many to the
+        next, and so on, again and again; what is left for a last time is divided as evenly as can be."""
+        rounds = (items[start : start + in_a_row * self.count] for start in range(0, len(items), in_a_row * self.count))
+        return [item for dealt in rounds for item in self._part(dealt)]
+
+    def _part(self, items: Sequence[T]) -> Sequence[T]:
+        """Return this replica's contiguous part of a list."""
         first, end = (len(items) * number // self.count for number in (self.number, self.number + 1))
         return items[first:end]
 

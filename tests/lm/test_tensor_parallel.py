@@ -98,9 +98,10 @@ def test_a_killed_rank_ends_the_job_and_the_restart_draws_only_what_is_missing(
 
 
 def test_replicas_divide_the_work_and_the_ranks_of_one_do_the_same() -> None:
-    assert [Replica(number, 3, 1).share("abcdefgh") for number in range(3)] == ["ab", "cde", "fgh"]
+    assert [Replica(number, 3, 1).share("abcdefgh", 3) for number in range(3)] == [[*"ab"], [*"cde"], [*"fgh"]]
+    assert [Replica(number, 2, 1).share("abcdefghij", 2) for number in range(2)] == [[*"abefi"], [*"cdghj"]]
     shared = Replica(0, 1, 2)
-    assert shared.share("abc") == "abc"
+    assert shared.share("abcde", 2) == [*"abcde"]
     assert shared.total(3.0) == 3.0
 
 
