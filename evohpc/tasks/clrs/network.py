@@ -18,7 +18,7 @@ from evohpc.tasks.clrs.decoders import State, answer, log_sinkhorn, make_decoder
 from evohpc.tasks.clrs.encoders import Columns, Encoder, columns, encoded_at
 from evohpc.tasks.clrs.features import Feature, first_node_mark
 from evohpc.tasks.clrs.linear import Image
-from evohpc.tasks.clrs.processor import Processor
+from evohpc.tasks.clrs.processor import OwnProcessor, Processor
 from evohpc.tasks.clrs.specification import Location
 
 LOCATIONS: tuple[Location, ...] = ("node", "edge", "graph")
@@ -59,9 +59,12 @@ class Network(nn.Module):
         of: the algorithm's features.
         hidden: h, size of the hidden state; 128 in the paper.
         triplets: see `evohpc.tasks.clrs.triplets`, or None for an MPNN without.
+        own: a candidate's whole processor, in place of the published one and its triplets.
     """
 
-    def __init__(self, of: tuple[Feature, ...], hidden: int, triplets: nn.Module | None) -> None:
+    def __init__(
+        self, of: tuple[Feature, ...], hidden: int, triplets: nn.Module | None, own: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.hidden = hidden
         self.inputs, self.hints, self.outputs = (
@@ -74,7 +77,7 @@ class Network(nn.Module):
                 for where in LOCATIONS
             }
         )
-        self.processor = Processor(hidden, triplets)
+        self.processor = Processor(hidden, triplets) if own is None else OwnProcessor(own)
         self.decoders = nn.ModuleDict(
             {f"{each.stage}_{each.name}": make_decoder(each, hidden) for each in self.hints + self.outputs}
         )
@@ -87,7 +90,7 @@ class Network(nn.Module):
             keep_hints: also return the logits of the hints, which for 2,000 steps at 64 nodes take much memory.
 
         Raises:
-            ValueError, TypeError: what the triplets return has the wrong shape or dtype, see `Processor.forward`.
+            ValueError, TypeError: what the candidate returns has the wrong shape or dtype, see `Processor.forward`.
         """
         unroll = _Unroll(self, batch)
         hints: Mapping[str, Tensor] = {name: hint[0] for name, hint in batch.hints.items()}

@@ -66,11 +66,51 @@ class Processor(nn.Module):
     def _triplets(self, z: Tensor, edge: Image, graph: Tensor) -> Tensor | None:
         if self.triplets is None:
             return None
-        found = self.triplets(z, edge.dense(), graph)
-        shape = (*edge.columns.shape[:3],)  # (batch, n, n), without the columns of the image
-        if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[:3] != shape:
-            what = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-            raise ValueError(f"Triplets returned {what}, it must be (batch, n, n, any), here {(*shape, 'any')}")
-        if found.dtype != z.dtype:
-            raise TypeError(f"Triplets returned {found.dtype}, it must be {z.dtype}")
-        return F.relu(found)
+        return F.relu(_messages_of("Triplets", self.triplets(z, edge.dense(), graph), edge))
+
+
+class OwnProcessor(nn.Module):
+    """A candidate's whole processor, in place of the published one: see docs/clrs.md.
+
+    Args:
+        own: what the candidate made.
+    """
+
+    def __init__(self, own: nn.Module) -> None:
+        super().__init__()
+        self.own = own
+
+    def forward(self, node: Tensor, edge: Image, graph: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the new hidden state and the messages for pairs, or None; all as `Processor.forward`.
+
+        Raises:
+            ValueError: it returned no pair, or one of another shape.
+            TypeError: one of the two has another dtype than the nodes.
+        """
+        found = self.own(torch.cat([node, hidden], -1), edge.dense(), graph, hidden)
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise ValueError(f"Processor returned {_described(found)}, it must be (hidden state, messages or None)")
+        new, messages = found
+        if not isinstance(new, Tensor) or new.shape != hidden.shape:
+            shape = f"(batch, n, h), here {tuple(hidden.shape)}"
+            raise ValueError(f"Processor returned {_described(new)} as hidden state, it must be {shape}")
+        _check_dtype("Processor", new, hidden.dtype)
+        return new, None if messages is None else _messages_of("Processor", messages, edge)
+
+
+def _messages_of(who: str, found: object, edge: Image) -> Tensor:
+    """Return what a candidate made as messages for pairs of nodes, if it is that."""
+    shape = (*edge.columns.shape[:3],)  # (batch, n, n), without the columns of the image
+    if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[:3] != shape:
+        raise ValueError(f"{who} returned {_described(found)}, it must be (batch, n, n, any), here {(*shape, 'any')}")
+    _check_dtype(who, found, edge.columns.dtype)
+    return found
+
+
+def _check_dtype(who: str, found: Tensor, expected: torch.dtype) -> None:
+    if found.dtype != expected:
+        raise TypeError(f"{who} returned {found.dtype}, it must be {expected}")
+
+
+def _described(found: object) -> str:
+    return f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__

@@ -30,6 +30,8 @@ _VALIDATION_KEY, _SELECTION_KEY = 2, 3
 """Keys 0 and 1 of a search's seed belong to the two stages of an evaluation."""
 _MIN_STRING = 17
 """Needles of up to 8 characters must find a place."""
+_ENTRIES = {"triplets": "Triplets", "processor": "Processor"}
+"""The class that a candidate defines, by `Clrs30.searched`."""
 _CELLS = {"cpu": 1 << 20, "cuda": 1 << 23}
 """Largest batch * n * n * n at once in prediction, by device: candidates may build tensors of eight times that."""
 
@@ -45,6 +47,9 @@ class Clrs30:
 
     algorithm: str
     """One of the 30, e.g. 'articulation_points'."""
+    searched: Literal["triplets", "processor"] = "triplets"
+    """What a candidate is. 'triplets', as in the paper: the triplet representation, inside the published processor.
+    'processor', which is not in the paper: the whole processor; seeds/clrs_processor has seeds."""
     steps: int = 2000
     hidden: int = 128
     triplet_features: int = 8
@@ -86,6 +91,8 @@ class Clrs30:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be above 0")
         check_common(self)
+        if self.searched not in _ENTRIES:
+            raise ValueError(f"searched is {self.searched!r}, it must be 'triplets' or 'processor'")
         if self.evaluate_on not in ("val", "test"):
             raise ValueError(f"evaluate_on is {self.evaluate_on!r}, it must be 'val' or 'test'")
         if not self.sizes or min(self.sizes) < 4:
@@ -99,8 +106,8 @@ class Clrs30:
         """What the driver must know."""
         return TaskInterface(
             name="clrs",
-            entry="Triplets",
-            header="class Triplets(nn.Module):",
+            entry=self._entry,
+            header=f"class {self._entry}(nn.Module):",
             prelude=(
                 "import math\n\nimport torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n\n"
                 "from evohpc.tasks.clrs.triplets import reduce_triplets\n"
@@ -128,17 +135,19 @@ class Clrs30:
         )
 
     def build(self, module: ModuleType) -> nn.Module:
-        """Construct the network around the candidate's `Triplets(nb_triplet_fts, out_size)`."""
+        """Construct the network around the candidate's `Triplets(nb_triplet_fts, out_size)`, or its `Processor`."""
         from torch import nn
 
         from evohpc.tasks.clrs.linear import haiku_defaults
         from evohpc.tasks.clrs.network import Network
 
         with haiku_defaults():
-            triplets = module.Triplets(self.triplet_features, self.hidden)
-            if not isinstance(triplets, nn.Module):
-                raise TypeError("Triplets is no nn.Module")
-            return Network(self._features, self.hidden, triplets)
+            made = getattr(module, self._entry)(self.triplet_features, self.hidden)
+            if not isinstance(made, nn.Module):
+                raise TypeError(f"{self._entry} is no nn.Module")
+            if self.searched == "processor":
+                return Network(self._features, self.hidden, None, made)
+            return Network(self._features, self.hidden, made)
 
     def train(self, model: nn.Module, data: Arrays, seed: int) -> Iterator[dict[str, float]]:
         """Draw batches on line; a checkpoint before any step, and every `eval_every` or only the best."""
@@ -190,6 +199,10 @@ class Clrs30:
 
     def _step(self, checkpoint: int) -> float:
         return float(min(checkpoint * self.eval_every, self.steps))
+
+    @property
+    def _entry(self) -> str:
+        return _ENTRIES[self.searched]
 
     @property
     def _features(self) -> tuple[Feature, ...]:

@@ -1,4 +1,4 @@
-"""The shipped triplet representations."""
+"""The shipped triplet representations and processors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from support.paths import ROOT
 
 SEEDS = ROOT / "seeds/clrs"
 DISCOVERED = ROOT / "seeds/clrs_discovered"
+PROCESSORS = ROOT / "seeds/clrs_processor"
 
 
 def load_candidate(path: Path) -> ModuleType:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.clrs.clrs_candidates import DISCOVERED, SEEDS, load_candidate
+from support.clrs.clrs_candidates import DISCOVERED, PROCESSORS, SEEDS, load_candidate
 from support.clrs.streamed import Streamed
 from support.paths import ROOT
 from torch import nn
@@ -227,6 +227,10 @@ def test_predictions_that_are_not_finite_are_refused() -> None:
         ({"algorithm": "sort"}, "algorithm is 'sort', it must be one of activity_selector, articulation_points"),
         ({"algorithm": "bfs", "steps": 0}, "steps is 0, it must be above 0"),
         ({"algorithm": "bfs", "evaluate_on": "train"}, "evaluate_on: input should be 'val' or 'test'; it is 'train'"),
+        (
+            {"algorithm": "bfs", "searched": "encoder"},
+            "searched: input should be 'triplets' or 'processor'; it is 'encoder'",
+        ),
         ({"algorithm": "bfs", "sizes": (2, 4)}, r"sizes are \(2, 4\), they must be 4 or above"),
         ({"algorithm": "kmp_matcher", "sizes": (4, 8)}, r"sizes are \(4, 8\), the largest must be 14 or above"),
         ({}, "algorithm"),
@@ -337,16 +341,19 @@ def test_shipped_configs_load_with_their_task_and_seeds(path: Path) -> None:
     config = load_config(path)
     task = load_task(config.task, config.task_options)
     assert task.interface.name == "clrs"
-    assert config.seeds == SEEDS
+    assert config.seeds == {"Triplets": SEEDS, "Processor": PROCESSORS}[task.interface.entry]
 
 
-def test_configs_are_the_papers_three_searches_and_a_quick_one() -> None:
+def test_configs_are_the_papers_three_searches_and_two_quick_ones() -> None:
     assert [path.stem for path in CONFIGS] == [
         "clrs_articulation_points",
         "clrs_graham_scan",
         "clrs_mst_kruskal",
+        "clrs_processor",
         "clrs_quick",
     ]
+    quick, processor = (load_config(path).task_options for path in reversed(CONFIGS[3:]))
+    assert processor == {**quick, "searched": "processor"}
     for path in CONFIGS[:3]:
         options = load_config(path).task_options
         assert {**options, "steps": options.get("steps", 2000)} == {
