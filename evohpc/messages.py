@@ -21,7 +21,7 @@ class Status(StrEnum):
     SCREENED = "screened"
     """Refused before execution: an import, a size or a construct that the task does not allow."""
     DUPLICATE = "duplicate"
-    """The same program, up to names of locals, comments and formatting, was seen before."""
+    """It was seen before: the same program, up to names of locals, comments and formatting (`search.duplicates`)."""
     BUILD_ERROR = "build_error"
     """The program raised while it was imported or the model constructed."""
     SHAPE_ERROR = "shape_error"
@@ -165,7 +165,7 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How completions are drawn; the fields of `config.lm.LMConfig` of these names say more."""
+    """How completions are drawn; the fields of `LMConfig` and `SearchConfig` of these names say more."""
 
     batch_size: int
     max_new_tokens: int
@@ -173,9 +173,9 @@ class Sampling:
     top_p: float = 1.0
     retry_unparsable: bool = False
     speculation: int = 0
-    stop: str = "next_statement"
-    """As in requests of 0.1.0, which do not say it."""
+    stop: str = "next_statement"  # as in requests of 0.1.0, which do not say it
     retry_copies: int = 0
+    duplicates: str = "same_program"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ class Candidate:
     source: str
     """The whole module: prelude and entry."""
     code_hash: str
-    """sha256 (16 hex digits) of the normalised syntax tree; '' where it was refused."""
+    """sha256 (16 hex digits) of the normalised syntax tree (`search.duplicates`); '' where it was refused."""
     status: Status
     detail: str
     """One line: why it was refused, or what went wrong."""

@@ -14,7 +14,8 @@ from support.paths import ROOT
 from evohpc.cli import evohpc as command_line
 from evohpc.config.evaluation import EvaluationConfig, ScreeningConfig
 from evohpc.config.lm import TuningConfig
-from evohpc.config.search import PromptConfig, SearchConfig, load_config
+from evohpc.config.prompt import PromptConfig
+from evohpc.config.search import SearchConfig, load_config
 from evohpc.config.site import load_site
 from evohpc.config.strict_yaml import read_mapping
 from evohpc.evolution.population import Budget

@@ -348,6 +348,29 @@ def test_what_pages_say_of_repairs_is_what_was_measured() -> None:
         assert "of {} children of ordinary prompts {}".format(*ordinary) in text
 
 
+PAGES_OF_DUPLICATES = ("docs/results/duplicates.md", "docs/configuration.md")
+
+
+def test_what_pages_say_of_duplicates_is_what_was_measured() -> None:
+    with (ROOT / "docs/results/duplicates.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    known = {(row["search"], row["id"]): row for row in rows}
+    children = [row for row in rows if row["round"] != "-1"]
+    left_out = [row for row in children if row["same_computation"]]
+    alike = [row for row in children if row["similarity"]]
+    fitter = [row for row in alike if _fitness(row) > _fitness(known[row["search"], row["similarity"]])]
+    for row in left_out:
+        original = known[row["search"], row["same_computation"]]
+        assert all(row[name] == original[name] for name in ("num_params", "error", "fitness"))
+        assert (row["same result"] or row["id"]) == (original["same result"] or original["id"])
+    page, key = (" ".join((ROOT / name).read_text().split()) for name in PAGES_OF_DUPLICATES)
+    assert f"{len(left_out)} of {len(children)} trained children differed" in page
+    repeated = sum(bool(row["same result"]) for row in children)
+    assert f"finds {len(left_out)} of the {repeated} repeated results" in page
+    assert f"of {len(alike)} with a similarity of 0.9 or more, {len(fitter)} were fitter" in page
+    assert f"{len(children)} trained children it leaves out {len(left_out)}," in key
+
+
 def _fitness(row: dict[str, str]) -> float:
     return float(row["fitness"])
 

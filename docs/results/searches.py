@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evohpc.report.intervals import wilson
+
 Row = dict[str, str]
 STRICT = 0.2
 """A stricter bound on the error than alpha, beside which small and weak networks do not count."""
@@ -82,3 +84,9 @@ def read(path: Path) -> list[Row]:
     """Return the rows of a CSV file."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def share(count: int, total: int) -> str:
+    """Return a count with its percentage and 95 % Wilson interval."""
+    low, high = wilson(count, total)
+    return f"{count} ({100 * count / total:.0f} %, {100 * low:.0f} to {100 * high:.0f})"

@@ -1,8 +1,8 @@
 """Writes the tables of docs/results/*.md from the CSV files beside them: `python docs/results/tables.py`.
 
-A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms`, `pairs`, `parents` and `gains`,
-or `<!-- verified: FILE -->`, `winners`, `again` and `forms`. With `--check` nothing is written, and it fails if a
-table is not what its files say. Needs nothing but evohpc's own intervals, and numpy.
+A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms`, `pairs`, `parents`, `gains` and
+`results`, or `<!-- verified: FILE -->`, `winners`, `again`, `forms` and `copies`. With `--check` nothing is written and
+it fails if a table is not what its files say. Needs nothing but evohpc's own intervals, and numpy.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 
-from searches import COSTLY, STRICT, Row, Search, fewest, read, read_searches
+import copies
+from searches import COSTLY, STRICT, Row, Search, fewest, read, read_searches, share
 
-from evohpc.report.intervals import bootstrap, wilson
+from evohpc.report.intervals import bootstrap
 
 HERE = Path(__file__).parent
 OUTCOMES = ("trained", "failed", "duplicate", "refused")
 PAIRED = 3
 """Of how many seeds two arms must both have a search to be compared."""
-_MARK = re.compile(r"(<!-- (searches|arms|pairs|parents|gains|verified|winners|again|forms): (\S+) -->\n)(?:\|.*\n)*")
+_MARK = re.compile(
+    r"(<!-- (searches|arms|pairs|parents|gains|verified|winners|again|forms|results|copies): (\S+) -->\n)(?:\|.*\n)*"
+)
 
 
 def searches(folder: Path) -> Iterator[Sequence[str]]:
@@ -32,7 +35,7 @@ def searches(folder: Path) -> Iterator[Sequence[str]]:
     yield "search", "children", *OUTCOMES, "fittest", f"fittest, error < {STRICT}"
     for search in read_searches(folder):
         outcomes, total = Counter(row["outcome"] for row in search.children), len(search.children)
-        shares = [_share(outcomes[name], total) for name in OUTCOMES]
+        shares = [share(outcomes[name], total) for name in OUTCOMES]
         fittest = _fittest(search.counted()), _fittest(search.counted(STRICT))
         yield f"{search.arm}-{search.seed}", str(total), *shares, *fittest
 
@@ -50,7 +53,7 @@ def arms(folder: Path) -> Iterator[Sequence[str]]:
         children = sum(len(search.children) for search in of_arm)
         whole = [_mean([search.best(error_below=bound) for search in of_arm]) for bound in (1.0, STRICT)]
         steps = f"{sum(search.steps() for search in of_arm) / len(of_arm) / 1000:.0f},000"
-        yield arm, str(len(of_arm)), *whole, *means, _share(trained, children), steps
+        yield arm, str(len(of_arm)), *whole, *means, share(trained, children), steps
 
 
 def pairs(folder: Path) -> Iterator[Sequence[str]]:
@@ -85,7 +88,7 @@ def parents(folder: Path) -> Iterator[Sequence[str]]:
         for count in sorted({_parents(row) for row in children}):
             alike = [row for row in children if _parents(row) == count]
             outcomes = Counter(row["outcome"] for row in alike)
-            yield arm, str(count), str(len(alike)), *(_share(outcomes[name], len(alike)) for name in OUTCOMES)
+            yield arm, str(count), str(len(alike)), *(share(outcomes[name], len(alike)) for name in OUTCOMES)
 
 
 def gains(folder: Path) -> Iterator[Sequence[str]]:
@@ -149,7 +152,7 @@ def forms(path: Path) -> Iterator[Sequence[str]]:
     for form in dict.fromkeys(row["prompt"] for row in rows):
         alike = [row for row in rows if row["prompt"] == form]
         outcomes, tokens = Counter(row["outcome"] for row in alike), sum(int(row["tokens"]) for row in alike)
-        shares = [_share(outcomes[name], len(alike)) for name in OUTCOMES]
+        shares = [share(outcomes[name], len(alike)) for name in OUTCOMES]
         yield form, str(len(alike)), *shares, f"{tokens / len(alike):.0f}"
 
 
@@ -168,11 +171,6 @@ def winners(path: Path) -> Iterator[Sequence[str]]:
         ahead = [float(found[first][seed]["fitness"]) - float(of_arm[seed]["fitness"]) for seed in sorted(of_arm)]
         paired = ("", "") if arm == first else (_mean(ahead, "+"), ", ".join(f"{value:+.0f}" for value in ahead))
         yield arm, str(len(of_arm)), _mean(selected), _mean(again), *paired
-
-
-def _share(count: int, total: int) -> str:
-    low, high = wilson(count, total)
-    return f"{count} ({100 * count / total:.0f} %, {100 * low:.0f} to {100 * high:.0f})"
 
 
 def _mean(values: Sequence[float], sign: str = "") -> str:
@@ -201,6 +199,8 @@ MAKERS: dict[str, Callable[[Path], Iterator[Sequence[str]]]] = {
     "winners": winners,
     "again": again,
     "forms": forms,
+    "results": copies.results,
+    "copies": copies.rules,
 }
 
 

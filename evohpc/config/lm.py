@@ -86,8 +86,9 @@ class LMConfig(Section):
 
     @property
     def sampling(self) -> Sampling:
-        """How completions are drawn, as a request says it."""
-        return Sampling(**{field.name: getattr(self, field.name) for field in fields(Sampling)})
+        """How completions are drawn, as a request says it, as far as this section does."""
+        own = type(self).model_fields
+        return Sampling(**{field.name: getattr(self, field.name) for field in fields(Sampling) if field.name in own})
 
     @property
     def needs_a_model(self) -> bool:

@@ -17,6 +17,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from evohpc.config.evaluation import EvaluationConfig, ScreeningConfig
 from evohpc.config.lm import LMConfig, TuningConfig
+from evohpc.config.prompt import PromptConfig
 from evohpc.config.stop import StopConfig
 from evohpc.config.strict_yaml import (
     Count,
@@ -95,6 +96,12 @@ class SearchConfig(Section):
     """Share of a round's children, those refused unread left out, whose outcome must be known for the round to close
     and the next to be drawn. Not in the paper (1), where a round waits for its last child. Who is late takes part in
     the first selection after its outcome is known, and the last round waits for all."""
+    duplicates: Literal["same_program", "same_computation"] = "same_program"
+    """Which children are duplicates: they count, and are not trained. `same_program`: those that say what an earlier
+    candidate says, up to names of locals, comments and layout. `same_computation`, not in the paper: also those that
+    differ from one in layers without weights that nothing uses, and would be trained to the same weights. Known as
+    functional equivalence caching (Gillard et al. 2023, arXiv 2302.05433). `lm.retry_copies` goes by it, too. Of a 0.5B
+    model's 200 trained children it leaves out 25, with the results of earlier ones (docs/results/duplicates.md)."""
     seeds_in_pool: bool = False
     """Algorithm 1 has G <- [], and the seeds in P only: parents of round 0 and never again. true: they enter G, too."""
     stop: StopConfig = StopConfig()
@@ -102,37 +109,6 @@ class SearchConfig(Section):
     tuning_data: Literal["unselected", "all_evaluated"] = "unselected"
     """What the soft prompt is tuned on. Algorithm 1, line 11: `C_EVALED \\ P`, this round's scored children that
     were not selected; the caption of figure 1: "all evaluated individuals are used". Default: Algorithm 1."""
-
-
-class PromptConfig(Section):
-    """The text that the LM sees (paper, section 3 and Listing 1)."""
-
-    preamble: str = ""
-    """Put before the first example. The paper shows none; instruction-tuned models may want one."""
-    size_factor: Positive = 0.9
-    """Target size: this times the size of the smallest parent, rounded as `size_rounding` says."""
-    size_factors: tuple[Positive, ...] = ()
-    """Not in the paper: one is drawn for each prompt instead of `size_factor`; [0.9, 0.5] asks for large steps, too."""
-    half_programs: Fraction = 0
-    """Chance of each prompt that it ends in the first lines of the child, which are those of a parent that it shows, up
-    to a statement drawn at random; the LM writes the rest. Not in the paper (0), nor for the scripted engine."""
-    repairs: Fraction = 0
-    """Chance of each prompt that it shows a child of the round before that raised when it was built or on its first
-    batch, with what it raised, and asks for the same program without that error; each such child is shown once at most.
-    Known as self-repair (Olausson et al. 2023, arXiv 2306.09896). Not in the paper (0), nor for the scripted engine. A
-    model of 0.5B parameters wrote fewer trained children with it (docs/results/repairs.md)."""
-    size_rounding: Count | None = None
-    """Sizes in prompts are rounded to this many parameters (paper: 100). null: to 100 from 1,000 parameters on, to 10
-    from 100 on, and not at all below, so that a target is smaller than its parents for networks of any size."""
-    metric_factor: Positive = 1.02
-    """Target metric: this times the best parent's, rounded to the nearest tenth of a percent. The paper mentions
-    no cap at 1; see `metric_cap`. A metric below 0 is to rise by the same share: 1.02 asks for -0.49 after -0.5. Below
-    1, lower is better: 0.98 is for a metric that is an error."""
-    metric_cap: Positive | None = None
-    """Largest target metric; null: no limit, as in the paper."""
-    targets_from: Literal["prompt_parents", "all_parents"] = "prompt_parents"
-    """Whose size and metric the targets are computed from. "The parent models" may be the k in the prompt (the
-    natural reading, default) or all of P."""
 
 
 class Config(Section):

@@ -16,7 +16,7 @@ from evohpc.config.search import Config
 from evohpc.driver import results, rungs
 from evohpc.driver.rungs import Rungs
 from evohpc.errors import EnvelopeError, RunFolderError
-from evohpc.evolution import population, repairs, screening
+from evohpc.evolution import neutral_code, population, repairs, screening
 from evohpc.evolution.prompts import Example
 from evohpc.files import write_atomic, write_once
 from evohpc.messages import SEED_ROUND, Candidate, Completion, LMRequest, Result, Status, TaskInterface
@@ -51,11 +51,12 @@ class Intake:
     def admit_seeds(self) -> None:
         """Enter the seed programs as candidates."""
         sources = {path.stem: path.read_text(encoding="utf-8") for path in self.run.seeds.glob("*.py")}
-        self._admit(SEED_ROUND, screening.seeds(sources, self.task, self.config.screening))
+        self._admit(SEED_ROUND, screening.seeds(sources, self.task, self.config.screening, self._digest))
 
     def admit_children(self, request: LMRequest, completions: Sequence[Completion]) -> None:
         """Enter completions of a round, none left out before any of them, as candidates, refused ones included."""
-        self._admit(request.round, screening.children(request, completions, self.task, self.config.screening))
+        children = screening.children(request, completions, self.task, self.config.screening, self._digest)
+        self._admit(request.round, children)
 
     def collect(self, round: int) -> list[Result]:
         """Enter the results of a round that have arrived since the last call; return them."""
@@ -193,14 +194,23 @@ class Intake:
         if round in self._collected:
             self._collected[round].sources |= _sources(rows)
 
+    @property
+    def _digest(self) -> screening.Digest:
+        return neutral_code.DIGESTS[self.config.search.duplicates]
+
     def _mark_duplicates(self, candidates: list[Candidate]) -> list[Candidate]:
         first = self.store.known_hashes([c.code_hash for c in candidates if c.code_hash])
+        fresh: dict[str, str] = {}
         marked = []
         for candidate in candidates:
-            if candidate.code_hash:
-                original = first.setdefault(candidate.code_hash, candidate.id)
-                if original != candidate.id:
-                    candidate = replace(candidate, status=Status.DUPLICATE, detail=f"same program as {original}")
+            fresh[candidate.id] = candidate.source
+            original = first.setdefault(candidate.code_hash, candidate.id) if candidate.code_hash else candidate.id
+            if original != candidate.id:
+                how = f"same program as {original}"
+                if self.config.search.duplicates == "same_computation":
+                    source = fresh.get(original) or self.store.with_ids([original])[0].candidate.source
+                    how = neutral_code.likeness(candidate.source, source, original)
+                candidate = replace(candidate, status=Status.DUPLICATE, detail=how)
             marked.append(candidate)
         return marked
 

@@ -10,7 +10,8 @@ import ast
 import io
 from collections.abc import Sequence
 
-from evohpc.config.search import PromptConfig, SearchConfig
+from evohpc.config.prompt import PromptConfig
+from evohpc.config.search import SearchConfig
 from evohpc.evolution import entry
 from evohpc.evolution.prompts import Example
 from evohpc.evolution.randomness import Draw, generator

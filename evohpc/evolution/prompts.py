@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import TypeVar
 
-from evohpc.config.search import PromptConfig, SearchConfig
+from evohpc.config.prompt import PromptConfig
+from evohpc.config.search import SearchConfig
 from evohpc.evolution import entry
 from evohpc.evolution.randomness import Draw, generator
 from evohpc.messages import TaskInterface

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 
-from evohpc.config.search import Config, PromptConfig
+from evohpc.config.prompt import PromptConfig
+from evohpc.config.search import Config
 from evohpc.evolution import entry
 from evohpc.evolution.population import Budget
 from evohpc.evolution.prompts import Example, asked_for, is_rescaled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from evohpc.config.search import Config, SearchConfig
 from evohpc.envelopes import SCHEMA
@@ -49,7 +50,7 @@ def request(
         model_path=str(lm.path or ""),
         dtype=lm.dtype,
         threads=lm.threads,
-        sampling=lm.sampling,
+        sampling=replace(lm.sampling, duplicates=config.search.duplicates),
         adapter=adapter,
         deepspeed_config=deepspeed_config,
         tuning=_tuning(config, task, round, tuning_examples, adapter),

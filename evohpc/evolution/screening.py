@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -35,14 +35,18 @@ class Verdict:
     code_hash: str = ""
 
 
-def screen(source: str, task: TaskInterface, config: ScreeningConfig) -> Verdict:
-    """Judge the whole module of a candidate. Duplicates are found by `code_hash`, which the caller compares."""
+Digest = Callable[[ast.Module, str], str]
+"""Of a syntax tree and its source: `code_hash`, or another by which duplicates are found."""
+
+
+def screen(source: str, task: TaskInterface, config: ScreeningConfig, digest: Digest = code_hash) -> Verdict:
+    """Judge the whole module of a candidate. Duplicates are found by the digest, which the caller compares."""
     tree = _parse(source, config)
     if isinstance(tree, Verdict):
         return tree
     for status, reason in _problems(tree, source, task, config):
         return Verdict(status, reason)
-    return Verdict(Status.PENDING, code_hash=code_hash(tree, source))
+    return Verdict(Status.PENDING, code_hash=digest(tree, source))
 
 
 def _parse(source: str, config: ScreeningConfig) -> ast.Module | Verdict:
@@ -130,13 +134,18 @@ def candidate_id(round: int, prompt: int, sample: int) -> str:
 
 
 def children(
-    request: LMRequest, completions: Sequence[Completion], task: TaskInterface, config: ScreeningConfig
+    request: LMRequest,
+    completions: Sequence[Completion],
+    task: TaskInterface,
+    config: ScreeningConfig,
+    digest: Digest = code_hash,
 ) -> list[Candidate]:
     """Return the candidates of a round in order of place, each screened but for duplicates."""
     by_place = {
         (prompt.index, sample.index): (prompt, sample) for prompt in request.prompts for sample in prompt.samples
     }
-    judge = cache(partial(screen, task=task, config=config))  # of a round's children, many are the same text
+    # of a round's children, many are the same text
+    judge = cache(partial(screen, task=task, config=config, digest=digest))
     candidates = []
     for completion in sorted(completions, key=lambda c: (c.prompt, c.sample)):
         prompt, sample = by_place[completion.prompt, completion.sample]
@@ -161,11 +170,13 @@ def children(
     return candidates
 
 
-def seeds(sources: Mapping[str, str], task: TaskInterface, config: ScreeningConfig) -> list[Candidate]:
+def seeds(
+    sources: Mapping[str, str], task: TaskInterface, config: ScreeningConfig, digest: Digest = code_hash
+) -> list[Candidate]:
     """Return the seed programs as candidates of `SEED_ROUND`, by file stem."""
     candidates = []
     for index, (name, source) in enumerate(sorted(sources.items())):
-        verdict = screen(source, task, config)
+        verdict = screen(source, task, config, digest)
         candidates.append(
             Candidate(
                 id=f"seed-{name}",

@@ -65,4 +65,4 @@ class Drawing:
         sampling = self.rules.sampling
         if self.attempt < sampling.retry_unparsable and not parses(self._few_shot, text):
             return False
-        return self.attempt >= sampling.retry_copies or not repeats(self._few_shot, text)
+        return self.attempt >= sampling.retry_copies or not repeats(self._few_shot, text, sampling.duplicates)

@@ -6,7 +6,7 @@ import ast
 import re
 import warnings
 
-from evohpc.evolution.code_hash import code_hash
+from evohpc.evolution.neutral_code import DIGESTS
 
 _DEDENT = re.compile(r"^(?=\S)", re.MULTILINE)
 
@@ -28,10 +28,11 @@ def parses(prompt: str, completion: str) -> bool:
     return isinstance(_parse(header(prompt), completion), ast.Module)
 
 
-def repeats(prompt: str, completion: str) -> bool:
-    """Say whether a completion is one of the programs that its prompt shows, up to layout and names of locals."""
+def repeats(prompt: str, completion: str, duplicates: str = "same_program") -> bool:
+    """Say whether a completion is one of the programs that its prompt shows, by what counts as a duplicate in the
+    search (`search.duplicates`)."""
     line = header(prompt)
-    hashes = (_hash(line, body) for body in [completion, *shown_bodies(prompt)])
+    hashes = (_hash(line, body, duplicates) for body in [completion, *shown_bodies(prompt)])
     own = next(hashes)
     return own is not None and own in hashes
 
@@ -95,10 +96,10 @@ def _ends_in_return(tree: ast.Module) -> bool:
     return isinstance(last, ast.Return | ast.Raise)
 
 
-def _hash(line: str, body: str) -> str | None:
+def _hash(line: str, body: str, duplicates: str) -> str | None:
     source = f"{line}\n{body.lstrip(chr(10))}"
     tree = _parse(line, body)
     try:
-        return code_hash(tree, source) if isinstance(tree, ast.Module) else None
+        return DIGESTS[duplicates](tree, source) if isinstance(tree, ast.Module) else None
     except RecursionError:  # the parser goes deeper than Python does: thousands of minus signs
         return None

@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 
 from evohpc.config.evaluation import ScreeningConfig
-from evohpc.config.search import PromptConfig
+from evohpc.config.prompt import PromptConfig
 from evohpc.evolution import entry
 from evohpc.evolution.code_hash import code_hash
 from evohpc.evolution.prompts import Example, candidate_source, completion_target, few_shot_prompt

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.paths import GOLDEN
 
-from evohpc.config.search import PromptConfig, SearchConfig
+from evohpc.config.prompt import PromptConfig
+from evohpc.config.search import SearchConfig
 from evohpc.evolution import entry
 from evohpc.evolution.prompts import (
     Example,

@@ -18,7 +18,8 @@ from support.paths import GOLDEN, ROOT
 from support.rows import candidate
 
 from evohpc.config.lm import LMConfig
-from evohpc.config.search import Config, PromptConfig, SearchConfig
+from evohpc.config.prompt import PromptConfig
+from evohpc.config.search import Config, SearchConfig
 from evohpc.evolution.prompts import Example
 from evohpc.evolution.repairs import ERRORS, repair_prompt, repaired
 from evohpc.lm.programs import repeats, shown_bodies

@@ -7,7 +7,8 @@ import pytest
 from support.rows import candidate
 
 from evohpc.config.lm import LMConfig, TuningConfig
-from evohpc.config.search import Config, PromptConfig, SearchConfig
+from evohpc.config.prompt import PromptConfig
+from evohpc.config.search import Config, SearchConfig
 from evohpc.envelopes import decode, encode
 from evohpc.evolution.prompts import Example, completion_target, draw_examples, few_shot_prompt
 from evohpc.evolution.repairs import repair_prompt
@@ -145,6 +146,12 @@ def test_what_the_config_says_of_attempts_and_guesses_is_asked_for(changes: dict
     lm = config().lm.model_copy(update=changes)
     asked = ask(config().model_copy(update={"lm": lm}))
     assert asked.sampling == replace(ask(config()).sampling, **changes)
+
+
+def test_what_counts_as_a_copy_is_what_counts_as_a_duplicate() -> None:
+    assert ask(config()).sampling.duplicates == "same_program"
+    asked = ask(config(duplicates="same_computation")).sampling
+    assert asked == replace(ask(config()).sampling, duplicates="same_computation")
 
 
 def test_the_fitter_weigh_more_if_that_is_asked_for() -> None:

@@ -115,7 +115,7 @@ def test_what_does_not_parse_is_drawn_once_more_and_both_are_paid_for(
 def test_a_copy_is_drawn_again_as_often_as_the_config_says_and_all_are_paid_for(
     lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "repeats", lambda prompt, text: True)
+    monkeypatch.setattr(drawing, "repeats", lambda prompt, text, duplicates: True)
     first = drawn(lm, prompts())
     sampling = Sampling(5, 24, retry_copies=3)
     found = {(c.prompt, c.sample): c for ended in Decoder(lm, None, sampling).draw(prompts()) for c in ended}

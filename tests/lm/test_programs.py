@@ -135,5 +135,16 @@ def test_a_copy_of_an_example_is_recognised(completion: Any, expected: bool) -> 
     assert repeats(SHOWN, completion) is expected
 
 
+def test_a_copy_but_for_an_unused_layer_is_one_where_it_is_a_duplicate() -> None:
+    init = "    def __init__(self):\n        super().__init__()\n        self.fc = nn.LazyLinear(8)\n"
+    more = f"{init}        self.fc2 = nn.LazyLinear(9)\n"
+    shown = SHOWN.replace(BODY, init + BODY)
+    assert repeats(shown, init + BODY)
+    assert repeats(shown, init + BODY, "same_computation")
+    assert not repeats(shown, more + BODY)
+    assert repeats(shown, more + BODY, "same_computation")
+    assert not repeats(shown, (more + BODY).replace("self.fc(x)", "self.fc2(x)"), "same_computation")
+
+
 def test_a_prompt_without_examples_has_no_copies() -> None:
     assert not repeats(PROMPT, BODY)

@@ -9,7 +9,7 @@ from support.paths import MNIST1D_SEEDS
 from support.requests import PROGRAM, PROMPT, ask, prompts, request, write
 
 from evohpc.config.evaluation import ScreeningConfig
-from evohpc.config.search import PromptConfig
+from evohpc.config.prompt import PromptConfig
 from evohpc.evolution.code_hash import code_hash
 from evohpc.evolution.prompts import Example, candidate_source, few_shot_prompt
 from evohpc.evolution.screening import screen
