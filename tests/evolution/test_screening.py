@@ -38,7 +38,7 @@ def test_a_good_program_waits_for_its_evaluation() -> None:
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
 def test_shipped_seeds_pass(path: Path) -> None:
     allowed = ("torch", "math", "evohpc.tasks.clrs.triplets")
-    entry = "Model" if path.parent.name == "mnist1d" else "Triplets"
+    entry = {"mnist1d": "Model", "clrs_processor": "Processor"}.get(path.parent.name, "Triplets")
     task = TaskInterface("t", entry, f"class {entry}(nn.Module):", "", allowed, "m")
     assert screen(path.read_text(), task, LIMITS).status is Status.PENDING
 
