@@ -43,6 +43,7 @@ from evohpc.messages import Attempt, EvaluationJob, Result, Status
 from evohpc.run_folder import RunDir
 
 _TASK = ROOT / "benchmarks" / "array_task.py"
+_NAMES = ("for each stage", "for each candidate", "ahead")
 _SRUN = ("srun", "--quiet", "--cpus-per-task=2", "--mem=4G")
 _PROGRAM = f"""{PRELUDE}
 import time
@@ -86,12 +87,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000, help="of training; its CPU seconds are in those of the task")
     parser.add_argument("--wait", type=float, default=0.0, help="seconds that each training waits")
     parser.add_argument("--slurm", action="store_true", help="in jobs of Slurm")
+    parser.add_argument("--ways", nargs="+", choices=_NAMES, default=[*_NAMES], help="of starting containers")
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(dir="/var/tmp", ignore_cleanup_errors=True) as name,
         _start(arguments.slurm) as how,
     ):
-        ways = _ways(Path(name))
+        ways = {way: site for way, site in _ways(Path(name)).items() if way in arguments.ways}
         runs = {
             way: _run(Path(name) / f"run-{number}", site, arguments.steps)
             for number, (way, site) in enumerate(ways.items())
@@ -123,11 +125,8 @@ def _ways(folder: Path) -> dict[str, ContainerSection]:
     site = arrays.containers(folder)
     (folder / "old").mkdir()
     old = str(without_landlock(folder / "old", site.apptainer))
-    return {
-        "for each stage": site.model_copy(update={"apptainer": old}),
-        "for each candidate": site.model_copy(update={"prewarm": False}),
-        "ahead": site.model_copy(update={"prewarm": True}),
-    }
+    changes: list[dict[str, object]] = [{"apptainer": old}, {"prewarm": False}, {"prewarm": True}]
+    return {way: site.model_copy(update=change) for way, change in zip(_NAMES, changes, strict=True)}
 
 
 def _run(path: Path, site: ContainerSection, steps: int) -> RunDir:

@@ -14,6 +14,7 @@ import pytest
 from support.evaluating import CONFIG, HONEST, PRELUDE, make_run, run_source
 from support.old_kernel import without_landlock
 from support.paths import GOLDEN, TESTS
+from support.written_programs import UNUSUAL
 
 from evohpc.config.site import ContainerSection, Site
 from evohpc.errors import EvaluationError
@@ -130,9 +131,12 @@ def test_a_run_without_a_profile_says_what_to_pass(tmp_path: Path) -> None:
 
 @real
 class TestARealContainer:
-    def test_trains_the_same_model_as_a_process_does(self, contained: Evaluator, evaluator: Evaluator) -> None:
-        inside, _ = run_source(contained, HONEST)
-        outside, _ = run_source(evaluator, HONEST)
+    @pytest.mark.parametrize("source", [HONEST, UNUSUAL["what imports a compiler"][0]], ids=["honest", "compiler"])
+    def test_trains_the_same_model_as_a_process_does(
+        self, contained: Evaluator, evaluator: Evaluator, source: str
+    ) -> None:
+        inside, _ = run_source(contained, source)
+        outside, _ = run_source(evaluator, source)
         assert (inside.status, inside.detail) == (Status.TRAINED, "")
         assert (inside.num_params, inside.error, inside.fitness) == (
             outside.num_params,

@@ -23,6 +23,14 @@ UNUSUAL = {
         ),
         1156,
     ),
+    "what imports a compiler": (
+        _model(
+            "self.out = torch.compile(nn.Linear(40, 10), fullgraph=True)",
+            "slope = torch.func.grad(lambda x: x.sin().sum())(x); "
+            "return torch.utils.checkpoint.checkpoint(self.out, x + slope, use_reentrant=False)",
+        ),
+        410,
+    ),
     "tied weights": (
         _model(
             "self.a = nn.Linear(40, 40, bias=False); self.b = nn.Linear(40, 40, bias=False); "

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from evohpc import envelopes
-from evohpc.evaluation.stage import programs, protocol, stages
+from evohpc.evaluation.stage import eager, programs, protocol, stages
 from evohpc.evaluation.stage.protocol import Order, Report
 from evohpc.evaluation.stage.stages import Progress, Refused
 from evohpc.messages import Status
@@ -33,14 +33,15 @@ _STAGES = {
 
 
 def preload() -> dict[str, str]:
-    """Import what stages will need; return the versions. The first optimizer takes as long to import as torch itself.
+    """Import what stages will need; return the versions.
 
     No backward pass and no CUDA call: both start threads, which do not survive a fork.
     """
-    import torch._dynamo
+    import torch
 
     import evohpc.tasks.mnist1d  # noqa: F401
 
+    eager.spare_dynamo()
     weight = torch.nn.Parameter(torch.zeros(1))
     weight.grad = torch.zeros(1)
     torch.optim.AdamW([weight]).step()
