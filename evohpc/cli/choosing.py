@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from evohpc.messages import Status
 
 if TYPE_CHECKING:
+    from evohpc.report.reader import Reading
     from evohpc.store.rows import Entry
 
 STATUS_GROUPS = {
@@ -25,6 +26,20 @@ def in_groups(names: Iterable[str]) -> tuple[Status, ...]:
     """Return the statuses that these names of statuses or classes stand for."""
     found = [STATUS_GROUPS[name] if name in STATUS_GROUPS else (Status(name),) for name in names]
     return tuple(dict.fromkeys(status for group in found for status in group))
+
+
+def choose(
+    reading: Reading, round: int | None, statuses: Sequence[Status], best: int | None, *, is_late: bool
+) -> Iterable[Entry]:
+    """Return candidates, all or those of one round or of some statuses; seeds first, or so many of the fittest.
+
+    Args:
+        is_late: only those that had no outcome when their round closed.
+    """
+    late = reading.late_until if is_late else None
+    if best is not None:
+        return reading.best(best, round, statuses, late)
+    return (entry for entry in reading.store.every(round, statuses) if late is None or entry.id in late)
 
 
 def sort_entries(entries: Iterable[Entry], key: str | None, *, reverse: bool = False) -> list[Entry]:

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from evohpc.cli.choosing import SORT_KEYS, STATUS_GROUPS, in_groups, sort_entries, sort_value
+from evohpc.cli.choosing import SORT_KEYS, STATUS_GROUPS, choose, in_groups, sort_entries, sort_value
 from evohpc.cli.explain import id_argument, print_differences_to_parents, print_what_is_known
 from evohpc.cli.shared import json_option, run_argument, stdout_console
 from evohpc.errors import RunFolderError
@@ -37,6 +37,7 @@ _FILE = click.File("w", encoding="utf-8", lazy=True)
     help="Only these outcomes; failed, refused and machine_fault are all of such a class.",
 )
 @click.option("--failed", is_flag=True, help="The same as --status failed.")
+@click.option("--late", is_flag=True, help="Only those without an outcome when their round closed (search.close_at).")
 @click.option(
     "--best", type=click.IntRange(min=1), metavar="N", help="The N fittest with an error below search.error_threshold."
 )
@@ -50,26 +51,28 @@ def list_candidates(
     round: int | None,
     statuses: tuple[str, ...],
     failed: bool,
+    late: bool,
     best: int | None,
     sort: str | None,
     reverse: bool,
     as_json: bool,
 ) -> None:
     """List candidates with their outcomes."""
-    from evohpc.report import tables
+    from evohpc.report import lateness, tables
     from evohpc.report.reader import Reading
 
     with Reading(run) as reading:
         chosen = in_groups((*statuses, *(["failed"] if failed else [])))
-        entries = reading.store.every(round, chosen) if best is None else reading.best(best, round, chosen)
+        entries, until = choose(reading, round, chosen, best, is_late=late), reading.late_until
         found = sort_entries(entries, sort, reverse=reverse) if sort or reverse else entries
         shown = _Counted(found)
         if as_json:
             for entry in shown:
-                click.echo(tables.line(entry, reading.run_id))
+                click.echo(tables.line(entry, reading.run_id, late_until=until.get(entry.id)))
         else:
             instead = None if sort in (None, "fitness", "params") else (sort, lambda entry: sort_value(entry, sort))
-            stdout_console().print(tables.candidates_table(shown, reading.task, instead))
+            told = (lateness.told(entry, until) for entry in shown)
+            stdout_console().print(tables.candidates_table(told, reading.task, instead))
         _note_what_is_missing(reading, shown.count, is_best=best is not None)
 
 
@@ -99,7 +102,8 @@ def show(
     with Reading(run) as reading:
         entry = reading.candidate(candidate_id)
         if as_json:
-            click.echo(tables.line(entry, reading.run_id, curve=reading.curve(entry)))
+            late_until = reading.late_until.get(entry.id)
+            click.echo(tables.line(entry, reading.run_id, late_until=late_until, curve=reading.curve(entry)))
             return
         if only_log:
             click.echo(printable(_log(reading, entry).text))
@@ -174,8 +178,8 @@ def export(
         writer.writeheader()
         writer.writerows(_rows(runs))
     if jsonl_file is not None:
-        for run_id, entry in _entries(runs):
-            print(tables.line(entry, run_id), file=jsonl_file)
+        for reading, entry in _entries(runs):
+            print(tables.line(entry, reading.run_id, late_until=reading.late_until.get(entry.id)), file=jsonl_file)
     if database is not None:
         _write_database(runs, database)
 
@@ -275,16 +279,19 @@ def _check_distinct(runs: tuple[Path, ...]) -> None:
             seen[reading.run_id] = run
 
 
-def _entries(runs: tuple[Path, ...]) -> Iterator[tuple[str, Entry]]:
+def _entries(runs: tuple[Path, ...]) -> Iterator[tuple[Reading, Entry]]:
     from evohpc.report.reader import Reading
 
     for run in runs:
         with Reading(run) as reading:
             for entry in reading.store.every():
-                yield reading.run_id, entry
+                yield reading, entry
 
 
 def _rows(runs: tuple[Path, ...]) -> Iterator[dict[str, Any]]:
     from evohpc.report import tables
 
-    return ({"run": run_id, **tables.row(entry)} for run_id, entry in _entries(runs))
+    return (
+        {"run": reading.run_id, **tables.row(entry), "late_until": reading.late_until.get(entry.id)}
+        for reading, entry in _entries(runs)
+    )

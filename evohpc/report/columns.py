@@ -98,6 +98,7 @@ def payload(table: Columns) -> dict[str, Any]:
         **{name: getattr(table, name) for name in names},
         **{n: [getattr(c, n) for c in candidates] for n in ("prompt", "sample", "temperature", "tokens", "detail")},
         "code_hash": [c.code_hash for c in candidates],
+        "late_until": [table.run.late_until.get(entry.id) for entry in entries],
         "seconds": [_seconds(table.run, entry) for entry in entries],
         "attempt": _measured(table.run, "attempt"),
         "isolation": _measured(table.run, "isolation"),

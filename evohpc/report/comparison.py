@@ -15,7 +15,7 @@ from evohpc.errors import ConfigError
 from evohpc.messages import SEED_ROUND
 from evohpc.report.frames import flat
 from evohpc.report.intervals import bootstrap
-from evohpc.report.rounds import evaluation_hours, fitness
+from evohpc.report.rounds import evaluation_hours, fitness, late_counts
 from evohpc.report.runs import Run
 
 POINTS = 200
@@ -125,6 +125,7 @@ def run_rows(curves: Sequence[Curve], hours: Sequence[Curve], target: float | No
         yield {
             **{"run": curve.run.name, "group": curve.group, "path": str(curve.run.path), "is_over": curve.run.is_over},
             **{"seed": curve.run.config.get("search", {}).get("seed"), "evaluations": trained, "hours": hour.end},
+            **late_counts(curve.run),
             "best_fitness": _last(curve),
             **{"equal_evaluations": int(evaluations), "best_at_equal_evaluations": _number(curve.at(evaluations))},
             **{"equal_hours": time, "best_at_equal_hours": _number(hour.at(time))},

@@ -108,6 +108,10 @@ class StatusDocument(Document):
     faulty_nodes: list[Node]
     late: int
     """Candidates of closed rounds that have no outcome yet."""
+    were_late: int
+    """Candidates that had none when their round closed (`search.close_at`)."""
+    late_entered: int
+    """Those of them that have entered the pool of a later round."""
     counts: dict[Status, int]
     best: list[Evaluated]
 
@@ -121,6 +125,8 @@ class CandidateDocument(Document):
     result: Result | None
     curve: Curve = ()
     """Of `show` only: how its error fell while it was trained, as far as its round's files tell."""
+    late_until: int | None = None
+    """Of one that was late (`search.close_at`), the first round that could know its outcome."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from evohpc.messages import SEED_ROUND, Status
 from evohpc.report import tables
 from evohpc.report.missing import explain_missing
-from evohpc.report.rounds import evaluation_hours, fitness, fittest, round_rows
+from evohpc.report.rounds import evaluation_hours, fitness, fittest, late_counts, round_rows
 from evohpc.report.runs import Run, read
 
 if TYPE_CHECKING:
@@ -73,15 +73,17 @@ def tabulate(runs: Sequence[Run], *, curves: bool = False) -> Tables:
 
 RUN_COLUMNS = (
     *("run", "path", "task", "variant", "seed", "is_done", "stopped_by", "rounds", "children", "evaluated"),
+    *("late", "late_entered"),
     *("best", "best_fitness", "evaluation_hours", "evohpc", "git_commit", "created_at"),
 )
 ROUND_COLUMNS = (
     *("run", "round", "is_closed", "children", *(name.replace(" ", "_") for name in tables.OUTCOMES)),
+    *("late", "late_entered"),
     *("valid_novel", "valid_novel_low", "valid_novel_high", "best", "best_fitness", "best_so_far", "evaluation_hours"),
 )
 CANDIDATE_COLUMNS = (
     *("run", "id", "round", "prompt", "sample", "parents", "temperature", "tokens", "status", "outcome", "detail"),
-    *("attempt", "num_params", "error", "fitness", "counts", "isolation", "host", "finished_at"),
+    *("attempt", "num_params", "error", "fitness", "counts", "late_until", "isolation", "host", "finished_at"),
     *("code_hash", "source_sha256", "source"),
 )
 RESULT_COLUMNS = (
@@ -113,6 +115,7 @@ def _run_row(run: Run) -> dict[str, Any]:
         **{"stopped_by": run.early_end.key if run.early_end else None, "rounds": run.rounds},
         "children": sum(entry.candidate.round != SEED_ROUND for entry in run.entries),
         "evaluated": sum(entry.result is not None for entry in run.entries),
+        **late_counts(run),
         "best": best.candidate.id if best else None,
         "best_fitness": fitness(best) if best else None,
         "evaluation_hours": evaluation_hours(run, run.entries),
@@ -126,7 +129,7 @@ def _candidate_rows(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
         for entry in run.entries:
             row = {"run": run.name, **tables.row(entry), "outcome": tables.outcome(entry.candidate.status)}
             row["source_sha256"] = entry.result.source_sha256 if entry.result else None
-            yield {**row, "counts": run.counts(entry)}
+            yield {**row, "counts": run.counts(entry), "late_until": run.late_until.get(entry.id)}
 
 
 def _result_rows(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
@@ -158,8 +161,9 @@ def _typed(frame: pandas.DataFrame) -> pandas.DataFrame:
 
     frame["finished_at"] = pandas.to_datetime(frame["finished_at"].replace("", None), utc=True)
     frame["status"] = pandas.Categorical(frame["status"].map(str), categories=[str(status) for status in Status])
-    for column in ("num_params", "attempt"):
-        frame[column] = frame[column].astype("Int64")
+    for column in ("num_params", "attempt", "late_until"):
+        if column in frame:
+            frame[column] = frame[column].astype("Int64")
     for column in ("error", "fitness"):
         frame[column] = frame[column].astype("float64")
     return frame

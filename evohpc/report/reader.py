@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, replace
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,7 @@ from evohpc.evolution.population import Budget
 from evohpc.evolution.stopping import EarlyEnd
 from evohpc.lm_job import times
 from evohpc.messages import SEED_ROUND, Candidate, Status
-from evohpc.report import tables
+from evohpc.report import lateness, tables
 from evohpc.report.curves import curve_of
 from evohpc.report.documents import LastProgress, Spent, head
 from evohpc.report.early_end import in_words, raised
@@ -100,11 +101,18 @@ class Reading:
         """What the error of a candidate must be below to count among the best: alpha of Algorithm 3."""
         return self.config.search.error_threshold
 
-    def best(self, count: int, round: int | None = None, statuses: Collection[Status] = ()) -> list[Entry]:
-        """Return the fittest candidates, all or those of one round or of some statuses; see `Search.best`."""
+    def best(
+        self,
+        count: int,
+        round: int | None = None,
+        statuses: Collection[Status] = (),
+        among: Collection[str] | None = None,
+    ) -> list[Entry]:
+        """Return the fittest candidates, all or those of one round, of some statuses or of these; see `Search.best`."""
         if statuses and Status.TRAINED not in statuses:  # no other has a fitness
             return []
-        scores = population.best(self.store.scores(round), count, self.config.search)
+        of_these = (score for score in self.store.scores(round) if among is None or score.id in among)
+        scores = population.best(of_these, count, self.config.search)
         return self.store.with_ids(score.id for score in scores)
 
     def fitter_above_alpha(self) -> list[Score]:
@@ -147,6 +155,16 @@ class Reading:
         """How many candidates of closed rounds have no outcome yet (`search.close_at`)."""
         return sum(len(self.store.pending(round)) for round in self.store.rounds_with_late())
 
+    @cached_property
+    def late_until(self) -> dict[str, int]:
+        """Of each candidate that was late, the first round that could know its outcome."""
+        return lateness.late_until(self.store)
+
+    @property
+    def late_entered(self) -> int:
+        """How many of them have entered the pool of a later round."""
+        return lateness.entered(self.store, self.late_until, self.config.search)
+
     def prompt(self, candidate: Candidate) -> str | None:
         """Return the text that the language model completed; None for a seed, or where it cannot be read."""
         if candidate.round == SEED_ROUND:
@@ -170,8 +188,7 @@ class Reading:
         yield "driver", self._driver() or ("none; the search is over" if self.is_over else f"none{self._last_end()}")
         if self.early_end is not None:
             yield "stopped", in_words(self.early_end)
-        if self.late:
-            yield "late", f"{self.late} of closed rounds without an outcome yet (search.close_at)"
+        yield from lateness.lines(self.late_until, self.late, self.late_entered)
         if last is not None:
             where = "seeds" if last.round < 0 else f"round {last.round} (of 0-{last.rounds - 1})"
             count = f" {last.done}/{last.total}" if last.total > 1 else ""
@@ -242,6 +259,8 @@ class Reading:
             "cost": {"evaluation_hours": self.evaluation_hours(), "at_most": asdict(self.cost)},
             "faulty_nodes": [node._asdict() for node in self.faulty_nodes()],
             "late": self.late,
+            "were_late": len(self.late_until),
+            "late_entered": self.late_entered,
             "counts": {str(status): count for status, count in self.store.counts().items()},
             "best": [tables.document(entry) for entry in self.best(1)],
         }

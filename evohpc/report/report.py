@@ -18,7 +18,7 @@ from evohpc.report.colours import OUTCOME_COLOURS
 from evohpc.report.columns import Columns, columns, payload
 from evohpc.report.early_end import in_words
 from evohpc.report.intervals import wilson
-from evohpc.report.rounds import evaluation_hours, round_rows
+from evohpc.report.rounds import evaluation_hours, late_counts, round_rows
 from evohpc.report.runs import Run
 from evohpc.report.tables import OUTCOMES, number
 from evohpc.report.text import MINUS, in_hours
@@ -100,6 +100,13 @@ def _tiles(table: Columns) -> Iterator[tuple[str, str, str]]:
     if children:
         yield "children", f"{len(children):,}", f"in {len({e.candidate.round for e in children})} rounds"
         yield from _share(table)
+    if run.late_until:
+        late = late_counts(run)
+        yield (
+            "late children",
+            f"{late['late']:,}",
+            f"{late['late_entered']:,} of them entered the pool of a later round",
+        )
     yield "last improvement", *_last_improvement(table)
     cores = f"{run.threads} core{'s' * (run.threads > 1)} each"
     yield "evaluation time", in_hours(evaluation_hours(run, run.entries)), f"wall clock, summed; {cores}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -28,14 +29,20 @@ def fittest(run: Run, entries: Iterable[Entry]) -> Entry | None:
     return max(filter(run.counts, entries), key=fitness, default=None)
 
 
+def late_counts(run: Run) -> dict[str, int]:
+    """Return how many candidates were late (`search.close_at`), and how many of them entered a later round's pool."""
+    return {"late": len(run.late_until), "late_entered": sum(map(run.entered_late, run.entries))}
+
+
 def round_rows(run: Run) -> Iterator[dict[str, Any]]:
     """Yield one row a round, the seeds' first."""
     grouped: dict[int, list[Entry]] = {}
     for entry in run.entries:
         grouped.setdefault(entry.candidate.round, []).append(entry)
+    entered = Counter(run.late_until[entry.id] for entry in run.entries if run.entered_late(entry))
     best_so_far: float | None = None
     for round, entries in sorted(grouped.items()):
-        row = _round_row(run, round, entries)
+        row = {**_round_row(run, round, entries), "late_entered": entered[round]}
         known = [value for value in (best_so_far, row["best_fitness"]) if value is not None]
         best_so_far = max(known, default=None)
         yield {**row, "best_so_far": best_so_far}
@@ -51,6 +58,7 @@ def _round_row(run: Run, round: int, entries: Sequence[Entry]) -> dict[str, Any]
     return {
         **{"run": run.name, "round": round, "is_closed": round in run.closed_rounds, "children": len(entries)},
         **{name.replace(" ", "_"): count for name, count in outcome.items()},
+        "late": sum(entry.id in run.late_until for entry in entries),
         "valid_novel": novel / settled if settled else None,
         **{"valid_novel_low": low, "valid_novel_high": high},
         "best": best.candidate.id if best else None,

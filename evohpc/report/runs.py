@@ -17,6 +17,7 @@ from evohpc.lm_job import times
 from evohpc.lm_job.times import Span
 from evohpc.messages import SEED_ROUND, Result
 from evohpc.report.curves import curves
+from evohpc.report.lateness import late_until
 from evohpc.report.reader import Reading
 from evohpc.run_folder import RunDir, read_provenance
 from evohpc.store.rows import Entry, FaultyNode
@@ -49,6 +50,8 @@ class Run:
     """What the language model did, by round; empty for a snapshot alone."""
     faulty_nodes: Sequence[FaultyNode] = ()
     """See `Reading.faulty_nodes`; not known of a snapshot alone."""
+    late_until: Mapping[str, int] = field(default_factory=dict)
+    """Of each candidate that was late (`search.close_at`), the first round that could know its outcome."""
     folder: Path | None = None
     """The run folder; None for a snapshot alone."""
 
@@ -93,6 +96,10 @@ class Run:
         if result is None or result.fitness is None:
             return False
         return result.error is not None and result.error < self.error_below
+
+    def entered_late(self, entry: Entry) -> bool:
+        """Say whether a candidate was late and then entered the pool of a later round."""
+        return entry.id in self.late_until and self.counts(entry)
 
 
 def read(path: Path) -> Run:
@@ -174,4 +181,5 @@ def _rows(store: Store) -> dict[str, Any]:
         "entries": list(store.every()),
         "attempts": list(store.every_result()),
         "closed_rounds": frozenset(row["round"] for row in store.rows("closed_rounds")),
+        "late_until": late_until(store),
     }

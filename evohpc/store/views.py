@@ -23,8 +23,14 @@ def make(copy: sqlite3.Connection) -> None:
     candidate = ", ".join(f"c.{name}" for name in CANDIDATE_COLUMNS if name not in ("source", "parents"))
     result = ", ".join(f"r.{name}" for name in RESULT_COLUMNS if name not in JSON_COLUMNS)
     parents = "(SELECT group_concat(value, ' ') FROM json_each(c.parents)) AS parents"
-    of_result = "r.attempt, r.num_params, r.error, c.fitness, r.isolation, r.host, r.finished_at, r.source_sha256"
-    join = "candidates c LEFT JOIN results r ON r.candidate_id = c.id AND r.attempt = c.attempt"
+    of_result = (
+        "r.attempt, r.num_params, r.error, c.fitness, l.late_until, r.isolation, r.host, r.finished_at, r.source_sha256"
+    )
+    late = "(SELECT candidate_id, max(round) + 1 AS late_until FROM late_candidates GROUP BY candidate_id)"
+    join = (
+        "candidates c LEFT JOIN results r ON r.candidate_id = c.id AND r.attempt = c.attempt "
+        f"LEFT JOIN {late} l ON l.candidate_id = c.id"
+    )
     for name, query in {
         "flat_candidates": f"SELECT {candidate}, {parents}, {of_result}{measured}, c.source FROM {join}",
         "flat_results": f"SELECT {result}{measured} FROM results r",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -72,8 +72,17 @@ def make_run(
     return run
 
 
-def write(run: Path, entries: Iterable[tuple[Candidate, Result | None]], closed: Iterable[int] = ()) -> None:
-    """Write these as the whole content of a run's snapshot."""
+def write(
+    run: Path,
+    entries: Iterable[tuple[Candidate, Result | None]],
+    closed: Iterable[int] = (),
+    late: Mapping[int, Sequence[str]] | None = None,
+) -> None:
+    """Write these as the whole content of a run's snapshot.
+
+    Args:
+        late: who had no outcome when a round closed.
+    """
     entries = list(entries)
     aside = run / "made.db"
     store = Store(aside, epoch=1)
@@ -83,7 +92,7 @@ def write(run: Path, entries: Iterable[tuple[Candidate, Result | None]], closed:
         store.add_results(results)
         store.conclude(results)
         for round in closed or sorted({candidate.round for candidate, _ in entries}):
-            store.close_round(round, [], [])
+            store.close_round(round, [], [], (late or {}).get(round, ()))
     store.snapshot(RunDir(run).snapshot)
     store.close()
     aside.unlink()

@@ -65,6 +65,11 @@ function targetTable(row) {
   return make("div", { class: "scroll" }, table);
 }
 
+function lateness(row) {
+  const until = report.candidates.late_until[row];
+  return until === null ? "" : `no outcome when round ${until - 1} closed (search.close_at); round ${until} is the first that could select it`;
+}
+
 function candidateFacts(row) {
   const all = report.candidates;
   const drawn = all.round[row] < 0 ? "seed program" : `round ${all.round[row]}, prompt ${all.prompt[row]}, sample ${all.sample[row]}`;
@@ -73,6 +78,7 @@ function candidateFacts(row) {
     ["outcome", all.status[row].replaceAll("_", " ") + (all.detail[row] ? `: ${all.detail[row].slice(0, 2000)}` : "")],
     ["drawn", drawn],
     ["parents", all.parents[row].length ? parents : ""],
+    ["late", lateness(row)],
     ["completion", all.round[row] < 0 ? "" : `${whole(all.tokens[row])} tokens at temperature ${number(all.temperature[row])}`],
     ["fitness", number(all.fitness[row])],
     ["size", all.params[row] === null ? "" : sized(whole(all.params[row]))],

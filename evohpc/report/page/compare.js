@@ -28,6 +28,10 @@ function drawRuns() {
     ["finished", "", (row) => (row.is_over ? "yes" : "no")],
     ["evaluations", "number", (row) => whole(row.evaluations)],
     ["evaluation time", "number", (row) => duration(row.hours)],
+    ...(report.runs.some((row) => row.late) ? [
+      ["late", "number", (row) => whole(row.late)],
+      ["entered later", "number", (row) => whole(row.late_entered)],
+    ] : []),
     ["best fitness", "number", (row) => fixed(row.best_fitness)],
     [`at ${whole(report.runs[0].equal_evaluations)} evaluations`, "number", (row) => fixed(row.best_at_equal_evaluations)],
     [`at ${duration(report.runs[0].equal_hours)}`, "number", (row) => fixed(row.best_at_equal_hours)],

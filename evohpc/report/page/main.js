@@ -13,6 +13,10 @@ function drawRounds() {
   fillTable(find("rounds"), [
     ["round", "number", (row) => roundName(row.round)],
     ...names.map((name) => [name, "number", (row) => whole(row[name.replaceAll(" ", "_")])]),
+    ...(report.rounds.some((row) => row.late) ? [
+      ["late", "number", (row) => whole(row.late)],
+      ["late, entered here", "number", (row) => whole(row.late_entered)],
+    ] : []),
     ["valid novel", "number", (row) => percent(row.valid_novel)],
     ["95 % interval", "number", (row) => (row.valid_novel === null ? "" : `${percent(row.valid_novel_low)} to ${percent(row.valid_novel_high)}`)],
     ["best fitness", "number", (row) => number(row.best_fitness)],
