@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from bokeh.models import ColumnDataSource, FixedTicker, NumeralTickFormatter, Range1d
 
@@ -13,10 +13,11 @@ from evohpc.report.figures.style import Figure
 
 
 def lineage(table: Columns) -> Figure | None:
-    """Draw every scored candidate by round and rank."""
+    """Draw every scored candidate by round and rank, and below them those that failed and were shown to be repaired."""
     if all(table.round[place] == SEED_ROUND for place in table.scored):
         return None
     ranks = _ranks(table)
+    ranks |= _repaired(table, ranks)
     places = list(ranks)
     made = style.chart(
         "lineage",
@@ -27,15 +28,19 @@ def lineage(table: Columns) -> Figure | None:
         tools="tap,pan,box_zoom,reset,save",
     )
     rounds = table.take("round", places)
-    source = style.points(
-        row=places, x=rounds, y=list(ranks.values()), **{n: table.take(n, places) for n in ("id", "fitness")}
+    named = {name: table.take(name, places) for name in ("id", "fitness", "status")}
+    marks = ["circle" if fitness is not None else "x" for fitness in named["fitness"]]
+    source = style.points(row=places, x=rounds, y=list(ranks.values()), mark=marks, **named)
+    dots = made.scatter(
+        "x", "y", marker="mark", source=source, size=6, color=style.GREY, alpha=0.5, nonselection_alpha=0.12
     )
-    dots = made.scatter("x", "y", source=source, size=6, color=style.GREY, alpha=0.5, nonselection_alpha=0.12)
     lines = made.multi_line("xs", "ys", source=_lit("edges", "xs", "ys"), color=style.GREY, line_width=1, alpha=0.7)
     path = made.multi_line("xs", "ys", source=_lit("path", "xs", "ys"), color=style.ORANGE, line_width=2.5)
     kin = made.scatter("x", "y", source=_lit("kin", "x", "y"), size=8, color=style.BLUE)
     chosen = made.scatter("x", "y", source=_lit("chosen", "x", "y"), size=13, color=style.ORANGE, line_color="white")
-    style.hover(made, [dots], ("candidate", "@id"), ("rank", "@y"), ("fitness", "@fitness{0,0.[000]}"))
+    style.hover(
+        made, [dots], ("candidate", "@id"), ("rank", "@y"), ("fitness", "@fitness{0,0.[000]}"), ("outcome", "@status")
+    )
     style.legend(
         *(made, ("chosen", [chosen]), ("path of fittest parents", [path]), ("other descent", [lines])),
         *(("ancestor or descendant", [kin]), ("other candidate", [dots])),
@@ -56,6 +61,18 @@ def _ranks(table: Columns) -> dict[int, int]:
         for places in by_round.values()
         for rank, place in enumerate(sorted(places, key=lambda p: -table.fitness[p]), start=1)
     }
+
+
+def _repaired(table: Columns, ranks: dict[int, int]) -> dict[int, int]:
+    """Return the candidates that have no rank and a child: prompts showed them to be repaired (`prompt.repairs`). They
+    stand below all others of their round."""
+    parents = sorted({parent for parents in table.parents for parent in parents}.difference(ranks))
+    last = Counter(table.round[place] for place in ranks)
+    found = {}
+    for place in parents:
+        last[table.round[place]] += 1
+        found[place] = last[table.round[place]]
+    return found
 
 
 def _lit(name: str, *columns: str) -> ColumnDataSource:
