@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from evohpc.report.reader import Reading
     from evohpc.search.search import Search
     from evohpc.search.verification import Verification
+
+_MOST_NAMED = 10
+"""Candidates in a line."""
 
 
 @click.command(
@@ -93,8 +97,10 @@ def cancel(run: Path) -> None:
 def retry(run: Path) -> None:
     """Try candidates again that nodes failed.
 
-    Candidates of the open round that used up their attempts by machine faults get another set of attempts."""
+    Candidates of the open round that used up their attempts by machine faults get another set of attempts. Those of
+    rounds that have closed get none, and are named: later rounds were made without them."""
     from evohpc.run_folder import RunDir
+    from evohpc.search.rebuild import given_up_for_good
     from evohpc.search.rebuild import retry as retry_candidates
 
     count = retry_candidates(RunDir(run))
@@ -102,6 +108,8 @@ def retry(run: Path) -> None:
         click.echo(f"{count} candidates will be tried again; go on: {command('run', run)} (or submit)", err=True)
     else:
         click.echo("no candidate of the open round has used up its attempts by machine faults", err=True)
+    if left := given_up_for_good(RunDir(run)):
+        _tell_of_closed_rounds(run, left)
 
 
 @click.command()
@@ -197,6 +205,20 @@ def load_profile(path: Path | None) -> Site | None:
     from evohpc.config.site import load_site
 
     return None if path is None else load_site(path)
+
+
+def _tell_of_closed_rounds(run: Path, ids: Sequence[str]) -> None:
+    """Say of candidates that cannot be tried again why not, and what can be done."""
+    named = ", ".join(ids[:_MOST_NAMED]) + (", ..." if len(ids) > _MOST_NAMED else "")
+    id, source, config = map(shlex.quote, (ids[0], f"{ids[0]}.py", str(run / "config.yaml")))
+    for line in (
+        f"not tried again: {len(ids)} of closed rounds ({named}), as all rounds since were made without them",
+        f"look: {command('list', run)} --status machine_fault",
+        f"what one is worth: {command('show', run)} {id} --source > {source}",
+        f"                   evohpc evaluate {source} --config {config}",
+        f"more attempts in rounds to come: {command('run', run)} --set evaluation.retries=N",
+    ):
+        click.echo(line, err=True)
 
 
 def _preview(run: Path, config: Path | None, overrides: tuple[str, ...], site: Path | None) -> str:

@@ -146,7 +146,9 @@ def _outcome(case: Case) -> Iterator[str]:
     elif candidate.status.is_refused:
         yield f"It was refused before any of it was executed ({candidate.status}): {candidate.detail}."
     elif candidate.status.is_machine_fault:
-        yield "No attempt is left, so it has no outcome of its own; `evohpc retry` gives it more."
+        is_closed = candidate.round in case.selections.survivors
+        more = "its round has closed, so it gets none" if is_closed else "`evohpc retry` gives it more"
+        yield f"No attempt is left, so it has no outcome of its own; {more}."
     elif candidate.status is Status.TASK_ERROR:
         yield f"The task's own code failed on it ({candidate.status}): {candidate.detail}."
     else:

@@ -20,7 +20,7 @@ from evohpc.driver.intake import Intake
 from evohpc.errors import RunFolderError
 from evohpc.evolution.population import Budget
 from evohpc.files import sync_folder
-from evohpc.messages import SEED_ROUND
+from evohpc.messages import SEED_ROUND, Status
 from evohpc.run_folder import RunDir, read_request
 from evohpc.search import backups, creation
 from evohpc.store import compare, schema
@@ -104,6 +104,18 @@ def retry(run: RunDir) -> int:
     more = config.evaluation.model_copy(update={"retries": 2 * retries + 1})
     creation.save_config(run, config.model_copy(update={"evaluation": more}))
     return _pending(run, rebuild(run).rounds) - before
+
+
+def given_up_for_good(run: RunDir) -> list[str]:
+    """Return the candidates of closed rounds whose outcome is a machine fault, which `retry` cannot help: all rounds
+    since were made without them.
+
+    Raises:
+        RunFolderError: there is no sound snapshot.
+    """
+    faults = [status for status in Status if status.is_machine_fault]
+    with closing(Store.snapshot_reader(run.snapshot)) as store:
+        return [entry.id for entry in store.every(statuses=faults) if store.is_closed(entry.candidate.round)]
 
 
 def _readable(open_files: ExitStack, path: Path, open_store: Callable[[Path], Store]) -> Store | None:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command_line import call
 from support.searching import finish, make_config, measure
 
 from evohpc.errors import LeaseError, RunFolderError
 from evohpc.lm import completions_file
 from evohpc.messages import Status
 from evohpc.run_folder import RunDir
-from evohpc.search.rebuild import rebuild, retry
+from evohpc.search.rebuild import given_up_for_good, rebuild, retry
 from evohpc.search.search import Search
 from evohpc.store.store import TABLES, Store
 
@@ -115,6 +116,26 @@ def test_retry_with_nothing_to_retry_changes_no_config(tmp_path: Path) -> None:
         finish(search)
     assert retry(run) == 0
     assert run.config.read_text() == before
+
+
+def test_who_a_machine_failed_in_a_closed_round_is_named_and_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDir(tmp_path / "run")
+    with Search.create(run.path, make_config(tmp_path, "evaluation.retries=0")) as search:
+        for seed in search.ask():
+            search.tell(measure(seed))
+        unlucky = search.ask()[0]
+        search.tell(replace(measure(unlucky), status=Status.NODE_FAIL, fitness=None))
+        assert given_up_for_good(run) == []
+        finish(search)
+    before = tables(run)
+    assert given_up_for_good(run) == [unlucky.id]
+    said = call(capsys, "retry", run.path)[2]
+    assert f"not tried again: 1 of closed rounds ({unlucky.id}), as all rounds since were made without them" in said
+    assert f"evohpc show {run.path} {unlucky.id} --source > {unlucky.id}.py" in said
+    assert tables(run) == before
+    assert "its round has closed, so it gets none" in call(capsys, "why", run.path, unlucky.id)[1]
 
 
 def test_it_does_not_touch_a_run_that_is_driven(tmp_path: Path) -> None:
