@@ -153,7 +153,7 @@ def under_load(run: Path, rate: float, seconds: float) -> tuple[Driven, list[Cos
 
 def as_table(found: Mapping[float, tuple[Driven, Sequence[Cost]]]) -> Table:
     """Return what was found at each rate, a column each."""
-    table = Table("results a minute:", *(f"{rate:,.0f}" for rate in found))
+    table = Table("results a minute", *(f"{rate:,.0f}" for rate in found))
     for name, figure in FIGURES.items():
         table.add_row(name, *(figure(rate, driven, asked) for rate, (driven, asked) in found.items()))
     return table
