@@ -19,6 +19,7 @@ from evohpc.config.search import SearchConfig, load_config
 from evohpc.config.site import load_site
 from evohpc.config.strict_yaml import read_mapping
 from evohpc.evolution.population import Budget
+from evohpc.tasks.clrs.transfer import Transfer
 
 CONFIGS = sorted(
     path for pattern in ("configs/*.yaml", "examples/*/*.yaml", "docs/own_task/*.yaml") for path in ROOT.glob(pattern)
@@ -91,6 +92,57 @@ def test_results_are_kept_and_a_search_that_has_them_is_not_run_again(tmp_path: 
     again = experiment(*arguments)
     assert (again.returncode, (tmp_path / "runs").exists()) == (0, False)
     assert "tiny-3.csv is there; remove it to run this search again" in again.stderr
+
+
+def transfers(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "configs/experiments/transfer.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_each_transfer_of_an_experiment_is_one_algorithm_with_a_budget_that_the_task_knows() -> None:
+    lines = transfers("configs/experiments/clrs", "--dry-run").stdout.splitlines()
+    assert len(lines) >= 10
+    for line in lines:
+        words = shlex.split(line)
+        options = dict(
+            setting.removeprefix("task_options.").split("=") for setting in words if "task_options." in setting
+        )
+        (task,) = Transfer(
+            algorithms=[words[words.index("--algorithms") + 1]], **{key: int(value) for key, value in options.items()}
+        ).tasks.values()
+        assert task.hidden == 32
+        assert words[4] == f"runs/transfer/{task.algorithm}"
+        assert len([word for word in words if "clrs_discovered" in word]) == 5
+
+
+def test_an_algorithm_that_the_transfers_have_not_is_named() -> None:
+    done = transfers("configs/experiments/clrs", "--dry-run", "--algorithm", "bfss")
+    assert done.returncode == 2
+    assert "has no algorithm 'bfss'; it has bfs," in done.stderr
+
+
+@pytest.mark.slow
+def test_transfers_are_kept_and_one_that_is_kept_is_not_run_again(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    shutil.copy(ROOT / "seeds/clrs/v3_sum.py", tmp_path / "models")
+    shutil.copy(ROOT / "seeds/clrs/v1_standard.py", tmp_path)
+    budget = "{steps: 2, samples: 2}"
+    (tmp_path / "transfer.yaml").write_text(
+        "models: models\nbaseline: v1_standard.py\nseeds: 2\noptions: {hidden: 8, batch_size: 2}\n"
+        f"algorithms:\n  bfs: {budget}\n  segments_intersect: {budget}\n"
+    )
+    arguments = [str(tmp_path), "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "kept")]
+    first = transfers(*arguments, "--algorithm", "segments_intersect")
+    assert first.returncode == 0, first.stderr
+    done = transfers(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "segments_intersect has its results; remove them to run it again" in done.stderr
+    with (tmp_path / "kept/transfer.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["algorithm"], row["model"]) for row in rows] == [
+        (algorithm, model) for algorithm in ("segments_intersect", "bfs") for model in ("baseline", "v3_sum")
+    ]
+    assert {(row["trained"], row["seeds"], row["steps"], row["samples"]) for row in rows} == {("2", "2", "2", "2")}
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("slurm/*.yaml")), ids=lambda path: path.stem)

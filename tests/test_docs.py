@@ -8,6 +8,7 @@ import difflib
 import math
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -252,7 +253,7 @@ def test_the_pictures_of_results_can_be_drawn_again(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     drawn = sorted(path.name for path in tmp_path.iterdir())
-    assert len(drawn) == 4
+    assert len(drawn) == 5
     for name in drawn:
         with image.open(tmp_path / name) as again, image.open(ROOT / "docs/results" / name) as kept:
             assert again.size == kept.size
@@ -384,3 +385,49 @@ def test_the_tables_of_results_are_what_their_files_say() -> None:
     command = [sys.executable, "docs/results/tables.py", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_rank_correlation_is_held_against_random_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs/results")
+    correlation = runpy.run_path(str(ROOT / "docs/results/transfers.py"))["correlation"]
+    found, share = correlation([(1, 10), (2, 20), (3, 25), (4, 99)])
+    assert found == "+1.00"
+    assert float(share.removesuffix(" %")) == pytest.approx(
+        100 * 2 / 24, abs=1
+    )  # of 24 orders, this one and its reverse
+    assert correlation([(1, 3), (2, 2), (2, 2), (4, 1)])[0] == "-1.00"
+    assert correlation([(1, 5), (2, 5), (3, 5), (4, 5)])[0] == "none: all are equal"
+    assert correlation([(1, 1), (2, 3), (3, 2), (4, 4)])[0] == "+0.80"
+
+
+def test_the_published_table_of_transfers_is_the_papers() -> None:
+    with (ROOT / "docs/results/clrs/paper.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["algorithm"] for row in rows] == sorted(row["algorithm"] for row in rows)
+    assert len(rows) == 30
+    better = [row for row in rows if row["best_model"]]
+    assert len(better) == 21  # "21 out of the 30", section 5
+    assert all(float(row["accuracy"]) > float(row["baseline_accuracy"]) for row in better)
+    models = {path.stem for path in (ROOT / "seeds/clrs_discovered").glob("*.py")}
+    assert {row["best_model"] for row in better} == models
+
+
+def test_what_the_page_on_clrs_says_of_its_search_is_what_was_found() -> None:
+    with (ROOT / "docs/results/clrs/extended_no_tuning-0.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    seeds, children = ([row for row in rows if (row["round"] == "-1") == is_seed] for is_seed in (True, False))
+    page = (ROOT / "docs/results/clrs.md").read_text()
+    text = " ".join(page.split())
+    assert f"{len(children)} of its 72 children are drawn and evaluated" in text
+    best = max((row for row in children if row["counts"] == "True"), key=_fitness)
+    assert f"```python\n{best['source'][best['source'].index('class') :].rstrip()}\n```" in page
+    fitter = sorted(_fitness(row) > _fitness(best) for row in seeds)
+    assert fitter == [False] * 8 + [True]
+    assert "No child is fitter than the best seed" in text
+    failed = [row["detail"] for row in children if row["outcome"] == "failed"]
+    returned = sum("Triplets returned a tensor of shape" in detail for detail in failed)
+    combined = sum("The size of tensor" in detail for detail in failed)
+    assert f"Of the {len(failed)} that failed, {returned + combined} failed on shapes: {returned} return" in text
+    assert f"{combined} combine tensors that do not fit" in text
+    apart = float(best["error"]) - min(float(row["error"]) for row in seeds)
+    assert f"Its error is {100 * apart:.1f} points above that of `v3_sum`" in text

@@ -1,5 +1,5 @@
 """Draws the pictures of docs/results from the CSV files beside it, in headless Chromium: `python docs/results/draw.py
-[FOLDER]`.
+[FOLDER [PICTURE]...]`.
 
 Needs what `docs/draw_report.py` needs.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,11 @@ def bands(searches: Sequence[Search]) -> Iterator[Band]:
         yield Band(_name(arm), np.arange(curves.shape[1], dtype=float), mean, low, high)
 
 
-def front(searches: Sequence[Search]) -> Charts:
+def front(searches: Sequence[Search], least: int = LEAST) -> Charts:
     """Every child that counts by size and error, with the front of all searches of an arm, and the seeds."""
+    arms = _arms(searches, least)
     made = style.chart("front", "parameters", "validation error", x_axis_type="log", y_axis_type="log")
-    rows = [row for _, of_arm in _arms(searches) for search in of_arm for row in search.counted()]
+    rows = [row for _, of_arm in arms for search in of_arm for row in search.counted()]
     for axis, name, start in ((made.xaxis, "num_params", "x"), (made.yaxis, "error", "y")):
         values = [float(row[name]) for row in rows]
         span = Range1d(min(values) / 1.15, max(values) * 1.15)
@@ -80,7 +82,7 @@ def front(searches: Sequence[Search]) -> Charts:
         axis.formatter = NumeralTickFormatter(format="0,0.[000]")
         style.log_ticks(axis, span.start, span.end)
     legend = [("equal fitness", [equal_fitness(made)])]
-    for place, (arm, of_arm) in enumerate(_arms(searches)):
+    for place, (arm, of_arm) in enumerate(arms):
         points = [_place(row) for search in of_arm for row in search.counted() if row["round"] != "-1"]
         best = [points[index] for index in pareto_front(points)]
         colour, dash = compare.COLOURS[place % len(compare.COLOURS)], compare.DASHES[place % len(compare.DASHES)]
@@ -125,10 +127,10 @@ def _by_round(searches: Sequence[Search], label: str, measure: Callable[[Sequenc
     return made
 
 
-def _arms(searches: Sequence[Search]) -> list[tuple[str, list[Search]]]:
+def _arms(searches: Sequence[Search], least: int = LEAST) -> list[tuple[str, list[Search]]]:
     """Return the arms with enough searches, in the order in which all charts colour them."""
     many = Counter(search.arm for search in searches)
-    names = [arm for arm in dict.fromkeys(search.arm for search in searches) if many[arm] >= LEAST]
+    names = [arm for arm in dict.fromkeys(search.arm for search in searches) if many[arm] >= least]
     return [(arm, [search for search in searches if search.arm == arm]) for arm in names]
 
 
@@ -149,20 +151,23 @@ def _scored(children: Sequence[Row]) -> list[Row]:
     return [row for row in _trained(children) if row["error"]]
 
 
-PICTURES: dict[str, Callable[[Sequence[Search]], Charts]] = {
-    "mnist1d.png": progress,
-    "mnist1d_reached.png": reached,
-    "mnist1d_front.png": front,
-    "mnist1d_rounds.png": rounds,
+PICTURES: dict[str, tuple[str, Callable[[Sequence[Search]], Charts]]] = {
+    "mnist1d.png": ("mnist1d", progress),
+    "mnist1d_reached.png": ("mnist1d", reached),
+    "mnist1d_front.png": ("mnist1d", front),
+    "mnist1d_rounds.png": ("mnist1d", rounds),
+    "clrs_front.png": ("clrs", partial(front, least=1)),
 }
+"""The folder of an experiment, and what is drawn of its searches."""
 
 
-def main(folder: Path) -> None:
-    """Draw all pictures of the experiment."""
-    searches = read_searches(HERE / "mnist1d")
-    many = Counter(search.arm for search in searches)
-    searches.sort(key=lambda search: many[search.arm] < LEAST)  # an arm has the same colour in all charts
-    for name, draw in PICTURES.items():
+def main(folder: Path, names: Sequence[str]) -> None:
+    """Draw these pictures, or all."""
+    for name in names or PICTURES:
+        experiment, draw = PICTURES[name]
+        searches = read_searches(HERE / experiment)
+        many = Counter(search.arm for search in searches)
+        searches.sort(key=lambda search: many[search.arm] < LEAST)  # an arm has the same colour in all charts
         made = draw(searches)
         for chart in made:
             chart.update(
@@ -176,4 +181,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if sys.argv[1:] else HERE)
+    main(Path(sys.argv[1]) if sys.argv[1:] else HERE, sys.argv[2:])

@@ -1,8 +1,9 @@
 """Writes the tables of docs/results/*.md from the CSV files beside them: `python docs/results/tables.py`.
 
 A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms`, `pairs`, `parents`, `gains` and
-`results`, or `<!-- verified: FILE -->`, `winners`, `again`, `forms` and `copies`. With `--check` nothing is written and
-it fails if a table is not what its files say. Needs nothing but evohpc's own intervals, and numpy.
+`costs`, or `<!-- verified: FILE -->`, `winners`, `again`, `forms`, `transfer`, `ranks`, `results` and `copies`. With
+`--check` nothing is written, and it fails if a table is not what its files say. Needs nothing but evohpc's own
+intervals, and numpy.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import copies
 from searches import COSTLY, STRICT, Row, Search, fewest, read, read_searches, share
+from transfers import ranks, transfer
 
 from evohpc.report.intervals import bootstrap
 
@@ -25,9 +27,6 @@ HERE = Path(__file__).parent
 OUTCOMES = ("trained", "failed", "duplicate", "refused")
 PAIRED = 3
 """Of how many seeds two arms must both have a search to be compared."""
-_MARK = re.compile(
-    r"(<!-- (searches|arms|pairs|parents|gains|verified|winners|again|forms|results|copies): (\S+) -->\n)(?:\|.*\n)*"
-)
 
 
 def searches(folder: Path) -> Iterator[Sequence[str]]:
@@ -103,6 +102,17 @@ def gains(folder: Path) -> Iterator[Sequence[str]]:
         shares = [str(outcomes[name]) for name in OUTCOMES]
         found = _measured(seed), _measured(child), "yes" if is_fitter else "no"
         yield f"{search.arm}-{search.seed}", str(total), *shares, *found
+
+
+def costs(folder: Path) -> Iterator[Sequence[str]]:
+    """Yield the cells of a row a search: what its seeds and children took."""
+    yield "search", "seeds trained", "children trained", "CPU minutes of the evaluations", "tokens drawn", "a child"
+    for search in read_searches(folder):
+        trained = Counter(row["round"] == "-1" for row in search.rows if row["outcome"] == "trained")
+        minutes = sum(float(row["seconds.cpu"] or 0) for row in search.rows) / 60
+        tokens = sum(int(row["tokens"] or 0) for row in search.children)
+        drawn = f"{tokens:,}", f"{tokens / len(search.children):.0f}"
+        yield f"{search.arm}-{search.seed}", str(trained[True]), str(trained[False]), f"{minutes:.1f}", *drawn
 
 
 def _measured(row: Row | None) -> str:
@@ -195,13 +205,17 @@ MAKERS: dict[str, Callable[[Path], Iterator[Sequence[str]]]] = {
     "pairs": pairs,
     "parents": parents,
     "gains": gains,
+    "costs": costs,
     "verified": verified,
     "winners": winners,
     "again": again,
     "forms": forms,
     "results": copies.results,
     "copies": copies.rules,
+    "transfer": transfer,
+    "ranks": ranks,
 }
+_MARK = re.compile(rf"(<!-- ({'|'.join(MAKERS)}): (\S+) -->\n)(?:\|.*\n)*")
 
 
 def with_tables(text: str) -> str:
