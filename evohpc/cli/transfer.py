@@ -51,8 +51,9 @@ def transfer(
     """Train models on the algorithms of CLRS-30 and test them at 64 nodes.
 
     OUT is a run folder: status, list, export, submit and cancel work on it, and the same command goes on after any
-    interruption. MODELS are files that define the class Triplets. At its end it prints the paper's Table 3, and writes
-    it to OUT/table3.md and, with all models, to OUT/table3.csv.
+    interruption. MODELS are files that define the class Triplets (or Processor, with
+    --set task_options.searched=processor). At its end it prints the paper's Table 3, and writes it to OUT/table3.md
+    and, with all models, to OUT/table3.csv.
     """
     if only_table:
         _write_table(out)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.clrs.clrs_candidates import SEEDS, load_candidate
+from support.clrs.clrs_candidates import PROCESSORS, SEEDS, load_candidate
 
 from evohpc.config.task_name import TaskName
 from evohpc.errors import TaskError
@@ -70,6 +70,17 @@ def test_repeats_draw_their_own_weights_and_data_and_one_repeat_always_the_same(
     assert all(torch.equal(first[name], same[name]) for name in first)
     assert rows[0]["loss"] != others[0]["loss"]
     assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_whole_processors_can_be_transferred() -> None:
+    task = Transfer(algorithms=["bfs"], searched="processor", **TINY)
+    assert task.interface.entry == "Processor"
+    module = load_candidate(PROCESSORS / "p3_gru.py")
+    module.__dict__.update(ALGORITHM="bfs", REPEAT=0)
+    splits, model = task.prepare(0), task.build(module)
+    assert list(task.train(model, splits.train, 5))
+    score = task.score([task.predict(model.eval(), splits.inputs)], splits.labels)
+    assert score.metrics["bfs"] == score.metrics["test_accuracy"] == pytest.approx(1 - score.error, abs=1e-6)
 
 
 def test_labels_of_one_algorithm_do_not_score_answers_to_another(task: Transfer, splits: Splits) -> None:
