@@ -12,6 +12,7 @@ from support.cluster.daemons import wait_until
 from support.cluster.slurm import Cluster
 from support.evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, make_run
 from support.paths import MNIST1D_SEEDS as SEEDS
+from support.processes import command, pid_namespaces
 
 from evohpc import envelopes
 from evohpc.config.search import load_config
@@ -20,6 +21,7 @@ from evohpc.files import write_atomic
 from evohpc.jobs.slurm import SlurmRunner
 from evohpc.messages import Attempt, EvaluationJob, Isolation, Result, Status, TaskState
 from evohpc.run_folder import RunDir
+from evohpc.sandbox import process_tree
 
 SOURCES = {"good": HONEST, "raises": PRELUDE + "1 / 0\n", "other": HONEST.replace("10)", "10, bias=False)")}
 
@@ -33,10 +35,10 @@ SEED = (SEEDS.parent / "clrs" / "v1_standard.py").read_text()
 pytestmark = pytest.mark.slurm
 
 
-def evaluate(
+def submit(
     path: Path, config: str, image: ContainerSection, tasks: Sequence[Sequence[str]], **sources: str
-) -> RunDir:
-    """Have an array evaluate these sources, some in each of its tasks; return the run."""
+) -> tuple[RunDir, SlurmRunner, EvaluationJob]:
+    """Hand out an array that evaluates these sources, some in each of its tasks."""
     run = make_run(path, config.replace("evaluation: {", CONTAINED))
     site = Site(
         container=image,
@@ -48,12 +50,22 @@ def evaluate(
         write_atomic(run.round(0).candidate(name), source)
     job = EvaluationJob("arr-000-00", 0, tuple(tuple(Attempt(name, 1) for name in names) for names in tasks))
     write_atomic(run.round(0).job(job.name), envelopes.seal(RUN_ID, 1, job))
-    runner, size = SlurmRunner(run.path, site, load_config(run.config).evaluation), len(job.tasks)
+    runner = SlurmRunner(run.path, site, load_config(run.config).evaluation)
     runner.submit(job)
-    wait_until(
-        lambda: {r.state for r in runner.poll({job.name: size})[job.name]} == {TaskState.ENDED}, "it is over", 900
-    )
+    return run, runner, job
+
+
+def evaluate(
+    path: Path, config: str, image: ContainerSection, tasks: Sequence[Sequence[str]], **sources: str
+) -> RunDir:
+    """Have an array evaluate these sources, some in each of its tasks; return the run."""
+    run, runner, job = submit(path, config, image, tasks, **sources)
+    wait_until(lambda: have_ended(runner, job), "it is over", 900)
     return run
+
+
+def have_ended(runner: SlurmRunner, job: EvaluationJob) -> bool:
+    return {report.state for report in runner.poll({job.name: len(job.tasks)})[job.name]} == {TaskState.ENDED}
 
 
 def result(run: RunDir, name: str) -> Result:
@@ -84,6 +96,28 @@ def test_containers_start_ahead_of_their_candidates(
     results = {name: result(run, name) for name in SOURCES}
     assert [result.status for result in results.values()] == [Status.TRAINED, Status.BUILD_ERROR, Status.TRAINED]
     assert {result.isolation for result in results.values()} == {Isolation.CONTAINER}
+
+
+def test_scancel_ends_the_container_that_waits_too(
+    slurm: Cluster, containers: ContainerSection, tmp_path: Path
+) -> None:
+    sleeps = PRELUDE + "import time\ntime.sleep(9999)\n"
+    ahead = containers.model_copy(update={"prewarm": True})
+    run, runner, job = submit(tmp_path / "run", CONFIG, ahead, [("a", "b")], a=sleeps, b=sleeps)
+    namespaces: set[str] = set()
+
+    def are_up() -> bool:
+        for pid in process_tree.descendants(1):
+            if str(run.path) in command(pid):
+                namespaces.update(pid_namespaces(pid, "libtorch_cpu"))
+        return len(namespaces) == 2
+
+    wait_until(are_up, "a candidate runs, and the next one's container has imported torch", 600)
+    slurm.run("scancel", *slurm.run("squeue", "--noheader", "--format=%A").split())
+    wait_until(lambda: not slurm.run("squeue", "--noheader"), "Slurm has ended the task")
+    wait_until(lambda: not namespaces & pid_namespaces(1, ""), "nothing is left of either container")
+    wait_until(lambda: have_ended(runner, job), "the runner knows")
+    assert not list(run.round(0).results.glob("*.json"))
 
 
 def test_the_image_has_what_clrs_needs(slurm: Cluster, built_containers: ContainerSection, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from support.evaluating import HONEST
 from support.paths import ROOT
 
 from evohpc.config.site import ContainerSection
+from evohpc.report.reader import Reading
 from evohpc.run_folder import RunDir
 
 pytestmark = pytest.mark.slurm
@@ -157,3 +158,29 @@ def test_a_language_model_has_jobs_of_its_own(
         (job_id,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("-lm/0/job_id"))
     assert f"job {job_id} starts on " in log
     assert f"loading {tiny_model}" in log  # what it says at its end may come after the driver has packed the log
+
+
+def test_a_round_closes_while_some_of_its_children_are_at_work(
+    slurm: Cluster, containers: ContainerSection, tmp_path: Path
+) -> None:
+    """One array task runs at a time, so that at half of the children the other half cannot have been evaluated."""
+    search = SEARCH["search"] | {"rounds": 3, "samples_per_prompt": 6, "close_at": 0.5}  # type: ignore[operator]
+    lay_out(tmp_path, containers, search=search, evaluation={"memory_mb": 1500, "time_limit_s": 600})
+    profile = yaml.safe_load((tmp_path / "slurm" / "mysite.yaml").read_text())
+    profile["evaluation"]["max_parallel"] = 1
+    (tmp_path / "slurm" / "mysite.yaml").write_text(yaml.safe_dump(profile))
+
+    def evohpc(*words: str) -> str:
+        command = [sys.executable, "-m", "evohpc", *words]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    evohpc("submit", "run", "configs/mnist1d.yaml", "--site", "slurm/mysite.yaml")
+    wait_until(lambda: not slurm.run("squeue", "--noheader"), "the search is over", 1200, every_s=0.5)
+    assert "done" in evohpc("status", "run")
+    with Reading(tmp_path / "run") as reading:
+        late = reading.selections().late
+    assert late
+    exported = evohpc("export", "run", "--csv", "-")
+    assert "pending" not in {row["status"] for row in csv.DictReader(io.StringIO(exported))}
+    evohpc("rebuild", "run")
+    assert table(evohpc("export", "run", "--csv", "-")) == table(exported)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import signal
@@ -15,7 +14,7 @@ import pytest
 from support.cluster.daemons import wait_until
 from support.evaluating import CONFIG, HONEST, PRELUDE, RUN_ID, make_run, run_source
 from support.paths import TESTS
-from support.processes import command
+from support.processes import command, pid_namespaces
 
 from evohpc import envelopes
 from evohpc.config.site import ContainerSection, Site
@@ -243,17 +242,6 @@ from evohpc.evaluation import worker
 from evohpc.jobs import array_task
 array_task.run(worker.run_array_task, sys.argv[1], 0, sys.argv[2], 0)
 """
-
-
-def pid_namespaces(root: int, mapped: str) -> set[str]:
-    """Return the PID namespaces, other than this process's, of processes beneath one that have a file mapped whose name
-    has this word in it."""
-    own, found = os.readlink("/proc/self/ns/pid"), set()
-    for pid in process_tree.descendants(root):
-        with contextlib.suppress(OSError):
-            if mapped in Path(f"/proc/{pid}/maps").read_text():
-                found.add(os.readlink(f"/proc/{pid}/ns/pid"))
-    return found - {own}
 
 
 def always(notes: str, action: str) -> str:

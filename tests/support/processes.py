@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 from evohpc.sandbox import process_tree
@@ -21,6 +23,17 @@ def beneath(pid: int, word: str) -> list[int]:
     started a moment ago has none yet."""
     wait_until(lambda: _with(word, pid), f"a process has {word} in its command line")
     return _with(word, pid)
+
+
+def pid_namespaces(root: int, mapped: str) -> set[str]:
+    """Return the PID namespaces, other than this process's, of processes beneath one that have a file mapped whose name
+    has this word in it."""
+    own, found = os.readlink("/proc/self/ns/pid"), set()
+    for pid in process_tree.descendants(root):
+        with contextlib.suppress(OSError):
+            if mapped in Path(f"/proc/{pid}/maps").read_text():
+                found.add(os.readlink(f"/proc/{pid}/ns/pid"))
+    return found - {own}
 
 
 def _with(word: str, pid: int) -> list[int]:
