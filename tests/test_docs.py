@@ -349,6 +349,22 @@ def test_what_pages_say_of_repairs_is_what_was_measured() -> None:
         assert "of {} children of ordinary prompts {}".format(*ordinary) in text
 
 
+def test_what_the_page_on_tuning_says_is_what_was_measured() -> None:
+    text = " ".join((ROOT / "docs/results/tuning.md").read_text().split())
+    with (ROOT / "docs/results/tuning/outcomes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    trained = Counter(row["rate"] for row in rows if row["outcome"] == "trained")
+    drawn = Counter(row["rate"] for row in rows)
+    assert len({*drawn.values()}) == 1
+    found = f"{trained['0.0']} of {drawn['0.0']} without, {trained['0.1']} at 0.1, {trained['0.003']} at 0.003"
+    assert f"after five tunings {found}" in text
+    best = {}
+    for arm in ("extended", "extended_no_tuning"):
+        with (ROOT / f"docs/results/mnist1d/{arm}-0.csv").open(newline="") as file:
+            best[arm] = max(_fitness(row) for row in csv.DictReader(file) if row["counts"] == "True")
+    assert f"ended at {best['extended_no_tuning']:.0f} without tuning and at {best['extended']:.0f} with it" in text
+
+
 PAGES_OF_DUPLICATES = ("docs/results/duplicates.md", "docs/configuration.md")
 
 

@@ -1,9 +1,9 @@
 """Writes the tables of docs/results/*.md from the CSV files beside them: `python docs/results/tables.py`.
 
-A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms`, `pairs`, `parents`, `gains` and
-`costs`, or `<!-- verified: FILE -->`, `winners`, `again`, `forms`, `transfer`, `ranks`, `results` and `copies`. With
-`--check` nothing is written, and it fails if a table is not what its files say. Needs nothing but evohpc's own
-intervals, and numpy.
+A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms`, `pairs`, `parents`, `gains`,
+`costs` and `rates`, or `<!-- verified: FILE -->`, `winners`, `again`, `forms`, `transfer`, `ranks`, `results` and
+`copies`. With `--check` nothing is written, and it fails if a table is not what its files say. Needs nothing but
+evohpc's own intervals, and numpy.
 """
 
 from __future__ import annotations
@@ -166,6 +166,30 @@ def forms(path: Path) -> Iterator[Sequence[str]]:
         yield form, str(len(alike)), *shares, f"{tokens / len(alike):.0f}"
 
 
+def rates(folder: Path) -> Iterator[Sequence[str]]:
+    """Yield the cells of a row a rate of tuning: the loss of children before it saw them, and how others ended."""
+    yield "rate", "loss, unseen children", "last step of all tunings", "children", *OUTCOMES, "of these empty"
+    losses, outcomes = read(folder / "losses.csv"), read(folder / "outcomes.csv")
+    for rate in sorted({row["rate"] for row in outcomes}, key=float):
+        drawn = [row for row in outcomes if row["rate"] == rate]
+        later = [row for row in losses if row["rate"] == rate and row["round"] != "1"]  # the first has none before it
+        unseen, last = (_weighted([(row[key], row["examples"]) for row in later]) for key in ("before", "last"))
+        shares = [share(count, len(drawn)) for count in _counts(drawn)]
+        empty = sum(row["detail"] == "empty" for row in drawn)
+        yield rate if float(rate) else "none", unseen, last, str(len(drawn)), *shares, str(empty)
+
+
+def _counts(rows: Sequence[Row]) -> list[int]:
+    outcomes = Counter(row["outcome"] for row in rows)
+    return [outcomes[name] for name in OUTCOMES]
+
+
+def _weighted(values: Sequence[tuple[str, str]]) -> str:
+    """Return a mean, the second of each being how much the first counts; nothing if there is no first."""
+    total = sum(float(value) * int(count) for value, count in values if value)
+    return f"{total / sum(int(count) for _, count in values):.2f}" if total else ""
+
+
 def winners(path: Path) -> Iterator[Sequence[str]]:
     """Yield the cells of a row an arm: the fittest of its searches with fresh seeds, and the lead of the first arm."""
     found: dict[str, dict[str, Row]] = {}
@@ -214,6 +238,7 @@ MAKERS: dict[str, Callable[[Path], Iterator[Sequence[str]]]] = {
     "copies": copies.rules,
     "transfer": transfer,
     "ranks": ranks,
+    "rates": rates,
 }
 _MARK = re.compile(rf"(<!-- ({'|'.join(MAKERS)}): (\S+) -->\n)(?:\|.*\n)*")
 
