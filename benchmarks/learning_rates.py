@@ -5,10 +5,12 @@ For each rate one is tuned as that search would have tuned it: before each round
 children of the round before, going on from the last. Then the prompts of that round are answered again, `--samples`
 times each, with the same noise for all rates. Two tables are written into OUT; rows of other rates are kept:
 
-- losses.csv: of each tuning, the loss of its examples before its first step, which is that of children that no tuning
-  has seen yet, and before its last step. Of the rate 0, no soft prompt, the first alone.
+- losses.csv: of each tuning, the loss of its examples before each of its steps; the first is that of children that no
+  tuning has seen yet. Of the rate 0, no soft prompt, the first alone.
 - outcomes.csv: of each completion, what became of it. `trained` here: another program than all before it that builds
   and passes a batch forwards and backwards. `refused` with the detail 'empty': it ended where it began.
+
+Beside other programs, set GOMP_SPINCOUNT=1000: torch's threads then do not keep cores from each other while they wait.
 """
 
 from __future__ import annotations
@@ -93,14 +95,15 @@ def chain(study: Study, rate: float, last: int) -> tuple[Tensor | None, list[Row
             continue
         row: Row = {"rate": rate, "round": round, "examples": len(tuning.examples)}
         if not rate:
-            rows.append({**row, "before": loss_without(study.lm, tuning), "last": ""})
+            rows.append({**row, "losses": f"{loss_without(study.lm, tuning):.3f}"})
             continue
         losses: list[Step] = []
         tuned = tune(study.lm, replace(tuning, learning_rate=rate), tokens, {}, losses.append)
         assert isinstance(tuned, Tensor), "tuning.method is soft_prompt"
         tokens = tuned
-        rows.append({**row, "before": losses[0].loss, "last": losses[-1].loss})
-        print(f"rate {rate}, round {round}: {' '.join(f'{step.loss:.3f}' for step in losses)}", flush=True)
+        told = " ".join(f"{step.loss:.3f}" for step in losses)
+        rows.append({**row, "losses": told})
+        print(f"rate {rate}, round {round}: {told}", flush=True)
     return tokens, rows
 
 

@@ -358,6 +358,9 @@ def test_what_the_page_on_tuning_says_is_what_was_measured() -> None:
     assert len({*drawn.values()}) == 1
     found = f"{trained['0.0']} of {drawn['0.0']} without, {trained['0.1']} at 0.1, {trained['0.003']} at 0.003"
     assert f"after five tunings {found}" in text
+    with (ROOT / "docs/results/tuning/losses.csv").open(newline="") as file:
+        second = {row["rate"]: row["losses"] for row in csv.DictReader(file) if row["round"] == "2"}
+    assert f"In the second tuning the loss went {second['0.1']}; at 0.003, {second['0.003']}" in text
     best = {}
     for arm in ("extended", "extended_no_tuning"):
         with (ROOT / f"docs/results/mnist1d/{arm}-0.csv").open(newline="") as file:

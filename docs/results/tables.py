@@ -173,10 +173,13 @@ def rates(folder: Path) -> Iterator[Sequence[str]]:
     for rate in sorted({row["rate"] for row in outcomes}, key=float):
         drawn = [row for row in outcomes if row["rate"] == rate]
         later = [row for row in losses if row["rate"] == rate and row["round"] != "1"]  # the first has none before it
-        unseen, last = (_weighted([(row[key], row["examples"]) for row in later]) for key in ("before", "last"))
+        unseen, last = (
+            _weighted([(row["losses"].split()[step], row["examples"]) for row in later]) for step in (0, -1)
+        )
         shares = [share(count, len(drawn)) for count in _counts(drawn)]
         empty = sum(row["detail"] == "empty" for row in drawn)
-        yield rate if float(rate) else "none", unseen, last, str(len(drawn)), *shares, str(empty)
+        tuned = (rate, unseen, last) if float(rate) else ("none", unseen, "")
+        yield *tuned, str(len(drawn)), *shares, str(empty)
 
 
 def _counts(rows: Sequence[Row]) -> list[int]:
@@ -185,9 +188,8 @@ def _counts(rows: Sequence[Row]) -> list[int]:
 
 
 def _weighted(values: Sequence[tuple[str, str]]) -> str:
-    """Return a mean, the second of each being how much the first counts; nothing if there is no first."""
-    total = sum(float(value) * int(count) for value, count in values if value)
-    return f"{total / sum(int(count) for _, count in values):.2f}" if total else ""
+    """Return a mean, the second of each being how much the first counts."""
+    return f"{sum(float(value) * int(count) for value, count in values) / sum(int(count) for _, count in values):.2f}"
 
 
 def winners(path: Path) -> Iterator[Sequence[str]]:
