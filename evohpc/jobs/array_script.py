@@ -1,8 +1,8 @@
 """The sbatch script of one job array, made by submitit, with what submitit leaves open.
 
-submitit names a task's pickle after the job id, so only after sbatch has returned; a driver that dies in between leaves
-tasks that wait for a minute and fail. Here one pickle serves all tasks and is there before sbatch; each task links it
-to the name that submitit's worker expects. The worker's own result pickle is never read: results are files of evohpc.
+Its tasks start `array_task`, not submitit's worker, of which nothing was used but its cost: a third of what a task takes
+to start was its imports. It wants a pickle named after the job id, so only after sbatch has returned (a driver that dies
+in between leaves tasks that wait for a minute and fail), and writes results that nobody reads: they are files of evohpc.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import submitit
-from submitit.core.utils import DelayedSubmission
 
 from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import Site
@@ -24,8 +23,6 @@ from evohpc.linux import python
 from evohpc.messages import EvaluationJob
 from evohpc.slurm.arrays import SCRIPT, Array
 from evohpc.slurm.script import after_setup, claim
-
-PICKLE = "task.pkl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +51,32 @@ class _Executor(submitit.SlurmExecutor):  # type: ignore[misc]
 def write(
     folder: Path,
     shape: ArrayShape,
-    work: DelayedSubmission,
+    command: Sequence[str],
     site: Site,
     config: EvaluationConfig,
     excluded: Sequence[str] = (),
 ) -> Path:
-    """Write the pickle and then the script of an array into `folder`; return the script.
+    """Write the script of an array into `folder`; return it.
 
     Args:
+        command: what each task runs, as `array_task.command` returns it.
         excluded: nodes that it must not run on, beside those that the site excludes.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    work.set_timeout(_minutes(shape, site, config), 0)
-    work.dump(folder / PICKLE)
     script = folder / SCRIPT
-    write_atomic(script, text(folder, shape, site, config, excluded))
+    write_atomic(script, text(folder, shape, command, site, config, excluded))
     return script
 
 
-def text(folder: Path, shape: ArrayShape, site: Site, config: EvaluationConfig, excluded: Sequence[str] = ()) -> str:
+def text(
+    folder: Path,
+    shape: ArrayShape,
+    command: Sequence[str],
+    site: Site,
+    config: EvaluationConfig,
+    excluded: Sequence[str] = (),
+) -> str:
     """Return the script; see `write`."""
-    executor = _Executor(folder, python=shlex.join(python(site.python)))
+    executor = _Executor(folder)
     executor.update_parameters(
         job_name=shape.name,
         time=_minutes(shape, site, config),
@@ -83,17 +85,16 @@ def text(folder: Path, shape: ArrayShape, site: Site, config: EvaluationConfig, 
         array_parallelism=site.evaluation.max_parallel,
         stderr_to_stdout=True,
         # A step per task would cost slurmctld an RPC and the task 0.2 s. Without one, submitit's signal (USR2, its
-        # preemption protocol, which misfires under short time limits) never reaches the worker, and is not wanted.
+        # preemption protocol, which misfires under short time limits) never reaches the task, and is not wanted.
         use_srun=False,
         signal_delay_s=0,
         wckey=None,
-        setup=_setup(folder),
-        teardown=_teardown(folder),
+        setup=claim(folder, "SLURM_ARRAY_JOB_ID"),
         additional_parameters=_options(site, config, excluded),
     )
     executor.parameters["map_count"] = shape.size
-    command = after_setup(site.evaluation.setup, shlex.split(executor._submitit_command_str))
-    return str(executor._make_submission_file_text(shlex.join(command), ""))
+    words = after_setup(site.evaluation.setup, [*python(site.python), *command])
+    return str(executor._make_submission_file_text(shlex.join(words), ""))
 
 
 def _options(site: Site, config: EvaluationConfig, excluded: Sequence[str]) -> dict[str, str | int | bool]:
@@ -103,25 +104,6 @@ def _options(site: Site, config: EvaluationConfig, excluded: Sequence[str]) -> d
     if excluded:
         options["exclude"] = with_those_of_the_site(excluded, jobs)
     return options
-
-
-def _setup(folder: Path) -> list[str]:
-    """Fence off a second array with the same work, and make the worker find its pickle.
-
-    A worker that was killed while it wrote its own result leaves a file that makes it fail after a requeue.
-    """
-    here = shlex.quote(str(folder))
-    task = f"{here}/${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
-    return [
-        *claim(folder, "SLURM_ARRAY_JOB_ID"),
-        f"ln -sfT {PICKLE} {task}_submitted.pkl",
-        f"rm -f {task}_0_result.pkl.save_tmp",
-    ]
-
-
-def _teardown(folder: Path) -> list[str]:
-    task = f"{shlex.quote(str(folder))}/${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
-    return ["status=$?", f"rm -f {task}_submitted.pkl {task}_0_result.pkl", "exit $status"]
 
 
 def _minutes(shape: ArrayShape, site: Site, config: EvaluationConfig) -> int:

@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from submitit.core.utils import DelayedSubmission
-
 from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import Site
 from evohpc.errors import EvaluationError
@@ -170,9 +168,12 @@ class SlurmRunner:
     def _change(self, name: str, array: Array, excluded: Sequence[str]) -> None:
         """Exclude these nodes from an array in the queue, unless Slurm refuses, or none would be left."""
         jobs, shape = self._site.evaluation, ArrayShape.of(array, self._jobs[name])
+        command = self._command(name, array)
         said = ", ".join(excluded) or "no node any more"
         try:
-            if not nodes.are_enough(array_script.text(array.folder, shape, self._site, self._evaluation, excluded)):
+            if not nodes.are_enough(
+                array_script.text(array.folder, shape, command, self._site, self._evaluation, excluded)
+            ):
                 raise NoAnswer("no other node would do")
             nodes.exclude(array.job_id, with_those_of_the_site(excluded, jobs), jobs.clusters[0])
         except NoAnswer as error:
@@ -183,7 +184,8 @@ class SlurmRunner:
             log.warning("%s: what waits of it is kept away from %s%s", array.name, said, why)
 
     def _script(self, name: str, array: Array, excluded: Sequence[str]) -> Path:
-        job = self._jobs[name]
-        call = DelayedSubmission(array_task.run, self._work, str(self._run), job.round, name, array.first)
-        shape = ArrayShape.of(array, job)
-        return array_script.write(array.folder, shape, call, self._site, self._evaluation, excluded)
+        shape, command = ArrayShape.of(array, self._jobs[name]), self._command(name, array)
+        return array_script.write(array.folder, shape, command, self._site, self._evaluation, excluded)
+
+    def _command(self, name: str, array: Array) -> list[str]:
+        return array_task.command(self._work, self._run, self._jobs[name].round, name, array.first)

@@ -30,7 +30,7 @@ def directives(site: Site, section: str) -> list[str]:
     """Return the options in the script of a section's jobs."""
     script = {
         "driver": lambda: driver_job.script(Path("/r"), "r", site),
-        "evaluation": lambda: array_script.text(Path("/r"), ArrayShape("n", 1, 1), site, EvaluationConfig()),
+        "evaluation": lambda: array_script.text(Path("/r"), ArrayShape("n", 1, 1), (), site, EvaluationConfig()),
         "lm": lambda: lm_script.text(lm_script.work_of(RoundDir(Path("/r/rounds/000")), "r", 0, Path("/m")), site),
     }[section]()
     return re.findall(r"^#SBATCH --(.*)$", script, re.MULTILINE)

@@ -24,16 +24,8 @@ ln -sT "$SLURM_ARRAY_JOB_ID" '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'
 if [ "$(readlink '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/claim)" != "$SLURM_ARRAY_JOB_ID" ]; then
   echo "job $(readlink '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/claim) does this work; nothing to do for $SLURM_ARRAY_JOB_ID"; exit 0
 fi
-ln -sfT task.pkl '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_submitted.pkl
-rm -f '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_0_result.pkl.save_tmp
 
 # command
 export SUBMITIT_EXECUTOR=slurm
 /bin/bash -c 'module load apptainer
-exec /sw/venv/bin/python -P -u -m submitit.core._submit '"'"'/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'"'"''
-
-
-# teardown
-status=$?
-rm -f '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_submitted.pkl '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_0_result.pkl
-exit $status
+exec /sw/venv/bin/python -P -u -m evohpc.jobs.array_task evohpc.evaluation.worker:run_array_task '"'"'/scratch/my runs/a'"'"' 4 3f2a-004-00 1000'

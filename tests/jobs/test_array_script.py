@@ -12,8 +12,11 @@ from support.paths import GOLDEN
 
 from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import EvaluationJobs, Site
-from evohpc.jobs import array_script
+from evohpc.evaluation.worker import run_array_task
+from evohpc.jobs import array_script, array_task
 from evohpc.jobs.array_script import ArrayShape
+
+COMMAND = ("-c", "pass")
 
 
 def test_the_whole_script() -> None:
@@ -31,13 +34,14 @@ def test_the_whole_script() -> None:
     )
     config = EvaluationConfig(time_limit_s=600, memory_mb=8192, threads=4)
     shape = ArrayShape("3f2a-004-00.1", size=500, candidates=3)
-    script = array_script.text(Path("/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1"), shape, site, config)
+    command = array_task.command(run_array_task, Path("/scratch/my runs/a"), 4, "3f2a-004-00", 1000)
+    script = array_script.text(Path("/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1"), shape, command, site, config)
     assert script == (GOLDEN / "array.sh").read_text()
 
 
 def test_an_empty_profile_asks_for_nothing_but_the_work() -> None:
     site = Site(python="python", evaluation=EvaluationJobs(ask_memory=False, requeue=False))
-    script = array_script.text(Path("/r"), ArrayShape("n", 1, 1), site, EvaluationConfig())
+    script = array_script.text(Path("/r"), ArrayShape("n", 1, 1), COMMAND, site, EvaluationConfig())
     options = {line.removeprefix("#SBATCH --") for line in script.splitlines() if line.startswith("#SBATCH")}
     assert options == {
         "array=0-0%1",
@@ -59,7 +63,7 @@ def test_an_empty_profile_asks_for_nothing_but_the_work() -> None:
 def test_excluded_nodes_are_added_to_those_of_the_site(given: dict[str, str | int | bool], option: str) -> None:
     site = Site(python="python", evaluation=EvaluationJobs(options=given))
     plain, script = (
-        array_script.text(Path("/r"), ArrayShape("n", 1, 1), site, EvaluationConfig(), excluded).splitlines()
+        array_script.text(Path("/r"), ArrayShape("n", 1, 1), COMMAND, site, EvaluationConfig(), excluded).splitlines()
         for excluded in ((), ("n13", "n14"))
     )
     assert [line for line in script if line not in plain] == [f"#SBATCH --{option}"]
@@ -67,15 +71,13 @@ def test_excluded_nodes_are_added_to_those_of_the_site(given: dict[str, str | in
 
 
 @pytest.mark.parametrize("setup", [*UNKIND, "exit 3", "if"])
-def test_no_line_of_setup_keeps_an_array_task_from_tidying_up(tmp_path: Path, setup: str) -> None:
+def test_no_line_of_setup_changes_how_an_array_task_ends(tmp_path: Path, setup: str) -> None:
     python, began = tmp_path / "python", tmp_path / "began"
     python.write_text(f"#!/bin/sh\n: > {began}\nexit 5\n")
     python.chmod(0o755)
     site = Site(python=str(python), evaluation=EvaluationJobs(setup=(setup,)))
-    (tmp_path / array_script.PICKLE).touch()
-    script = array_script.text(tmp_path, ArrayShape("n", 1, 1), site, EvaluationConfig())
+    script = array_script.text(tmp_path, ArrayShape("n", 1, 1), COMMAND, site, EvaluationConfig())
     task = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}
     done = subprocess.run(["bash", "-c", script], env={**os.environ, **task}, stderr=subprocess.DEVNULL)
     fails = setup in ("exit 3", "if")
     assert (done.returncode != 5, began.exists()) == (fails, not fails)
-    assert not list(tmp_path.glob("7_0_*"))

@@ -412,20 +412,7 @@ class TestFaultsOfTheCluster:
         assert search.count("done") == [1]
 
 
-class TestTrapsOfSubmitit:
-    def test_what_a_killed_worker_left_does_not_stop_the_next(self, slurm: Cluster, tmp_path: Path) -> None:
-        search = Search(tmp_path, 1, site(options={"hold": True}))
-        search.submit()
-        stale = tmp_path / f"rounds/000/slurm/{search.name}/0/{search.job_id}_0_0_result.pkl.save_tmp"
-        stale.touch()
-        slurm.run("scontrol", "release", search.job_id)
-        search.finish()
-        assert search.count("done") == [1]
-        assert not stale.exists()
-        assert (
-            slurm.run("squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={search.job_id}") == "COMPLETED\n"
-        )
-
+class TestTheEndOfATask:
     def test_a_suspended_task_is_not_over(self, slurm: Cluster, tmp_path: Path) -> None:
         search = Search(tmp_path, 1)
         release = search.hold()
