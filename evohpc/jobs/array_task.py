@@ -35,8 +35,8 @@ def run(work: Work, run: str, round: int, name: str, first: int) -> NoReturn:
     # Slurm says by SIGTERM that SIGKILL follows (KillWait, 30 s): time to remove the scratch folders.
     signal.signal(signal.SIGTERM, _stop)
     work(run, round, name, first + int(os.environ["SLURM_ARRAY_TASK_ID"]))
-    # If this returned, submitit's worker would write a result that nobody reads, into a folder that the driver packs and
-    # removes as soon as it has the results that count: then the task would fail (sacct: FAILED, --mail-type=FAIL).
+    # If this returned, submitit's worker would write a result that nobody reads, into a folder that the driver packs
+    # and removes as soon as it has the results that count: then the task would fail (sacct: FAILED, --mail-type=FAIL).
     sys.exit(0)
 
 
