@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/quickstart
 MODEL := models/qwen2.5-coder-0.5b-instruct
+LARGER := models/qwen2.5-coder-1.5b-instruct
 PYTEST_ARGS ?= -n logical --maxprocesses=4 --dist=loadfile
 EVOHPC := HF_HUB_OFFLINE=1 $(VENV)/bin/evohpc
 INSTALLED := $(VENV)/.installed
@@ -26,7 +27,7 @@ gpu: $(MODEL)/SHA256SUMS  ## all that a search does on a GPU, tried on this host
 docs: $(INSTALLED)  ## these pages as a site, build/site/index.html; a link that leads nowhere is an error
 	$(VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky -c docs -d build/doctrees . build/site
 
-experiment: $(MODEL)/SHA256SUMS  ## all arms of the comparison on MNIST-1D that have no results yet; hours for each
+experiment: $(MODEL)/SHA256SUMS $(LARGER)/SHA256SUMS  ## all arms of the comparison on MNIST-1D that have no results yet; hours for each
 	HF_HUB_OFFLINE=1 $(VENV)/bin/python configs/experiments/run.py configs/experiments/mnist1d --results docs/results/mnist1d
 
 reliability: $(INSTALLED)  ## an hour or two, or with LONG=no less: kills, damaged files, hostile candidates, fuzzed parsers; keeps the figures in docs/results
@@ -53,8 +54,8 @@ lint: $(INSTALLED)
 	cd benchmarks && MYPYPATH=..:../tests $(abspath $(VENV))/bin/mypy --config-file ../pyproject.toml --allow-untyped-calls \
 	  --no-warn-unused-ignores $(filter-out $(ELSEWHERE),$(notdir $(wildcard benchmarks/*.py)))
 
-$(MODEL)/SHA256SUMS: $(INSTALLED)
-	$(EVOHPC) fetch-lm $(MODEL)
+models/%/SHA256SUMS: $(INSTALLED)
+	$(EVOHPC) fetch-lm models/$* --model $*
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
