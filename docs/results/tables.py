@@ -56,26 +56,40 @@ def arms(folder: Path) -> Iterator[Sequence[str]]:
 
 
 def pairs(folder: Path) -> Iterator[Sequence[str]]:
-    """Yield the cells of some rows for two arms: how much fitter the first is, by all measures of `measures`."""
-    yield "arms", "compared", "seeds", "first fitter", "difference of the fittest", "of each seed"
+    """Yield the cells of a row for two arms: how much fitter the first is, by all measures of `measures`."""
+    yield (
+        "arms",
+        "seeds",
+        "all children",
+        "of each seed",
+        f"error < {STRICT}",
+        *(f"equally many {kind}" for kind in COSTLY),
+    )
     found = {(search.arm, search.seed): search for search in read_searches(folder)}
     for first, second in combinations(dict.fromkeys(arm for arm, _ in found), 2):
         seeds = [seed for arm, seed in found if arm == first and (second, seed) in found]
-        paired = [found[arm, seed] for arm in (first, second) for seed in seeds]
-        for label, best in measures(paired).items() if len(seeds) >= PAIRED else ():
-            differences = [best(found[first, seed]) - best(found[second, seed]) for seed in seeds]
-            wins = f"{sum(difference > 0 for difference in differences)} of {len(seeds)}"
-            each = ", ".join(f"{difference:+.0f}" for difference in differences)
-            yield f"{first} - {second}", label, ", ".join(map(str, seeds)), wins, _mean(differences, "+"), each
+        if len(seeds) >= PAIRED:
+            ours, theirs = ([found[arm, seed] for seed in seeds] for arm in (first, second))
+            cells = list(_leads(ours, theirs))
+            of_each = ", ".join(f"{a.best() - b.best():+.0f}" for a, b in zip(ours, theirs, strict=True))
+            yield f"{first} - {second}", ", ".join(map(str, seeds)), cells[0], of_each, *cells[1:]
 
 
-def measures(searches: Sequence[Search]) -> dict[str, Callable[[Search], float]]:
-    """Return by what searches are compared: all their children, and equally many that cost as much."""
-    equal: dict[str, Callable[[Search], float]] = {
-        f"first {count} {kind}": partial(Search.best_of_first, count=count, kind=kind)
+def _leads(ours: Sequence[Search], theirs: Sequence[Search]) -> Iterator[str]:
+    """Yield, for each measure, the mean lead over the seeds with its interval, and for how many there is one."""
+    for label, best in measures([*ours, *theirs]):
+        leads = [best(a) - best(b) for a, b in zip(ours, theirs, strict=True)]
+        yield f"{label}{_mean(leads, '+')}, {sum(lead > 0 for lead in leads)} of {len(leads)}"
+
+
+def measures(searches: Sequence[Search]) -> list[tuple[str, Callable[[Search], float]]]:
+    """Return by what searches are compared: all their children, the accurate ones, and equally many that cost as much;
+    of these with their number."""
+    equal = [
+        (f"{count}: ", partial(Search.best_of_first, count=count, kind=kind))
         for kind, count in fewest(searches).items()
-    }
-    return {"all children": Search.best, f"error < {STRICT}": partial(Search.best, error_below=STRICT), **equal}
+    ]
+    return [("", Search.best), ("", partial(Search.best, error_below=STRICT)), *equal]
 
 
 def parents(folder: Path) -> Iterator[Sequence[str]]:
