@@ -277,6 +277,21 @@ def test_the_means_that_pages_quote_are_those_of_the_results() -> None:
                 assert f"{sum(best) / len(best):.0f}" in text, f"{page} does not have the mean of {arm}"
 
 
+def test_the_page_says_how_far_the_paper_s_method_is_from_the_others() -> None:
+    page = (ROOT / "docs/results/mnist1d.md").read_text()
+    leads = dict(re.findall(r"^\| evoprompting - (\w+) \| 0, 1, 2, 3, 4 \| (.*?), \d of 5 \|", page, re.MULTILINE))
+    text = " ".join(page.split())
+    for arm, said in {"iid": "fitter than `iid` by {}", "scripted": "than `scripted` by {}"}.items():
+        mean, low, high = re.findall(r"[+-]\d+", leads[arm])
+        assert said.format(f"{mean[1:]} ({low} to {high[1:]})") in text
+        assert low[0] == "-", "it is not told apart"
+    mean, low, high = re.findall(r"-(\d+)", leads["extended"])
+    assert f"fitter than it by {mean} ({high} to {low}), for all five seeds" in text
+    ended = [_fittest(ROOT / f"docs/results/mnist1d/evoprompting-{seed}.csv") for seed in range(5)]
+    for quoted in (text, " ".join((ROOT / "README.md").read_text().split())):
+        assert f"ended at {sum(ended) / 5:.0f}" in quoted
+
+
 def _quoted(lead: str) -> list[str]:
     """Return how a page may quote a lead with its interval."""
     mean, low, high = re.findall(r"[+-](\d+)", lead)

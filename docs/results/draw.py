@@ -88,7 +88,7 @@ def front(searches: Sequence[Search], least: int = LEAST) -> Charts:
         colour, dash = compare.COLOURS[place % len(compare.COLOURS)], compare.DASHES[place % len(compare.DASHES)]
         made.scatter(*zip(*points, strict=True), size=4, color=colour, alpha=0.35)
         line = made.step(*zip(*best, strict=True), mode="after", line_width=2.5, color=colour, line_dash=dash)
-        legend.append((f"front of {_name(arm)}", [line]))
+        legend.append((_name(arm), [line]))
     seeds = [_place(row) for row in rows if row["round"] == "-1"]
     shape = {"marker": "diamond", "size": 11, "fill_color": "black", "line_color": "white"}
     style.legend(made, *legend, ("seeds", [made.scatter(*zip(*seeds, strict=True), **shape)]))
