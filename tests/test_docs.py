@@ -28,6 +28,7 @@ from evohpc.config.task_name import TaskName
 from evohpc.lm.fetch.sources import MODELS
 from evohpc.search.verified_table import Row
 from evohpc.tasks.base import load_task
+from evohpc.tasks.clrs.features import algorithms, decodes_pairs
 from evohpc.tasks.program import is_program
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -446,6 +447,21 @@ def test_the_published_table_of_transfers_is_the_papers() -> None:
     assert all(float(row["accuracy"]) > float(row["baseline_accuracy"]) for row in better)
     models = {path.stem for path in (ROOT / "seeds/clrs_discovered").glob("*.py")}
     assert {row["best_model"] for row in better} == models
+
+
+def test_the_page_on_clrs_names_the_algorithms_that_triplets_cannot_change() -> None:
+    page = " ".join((ROOT / "docs/results/clrs.md").read_text().split())
+    alike = [name for name in algorithms() if not decodes_pairs(name)]
+    assert len(alike) == 8
+    assert f"answers and hints**: {', '.join(alike[:-1])} and {alike[-1]} " in page
+    with (ROOT / "docs/results/clrs/paper.csv").open(newline="") as file:
+        leads = {
+            row["algorithm"]: float(row["accuracy"]) - float(row["baseline_accuracy"]) for row in csv.DictReader(file)
+        }
+    chance = max(leads[name] for name in alike)
+    assert 6 < chance < 7, "A lead of six points can be chance"
+    larger = sorted((name for name in leads if leads[name] > chance), key=leads.__getitem__)
+    assert f"Five of the other 22 algorithms have a larger one: {', '.join(larger[:-1])} and {larger[-1]}." in page
 
 
 def test_what_the_page_on_clrs_says_of_its_search_is_what_was_found() -> None:

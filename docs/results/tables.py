@@ -1,9 +1,9 @@
 """Writes the tables of docs/results/*.md from the CSV files beside them: `python docs/results/tables.py`.
 
 A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms`, `pairs`, `parents`, `gains`,
-`costs` and `rates`, or `<!-- verified: FILE -->`, `winners`, `again`, `forms`, `transfer`, `ranks`, `results` and
-`copies`. With `--check` nothing is written, and it fails if a table is not what its files say. Needs nothing but
-evohpc's own intervals, and numpy.
+`costs` and `rates`, or `<!-- verified: FILE -->`, `winners`, `again`, `forms`, `transfer`, `ranks`, `moved`, `results`
+and `copies`. With `--check` nothing is written, and it fails if a table is not what its files say. Needs nothing but
+evohpc's own intervals and features of CLRS-30, and numpy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import copies
 from searches import COSTLY, STRICT, Row, Search, fewest, read, read_searches, share
-from transfers import ranks, transfer
+from transfers import moved, ranks, transfer
 
 from evohpc.report.intervals import bootstrap
 
@@ -254,6 +254,7 @@ MAKERS: dict[str, Callable[[Path], Iterator[Sequence[str]]]] = {
     "copies": copies.rules,
     "transfer": transfer,
     "ranks": ranks,
+    "moved": moved,
     "rates": rates,
 }
 _MARK = re.compile(rf"(<!-- ({'|'.join(MAKERS)}): (\S+) -->\n)(?:\|.*\n)*")

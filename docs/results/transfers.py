@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from searches import Row, read
 
+from evohpc.tasks.clrs.features import decodes_pairs
+
 BASELINE = "baseline"
 PUBLISHED = "paper.csv"
 """Table 3 as published, in the folder of the results."""
@@ -42,13 +44,27 @@ def ranks(path: Path) -> Iterator[Sequence[str]]:
         "the lead of the paper's best model": [
             (_paper_lead(published[name])[0], _lead(models[published[name]["best_model"]], models[BASELINE])[0])
             for name, models in found.items()
-            if published[name]["best_model"]
+            if published[name]["best_model"] and decodes_pairs(name)
         ],
     }
     for label, pairs in compared.items():
         known = [pair for pair in pairs if np.isfinite(pair).all()]
         cells = ("too few", "") if len(known) < LEAST else correlation(known)
         yield label, str(len(known)), *cells
+
+
+def moved(path: Path) -> Iterator[Sequence[str]]:
+    """Yield the cells of two rows: the paper's leads where triplets can change an answer, and where they cannot."""
+    leads: dict[bool, list[float]] = {True: [], False: []}
+    for row in read(path):
+        leads[decodes_pairs(row["algorithm"])].append(_paper_lead(row)[0])
+    chance = max(leads[False])
+    numbers = "mean", "least", "largest", f"above {chance:.1f}"
+    yield "can triplets change an answer", "algorithms", *(f"the paper's leads: {name}" for name in numbers)
+    for can, of_kind in leads.items():
+        mean, least, largest = (f"{value:+.1f}" for value in (np.mean(of_kind), min(of_kind), max(of_kind)))
+        above = str(sum(lead > chance for lead in of_kind))
+        yield "yes" if can else "no", str(len(of_kind)), mean, least, largest, above
 
 
 def correlation(pairs: Sequence[tuple[float, float]]) -> tuple[str, str]:

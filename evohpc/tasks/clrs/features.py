@@ -85,6 +85,15 @@ def answers(of: tuple[Feature, ...]) -> tuple[Feature, ...]:
     return tuple(feature for feature in of if feature.stage == "output" and feature.name not in permutations)
 
 
+def decodes_pairs(algorithm: str) -> bool:
+    """Return whether a hint or an answer is decoded from messages of pairs of nodes: a pointer or a feature of edges.
+
+    No other decoder reads what the triplet representation returns, so where this is False it changes no number.
+    """
+    decoded = [feature for feature in features(algorithm) if feature.stage != "input"]
+    return any(feature.is_pointer or feature.location == "edge" for feature in decoded)
+
+
 def first_node_mark(permutation: Feature) -> str:
     """Return the name of the feature that marks a permutation's first node."""
     return permutation.name + _MASK

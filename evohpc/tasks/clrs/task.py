@@ -15,7 +15,7 @@ from evohpc.messages import TaskInterface
 from evohpc.tasks.base import Score, Splits
 from evohpc.tasks.clrs import installation, metrics
 from evohpc.tasks.clrs.batch import TRAIN_SIZES, Batch, training_sizes
-from evohpc.tasks.clrs.features import Feature, check_algorithm, features
+from evohpc.tasks.clrs.features import Feature, check_algorithm, decodes_pairs, features
 from evohpc.tasks.options import check_common
 
 # Whoever prepares or scores needs no torch.
@@ -46,7 +46,8 @@ class Clrs30:
     """
 
     algorithm: str
-    """One of the 30, e.g. 'articulation_points'."""
+    """One of the 30, e.g. 'articulation_points'. A search for triplets refuses the eight whose answers they do not
+    change (`decodes_pairs`)."""
     searched: Literal["triplets", "processor"] = "triplets"
     """What a candidate is. 'triplets', as in the paper: the triplet representation, inside the published processor.
     'processor', which is not in the paper: the whole processor; seeds/clrs_processor has seeds."""
@@ -93,6 +94,7 @@ class Clrs30:
         check_common(self)
         if self.searched not in _ENTRIES:
             raise ValueError(f"searched is {self.searched!r}, it must be 'triplets' or 'processor'")
+        self._check_that_triplets_matter()
         if self.evaluate_on not in ("val", "test"):
             raise ValueError(f"evaluate_on is {self.evaluate_on!r}, it must be 'val' or 'test'")
         if not self.sizes or min(self.sizes) < 4:
@@ -100,6 +102,14 @@ class Clrs30:
         trained = training_sizes(self.algorithm, self.sizes)
         if trained != self.sizes and trained[0] < _MIN_STRING:
             raise ValueError(f"sizes are {self.sizes}, the largest must be 14 or above for {self.algorithm}")
+
+    def _check_that_triplets_matter(self) -> None:
+        """Published tables have algorithms for which they do not; a search would find nothing but smaller ones."""
+        if self.searched == "triplets" and self.evaluate_on == "val" and not decodes_pairs(self.algorithm):
+            raise ValueError(
+                f"algorithm is {self.algorithm!r}, whose answers no triplet representation changes, as neither they "
+                "nor its hints are decoded from pairs of nodes; take another algorithm, or searched: processor"
+            )
 
     @property
     def interface(self) -> TaskInterface:

@@ -20,7 +20,7 @@ from evohpc.evolution.screening import screen
 from evohpc.messages import Status
 from evohpc.tasks.base import Splits, load_task
 from evohpc.tasks.clrs.batch import Batch
-from evohpc.tasks.clrs.features import algorithms, features
+from evohpc.tasks.clrs.features import algorithms, decodes_pairs, features
 from evohpc.tasks.clrs.linear import haiku_defaults
 from evohpc.tasks.clrs.losses import loss
 from evohpc.tasks.clrs.network import Network, Tensors
@@ -62,13 +62,33 @@ def trained(task: Clrs30, module: Any, seed: int = 1) -> tuple[list[dict[str, fl
 @pytest.mark.parametrize("algorithm", algorithms())
 def test_every_algorithm_trains_and_is_scored(algorithm: str) -> None:
     sizes = (14,) if "matcher" in algorithm else (4,)
-    task = small(algorithm, sizes=sizes, steps=1, batch_size=2, samples=3)
-    rows, predictions, splits = trained(task, standard())
+    searched = "triplets" if decodes_pairs(algorithm) else "processor"
+    module = standard() if searched == "triplets" else load_candidate(PROCESSORS / "p1_triplet_gmpnn.py")
+    task = small(algorithm, sizes=sizes, steps=1, batch_size=2, samples=3, searched=searched)
+    rows, predictions, splits = trained(task, module)
     assert [row["step"] for row in rows] == [0, 1]
     assert all(np.isfinite(row["loss"]) for row in rows)
     score = task.score(predictions, splits.labels)
     assert 0 <= score.error <= 1
     assert score.metrics["val_accuracy"] == pytest.approx(1 - score.error, abs=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", algorithms())
+def test_triplets_teach_a_network_exactly_where_it_decodes_pairs(algorithm: str) -> None:
+    torch.manual_seed(0)
+    triplets = standard().Triplets(8, 16)
+    made = Network(features(algorithm), 16, triplets)
+    batch = Tensors.of(next(training_batches(algorithm, 0, 4, (16,) if "matcher" in algorithm else (5,))))
+    found = loss(made, made(batch), batch)
+    gradients = torch.autograd.grad(found, tuple(triplets.parameters()), allow_unused=True)
+    assert any(grad is not None and bool(grad.any()) for grad in gradients) == decodes_pairs(algorithm)
+
+
+def test_a_search_for_triplets_that_change_no_answer_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'minimum', whose answers no triplet representation changes.*or searched"):
+        small("minimum")
+    small("minimum", searched="processor")
+    small("minimum", evaluate_on="test")  # published tables have it
 
 
 def test_inputs_hold_neither_outputs_nor_later_hints() -> None:
