@@ -90,6 +90,9 @@ class Task(Protocol):
     whose prediction for a row depends on the other rows is refused: what is scored is predicted in other batches than
     what chose the checkpoint, and must be the same. A method `answers(predictions)` returns what is compared, e.g. the
     class with the largest logit; without it the predictions themselves are, numbers up to 1 % of their spread.
+
+    It may have a method `check_search()`, called once before a search of at least one round, that raises ValueError if
+    nothing can be found with these options: no child would have another error than its parents.
     """
 
     interface: TaskInterface

@@ -44,6 +44,8 @@ def prepare(run: RunDir) -> None:
     task = load_task(config.task.moved(run.task_file.resolve()), config.task_options)
     for rung in config.evaluation.rungs:  # better now than at each candidate
         load_task(config.task.moved(run.task_file.resolve()), {**config.task_options, **rung.task_options})
+    if config.search.rounds:
+        _check_search(task, config, run)
     splits = _splits(task, config, run)
     train, inputs = _encoded(splits.train, "train"), _encoded(splits.inputs, "inputs")
     _check_memory({"training data": train, "validation inputs": inputs}, config.evaluation.memory_mb)
@@ -51,6 +53,16 @@ def prepare(run: RunDir) -> None:
     write_atomic(run.inputs, inputs)
     write_private(run.labels, _encoded(splits.labels, "labels"))
     write_atomic(run.task_interface, envelopes.encode(task.interface))
+
+
+def _check_search(task: Task, config: Config, run: RunDir) -> None:
+    try:
+        if check := getattr(task, "check_search", None):
+            check()
+    except ValueError as error:
+        raise TaskError(f"task {config.task}: {error}") from error
+    except Exception as error:
+        raise TaskError(f"task {config.task}: check_search raised {_described(error, run)}") from error
 
 
 def _secret(run: RunDir) -> int | None:

@@ -41,6 +41,7 @@ class Tiny:
     def score(self, predictions, labels): ...
     def fitness(self, num_params, error): ...
 """
+REFUSING = "    def check_search(self): raise {}\n"
 
 
 class Here:
@@ -242,6 +243,14 @@ def test_without_its_driver_it_does_not_begin(tmp_path: Path) -> None:
         ("t.py:Tiny", "{}", TASK.replace("def score", "def scored"), "is no Task: it lacks score"),
         ("t.py:Tiny", "{}", TASK.replace("return Splits", "return"), "must return Splits, it returned"),
         ("t.py:Tiny", "{}", TASK.replace("np.ones(self.size)", "1 / 0"), "prepare raised ZeroDivisionError"),
+        ("t.py:Tiny", "{}", TASK + REFUSING.format("ValueError('size 3\\nfinds nothing')"), "t.py:Tiny: size 3"),
+        (
+            "t.py:Tiny",
+            "{}",
+            TASK + REFUSING.format("KeyError(7)"),
+            "check_search raised KeyError: 7 (/given/t.py, line",
+        ),
+        ("clrs", "{algorithm: minimum}", TASK, "algorithm is 'minimum', whose answers no triplet representation"),
         ("t.py:Tiny", "{}", TASK.replace("np.zeros(2)", "'text'"), "inputs must be numpy arrays of numbers"),
         (
             "t.py:Tiny",
@@ -291,6 +300,13 @@ def test_what_is_wrong_is_one_line(
     assert str(run.task_file) not in str(caught.value), "it would be mended in the wrong place"
     assert "\n" not in str(caught.value)
     assert not run.task_interface.exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_what_a_search_could_not_find_hinders_no_run_that_searches_nothing(tmp_path: Path) -> None:
+    run = run_with(tmp_path, "t.py:Tiny", source=TASK + REFUSING.format("ValueError('nothing to find')"))
+    write_atomic(run.config, load_config(run.config, ["search.rounds=0"]).dump())
+    assert prepare(run, Path("/given/t.py")).name
 
 
 @pytest.mark.usefixtures("here")

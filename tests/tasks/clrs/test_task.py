@@ -62,10 +62,8 @@ def trained(task: Clrs30, module: Any, seed: int = 1) -> tuple[list[dict[str, fl
 @pytest.mark.parametrize("algorithm", algorithms())
 def test_every_algorithm_trains_and_is_scored(algorithm: str) -> None:
     sizes = (14,) if "matcher" in algorithm else (4,)
-    searched = "triplets" if decodes_pairs(algorithm) else "processor"
-    module = standard() if searched == "triplets" else load_candidate(PROCESSORS / "p1_triplet_gmpnn.py")
-    task = small(algorithm, sizes=sizes, steps=1, batch_size=2, samples=3, searched=searched)
-    rows, predictions, splits = trained(task, module)
+    task = small(algorithm, sizes=sizes, steps=1, batch_size=2, samples=3)
+    rows, predictions, splits = trained(task, standard())
     assert [row["step"] for row in rows] == [0, 1]
     assert all(np.isfinite(row["loss"]) for row in rows)
     score = task.score(predictions, splits.labels)
@@ -86,9 +84,9 @@ def test_triplets_teach_a_network_exactly_where_it_decodes_pairs(algorithm: str)
 
 def test_a_search_for_triplets_that_change_no_answer_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'minimum', whose answers no triplet representation changes.*or searched"):
-        small("minimum")
-    small("minimum", searched="processor")
-    small("minimum", evaluate_on="test")  # published tables have it
+        small("minimum").check_search()
+    small("minimum", searched="processor").check_search()
+    small("bfs").check_search()
 
 
 def test_inputs_hold_neither_outputs_nor_later_hints() -> None:
