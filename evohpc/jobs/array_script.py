@@ -1,8 +1,8 @@
 """The sbatch script of one job array, made by submitit, with what submitit leaves open.
 
-Its tasks start `array_task`, not submitit's worker. Of that nothing was used but its cost, a third more to import. It
-wants a pickle named after the job id, so only after sbatch has returned (a driver that dies in between leaves tasks
-that wait for a minute and fail), and writes results that nobody reads: they are files of evohpc.
+Its tasks start `array_task`, not submitit's worker. That wants a pickle named after the job id, so only after sbatch has
+returned (a driver that dies in between leaves tasks that wait for a minute and fail), and writes results that nobody
+reads: they are files of evohpc.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ import submitit
 
 from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import Site
-from evohpc.files import write_atomic
 from evohpc.jobs.excluded_nodes import with_those_of_the_site
 from evohpc.linux import python
 from evohpc.messages import EvaluationJob
-from evohpc.slurm.arrays import SCRIPT, Array
+from evohpc.slurm.arrays import Array
 from evohpc.slurm.script import after_setup, claim
 
 
@@ -48,25 +47,6 @@ class _Executor(submitit.SlurmExecutor):  # type: ignore[misc]
         return 1
 
 
-def write(
-    folder: Path,
-    shape: ArrayShape,
-    command: Sequence[str],
-    site: Site,
-    config: EvaluationConfig,
-    excluded: Sequence[str] = (),
-) -> Path:
-    """Write the script of an array into `folder`; return it.
-
-    Args:
-        command: what each task runs, as `array_task.command` returns it.
-        excluded: nodes that it must not run on, beside those that the site excludes.
-    """
-    script = folder / SCRIPT
-    write_atomic(script, text(folder, shape, command, site, config, excluded))
-    return script
-
-
 def text(
     folder: Path,
     shape: ArrayShape,
@@ -75,7 +55,13 @@ def text(
     config: EvaluationConfig,
     excluded: Sequence[str] = (),
 ) -> str:
-    """Return the script; see `write`."""
+    """Return the script.
+
+    Args:
+        folder: of the array, where its tasks write what they say.
+        command: what each task runs, as `array_task.command` returns it.
+        excluded: nodes that it must not run on, beside those that the site excludes.
+    """
     executor = _Executor(folder)
     executor.update_parameters(
         job_name=shape.name,

@@ -17,6 +17,7 @@ from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import Site
 from evohpc.errors import EvaluationError
 from evohpc.evaluation.worker import run_array_task
+from evohpc.files import write_atomic
 from evohpc.jobs import array_script, array_task
 from evohpc.jobs.array_script import ArrayShape
 from evohpc.jobs.excluded_nodes import excluded_nodes, with_those_of_the_site
@@ -167,13 +168,10 @@ class SlurmRunner:
 
     def _change(self, name: str, array: Array, excluded: Sequence[str]) -> None:
         """Exclude these nodes from an array in the queue, unless Slurm refuses, or none would be left."""
-        jobs, shape = self._site.evaluation, ArrayShape.of(array, self._jobs[name])
-        command = self._command(name, array)
+        jobs = self._site.evaluation
         said = ", ".join(excluded) or "no node any more"
         try:
-            if not nodes.are_enough(
-                array_script.text(array.folder, shape, command, self._site, self._evaluation, excluded)
-            ):
+            if not nodes.are_enough(self._text(name, array, excluded)):
                 raise NoAnswer("no other node would do")
             nodes.exclude(array.job_id, with_those_of_the_site(excluded, jobs), jobs.clusters[0])
         except NoAnswer as error:
@@ -184,8 +182,12 @@ class SlurmRunner:
             log.warning("%s: what waits of it is kept away from %s%s", array.name, said, why)
 
     def _script(self, name: str, array: Array, excluded: Sequence[str]) -> Path:
-        shape, command = ArrayShape.of(array, self._jobs[name]), self._command(name, array)
-        return array_script.write(array.folder, shape, command, self._site, self._evaluation, excluded)
+        script = array.folder / array.script
+        write_atomic(script, self._text(name, array, excluded))
+        return script
 
-    def _command(self, name: str, array: Array) -> list[str]:
-        return array_task.command(self._work, self._run, self._jobs[name].round, name, array.first)
+    def _text(self, name: str, array: Array, excluded: Sequence[str]) -> str:
+        job = self._jobs[name]
+        command = array_task.command(self._work, self._run, job.round, name, array.first)
+        shape = ArrayShape.of(array, job)
+        return array_script.text(array.folder, shape, command, self._site, self._evaluation, excluded)
