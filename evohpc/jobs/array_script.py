@@ -1,8 +1,8 @@
 """The sbatch script of one job array, made by submitit, with what submitit leaves open.
 
-Its tasks start `array_task`, not submitit's worker. That wants a pickle named after the job id, so only after sbatch has
-returned (a driver that dies in between leaves tasks that wait for a minute and fail), and writes results that nobody
-reads: they are files of evohpc.
+Its tasks start `array_task`, not submitit's worker. That wants a pickle named after the job id, so only after sbatch
+has returned (a driver that dies in between leaves tasks that wait for a minute and fail), and writes results that
+nobody reads: they are files of evohpc.
 """
 
 from __future__ import annotations
