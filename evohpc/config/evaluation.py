@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evohpc.config.rungs import Rung
 from evohpc.config.strict_yaml import Count, CountOrZero, Positive, Section
@@ -47,7 +47,11 @@ class EvaluationConfig(Section):
     max_params: Count = 50_000_000
     """Size of the largest model, in 32-bit words of a checkpoint."""
     candidates_per_task: Count = 1
-    """Candidates that one array task evaluates, one after the other, each in its own sandbox."""
+    """Candidates that one array task evaluates, each in its own sandbox."""
+    candidates_at_once: Count = 1
+    """How many of these the task evaluates at the same time: for nodes that are given whole, and for GPUs that one
+    candidate does not fill. The task asks for so many times `threads` and `memory_mb`, and deals out its cores and its
+    GPUs. Those that share a GPU have equal shares of its memory, and all need a longer `time_limit_s`."""
     retries: CountOrZero = 3
     """New attempts after a machine fault; a candidate's own failure is final."""
     rungs: tuple[Rung, ...] = ()
@@ -56,3 +60,13 @@ class EvaluationConfig(Section):
     """How often a child is trained once more by the whole recipe, before it can be a parent: its error, fitness and
     metrics are the means then, with `error_sd` and `fitness_sd` among the metrics, and one failure is its failure. Each
     training of a child, those at `rungs` too, has then a seed of its own (weights, batches). Not in the paper (0)."""
+
+    @model_validator(mode="after")
+    def _a_task_has_enough_candidates(self) -> EvaluationConfig:
+        if self.candidates_at_once > self.candidates_per_task:
+            raise ValueError(
+                f"evaluation.candidates_at_once is {self.candidates_at_once}, more than an array task has: "
+                f"evaluation.candidates_per_task is {self.candidates_per_task}; set it to {self.candidates_at_once}, "
+                "or to a multiple of that"
+            )
+        return self

@@ -69,7 +69,7 @@ class JobSection(Section):
 
 
 class EvaluationJobs(JobSection):
-    """The job arrays that evaluate candidates, one task with its own container at a time."""
+    """The job arrays that evaluate candidates, each in a container of its own."""
 
     max_parallel: PositiveInt = 64
     """Array tasks of one array that run at once (the %K of sbatch --array)."""
@@ -81,7 +81,7 @@ class EvaluationJobs(JobSection):
     arrays that are submitted from then on, and from what waits in the queue where the site lets its users change that;
     at most half of the partition's nodes are. 0: none."""
     extra_memory_mb: PositiveInt = 1024
-    """Asked on top of evaluation.memory_mb, for what supervises a candidate."""
+    """Asked on top of evaluation.memory_mb, for what supervises a candidate; for each of those evaluated at once."""
     extra_minutes: PositiveInt = 5
     """Asked on top of the candidates' time limits, for starting and scoring."""
 

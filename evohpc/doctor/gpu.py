@@ -7,6 +7,7 @@ process of its own, the quickstart through the command line.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evohpc import envelopes
 from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.lm import LMConfig
 from evohpc.config.search import Config
@@ -24,9 +26,11 @@ from evohpc.doctor.attacking import HEALTHY
 from evohpc.doctor.attacks import too_busy
 from evohpc.errors import EvaluationError, EvohpcError
 from evohpc.evaluation.worker import evaluator
+from evohpc.files import write_atomic
+from evohpc.jobs import array_task, side_by_side
 from evohpc.linux import python
-from evohpc.messages import Attempt, Result, Status
-from evohpc.run_folder import RunDir
+from evohpc.messages import Attempt, EvaluationJob, Result, Status
+from evohpc.run_folder import RunDir, read_provenance
 from evohpc.search import creation
 from evohpc.shipped import catalogue
 
@@ -169,6 +173,25 @@ def _out_of_memory(bench: _Bench) -> Check:
     return Check("out of memory", holds, f"{_said(hungry)}; the next one: {_said(healthy)}")
 
 
+def _shared(bench: _Bench) -> Check:
+    """As an array task of Slurm's with one GPU and `evaluation.candidates_at_once: 2` does it."""
+    run = _new_run(bench, candidates_per_task=2, candidates_at_once=2)
+    programs = {"hungry": TAKES_ALL, "healthy": HEALTHY}
+    for name, text in programs.items():
+        write_atomic(run.round(0).candidate(name), text)
+    job = EvaluationJob("shared", 0, (tuple(Attempt(name, 1) for name in programs),))
+    run_id = str(read_provenance(run)["run_id"])
+    write_atomic(run.round(0).job(job.name), envelopes.seal(run_id, 1, job))
+    command = [*python(), *array_task.command(side_by_side.run_array_task, run.path, 0, job.name, 0)]
+    slurm = {"SLURM_ARRAY_JOB_ID": "0", "SLURM_ARRAY_TASK_ID": "0"}
+    environment = {"CUDA_VISIBLE_DEVICES": "" if bench.device == "cpu" else "0", **os.environ, **slurm}
+    subprocess.run(command, env=environment, capture_output=True, timeout=bench.left_s, check=True)
+    paths = [run.round(0).result(name, 1) for name in programs]
+    hungry, healthy = (envelopes.unseal(path.read_bytes(), run_id, Result) for path in paths)
+    holds = hungry.status is Status.OUT_OF_MEMORY and healthy.status is Status.TRAINED
+    return Check("two at once", holds, f"one that takes all memory: {_said(hungry)}; beside it: {_said(healthy)}")
+
+
 def _language_model(bench: _Bench) -> Check:
     if bench.model is None:
         return Check("language model", None, "no model here: evohpc fetch-lm makes one")
@@ -212,6 +235,7 @@ CHECKS: dict[str, Callable[[_Bench], Check]] = {
     "evaluation in the sandbox": _evaluation,
     "memory of a killed candidate": _killed,
     "out of memory": _out_of_memory,
+    "two at once": _shared,
     "language model": _language_model,
     "CLRS-30": _clrs,
     "quickstart": _quickstart,
@@ -226,15 +250,7 @@ def _results(
     options: dict[str, Any] | None = None,
 ) -> list[Result]:
     """Evaluate programs one after the other, as a search does; a fault of the machine is a result, too."""
-    run = RunDir(Path(tempfile.mkdtemp(dir=bench.folder)) / "run")
-    config = Config(
-        task=TaskName(task),
-        task_options=options or {"steps": 20, "eval_every": 10, "device": bench.device},
-        seeds=catalogue.root() / "seeds" / task,
-        lm=LMConfig(engine="scripted"),
-        evaluation=EvaluationConfig(time_limit_s=limit_s, memory_mb=4096 if bench.device != "cpu" else 1500),
-    )
-    creation.create(run, config, None)
+    run = _new_run(bench, task, options, time_limit_s=limit_s)
     found: list[Result] = []
     with evaluator(run) as ready:
         for name, text in programs:
@@ -243,6 +259,23 @@ def _results(
             except EvaluationError as error:
                 found.append(Result(name, 1, Status.CONTAINER_ERROR, str(error)))
     return found
+
+
+def _new_run(
+    bench: _Bench, task: str = "mnist1d", options: dict[str, Any] | None = None, **evaluation: float
+) -> RunDir:
+    """Make a run folder with these settings of `evaluation`."""
+    run = RunDir(Path(tempfile.mkdtemp(dir=bench.folder)) / "run")
+    usual = {"time_limit_s": _LIMIT_S, "memory_mb": 4096 if bench.device != "cpu" else 1500}
+    config = Config(
+        task=TaskName(task),
+        task_options=options or {"steps": 20, "eval_every": 10, "device": bench.device},
+        seeds=catalogue.root() / "seeds" / task,
+        lm=LMConfig(engine="scripted"),
+        evaluation=EvaluationConfig.model_validate({**usual, **evaluation}),
+    )
+    creation.create(run, config, None)
+    return run
 
 
 def _said(result: Result) -> str:

@@ -57,7 +57,7 @@ class Evaluator(Known):
             self.runtime.expect_another()
         result, trial = on._try(attempt, source, self.benchmark.config.time_limit_s, keep_model)
         if device.is_suspect(result):
-            device.check(self.benchmark, self.runtime, result)
+            device.check(self.benchmark, self.runtime, result, self.gpu_share)
             result, trial = on._try(attempt, source, trial.time_left, keep_model)
         if trial.log:
             keep_log(verdict.printable(trial.log[-self.benchmark.config.log_kb * 1024 :]))

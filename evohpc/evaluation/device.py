@@ -36,7 +36,7 @@ _SAID = re.compile(
 """What torch and CUDA say of a GPU that cannot be used, or has no memory left; and how a stage ended."""
 
 _FREE = 0.9
-"""Of a GPU's memory; less than this share is free only where another process keeps something there."""
+"""Of the GPU's memory that a candidate may have; if less is free when it has ended, other processes have taken it."""
 
 
 def is_suspect(result: Result) -> bool:
@@ -44,11 +44,12 @@ def is_suspect(result: Result) -> bool:
     return result.status.is_candidate_fault and _SAID.search(result.detail) is not None
 
 
-def check(benchmark: Benchmark, runtime: Runtime, failed: Result | None = None) -> None:
+def check(benchmark: Benchmark, runtime: Runtime, failed: Result | None = None, share: float = 1.0) -> None:
     """Compute something on the device that the task uses, in a sandbox, without any candidate.
 
     Args:
         failed: what a candidate came to, perhaps for want of the device.
+        share: how much of the GPU's memory it might have.
 
     Raises:
         EvaluationError: the device cannot be used, or others have taken what the candidate needed.
@@ -60,7 +61,7 @@ def check(benchmark: Benchmark, runtime: Runtime, failed: Result | None = None) 
             raise EvaluationError(
                 f"on {socket.gethostname()} the device of the task cannot be used: {failure.detail}"
             ) from None
-    if failed is not None and (reason := _crowded(failed, seen)):
+    if failed is not None and (reason := _crowded(failed, seen, share)):
         raise EvaluationError(f"on {socket.gethostname()} {reason}")
 
 
@@ -72,13 +73,13 @@ def _probe(on: Benchmark, runtime: Runtime, out: Path) -> Report:
     return verdict.check_report("probe", out)
 
 
-def _crowded(result: Result, seen: Mapping[str, float]) -> str:
+def _crowded(result: Result, seen: Mapping[str, float], share: float) -> str:
     """Return who took the memory that a candidate lacked; '' if nobody did.
 
     Args:
         seen: of the GPU, after the candidate's end: `free` and `total` bytes, or nothing.
     """
-    if result.status is not Status.OUT_OF_MEMORY or seen.get("free", 1.0) >= _FREE * seen.get("total", 1.0):
+    if result.status is not Status.OUT_OF_MEMORY or seen.get("free", 1.0) >= _FREE * share * seen.get("total", 1.0):
         return ""
     taken = (seen["total"] - seen["free"]) / 2**30
     return f"other processes hold {taken:.1f} GiB of the GPU's {seen['total'] / 2**30:.1f}"

@@ -25,6 +25,8 @@ class Known:
     runtime: Runtime
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the packages in the sandbox, for the record."""
+    gpu_share: float = 1.0
+    """How much of a GPU's memory a candidate may have."""
 
     @cached_property
     def task(self) -> Task:

@@ -64,7 +64,7 @@ class Trial:
         own = {} if on.task.file is None else {protocol.TASK_FILE: on.task.file}
         seed = int(np.random.SeedSequence(on.seed, spawn_key=(_SEEDS[name],)).generate_state(1)[0])
         options, most = dict(on.task_options), self.config.max_params
-        order = Order(kind, benchmark.moved(on.task), options, seed, self.config.threads, most)
+        order = Order(kind, benchmark.moved(on.task), options, seed, self.config.threads, most, self.known.gpu_share)
         outcome = self.known.runtime.run(
             Stage(
                 entry=WORKER,

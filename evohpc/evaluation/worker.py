@@ -1,6 +1,6 @@
 """Evaluates candidates of a run where it is called: on a compute node by Slurm, or in a local worker process.
 
-python -m evohpc.evaluation.worker --serve RUN --parent PID     a local worker: see jobs/local.py
+python -m evohpc.evaluation.worker --serve RUN --parent PID     a worker: see jobs/worker_process.py
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ import argparse
 import codecs
 import json
 import logging
+import os
 import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 from evohpc import envelopes, linux
 from evohpc.config.search import Config, load_resolved
@@ -28,13 +27,13 @@ from evohpc.evaluation import device
 from evohpc.evaluation.attempt import Evaluator
 from evohpc.evaluation.benchmark import WORKER, Benchmark, shared_files
 from evohpc.evaluation.curve import Measured
+from evohpc.evaluation.orders import KeepLog, TaskOrder, evaluate_task, refuse
 from evohpc.evaluation.provenance import provenance
 from evohpc.evaluation.stage import protocol
-from evohpc.evaluation.verdict import one_line
 from evohpc.evolution.screening import screen
-from evohpc.files import is_utf8, write_atomic, write_once
-from evohpc.messages import Attempt, EvaluationJob, Isolation, Result, Status
-from evohpc.run_folder import RoundDir, RunDir, read_provenance
+from evohpc.files import is_utf8, write_atomic
+from evohpc.messages import Attempt, Isolation
+from evohpc.run_folder import RunDir
 from evohpc.sandbox import apptainer_runtime, confine, scratch
 from evohpc.sandbox.answers import Answers
 from evohpc.sandbox.apptainer_runtime import ApptainerRuntime
@@ -43,15 +42,6 @@ from evohpc.sandbox.process_runtime import ProcessRuntime
 from evohpc.tasks.data import draw_secret, prepare
 
 log = logging.getLogger(__name__)
-
-KeepLog = Callable[[bytes], None]
-
-
-class Evaluate(Protocol):
-    """See `Evaluator.evaluate`."""
-
-    def __call__(self, attempt: Attempt, source: bytes, keep_log: KeepLog, *, is_followed: bool) -> Result:
-        """Evaluate one candidate."""
 
 
 def run_array_task(run: str, round: int, name: str, index: int) -> None:
@@ -65,33 +55,14 @@ def run_array_task(run: str, round: int, name: str, index: int) -> None:
         index: of the task in it.
     """
     folder = RunDir(Path(run))
-    evaluate: Evaluate
+    order = TaskOrder(round, name, index)
     with ExitStack() as stack:
         try:
-            evaluate = stack.enter_context(evaluator(folder)).evaluate
+            ready = stack.enter_context(evaluator(folder))
         except EvohpcError as error:
-            evaluate = _always(error)
-        evaluate_task(folder, round, name, index, evaluate)
-
-
-def evaluate_task(run: RunDir, round: int, name: str, index: int, evaluate: Evaluate) -> None:
-    """As `run_array_task`, with an evaluator that is there already."""
-    folder = run.round(round)
-    try:
-        data = folder.job(name).read_bytes()
-    except FileNotFoundError:
-        if folder.archive.exists():  # the round is over: a task that Slurm started again, or late
-            return
-        raise
-    envelope = json.loads(data)
-    job = envelopes.unseal(data, _run_id(run), EvaluationJob)
-    seal = partial(envelopes.seal, envelope["run_id"], int(envelope["epoch"]))
-    attempts = job.tasks[index]
-    for number, attempt in enumerate(attempts, start=1):
-        try:
-            _evaluate_attempt(folder, attempt, evaluate, seal, attempts[number:])
-        except Exception:  # no result, so the driver will call it lost and try again; the next one must have its turn
-            log.exception("%s, attempt %d", attempt.candidate_id, attempt.attempt)
+            refuse(folder, order, error)
+        else:
+            evaluate_task(folder, order, ready.evaluate)
 
 
 def evaluate_file(file: Path, config: Config, keep_log: KeepLog = lambda text: None) -> Measured:
@@ -128,8 +99,11 @@ def evaluate_file(file: Path, config: Config, keep_log: KeepLog = lambda text: N
 
 
 @contextmanager
-def evaluator(run: RunDir) -> Iterator[Evaluator]:
+def evaluator(run: RunDir, gpu_share: float = 1.0) -> Iterator[Evaluator]:
     """Start what evaluates a run's candidates on this host; end it afterwards.
+
+    Args:
+        gpu_share: how much of a GPU's memory a candidate may have.
 
     Raises:
         EvaluationError: this host cannot evaluate: it isolates too little, a part is missing, or there is no room.
@@ -138,22 +112,13 @@ def evaluator(run: RunDir) -> Iterator[Evaluator]:
     with ExitStack() as stack:
         try:
             stack.enter_context(scratch.private_folder())
-            ready = _start(run, stack)
+            ready = _start(run, stack, gpu_share)
         except (OSError, StorageError) as error:
             raise EvaluationError(f"{socket.gethostname()} cannot start evaluating: {error}") from error
         yield ready
 
 
-def _always(error: EvohpcError) -> Evaluate:
-    """Return what fails for the same reason whatever it is asked to evaluate."""
-
-    def refuse(attempt: Attempt, source: bytes, keep_log: KeepLog, *, is_followed: bool) -> Result:
-        raise error
-
-    return refuse
-
-
-def _start(run: RunDir, stack: ExitStack) -> Evaluator:
+def _start(run: RunDir, stack: ExitStack, gpu_share: float) -> Evaluator:
     config = load_resolved(run.config)
     task = config.task.moved(run.task_file.resolve())
     benchmark = Benchmark(
@@ -162,7 +127,7 @@ def _start(run: RunDir, stack: ExitStack) -> Evaluator:
     start = _start_containers if config.evaluation.runtime == "apptainer" else _start_processes
     runtime = start(run, config.evaluation.minimum_isolation)
     stack.callback(runtime.close)
-    ready = Evaluator(benchmark, runtime, runtime.versions)
+    ready = Evaluator(benchmark, runtime, runtime.versions, gpu_share)
     if protocol.has_gpus():  # better now, and with a reason, than candidate after candidate
         device.check(benchmark, runtime)
     return ready
@@ -184,52 +149,21 @@ def _start_containers(run: RunDir, minimum: Isolation) -> ApptainerRuntime:
     return apptainer_runtime.start(site, run.labels, minimum, WORKER, shared_files(run))
 
 
-def _evaluate_attempt(
-    folder: RoundDir, attempt: Attempt, evaluate: Evaluate, seal: Callable[[Result], bytes], later: Sequence[Attempt]
-) -> None:
-    path = folder.result(attempt.candidate_id, attempt.attempt)
-    if path.exists():
-        return
-    is_followed = any(not folder.result(other.candidate_id, other.attempt).exists() for other in later)
-    source = folder.candidate(attempt.candidate_id).read_bytes()
-
-    def keep_log(text: bytes) -> None:
-        write_atomic(folder.log(attempt.candidate_id, attempt.attempt), text)
-
-    try:
-        result = evaluate(attempt, source, keep_log, is_followed=is_followed)
-    except EvohpcError as error:
-        log.warning("%s: %s", attempt.candidate_id, error)
-        result = Result(
-            attempt.candidate_id,
-            attempt.attempt,
-            Status.TASK_ERROR if isinstance(error, TaskCodeError) else Status.CONTAINER_ERROR,
-            one_line(str(error)),
-            **provenance(source, {}),
-        )
-    write_once(path, seal(result))
-
-
-def _run_id(run: RunDir) -> str:
-    return str(read_provenance(run)["run_id"])
-
-
-def serve(run: RunDir) -> None:
-    """Evaluate the array tasks that stdin names, one JSON line each, and answer each with a line, until it ends.
+def serve(run: RunDir, gpu_share: float = 1.0) -> None:
+    """Evaluate the `TaskOrder`s of stdin, one JSON line each, and answer each with a line, until it ends.
 
     A refusal in an answer means that this host cannot evaluate at all; then no result was written.
     """
     answers = Answers()
     with ExitStack() as stack:
         try:
-            ready = stack.enter_context(evaluator(run))
+            ready = stack.enter_context(evaluator(run, gpu_share))
         except EvohpcError as error:
             for _ in sys.stdin:
                 answers.say(json.dumps({"refusal": str(error)}))
             return
         for line in sys.stdin:
-            order = json.loads(line)
-            evaluate_task(run, order["round"], order["name"], order["index"], ready.evaluate)
+            evaluate_task(run, envelopes.decode(line.encode(), TaskOrder), ready.evaluate)
             answers.say(json.dumps({"refusal": ""}))
 
 
@@ -239,16 +173,20 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Be a worker of `LocalRunner`."""
+    """Be a worker, as `WorkerProcess` starts it."""
     parser = argparse.ArgumentParser(prog="python -m evohpc.evaluation.worker")
     parser.add_argument("--serve", metavar="RUN", type=Path, required=True)
-    parser.add_argument("--parent", metavar="PID", type=int, required=True, help="the driver; end when it does")
+    parser.add_argument("--parent", metavar="PID", type=int, required=True, help="end when it does")
+    parser.add_argument("--gpu-share", metavar="SHARE", type=float, default=1.0, help="of its memory, for a candidate")
+    parser.add_argument("--cores", metavar="N", type=int, nargs="*", help="run on these alone")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
     # The end of stdin says it too, but is not looked at while a candidate runs, nor before the orders in it are done.
     linux.die_with_parent(options.parent, signal.SIGTERM)
-    serve(RunDir(options.serve))
+    if options.cores:
+        os.sched_setaffinity(0, options.cores)
+    serve(RunDir(options.serve), options.gpu_share)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,10 @@ class ArrayShape:
     candidates: int
     """The most that one of its tasks evaluates."""
 
+    def at_once(self, config: EvaluationConfig) -> int:
+        """Return how many of them at the same time."""
+        return min(self.candidates, config.candidates_at_once)
+
     @classmethod
     def of(cls, array: Array, job: EvaluationJob) -> ArrayShape:
         """Return the shape of one of the arrays that a job is split into."""
@@ -66,7 +70,7 @@ def text(
     executor.update_parameters(
         job_name=shape.name,
         time=_minutes(shape, site, config),
-        cpus_per_task=config.threads,
+        cpus_per_task=shape.at_once(config) * config.threads,
         ntasks_per_node=1,
         array_parallelism=site.evaluation.max_parallel,
         stderr_to_stdout=True,
@@ -76,16 +80,19 @@ def text(
         signal_delay_s=0,
         wckey=None,
         setup=claim(folder, "SLURM_ARRAY_JOB_ID"),
-        additional_parameters=_options(site, config, excluded),
+        additional_parameters=_options(shape, site, config, excluded),
     )
     executor.parameters["map_count"] = shape.size
     words = after_setup(site.evaluation.setup, [*python(site.python), *command])
     return str(executor._make_submission_file_text(shlex.join(words), ""))
 
 
-def _options(site: Site, config: EvaluationConfig, excluded: Sequence[str]) -> dict[str, str | int | bool]:
+def _options(
+    shape: ArrayShape, site: Site, config: EvaluationConfig, excluded: Sequence[str]
+) -> dict[str, str | int | bool]:
     jobs = site.evaluation
-    memory = {"mem": f"{config.memory_mb + jobs.extra_memory_mb}M"} if jobs.ask_memory else {}
+    megabytes = shape.at_once(config) * (config.memory_mb + jobs.extra_memory_mb)
+    memory = {"mem": f"{megabytes}M"} if jobs.ask_memory else {}
     options = jobs.sbatch_options({"requeue" if jobs.requeue else "no-requeue": True, **memory})
     if excluded:
         options["exclude"] = with_those_of_the_site(excluded, jobs)
@@ -93,4 +100,5 @@ def _options(site: Site, config: EvaluationConfig, excluded: Sequence[str]) -> d
 
 
 def _minutes(shape: ArrayShape, site: Site, config: EvaluationConfig) -> int:
-    return math.ceil(shape.candidates * config.time_limit_s / 60) + site.evaluation.extra_minutes
+    one_after_the_other = math.ceil(shape.candidates / shape.at_once(config))
+    return math.ceil(one_after_the_other * config.time_limit_s / 60) + site.evaluation.extra_minutes

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
-import signal
-import subprocess
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from evohpc.errors import EvaluationError
-from evohpc.linux import python
+from evohpc.evaluation.orders import TaskOrder
+from evohpc.jobs.shares import Share, deal
+from evohpc.jobs.worker_process import Worker
 from evohpc.messages import EvaluationJob, Status, TaskReport, TaskState
-
-CLOSE_WITHIN_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class ArrayTask:
-    """One array task."""
-
-    name: str
-    round: int
-    index: int
 
 
 class LocalRunner:
@@ -33,20 +20,22 @@ class LocalRunner:
 
     Each worker is a `python -m evohpc.evaluation.worker --serve RUN` with its own fork server, and a thread here that
     feeds it. A worker that dies takes at most its own task with it, and is replaced. Workers have a session of their
-    own, so a Ctrl-C in the terminal reaches the driver only; they die with the driver, however that ends.
+    own, so a Ctrl-C in the terminal reaches the driver only; they die with the driver, however that ends. The GPUs that
+    the driver was given by name (CUDA_VISIBLE_DEVICES) are dealt out to them.
     """
 
-    def __init__(self, run: Path, workers: int, start: Callable[[Path], Worker] | None = None) -> None:
+    def __init__(self, run: Path, workers: int, start: Callable[[Path, Share], Worker] | None = None) -> None:
         """`workers` of 0 means one per core that this process may use. `start` starts a worker for a run folder."""
         self._run = run
         self._start_process = start or Worker
         self._count = workers or len(os.sched_getaffinity(0))
-        self._queue: queue.SimpleQueue[ArrayTask | None] = queue.SimpleQueue()
+        self._shares = deal(os.environ, (), self._count)
+        self._queue: queue.SimpleQueue[TaskOrder | None] = queue.SimpleQueue()
         self._reports: dict[str, list[TaskReport]] = {}
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._workers: dict[threading.Thread, Worker] = {}
-        self._running: dict[threading.Thread, ArrayTask] = {}
+        self._running: dict[threading.Thread, TaskOrder] = {}
         self._refusal: EvaluationError | None = None
         self._closed = False
 
@@ -57,7 +46,7 @@ class LocalRunner:
         size = len(job.tasks)
         self._reports[job.name] = [TaskReport(TaskState.WAITING)] * size
         for index in range(size):
-            self._queue.put(ArrayTask(job.name, job.round, index))
+            self._queue.put(TaskOrder(job.round, job.name, index))
         self._start(min(self._count, len(self._threads) + size))
 
     def poll(self, sizes: Mapping[str, int]) -> Mapping[str, Sequence[TaskReport]]:
@@ -94,11 +83,14 @@ class LocalRunner:
 
     def _start(self, count: int) -> None:
         while len(self._threads) < count:
-            thread = threading.Thread(target=self._feed, name=f"worker-{len(self._threads)}", daemon=True)
+            share = self._shares[len(self._threads)]
+            thread = threading.Thread(
+                target=self._feed, args=(share,), name=f"worker-{len(self._threads)}", daemon=True
+            )
             self._threads.append(thread)
             thread.start()
 
-    def _feed(self) -> None:
+    def _feed(self, share: Share) -> None:
         """Give tasks to one worker, and to those that replace it, until the runner is closed."""
         me = threading.current_thread()
         worker: Worker | None = None
@@ -107,7 +99,7 @@ class LocalRunner:
                 continue
             try:
                 if worker is None or not worker.is_alive:
-                    worker = self._start_worker(me, worker)
+                    worker = self._start_worker(me, worker, share)
                 if not self._begin(me, task):
                     continue
                 report = worker.run(task)
@@ -122,17 +114,17 @@ class LocalRunner:
         if worker is not None:
             worker.close()
 
-    def _start_worker(self, thread: threading.Thread, dead: Worker | None) -> Worker:
+    def _start_worker(self, thread: threading.Thread, dead: Worker | None, share: Share) -> Worker:
         if dead is not None:
             dead.close()
-        worker = self._start_process(self._run)
+        worker = self._start_process(self._run, share)
         with self._lock:
             self._workers[thread] = worker
         if self._closed:
             worker.stop()
         return worker
 
-    def _begin(self, thread: threading.Thread, task: ArrayTask) -> bool:
+    def _begin(self, thread: threading.Thread, task: TaskOrder) -> bool:
         """Mark a task as running, so that its cancellation stops its worker; return False if it is cancelled."""
         with self._lock:
             if self._reports[task.name][task.index].state is TaskState.ENDED:
@@ -140,7 +132,7 @@ class LocalRunner:
             self._running[thread] = task
             return True
 
-    def _set(self, task: ArrayTask, report: TaskReport) -> bool:
+    def _set(self, task: TaskOrder, report: TaskReport) -> bool:
         """Record the state of a task; return False if it has ended already (it was cancelled)."""
         with self._lock:
             reports = self._reports[task.name]
@@ -150,66 +142,5 @@ class LocalRunner:
             return True
 
 
-class Worker:
-    """One worker process, seen from the driver."""
-
-    def __init__(self, run: Path) -> None:
-        self._process = subprocess.Popen(
-            [*python(), "-m", "evohpc.evaluation.worker", "--serve", str(run), "--parent", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self._is_stopped = False
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it takes another task."""
-        return not self._is_stopped and self._process.poll() is None
-
-    def run(self, task: ArrayTask) -> TaskReport:
-        """Have a task evaluated; return when it is over, one way or the other.
-
-        Raises:
-            EvaluationError: this machine cannot evaluate candidates at all.
-        """
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        try:
-            print(json.dumps({"round": task.round, "name": task.name, "index": task.index}), file=stdin, flush=True)
-            answer = stdout.readline()
-        except BrokenPipeError:
-            answer = ""
-        if not answer:
-            return TaskReport(TaskState.ENDED, Status.LOST, f"its worker ended: {_how(self._process.wait())}")
-        refusal = json.loads(answer)["refusal"]
-        if refusal:
-            raise EvaluationError(refusal)
-        return TaskReport(TaskState.ENDED)
-
-    def stop(self) -> None:
-        """End its candidate and itself, at once."""
-        self._is_stopped = True
-        self._process.terminate()
-
-    def close(self) -> None:
-        """Wait for its end."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(CLOSE_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-
-
 def _cancelled() -> TaskReport:
     return TaskReport(TaskState.ENDED, Status.LOST, "cancelled")
-
-
-def _how(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -16,9 +16,8 @@ from pathlib import Path
 from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.site import Site
 from evohpc.errors import EvaluationError
-from evohpc.evaluation.worker import run_array_task
 from evohpc.files import write_atomic
-from evohpc.jobs import array_script, array_task
+from evohpc.jobs import array_script, array_task, side_by_side
 from evohpc.jobs.array_script import ArrayShape
 from evohpc.jobs.excluded_nodes import excluded_nodes, with_those_of_the_site
 from evohpc.messages import EvaluationJob, TaskReport, TaskState
@@ -41,20 +40,21 @@ class SlurmRunner:
         run: Path,
         site: Site,
         evaluation: EvaluationConfig,
-        work: array_task.Work = run_array_task,
+        work: array_task.Work | None = None,
         clock: Callable[[], float] = time.monotonic,
         faulty: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         """Make a runner for the run in `run`. It does not talk to Slurm yet.
 
         Args:
+            work: what a task does, if not what the config says.
             faulty: returns the nodes to be excluded from arrays, those that matter most first.
 
         Raises:
             EvaluationError: Slurm cannot work in a folder of that name.
         """
         self._run, self._site, self._evaluation = client.check_folder(run), site, evaluation
-        self._work, self._faulty = work, faulty
+        self._work, self._faulty = work or side_by_side.work_of(evaluation), faulty
         self._client = SlurmClient(site.scheduler, clock, site.evaluation.clusters)
         self._jobs: dict[str, EvaluationJob] = {}
         self._arrays: dict[str, list[Array]] = {}

@@ -30,8 +30,8 @@ class Cost:
     """Wall hours of all of them, one after the other."""
     threads: int
     """Cores of each."""
-    gpus: int
-    """Of each."""
+    gpus: float
+    """Of each: less than one where several share one."""
     lm_jobs: int
     """Jobs of the language model's own; 0 where it runs in the driver's."""
     lm_hours: float
@@ -72,7 +72,7 @@ def bound(config: Config, seeds: int, site: Site | None = None) -> Cost:
         evaluations=evaluations,
         evaluation_hours=hours if stop.compute_hours is None else min(hours, stop.compute_hours),
         threads=evaluation.threads,
-        gpus=0 if site is None else _gpus(site.evaluation),
+        gpus=0 if site is None else _gpus(site.evaluation) / evaluation.candidates_at_once,
         lm_jobs=0 if jobs is None else budget.rounds,
         lm_hours=0 if jobs is None else budget.rounds * jobs.minutes / 60,
         lm_cpus=0 if jobs is None else jobs.cpus,
@@ -113,7 +113,7 @@ def in_figures(hours: float) -> str:
     return f"{hours:,.0f}" if hours >= 9.95 else f"{hours:.2g}"
 
 
-def _hours(hours: float, cores: int, gpus: int) -> str:
+def _hours(hours: float, cores: int, gpus: float) -> str:
     return f"{in_figures(hours * cores)} CPU-hours" + (f", {in_figures(hours * gpus)} GPU-hours" if gpus else "")
 
 

@@ -11,10 +11,9 @@ from evohpc.config.search import Config
 from evohpc.config.site import Site
 from evohpc.driver import dispatch, rungs
 from evohpc.evaluation.benchmark import WORKER, shared_files
-from evohpc.evaluation.worker import run_array_task
 from evohpc.evolution.population import Budget
 from evohpc.evolution.screening import candidate_id
-from evohpc.jobs import array_script, array_task
+from evohpc.jobs import array_script, array_task, side_by_side
 from evohpc.jobs.array_script import ArrayShape
 from evohpc.lm_job import script as lm_script
 from evohpc.lm_job.script import LMWork
@@ -74,7 +73,8 @@ def first_array(run: RunDir, job: EvaluationJob, site: Site, config: Config, lar
     largest = min(largest or size, site.scheduler.max_queued or size)
     split = arrays.plan(run.round(job.round).slurm / job.name, job.name, size, largest)
     array, shape = split[0], ArrayShape.of(split[0], job)
-    command = array_task.command(run_array_task, run.path, job.round, job.name, array.first)
+    work = side_by_side.work_of(config.evaluation)
+    command = array_task.command(work, run.path, job.round, job.name, array.first)
     script = array_script.text(array.folder, shape, command, site, config.evaluation)
     return str(array.folder / array.script), script, len(split)
 

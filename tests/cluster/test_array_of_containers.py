@@ -98,6 +98,30 @@ def test_containers_start_ahead_of_their_candidates(
     assert {result.isolation for result in results.values()} == {Isolation.CONTAINER}
 
 
+def test_candidates_of_a_task_run_at_once_each_in_a_container(
+    slurm: Cluster, containers: ContainerSection, tmp_path: Path
+) -> None:
+    at_once = CONFIG.replace("evaluation: {", "evaluation: {candidates_per_task: 4, candidates_at_once: 2, ")
+    sleeps = HONEST.replace("super().__init__()", "super().__init__(); import time; time.sleep(4)")
+    sources = {**SOURCES, "good": sleeps, "also": sleeps}
+    alone = containers.model_copy(update={"prewarm": False})
+    run, runner, job = submit(tmp_path / "run", at_once, alone, [tuple(sources)], **sources)
+    most = 0
+
+    def is_over() -> bool:
+        nonlocal most
+        of_run = [pid for pid in process_tree.descendants(1) if str(run.path) in command(pid)]
+        most = max(most, len({space for pid in of_run for space in pid_namespaces(pid, "libtorch_cpu")}))
+        return have_ended(runner, job)
+
+    wait_until(is_over, "it is over", 900)
+    results = {name: result(run, name) for name in sources}
+    assert {name: (found.status, found.isolation) for name, found in results.items()} == {
+        name: (Status.BUILD_ERROR if name == "raises" else Status.TRAINED, Isolation.CONTAINER) for name in sources
+    }
+    assert most >= 2, "containers that had imported torch at the same time"
+
+
 def test_scancel_ends_the_container_that_waits_too(
     slurm: Cluster, containers: ContainerSection, tmp_path: Path
 ) -> None:

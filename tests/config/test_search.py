@@ -188,6 +188,11 @@ def test_a_wrong_override_is_named(tmp_path: Path, override: str, message: str) 
         (f"{SMALL}search: {{close_at: 0}}", "search.close_at: input should be greater than 0"),
         (f"{SMALL}search: {{close_at: 1.5}}", "search.close_at: input should be less than or equal to 1"),
         (
+            f"{SMALL}evaluation: {{candidates_at_once: 4}}",
+            "evaluation.candidates_at_once is 4, more than an array task has: evaluation.candidates_per_task is 1; "
+            "set it to 4, or to a multiple of that",
+        ),
+        (
             f"{SMALL}search: {{survivors: 2, random_survivors: 3}}",
             "search.random_survivors is 3, more than search.survivors: 2",
         ),

@@ -88,6 +88,8 @@ def test_the_checks_themselves_hold_on_a_cpu(tmp_path: Path) -> None:
     assert "one seed, two trainings: the same" in checks["evaluation in the sandbox"].found
     assert checks["memory of a killed candidate"].found.startswith(("timeout", "not judged: "))
     assert checks["out of memory"].found.startswith("out_of_memory")
+    assert checks["two at once"].found.startswith("one that takes all memory: out_of_memory")
+    assert checks["two at once"].found.endswith("beside it: trained")
     numbers: dict[str, Any] = checks["language model"].numbers
     assert numbers["device"] == "cpu"
     assert numbers["agree"] == 1

@@ -32,9 +32,12 @@ from evohpc import envelopes
 from evohpc.driver import stopper
 from evohpc.driver.driver import Stopped
 from evohpc.errors import RunFolderError
+from evohpc.evaluation.orders import TaskOrder
 from evohpc.evolution.population import known_with
 from evohpc.files import write_once
-from evohpc.jobs.local import ArrayTask, LocalRunner, Worker
+from evohpc.jobs.local import LocalRunner
+from evohpc.jobs.shares import WHOLE, Share
+from evohpc.jobs.worker_process import Worker
 from evohpc.messages import Attempt, EvaluationJob, Result, Status, TaskReport, TaskState
 from evohpc.report.reader import Reading
 from evohpc.report.tables import rounds_table
@@ -400,7 +403,7 @@ def test_who_is_late_can_be_asked_for_with_the_next_round(tmp_path: Path) -> Non
 class OneByOne(Worker):
     """Evaluates by arithmetic; the last candidate of round 0 not before round 1 is handed out."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, share: Share = WHOLE) -> None:
         self._run = RunDir(run)
         self._stopped = threading.Event()
 
@@ -408,12 +411,12 @@ class OneByOne(Worker):
     def is_alive(self) -> bool:
         return True
 
-    def run(self, task: ArrayTask) -> TaskReport:
-        folder = self._run.round(task.round)
-        job = envelopes.unseal(folder.job(task.name).read_bytes(), RUN_ID, EvaluationJob)
+    def run(self, order: TaskOrder) -> TaskReport:
+        folder = self._run.round(order.round)
+        job = envelopes.unseal(folder.job(order.name).read_bytes(), RUN_ID, EvaluationJob)
         slowest = max((path.stem for path in folder.candidates.glob("*.py")), default="")
-        for attempt in job.tasks[task.index]:
-            if task.round == 0 and attempt.candidate_id == slowest:
+        for attempt in job.tasks[order.index]:
+            if order.round == 0 and attempt.candidate_id == slowest:
                 while not (any(self._run.round(1).jobs.glob("*.json")) or self._stopped.wait(0.01)):
                     pass
             result = steady(folder.candidate(attempt.candidate_id).read_text(), attempt)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
 from support.evaluating import HONEST, broken, make_run, run_source
 
 from evohpc import envelopes
@@ -69,11 +70,13 @@ class Scripted:
 
     reports: list[Report]
     ran: list[tuple[str, float]] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
     isolation = Isolation.CONFINED
 
     def run(self, stage: Stage) -> Outcome:
         order = envelopes.decode(stage.order, Order)
         self.ran.append((order.stage, stage.limits.wall_s))
+        self.shares.append(order.gpu_share)
         (stage.out / protocol.REPORT).write_text(envelopes.encode(self.reports[len(self.ran) - 1]))
         return Outcome(Ending.EXITED, 0, 7.0, 0, b"")
 
@@ -126,6 +129,20 @@ def test_a_device_that_does_not_work_is_the_machine_s_fault(
         ready.evaluate(Attempt("c", 1), b"")
 
 
+@pytest.mark.parametrize(("free", "is_own"), [(19, True), (17, False)])
+def test_who_shares_a_gpu_is_owed_his_share_of_its_memory(evaluator: Evaluator, free: float, is_own: bool) -> None:
+    """A quarter of 80 GiB: neighbours that have theirs leave 20."""
+    probed = Report(protocol.OK, last_row={"free": free * 2.0**30, "total": 80 * 2.0**30})
+    ready, runtime = scripted(evaluator, FULL, probed, FULL)
+    ready = dataclasses.replace(ready, gpu_share=0.25)
+    if is_own:
+        assert ready.evaluate(Attempt("c", 1), b"").status is Status.OUT_OF_MEMORY
+    else:
+        with pytest.raises(EvaluationError, match=r"other processes hold 63\.0 GiB"):
+            ready.evaluate(Attempt("c", 1), b"")
+    assert runtime.shares[0] == 0.25
+
+
 def test_a_gpu_that_is_not_there_is_no_candidate_s_fault(evaluator: Evaluator) -> None:
     options = {**evaluator.benchmark.task_options, "device": "cuda"}
     on_a_gpu = dataclasses.replace(evaluator.benchmark, task_options=options)
@@ -141,6 +158,34 @@ def test_a_candidate_that_blames_the_gpu_is_not_believed(evaluator: Evaluator) -
 
 def test_a_device_computes() -> None:
     assert gpu.compute("cpu") == {}
+
+
+@pytest.mark.parametrize(
+    ("share", "total_gib", "left"), [(0.25, 80, 0.24375), (0.5, 16, 0.46875), (0.25, 1, 0.0), (1 / 16, 8, 0.0)]
+)
+def test_what_every_process_has_on_a_gpu_beside_its_tensors_is_part_of_its_share(
+    share: float, total_gib: int, left: float
+) -> None:
+    assert gpu.of_tensors(share, total_gib << 30) == pytest.approx(left)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_share_of_a_gpu_limits_nothing_where_none_is_used(share: float) -> None:
+    gpu.limit(share, "cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("wanted", ["auto", "cuda", "cuda:0"])
+def test_a_share_of_a_gpu_is_all_that_a_process_gets(wanted: str) -> None:
+    _, total = torch.cuda.mem_get_info()
+    gpu.limit(0.25, wanted)
+    try:
+        torch.empty(int(0.2 * total), dtype=torch.uint8, device="cuda")
+        with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
+            torch.empty(int(0.3 * total), dtype=torch.uint8, device="cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
 
 
 @pytest.mark.gpu

@@ -30,9 +30,8 @@ from evohpc.doctor.attacks import too_busy
 from evohpc.errors import EvaluationError, StorageError, TaskError
 from evohpc.evaluation import worker
 from evohpc.evaluation.attempt import Evaluator
-from evohpc.evaluation.provenance import provenance
 from evohpc.evaluation.stage.protocol import Order, Report
-from evohpc.files import write_atomic, write_once
+from evohpc.files import write_atomic
 from evohpc.messages import Attempt, EvaluationJob, Isolation, Result, Status
 from evohpc.run_folder import RunDir
 from evohpc.sandbox import confine, landlock, process_tree
@@ -432,21 +431,6 @@ def test_a_node_without_scratch_says_so_in_every_result(tmp_path: Path, monkeypa
     result = envelopes.unseal(run.round(3).result("a", 2).read_bytes(), RUN_ID, Result)
     assert result.status is Status.CONTAINER_ERROR
     assert "No such file or directory" in result.detail
-
-
-def test_an_evaluation_is_told_whether_another_one_follows(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    job = array(run, "first", "done", "second", "done too")
-    told = {}
-
-    def evaluate(attempt: Attempt, source: bytes, keep_log: worker.KeepLog, *, is_followed: bool) -> Result:
-        told[attempt.candidate_id] = is_followed
-        return Result(attempt.candidate_id, attempt.attempt, Status.TIMEOUT, "", **provenance(source, {}))
-
-    for name in ("done", "done too"):
-        write_once(run.round(3).result(name, 2), b"")
-    worker.evaluate_task(run, 3, job.name, 0, evaluate)
-    assert told == {"first": True, "second": False}
 
 
 @pytest.mark.parametrize("is_followed", [True, False])

@@ -57,6 +57,16 @@ def test_an_empty_profile_asks_for_nothing_but_the_work() -> None:
     }
 
 
+@pytest.mark.parametrize(("candidates", "asked"), [(12, (8, 20000, 35)), (2, (4, 10000, 15)), (1, (2, 5000, 15))])
+def test_a_task_asks_for_all_that_run_at_once_and_for_no_more(candidates: int, asked: tuple[int, int, int]) -> None:
+    site = Site(python="python", evaluation=EvaluationJobs(extra_memory_mb=1000))
+    config = EvaluationConfig(threads=2, memory_mb=4000, time_limit_s=600, candidates_per_task=12, candidates_at_once=4)
+    script = array_script.text(Path("/r"), ArrayShape("n", 1, candidates), COMMAND, site, config)
+    cores, megabytes, minutes = asked
+    lines = set(script.splitlines())
+    assert {f"#SBATCH --cpus-per-task={cores}", f"#SBATCH --mem={megabytes}M", f"#SBATCH --time={minutes}"} <= lines
+
+
 @pytest.mark.parametrize(
     ("given", "option"), [({}, "exclude=n13,n14"), ({"exclude": "n[1-3]"}, "exclude='n[1-3],n13,n14'")]
 )

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,11 @@ from support.evaluating import CONFIG, make_run
 from support.processes import beneath, command
 
 from evohpc.errors import EvaluationError
-from evohpc.jobs import local
+from evohpc.evaluation.orders import TaskOrder
+from evohpc.jobs import worker_process
 from evohpc.jobs.local import LocalRunner
+from evohpc.jobs.shares import WHOLE, Share
+from evohpc.jobs.worker_process import Worker
 from evohpc.messages import Attempt, EvaluationJob, Status, TaskReport, TaskState
 from evohpc.run_folder import RunDir
 from evohpc.sandbox import process_tree
@@ -25,7 +29,10 @@ from evohpc.sandbox import process_tree
 DRIVER = """
 import sys, time
 from pathlib import Path
+from evohpc.evaluation.orders import TaskOrder
 from evohpc.jobs.local import LocalRunner
+from evohpc.jobs.shares import WHOLE, Share
+from evohpc.jobs.worker_process import Worker
 from evohpc.messages import Attempt, EvaluationJob
 runner = LocalRunner(Path(sys.argv[1]), workers=1)
 runner.submit(EvaluationJob(sys.argv[2], 0, ((Attempt(sys.argv[3], 1),),)))
@@ -112,16 +119,16 @@ def test_a_worker_whose_driver_has_ended_does_nothing(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
-class Idle(local.Worker):
+class Idle(Worker):
     """A worker that notes what it is told to do, and has done it."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, share: Share = WHOLE) -> None:
         self.told: list[str] = []
 
     is_alive = True
 
-    def run(self, task: local.ArrayTask) -> TaskReport:
-        self.told.append(task.name)
+    def run(self, order: TaskOrder) -> TaskReport:
+        self.told.append(order.name)
         return TaskReport(TaskState.ENDED)
 
     def stop(self) -> None:
@@ -133,7 +140,7 @@ class Idle(local.Worker):
 def test_a_task_that_is_cancelled_while_its_worker_starts_is_not_begun(tmp_path: Path) -> None:
     started: list[Idle] = []
 
-    def start(run: Path) -> Idle:
+    def start(run: Path, share: Share) -> Idle:
         started.append(Idle(run))
         runner.cancel(["first"])
         return started[-1]
@@ -147,10 +154,29 @@ def test_a_task_that_is_cancelled_while_its_worker_starts_is_not_begun(tmp_path:
     assert [worker.told for worker in started] == [["second"]]
 
 
+def test_gpus_that_the_driver_was_given_by_name_are_dealt_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    shares: list[Share] = []
+    have_begun = threading.Barrier(3)
+
+    def start(run: Path, share: Share) -> Idle:
+        shares.append(share)
+        have_begun.wait(30)
+        return Idle(run, share)
+
+    runner = LocalRunner(tmp_path, workers=3, start=start)
+    runner.submit(job_of("three", 3))
+    while {report.state for report in runner.poll({"three": 3})["three"]} != {TaskState.ENDED}:
+        time.sleep(0.01)
+    runner.close()
+    gpus = sorted(share.environment["CUDA_VISIBLE_DEVICES"] for share in shares)
+    assert (gpus, {share.gpu for share in shares}) == (["2", "2", "5"], {0.5})
+
+
 def test_a_task_whose_worker_cannot_be_started_is_lost_and_the_next_one_has_its_turn(tmp_path: Path) -> None:
     failures = iter([OSError(11, "Resource temporarily unavailable")])
 
-    def start(run: Path) -> Idle:
+    def start(run: Path, share: Share) -> Idle:
         for failure in failures:
             raise failure
         return Idle(run)
@@ -167,7 +193,7 @@ def test_a_task_whose_worker_cannot_be_started_is_lost_and_the_next_one_has_its_
 
 @pytest.mark.slow
 def test_ctrl_c_reaches_the_driver_only_which_ends_all_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "CLOSE_WITHIN_S", 600.0)  # it is not this that ends them
+    monkeypatch.setattr(worker_process, "CLOSE_WITHIN_S", 600.0)  # it is not this that ends them
     others = process_tree.descendants(os.getpid())  # of fixtures that last for the session
     job = bench.job(["s1"], ["s2"], slow=True)
     bench.submit(job)

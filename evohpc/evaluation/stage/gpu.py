@@ -1,4 +1,4 @@
-"""The GPU of a stage: whether the process was given one, and whether it can be computed on."""
+"""The GPU of a stage: whether it can be computed on, and how much of its memory the process may have."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from evohpc.evaluation.stage import protocol
 
 _SIZE = 64
 """Rows and columns of what a device is tried with; all sums of ones are exact."""
+_CONTEXT = 512 << 20
+"""Bytes that a process has on a GPU beside torch's tensors: CUDA's context, and the kernels that it loads."""
 
 
 def compute(wanted: str) -> dict[str, float]:
@@ -24,6 +26,27 @@ def compute(wanted: str) -> dict[str, float]:
     if device.type != "cuda":
         return {}
     return dict(zip(("free", "total"), map(float, torch.cuda.mem_get_info(device)), strict=True))
+
+
+def limit(share: float, wanted: str) -> None:
+    """Have torch raise OutOfMemoryError in this process beyond a share of the GPU's memory, where it uses a GPU.
+
+    The limit is torch's own: it holds mistakes, and no program that is out to lift it.
+
+    Raises:
+        RuntimeError, AssertionError: the device cannot be used.
+    """
+    if share >= 1:
+        return
+    device = _device(wanted)
+    if device.type == "cuda":
+        _, total = torch.cuda.mem_get_info(device.index)
+        torch.cuda.set_per_process_memory_fraction(of_tensors(share, total), device.index)
+
+
+def of_tensors(share: float, total: int) -> float:
+    """Return what part of a GPU's `total` bytes is left for tensors of a process that has a share of them."""
+    return max(0.0, share - _CONTEXT / total)
 
 
 def _device(wanted: str) -> torch.device:

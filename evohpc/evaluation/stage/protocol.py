@@ -40,6 +40,8 @@ class Order:
     seed: int
     threads: int
     max_params: int
+    gpu_share: float = 1.0
+    """How much of a GPU's memory it may have; the others have theirs."""
 
 
 @dataclass(frozen=True, slots=True)

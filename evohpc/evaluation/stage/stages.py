@@ -126,7 +126,11 @@ def probe(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
     """Compute something on the device of the task; tell what memory of a GPU is free."""
     torch.set_num_threads(order.threads)
     task = load_task(TaskName.parse(order.task).moved(inputs / protocol.TASK_FILE), order.task_options)
-    progress.last_row = gpu.compute(str(getattr(task, "device", "auto")))
+    progress.last_row = gpu.compute(_device_of(task))
+
+
+def _device_of(task: Task) -> str:
+    return str(getattr(task, "device", "auto"))
 
 
 def _predict(task: Task, model: nn.Module, data: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
@@ -146,6 +150,7 @@ def prepare(order: Order, inputs: Path) -> Task:
     if torch.cuda.is_available():
         torch.use_deterministic_algorithms(True, warn_only=True)
     task = load_task(TaskName.parse(order.task).moved(inputs / protocol.TASK_FILE), order.task_options)
+    gpu.limit(order.gpu_share, _device_of(task))
     seed_all(order.seed)
     return task
 
