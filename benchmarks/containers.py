@@ -45,7 +45,7 @@ from evohpc.run_folder import RunDir
 _TASK = ROOT / "benchmarks" / "array_task.py"
 _NAMES = ("for each stage", "for each candidate", "ahead")
 _SRUN = ("srun", "--quiet", "--cpus-per-task=2", "--mem=4G")
-_PROGRAM = f"""{PRELUDE}
+PROGRAM = f"""{PRELUDE}
 import time
 class Model(nn.Module):
     def __init__(self):
@@ -142,7 +142,7 @@ def _timed(run: RunDir, count: int, wait: float, how: tuple[str, ...]) -> Cost:
     """Run an array task of so many candidates in a process of its own."""
     folder, attempts = run.round(0), tuple(Attempt(f"c{count}-{index}", 1) for index in range(count))
     for attempt in attempts:
-        write_atomic(folder.candidate(attempt.candidate_id), _PROGRAM.replace("WAIT", str(wait)))
+        write_atomic(folder.candidate(attempt.candidate_id), PROGRAM.replace("WAIT", str(wait)))
     job = EvaluationJob(f"bench-000-{count:02d}", 0, (attempts,))
     write_atomic(folder.job(job.name), envelopes.seal(RUN_ID, 1, job))
     used: dict[tuple[int, str], float] = {}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.search import load_resolved
-from evohpc.errors import EvaluationError
+from evohpc.errors import EvaluationError, EvohpcError
 from evohpc.evaluation import worker
 from evohpc.evaluation.orders import TaskOrder, attempts_of, open_places, refuse
 from evohpc.jobs.array_task import Work
@@ -38,7 +38,11 @@ def work_of(config: EvaluationConfig) -> Work:
 def run_array_task(run: str, round: int, name: str, index: int, start: Start = Worker) -> None:
     """Do what `evohpc.evaluation.worker.run_array_task` does, several candidates at a time."""
     folder, order = RunDir(Path(run)), TaskOrder(round, name, index)
-    at_once = load_resolved(folder.config).evaluation.candidates_at_once
+    try:
+        at_once = load_resolved(folder.config).evaluation.candidates_at_once
+    except EvohpcError as error:
+        refuse(folder, order, error)
+        return
     waiting = deque(open_places(folder.round(round), attempts_of(folder, order)))
     shares = deal(os.environ, os.sched_getaffinity(0), at_once)
     places = [_Place(folder, order, share, waiting, start) for share in shares[: len(waiting)]]

@@ -131,6 +131,14 @@ def test_where_no_place_can_evaluate_every_result_says_so(tmp_path: Path, error:
     }
 
 
+def test_a_config_that_cannot_be_read_is_the_machine_s_fault(tmp_path: Path) -> None:
+    run = task_of(tmp_path / "run", a=HONEST)
+    run.config.unlink()
+    side_by_side.run_array_task(str(run.path), 0, "j", 0)
+    (result,) = results(run).values()
+    assert (result.status, f"{run.config}: cannot read" in result.detail) == (Status.CONTAINER_ERROR, True)
+
+
 def test_a_worker_that_dies_loses_its_attempt_only_and_is_replaced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
