@@ -135,6 +135,20 @@ def test_the_cluster_page_word_for_word_as_an_ordinary_user(
     somebody.type(cancel)
 
 
+def test_with_several_candidates_at_once_a_search_ends_in_the_same_table(
+    slurm: Cluster, containers: ContainerSection, expected: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    evaluation = SEARCH["evaluation"] | {"candidates_at_once": 2}  # type: ignore[operator]
+    lay_out(tmp_path, containers, evaluation=evaluation)
+    evohpc = [sys.executable, "-m", "evohpc"]
+    submit = ["submit", "run", "configs/mnist1d.yaml", "--site", "slurm/mysite.yaml"]
+    subprocess.run([*evohpc, *submit], cwd=tmp_path, check=True, capture_output=True)
+    wait_until(lambda: not slurm.run("squeue", "--noheader"), "the search is over", 1200, every_s=0.5)
+    export = [*evohpc, "export", "run", "--csv", "-"]
+    exported = subprocess.run(export, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert table(exported) == expected, (tmp_path / "run" / "driver.log").read_text()
+
+
 def test_a_language_model_has_jobs_of_its_own(
     slurm: Cluster, containers: ContainerSection, tiny_model: Path, tmp_path: Path
 ) -> None:
