@@ -54,7 +54,10 @@ def refuse(run: RunDir, order: TaskOrder, error: EvohpcError) -> None:
 
 
 def evaluate_task(run: RunDir, order: TaskOrder, evaluate: Evaluate) -> None:
-    """As `run_array_task`, with an evaluator that is there already."""
+    """Evaluate the attempts of an order that have no result yet, and write their results.
+
+    A failure of one never keeps the next from being tried.
+    """
     folder = run.round(order.round)
     if (found := _read_job(run, order)) is None:
         return

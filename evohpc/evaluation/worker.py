@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import codecs
 import json
-import logging
 import os
 import signal
 import socket
@@ -41,13 +40,11 @@ from evohpc.sandbox.probe import probe, require
 from evohpc.sandbox.process_runtime import ProcessRuntime
 from evohpc.tasks.data import draw_secret, prepare
 
-log = logging.getLogger(__name__)
-
 
 def run_array_task(run: str, round: int, name: str, index: int) -> None:
     """Evaluate the attempts of one array task that have no result yet, and write their results.
 
-    This is what a scheduler's job calls. A failure of one attempt never keeps the next from being tried.
+    This is what a scheduler's job calls.
 
     Args:
         run: the run folder.

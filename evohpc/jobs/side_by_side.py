@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,28 +43,54 @@ def run_array_task(run: str, round: int, name: str, index: int, start: Start = W
     except EvohpcError as error:
         refuse(folder, order, error)
         return
-    waiting = deque(open_places(folder.round(round), attempts_of(folder, order)))
+    queue = _Queue(open_places(folder.round(round), attempts_of(folder, order)))
     shares = deal(os.environ, os.sched_getaffinity(0), at_once)
-    places = [_Place(folder, order, share, waiting, start) for share in shares[: len(waiting)]]
+    places = [_Place(folder, order, share, queue, start) for share in shares[: len(queue.waiting)]]
     try:
-        while waiting and (able := [place for place in places if place.refusal is None]):
-            _go_on(able)
+        _work(places)
     finally:
         for place in places:
             place.stop()
         for place in places:
             place.close()
-    for only in waiting:
+    for only in queue.waiting:
         refuse(folder, replace(order, only=only), next(place.refusal for place in places if place.refusal))
 
 
-def _go_on(places: list[_Place]) -> None:
-    """Evaluate what waits; return when nothing does any more, or these places have refused."""
+def _work(places: list[_Place]) -> None:
+    """Evaluate what waits; return when all is done, or every place has refused."""
     threads = [threading.Thread(target=place.work, daemon=True) for place in places]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+class _Queue:
+    """The attempts that nobody has begun, by their places in the task."""
+
+    def __init__(self, waiting: Sequence[int]) -> None:
+        self.waiting = deque(waiting)
+        self._begun = 0
+        self._changed = threading.Condition()
+
+    def take(self) -> int | None:
+        """Return the next attempt; None once none waits and none that was begun can come back."""
+        with self._changed:
+            while not self.waiting and self._begun:
+                self._changed.wait()
+            if not self.waiting:
+                return None
+            self._begun += 1
+            return self.waiting.popleft()
+
+    def give_back(self, attempt: int | None) -> None:
+        """Know that one that was taken is over; if it is named, have another place take it."""
+        with self._changed:
+            self._begun -= 1
+            if attempt is not None:
+                self.waiting.append(attempt)
+            self._changed.notify_all()
 
 
 @dataclass
@@ -74,8 +100,8 @@ class _Place:
     run: RunDir
     task: TaskOrder
     share: Share
-    waiting: deque[int]
-    """Places in the task of the attempts that nobody has begun; common to all."""
+    queue: _Queue
+    """Common to all."""
     start: Start
     refusal: EvaluationError | None = field(default=None, init=False)
     """Why it cannot evaluate."""
@@ -84,19 +110,17 @@ class _Place:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def work(self) -> None:
-        """Evaluate what waits, until nothing does, or this place cannot, or is stopped."""
-        while self.refusal is None and (only := self._next()) is not None:
+        """Evaluate what waits, until nothing does, or this place cannot. No sooner: the kernel ends a worker with the
+        thread that started it."""
+        while self.refusal is None and (only := self.queue.take()) is not None:
             try:
-                if (process := self._alive()) is None:
-                    return
-                report = process.run(replace(self.task, only=only, is_followed=bool(self.waiting)))
+                self._evaluate(only)
             except (EvaluationError, OSError) as error:  # an OSError: no process, for want of memory or of processes
+                log.warning("%s: this place evaluates no more: %s", self.share, error)
                 self.refusal = EvaluationError(str(error))
-                self.waiting.append(only)
-                log.warning("a place of %d cores gives up: %s", len(self.share.cores), error)
+                self.queue.give_back(only)
             else:
-                if report.reason:
-                    log.warning("attempt %d of the task: %s", only, report.reason)
+                self.queue.give_back(None)
 
     def stop(self) -> None:
         """End its candidate and its worker, at once."""
@@ -110,11 +134,12 @@ class _Place:
         if self._worker is not None:
             self._worker.close()
 
-    def _next(self) -> int | None:
-        try:
-            return self.waiting.popleft()
-        except IndexError:
-            return None
+    def _evaluate(self, only: int) -> None:
+        if (process := self._alive()) is None:
+            return
+        report = process.run(replace(self.task, only=only, is_followed=bool(self.queue.waiting)))
+        if report.reason:
+            log.warning("attempt %d of the task: %s", only, report.reason)
 
     def _alive(self) -> Worker | None:
         """Return its worker, a new one if the last has died; None if this place is stopped."""

@@ -48,17 +48,20 @@ def results(run: RunDir) -> dict[str, Result]:
 
 
 class Acting(Worker):
-    """A worker in this process, that does what it is told to do with an order."""
+    """A worker in this process, that does what it is told to do with an order. As the kernel has it with a real one, it
+    ends with the thread that made it."""
 
     def __init__(self, run: RunDir, act: Callable[[TaskOrder], TaskReport], share: Share = WHOLE) -> None:
         self._run, self._act, self.share = run, act, share
-        self.is_dead = False
+        self.is_dead, self._maker = False, threading.current_thread()
 
     @property
     def is_alive(self) -> bool:
         return not self.is_dead
 
     def run(self, order: TaskOrder) -> TaskReport:
+        if not self._maker.is_alive():
+            raise AssertionError("it ended with its thread")
         return self._act(order)
 
     def stop(self) -> None:
@@ -99,21 +102,24 @@ def test_a_place_that_cannot_evaluate_leaves_its_attempts_to_the_others(
 ) -> None:
     run = task_of(tmp_path / "run", **dict.fromkeys("abcd", HONEST))
     done: list[int | None] = []
-    has_refused = threading.Event()
+    has_one, all_else_is_done = threading.Event(), threading.Event()
 
     def refuse(order: TaskOrder) -> TaskReport:
-        has_refused.set()
+        has_one.set()
+        all_else_is_done.wait(30)
         raise EvaluationError("the GPU is broken")
 
     def work(order: TaskOrder) -> TaskReport:
-        has_refused.wait(30)
+        has_one.wait(30)
         done.append(order.only)
+        if len(done) == 3:
+            all_else_is_done.set()
         return DONE
 
     actions = iter([work, refuse])
     side_by_side.run_array_task(str(run.path), 0, "j", 0, lambda path, share: Acting(run, next(actions), share))
     assert sorted(place for place in done if place is not None) == [0, 1, 2, 3]
-    assert "gives up: the GPU is broken" in caplog.text
+    assert "this place evaluates no more: the GPU is broken" in caplog.text
     assert not results(run), "the worker writes them"
 
 
