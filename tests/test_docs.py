@@ -367,23 +367,34 @@ def test_what_pages_say_of_repairs_is_what_was_measured() -> None:
         assert "of {} children of ordinary prompts {}".format(*ordinary) in text
 
 
-def test_what_the_page_on_tuning_says_is_what_was_measured() -> None:
+@pytest.mark.parametrize(
+    ("folder", "tunings"), [("tuning/eighth", "eight tunings"), ("tuning", "five, of another search,")]
+)
+def test_what_the_page_on_tuning_says_is_what_was_measured(folder: str, tunings: str) -> None:
     text = " ".join((ROOT / "docs/results/tuning.md").read_text().split())
-    with (ROOT / "docs/results/tuning/outcomes.csv").open(newline="") as file:
+    with (ROOT / f"docs/results/{folder}/outcomes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     trained = Counter(row["rate"] for row in rows if row["outcome"] == "trained")
     drawn = Counter(row["rate"] for row in rows)
     assert len({*drawn.values()}) == 1
     found = f"{trained['0.0']} of {drawn['0.0']} without, {trained['0.1']} at 0.1, {trained['0.003']} at 0.003"
-    assert f"after five tunings {found}" in text
+    assert f"after {tunings} {found}" in text
+
+
+def test_the_losses_and_searches_that_the_page_on_tuning_names_are_those_measured() -> None:
+    text = " ".join((ROOT / "docs/results/tuning.md").read_text().split())
     with (ROOT / "docs/results/tuning/losses.csv").open(newline="") as file:
         second = {row["rate"]: row["losses"] for row in csv.DictReader(file) if row["round"] == "2"}
     assert f"In the second tuning the loss went {second['0.1']}; at 0.003, {second['0.003']}" in text
     with_it, without = (
-        " and ".join(f"{_fittest(ROOT / f'docs/results/mnist1d/{arm}-{seed}.csv'):.0f}" for seed in (0, 1))
+        "{}, {} and {}".format(
+            *(f"{_fittest(ROOT / f'docs/results/mnist1d/{arm}-{seed}.csv'):.0f}" for seed in range(3))
+        )
         for arm in ("extended", "extended_no_tuning")
     )
-    assert f"`extended` with seeds 0 and 1 ended at {with_it} with tuning, at {without} without" in text
+    assert f"`extended` with seeds 0, 1 and 2 ended at {with_it} with tuning, at {without} without" in text
+    pairs = (ROOT / "docs/results/mnist1d.md").read_text()
+    assert "| extended - extended_no_tuning | 0, 1, 2 | +17 (-16 to +75), 2 of 3 |" in pairs
 
 
 PAGES_OF_DUPLICATES = ("docs/results/duplicates.md", "docs/configuration.md")

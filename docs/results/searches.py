@@ -17,6 +17,7 @@ from evohpc.report.intervals import wilson
 Row = dict[str, str]
 STRICT = 0.2
 """A stricter bound on the error than alpha, beside which small and weak networks do not count."""
+OUTCOMES = ("trained", "failed", "duplicate", "refused")
 COSTLY = {"evaluated": ("trained", "failed"), "trained": ("trained",)}
 """What a child costs: an evaluation, which most failures end in its first seconds, or a whole training."""
 

@@ -18,13 +18,13 @@ from itertools import combinations
 from pathlib import Path
 
 import copies
-from searches import COSTLY, STRICT, Row, Search, fewest, read, read_searches, share
+from rates import rates
+from searches import COSTLY, OUTCOMES, STRICT, Row, Search, fewest, read, read_searches, share
 from transfers import moved, ranks, transfer
 
 from evohpc.report.intervals import bootstrap
 
 HERE = Path(__file__).parent
-OUTCOMES = ("trained", "failed", "duplicate", "refused")
 PAIRED = 3
 """Of how many seeds two arms must both have a search to be compared."""
 
@@ -178,32 +178,6 @@ def forms(path: Path) -> Iterator[Sequence[str]]:
         outcomes, tokens = Counter(row["outcome"] for row in alike), sum(int(row["tokens"]) for row in alike)
         shares = [share(outcomes[name], len(alike)) for name in OUTCOMES]
         yield form, str(len(alike)), *shares, f"{tokens / len(alike):.0f}"
-
-
-def rates(folder: Path) -> Iterator[Sequence[str]]:
-    """Yield the cells of a row a rate of tuning: the loss of children before it saw them, and how others ended."""
-    yield "rate", "loss, unseen children", "last step of all tunings", "children", *OUTCOMES, "of these empty"
-    losses, outcomes = read(folder / "losses.csv"), read(folder / "outcomes.csv")
-    for rate in sorted({row["rate"] for row in outcomes}, key=float):
-        drawn = [row for row in outcomes if row["rate"] == rate]
-        later = [row for row in losses if row["rate"] == rate and row["round"] != "1"]  # the first has none before it
-        unseen, last = (
-            _weighted([(row["losses"].split()[step], row["examples"]) for row in later]) for step in (0, -1)
-        )
-        shares = [share(count, len(drawn)) for count in _counts(drawn)]
-        empty = sum(row["detail"] == "empty" for row in drawn)
-        tuned = (rate, unseen, last) if float(rate) else ("none", unseen, "")
-        yield *tuned, str(len(drawn)), *shares, str(empty)
-
-
-def _counts(rows: Sequence[Row]) -> list[int]:
-    outcomes = Counter(row["outcome"] for row in rows)
-    return [outcomes[name] for name in OUTCOMES]
-
-
-def _weighted(values: Sequence[tuple[str, str]]) -> str:
-    """Return a mean, the second of each being how much the first counts."""
-    return f"{sum(float(value) * int(count) for value, count in values) / sum(int(count) for _, count in values):.2f}"
 
 
 def winners(path: Path) -> Iterator[Sequence[str]]:

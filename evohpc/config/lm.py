@@ -127,8 +127,9 @@ class TuningConfig(Section):
     batch_size: Count = 16
     """Examples of one optimizer step."""
     learning_rate: Positive = 0.1
-    """Of every step; the paper has 0.1. For a 0.5B model 0.003 does as well in loss and disturbs less at first
-    (docs/results/tuning.md). A soft prompt's 0.1 is far too large for a LoRA, which wants about 0.0002."""
+    """Of every step; the paper has 0.1. With a 0.5B model 0.003 disturbs less in the first rounds and does worse after
+    many; at neither more children train than without tuning, as far as was measured (docs/results/tuning.md). A soft
+    prompt's 0.1 is far too large for a LoRA, which wants about 0.0002."""
     restart: bool = False
     """Algorithm 1's theta_{t+1} <- Train(theta_t, ...) continues from the last prompt; true restarts each round."""
     max_examples: Count | None = None
