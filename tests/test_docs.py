@@ -293,6 +293,19 @@ def test_the_page_says_how_far_the_paper_s_method_is_from_the_others() -> None:
         assert f"ended at {sum(ended) / 5:.0f}" in quoted
 
 
+def test_the_page_says_how_far_evolution_is_ahead_of_the_same_prompts_without_it() -> None:
+    page = (ROOT / "docs/results/mnist1d.md").read_text()
+    (row,) = re.findall(r"^\| extended - iid_extended \| 0, 1, 2 \| (.*)$", page, re.MULTILINE)
+    of_all, _, _, evaluated, trained = (cell.strip() for cell in row.split("|")[:5])
+    assert of_all.endswith("3 of 3")
+    assert evaluated.partition(": ")[2] == of_all, "by as much after equally many evaluations"
+    text = " ".join(page.split())
+    for lead in (of_all, trained.partition(": ")[2]):
+        assert lead.endswith("3 of 3")
+        assert f"by {_quoted(lead)[1]}" in text
+    assert _quoted(of_all)[0] in " ".join((ROOT / "README.md").read_text().split())
+
+
 def _quoted(lead: str) -> list[str]:
     """Return how a page may quote a lead with its interval."""
     mean, low, high = re.findall(r"[+-](\d+)", lead)

@@ -38,7 +38,7 @@ HEIGHTS = {"front": 520, "by round": 280}
 HEIGHT = 380
 COLOURS = 256
 """Of a picture's palette: flat colours need no more."""
-LEAST = 3
+LEAST = 5
 """Of an arm with fewer searches than this, no mean and no front is drawn."""
 
 Charts = Sequence[Any]
@@ -53,7 +53,8 @@ def progress(searches: Sequence[Search]) -> Charts:
 def reached(searches: Sequence[Search]) -> Charts:
     """The fittest of each search."""
     rows = [
-        {"run": f"{s.arm}-{s.seed}", "group": _name(s.arm), "best_at_equal_evaluations": s.best()} for s in searches
+        {"run": f"{s.arm}-{s.seed}", "group": s.arm.replace("_", "\n"), "best_at_equal_evaluations": s.best()}
+        for s in searches
     ]
     made = compare.reached(rows)
     if made is None:
