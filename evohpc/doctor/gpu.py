@@ -183,8 +183,9 @@ def _shared(bench: _Bench) -> Check:
     run_id = str(read_provenance(run)["run_id"])
     write_atomic(run.round(0).job(job.name), envelopes.seal(run_id, 1, job))
     command = [*python(), *array_task.command(side_by_side.run_array_task, run.path, 0, job.name, 0)]
-    slurm = {"SLURM_ARRAY_JOB_ID": "0", "SLURM_ARRAY_TASK_ID": "0"}
-    environment = {"CUDA_VISIBLE_DEVICES": "" if bench.device == "cpu" else "0", **os.environ, **slurm}
+    one_gpu = "" if bench.device == "cpu" else os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    slurm = {"SLURM_ARRAY_JOB_ID": "0", "SLURM_ARRAY_TASK_ID": "0", "CUDA_VISIBLE_DEVICES": one_gpu}
+    environment = {**os.environ, **slurm}
     subprocess.run(command, env=environment, capture_output=True, timeout=bench.left_s, check=True)
     paths = [run.round(0).result(name, 1) for name in programs]
     hungry, healthy = (envelopes.unseal(path.read_bytes(), run_id, Result) for path in paths)

@@ -49,14 +49,14 @@ def check(benchmark: Benchmark, runtime: Runtime, failed: Result | None = None, 
 
     Args:
         failed: what a candidate came to, perhaps for want of the device.
-        share: how much of the GPU's memory it might have.
+        share: how much of the GPU's memory a candidate may have.
 
     Raises:
         EvaluationError: the device cannot be used, or others have taken what the candidate needed.
     """
     with tempfile.TemporaryDirectory(prefix="evohpc-", ignore_cleanup_errors=True) as folder:
         try:
-            seen = _probe(benchmark, runtime, Path(folder)).last_row
+            seen = _probe(benchmark, runtime, Path(folder), share).last_row
         except Failed as failure:
             raise EvaluationError(
                 f"on {socket.gethostname()} the device of the task cannot be used: {failure.detail}"
@@ -65,9 +65,9 @@ def check(benchmark: Benchmark, runtime: Runtime, failed: Result | None = None, 
         raise EvaluationError(f"on {socket.gethostname()} {reason}")
 
 
-def _probe(on: Benchmark, runtime: Runtime, out: Path) -> Report:
+def _probe(on: Benchmark, runtime: Runtime, out: Path, share: float) -> Report:
     own = {} if on.task.file is None else {protocol.TASK_FILE: on.task.file}
-    order = Order("probe", moved(on.task), dict(on.task_options), 0, on.config.threads, 0)
+    order = Order("probe", moved(on.task), dict(on.task_options), 0, on.config.threads, 0, share)
     sealed, allowed = envelopes.encode(order).encode(), limits(on.config, _PROBE_S)
     verdict.check_ending("probe", runtime.run(Stage(WORKER, sealed, own, out, allowed, on.config.threads)), on.config)
     return verdict.check_report("probe", out)

@@ -126,7 +126,7 @@ def _start(run: RunDir, stack: ExitStack, gpu_share: float) -> Evaluator:
     stack.callback(runtime.close)
     ready = Evaluator(benchmark, runtime, runtime.versions, gpu_share)
     if protocol.has_gpus():  # better now, and with a reason, than candidate after candidate
-        device.check(benchmark, runtime)
+        device.check(benchmark, runtime, share=gpu_share)
     return ready
 
 
@@ -170,7 +170,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Be a worker, as `WorkerProcess` starts it."""
+    """Be a worker, as `evohpc.jobs.worker_process` starts it."""
     parser = argparse.ArgumentParser(prog="python -m evohpc.evaluation.worker")
     parser.add_argument("--serve", metavar="RUN", type=Path, required=True)
     parser.add_argument("--parent", metavar="PID", type=int, required=True, help="end when it does")

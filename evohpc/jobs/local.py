@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from evohpc.errors import EvaluationError
@@ -29,7 +30,8 @@ class LocalRunner:
         self._run = run
         self._start_process = start or Worker
         self._count = workers or len(os.sched_getaffinity(0))
-        self._shares = deal(os.environ, (), self._count)
+        # Workers are as many as cores are: nobody said that so many shares of a GPU's memory are large enough.
+        self._shares = [replace(share, gpu=1.0) for share in deal(os.environ, (), self._count)]
         self._queue: queue.SimpleQueue[TaskOrder | None] = queue.SimpleQueue()
         self._reports: dict[str, list[TaskReport]] = {}
         self._lock = threading.Lock()

@@ -160,13 +160,23 @@ def test_a_device_computes() -> None:
     assert gpu.compute("cpu") == {}
 
 
-@pytest.mark.parametrize(
-    ("share", "total_gib", "left"), [(0.25, 80, 0.24375), (0.5, 16, 0.46875), (0.25, 1, 0.0), (1 / 16, 8, 0.0)]
-)
+@pytest.mark.parametrize(("share", "total_gib", "left"), [(0.25, 80, 0.24375), (0.5, 16, 0.46875), (1 / 8, 8, 0.0625)])
 def test_what_every_process_has_on_a_gpu_beside_its_tensors_is_part_of_its_share(
     share: float, total_gib: int, left: float
 ) -> None:
     assert gpu.of_tensors(share, total_gib << 30) == pytest.approx(left)
+
+
+def test_a_share_that_is_too_small_for_any_process_is_no_candidate_s_fault(evaluator: Evaluator) -> None:
+    """The probe has the share, too, and is made before the first candidate."""
+    with pytest.raises(RuntimeError) as raised:
+        gpu.of_tensors(1 / 64, 24 << 30)
+    said = "0.38 of the GPU's 24.0 GiB for each candidate is less than CUDA itself takes in a process; lower"
+    assert str(raised.value) == f"{said} evaluation.candidates_at_once"
+    ready, runtime = scripted(evaluator, Report("build_error", f"RuntimeError: {raised.value}"))
+    with pytest.raises(EvaluationError, match=r"the device of the task cannot be used: RuntimeError: 0\.38 of the"):
+        device.check(ready.benchmark, runtime, share=1 / 64)
+    assert runtime.shares == [1 / 64]
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])

@@ -170,7 +170,7 @@ def test_gpus_that_the_driver_was_given_by_name_are_dealt_out(tmp_path: Path, mo
         time.sleep(0.01)
     runner.close()
     gpus = sorted(share.environment["CUDA_VISIBLE_DEVICES"] for share in shares)
-    assert (gpus, {share.gpu for share in shares}) == (["2", "2", "5"], {0.5})
+    assert (gpus, {share.gpu for share in shares}) == (["2", "2", "5"], {1.0}), "and nobody's memory is limited"
 
 
 def test_a_task_whose_worker_cannot_be_started_is_lost_and_the_next_one_has_its_turn(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def limit(share: float, wanted: str) -> None:
     The limit is torch's own: it holds mistakes, and no program that is out to lift it.
 
     Raises:
-        RuntimeError, AssertionError: the device cannot be used.
+        RuntimeError, AssertionError: the device cannot be used, or the share is too small for any process.
     """
     if share >= 1:
         return
@@ -45,8 +45,17 @@ def limit(share: float, wanted: str) -> None:
 
 
 def of_tensors(share: float, total: int) -> float:
-    """Return what part of a GPU's `total` bytes is left for tensors of a process that has a share of them."""
-    return max(0.0, share - _CONTEXT / total)
+    """Return what part of a GPU's `total` bytes is left for tensors of a process that has a share of them.
+
+    Raises:
+        RuntimeError: nothing is.
+    """
+    if share * total <= _CONTEXT:
+        raise RuntimeError(
+            f"{share * total / 2**30:.2f} of the GPU's {total / 2**30:.1f} GiB for each candidate is less than CUDA "
+            "itself takes in a process; lower evaluation.candidates_at_once"
+        )
+    return share - _CONTEXT / total
 
 
 def _device(wanted: str) -> torch.device:

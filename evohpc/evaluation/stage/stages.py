@@ -126,6 +126,7 @@ def probe(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
     """Compute something on the device of the task; tell what memory of a GPU is free."""
     torch.set_num_threads(order.threads)
     task = load_task(TaskName.parse(order.task).moved(inputs / protocol.TASK_FILE), order.task_options)
+    gpu.limit(order.gpu_share, _device_of(task))
     progress.last_row = gpu.compute(_device_of(task))
 
 
