@@ -304,6 +304,9 @@ def test_the_page_says_how_far_evolution_is_ahead_of_the_same_prompts_without_it
         assert lead.endswith("3 of 3")
         assert f"by {_quoted(lead)[1]}" in text
     assert _quoted(of_all)[0] in " ".join((ROOT / "README.md").read_text().split())
+    (lead,) = re.findall(r"^\| iid - iid_extended \| 0, 1, 2 \| (.*?), \d of 3 \|", page, re.MULTILINE)
+    mean, low, high = (-int(figure) for figure in re.findall(r"[+-]\d+", lead))
+    assert f"`iid_extended` ended ahead of `iid` by {mean} ({high} to {low}, three seeds)" in text
 
 
 def _quoted(lead: str) -> list[str]:
