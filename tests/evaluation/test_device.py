@@ -226,13 +226,13 @@ def test_a_node_whose_gpu_is_broken_says_so_before_the_first_candidate(
     tmp_path: Path, given: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run")
-    seen: list[Benchmark] = []
+    seen: list[tuple[Path, float]] = []
 
-    def check(benchmark: Benchmark, runtime: Runtime) -> None:
-        seen.append(benchmark)
+    def check(benchmark: Benchmark, runtime: Runtime, *, share: float) -> None:
+        seen.append((benchmark.train, share))
         raise EvaluationError("broken")
 
     given.setattr(device, "check", check)
-    with pytest.raises(EvaluationError, match="broken"), worker.evaluator(run):
+    with pytest.raises(EvaluationError, match="broken"), worker.evaluator(run, gpu_share=0.5):
         pass
-    assert [benchmark.train for benchmark in seen] == [run.train]
+    assert seen == [(run.train, 0.5)]
