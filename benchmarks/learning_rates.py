@@ -2,9 +2,8 @@
 
 RUN is the folder of a finished search of `search.variant: no_tuning`, so its children owe nothing to a soft prompt.
 For each rate one is tuned as that search would have tuned it: before each round up to `--round`, on the trained
-children of the round before, going on from the last; with `--restart`, before that round alone. Then the prompts of
-that round are answered again, `--samples` times each, with the same noise for all rates. Two tables are written into
-OUT; rows of other rates are kept:
+children of the round before, going on from the last. Then the prompts of that round are answered again, `--samples`
+times each, with the same noise for all rates. Two tables are written into OUT; rows of other rates are kept:
 
 - losses.csv: of each tuning, the loss of its examples before each of its steps; the first is that of children that no
   tuning has seen yet. Of the rate 0, no soft prompt, the first alone.
@@ -87,11 +86,11 @@ class Study:
         return Example(id, source, entry.result.num_params, metric)
 
 
-def chain(study: Study, rate: float, rounds: range) -> tuple[Tensor | None, list[Row]]:
-    """Tune before each of these rounds; return the soft prompt, and the losses of each tuning."""
+def chain(study: Study, rate: float, last: int) -> tuple[Tensor | None, list[Row]]:
+    """Tune before each round up to the last one; return the soft prompt, and the losses of each tuning."""
     tokens: Tensor | None = None
     rows: list[Row] = []
-    for round in rounds:
+    for round in range(1, last + 1):
         if (tuning := study.tuning(round)) is None:
             continue
         row: Row = {"rate": rate, "round": round, "examples": len(tuning.examples)}
@@ -172,7 +171,6 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--rates", type=float, nargs="+", default=[0.0, 0.1, 0.01, 0.003], help="0: no soft prompt")
     parser.add_argument("--round", type=int, default=5)
-    parser.add_argument("--restart", action="store_true", help="as tuning.restart: what was tuned before is forgotten")
     parser.add_argument("--samples", type=int, default=6, help="completions of each prompt")
     options = parser.parse_args()
     folder = RunDir(options.run)
@@ -186,8 +184,7 @@ def main() -> None:
         request = replace(request, prompts=tuple(prompts))
         model.configure_torch(request.threads)
         study = Study(folder, reading, model.load(Path(request.model_path), request.dtype))
-        rounds = range(options.round if options.restart else 1, options.round + 1)
-        tuned = {rate: chain(study, rate, rounds) for rate in options.rates}
+        tuned = {rate: chain(study, rate, options.round) for rate in options.rates}
         model.pack(study.lm.model, request.sampling.batch_size)  # for drawing alone: it has no gradients
         for rate, (tokens, losses) in tuned.items():
             keep(options.out / "losses.csv", rate, losses)
