@@ -159,7 +159,7 @@ class ContainerSection(Section):
     prewarm: Literal["auto"] | bool = "auto"
     """Where an array task evaluates several candidates (`evaluation.candidates_per_task`): start the container of the
     next one, and import torch in it, while a candidate runs. It needs some of `evaluation.extra_memory_mb`. auto: where
-    the task has more than one core."""
+    the task has more than one core for each that runs."""
 
 
 class Site(Section):

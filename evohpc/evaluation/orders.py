@@ -32,7 +32,7 @@ class TaskOrder:
     index: int
     """Of the task in it."""
     only: int | None = None
-    """Place of the attempt in the task; None: all of them, one after the other."""
+    """Index of the attempt in the task; None: all of them, one after the other."""
     is_followed: bool = False
     """With `only`: the worker will be given another one."""
 
@@ -63,20 +63,20 @@ def evaluate_task(run: RunDir, order: TaskOrder, evaluate: Evaluate) -> None:
         return
     job, seal = found
     attempts = job.tasks[order.index]
-    for place, attempt in enumerate(attempts):
-        if order.only not in (None, place):
+    for index, attempt in enumerate(attempts):
+        if order.only not in (None, index):
             continue
-        is_followed = order.is_followed or (order.only is None and bool(open_places(folder, attempts[place + 1 :])))
+        is_followed = order.is_followed or (order.only is None and bool(without_result(folder, attempts[index + 1 :])))
         try:
             _evaluate_attempt(folder, attempt, evaluate, seal, is_followed=is_followed)
         except Exception:  # no result, so the driver will call it lost and try again; the next one must have its turn
             log.exception("%s, attempt %d", attempt.candidate_id, attempt.attempt)
 
 
-def open_places(folder: RoundDir, attempts: Sequence[Attempt]) -> list[int]:
-    """Return the places of the attempts that have no result yet."""
+def without_result(folder: RoundDir, attempts: Sequence[Attempt]) -> list[int]:
+    """Return the indices of the attempts that have no result yet."""
     results = (folder.result(attempt.candidate_id, attempt.attempt) for attempt in attempts)
-    return [place for place, path in enumerate(results) if not path.exists()]
+    return [index for index, path in enumerate(results) if not path.exists()]
 
 
 def attempts_of(run: RunDir, order: TaskOrder) -> Sequence[Attempt]:

@@ -19,7 +19,7 @@ from evohpc.config.evaluation import EvaluationConfig
 from evohpc.config.search import load_resolved
 from evohpc.errors import EvaluationError, EvohpcError
 from evohpc.evaluation import worker
-from evohpc.evaluation.orders import TaskOrder, attempts_of, open_places, refuse
+from evohpc.evaluation.orders import TaskOrder, attempts_of, refuse, without_result
 from evohpc.jobs.array_task import Work
 from evohpc.jobs.shares import Share, deal
 from evohpc.jobs.worker_process import Worker
@@ -43,7 +43,7 @@ def run_array_task(run: str, round: int, name: str, index: int, start: Start = W
     except EvohpcError as error:
         refuse(folder, order, error)
         return
-    queue = _Queue(open_places(folder.round(round), attempts_of(folder, order)))
+    queue = _Queue(without_result(folder.round(round), attempts_of(folder, order)))
     shares = deal(os.environ, os.sched_getaffinity(0), at_once)
     places = [_Place(folder, order, share, queue, start) for share in shares[: len(queue.waiting)]]
     try:
@@ -67,7 +67,7 @@ def _work(places: list[_Place]) -> None:
 
 
 class _Queue:
-    """The attempts that nobody has begun, by their places in the task."""
+    """The attempts that nobody has begun, by their indices in the task."""
 
     def __init__(self, waiting: Sequence[int]) -> None:
         self.waiting = deque(waiting)
@@ -84,12 +84,12 @@ class _Queue:
             self._begun += 1
             return self.waiting.popleft()
 
-    def give_back(self, attempt: int | None) -> None:
-        """Know that one that was taken is over; if it is named, have another place take it."""
+    def end(self, given_back: int | None) -> None:
+        """Know that a place is done with an attempt; with the one that it gives back, another place is to begin."""
         with self._changed:
             self._begun -= 1
-            if attempt is not None:
-                self.waiting.append(attempt)
+            if given_back is not None:
+                self.waiting.append(given_back)
             self._changed.notify_all()
 
 
@@ -118,9 +118,12 @@ class _Place:
             except (EvaluationError, OSError) as error:  # an OSError: no process, for want of memory or of processes
                 log.warning("%s: this place evaluates no more: %s", self.share, error)
                 self.refusal = EvaluationError(str(error))
-                self.queue.give_back(only)
+                self.queue.end(only)
+            except Exception:  # no result, so the driver will call it lost; the others must not wait for it
+                log.exception("attempt %d of the task", only)
+                self.queue.end(None)
             else:
-                self.queue.give_back(None)
+                self.queue.end(None)
 
     def stop(self) -> None:
         """End its candidate and its worker, at once."""

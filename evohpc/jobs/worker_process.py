@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from evohpc import envelopes
@@ -70,7 +71,8 @@ class Worker:
         """Wait for its end."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # an order that it did not live to read is still in the buffer
+            self._process.stdin.close()
         try:
             self._process.wait(CLOSE_WITHIN_S)
         except subprocess.TimeoutExpired:

@@ -9,7 +9,7 @@ from support.evaluating import RUN_ID, make_run
 
 from evohpc import envelopes
 from evohpc.errors import EvaluationError
-from evohpc.evaluation.orders import KeepLog, TaskOrder, attempts_of, evaluate_task, open_places, refuse
+from evohpc.evaluation.orders import KeepLog, TaskOrder, attempts_of, evaluate_task, refuse, without_result
 from evohpc.evaluation.provenance import provenance
 from evohpc.files import write_atomic, write_once
 from evohpc.messages import Attempt, EvaluationJob, Result, Status
@@ -52,8 +52,8 @@ def test_a_whole_task_is_what_has_no_result_yet_and_each_is_told_whether_another
 @pytest.mark.parametrize("is_followed", [True, False])
 def test_one_attempt_alone_is_told_what_the_order_says(run: RunDir, is_followed: bool) -> None:
     noted = Noted()
-    for place in (1, 2):
-        evaluate_task(run, TaskOrder(3, "j", 0, only=place, is_followed=is_followed), noted)
+    for index in (1, 2):
+        evaluate_task(run, TaskOrder(3, "j", 0, only=index, is_followed=is_followed), noted)
     assert noted.told == {"second": is_followed}, "the other one has a result"
     assert not run.round(3).result("first", 2).exists()
 
@@ -61,7 +61,7 @@ def test_one_attempt_alone_is_told_what_the_order_says(run: RunDir, is_followed:
 def test_the_attempts_of_a_task_and_those_that_are_open(run: RunDir) -> None:
     attempts = attempts_of(run, TaskOrder(3, "j", 0))
     assert [attempt.candidate_id for attempt in attempts] == list(IDS)
-    assert open_places(run.round(3), attempts) == [0, 2]
+    assert without_result(run.round(3), attempts) == [0, 2]
 
 
 def test_of_a_round_that_is_over_there_is_nothing_to_do(run: RunDir) -> None:

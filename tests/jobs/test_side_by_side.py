@@ -118,7 +118,7 @@ def test_a_place_that_cannot_evaluate_leaves_its_attempts_to_the_others(
 
     actions = iter([work, refuse])
     side_by_side.run_array_task(str(run.path), 0, "j", 0, lambda path, share: Acting(run, next(actions), share))
-    assert sorted(place for place in done if place is not None) == [0, 1, 2, 3]
+    assert sorted(index for index in done if index is not None) == [0, 1, 2, 3]
     assert "this place evaluates no more: the GPU is broken" in caplog.text
     assert not results(run), "the worker writes them"
 
@@ -162,6 +162,30 @@ def test_a_worker_that_dies_loses_its_attempt_only_and_is_replaced(
     side_by_side.run_array_task(str(run.path), 0, "j", 0, start)
     assert len(workers) == 2
     assert "attempt 0 of the task: its worker ended: SIGKILL" in caplog.text
+
+
+def test_an_error_that_nobody_thought_of_costs_its_attempt_and_holds_up_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = task_of(tmp_path / "run", **dict.fromkeys("abcd", HONEST))
+    done: list[int | None] = []
+
+    def act(order: TaskOrder) -> TaskReport:
+        if order.only == 0:
+            raise ValueError("an answer that is no JSON")
+        done.append(order.only)
+        return DONE
+
+    task = threading.Thread(
+        target=side_by_side.run_array_task,
+        args=(str(run.path), 0, "j", 0, lambda path, share: Acting(run, act, share)),
+        daemon=True,
+    )
+    task.start()
+    task.join(30)
+    assert not task.is_alive(), "it waits for one that never comes back"
+    assert sorted(index for index in done if index is not None) == [1, 2, 3]
+    assert "an answer that is no JSON" in caplog.text
 
 
 def test_one_at_a_time_needs_no_worker_of_its_own() -> None:
