@@ -336,6 +336,23 @@ def test_the_finalists_have_the_fitness_that_the_page_quotes() -> None:
     assert f"has {', '.join(others)} and {last}." in (ROOT / "docs/results/mnist1d.md").read_text()
 
 
+def test_the_quickstart_in_readme_is_one_that_was_run() -> None:
+    with (ROOT / "docs/results/quickstart/quickstart-0.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    text = " ".join((ROOT / "README.md").read_text().split())
+    children = [row for row in rows if row["round"] != "-1"]
+    outcomes = Counter(row["outcome"] for row in children)
+    shares = [f"{100 * outcomes[name] / len(children):.0f} %" for name in ("trained", "failed", "duplicate")]
+    assert "of which {} were trained, {} failed, {} were duplicates".format(*shares) in text
+    best, seed = (
+        max((row for row in some if row["counts"] == "True"), key=lambda row: float(row["fitness"]))
+        for some in (children, [row for row in rows if row["round"] == "-1"])
+    )
+    size, right = int(float(best["num_params"])), 100 * (1 - float(best["error"]))
+    found = f"{size} parameters and a validation accuracy of {right:.1f} % (fitness {float(best['fitness']):.0f})"
+    assert f"The best child has {found}, the best seed {float(seed['fitness']):.0f}" in text
+
+
 def test_the_winner_in_readme_is_what_the_search_found() -> None:
     with (ROOT / "docs/results/mnist1d/extended-0.csv").open(newline="") as file:
         rows = {row["id"]: row for row in csv.DictReader(file)}

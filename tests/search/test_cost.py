@@ -78,6 +78,13 @@ def test_the_gpus_of_a_job(options: dict[str, Any], gpus: int) -> None:
     assert bound(config(), 4, site).gpus == gpus
 
 
+def test_candidates_that_share_a_gpu_cost_their_parts_of_its_hours() -> None:
+    shared = config(evaluation={"time_limit_s": 1800, "candidates_per_task": 8, "candidates_at_once": 4})
+    site = Site(evaluation=EvaluationJobs(gpus_per_node="2"))
+    most = bound(shared, 4, site)
+    assert (most.gpus, most.evaluation_hours, most.gpu_hours) == (0.5, 802, 401)
+
+
 def test_an_estimate_needs_something_that_was_trained() -> None:
     most = bound(config(), 4)
     assert estimate(most, 0.0, 0, 4, 1600) is None
