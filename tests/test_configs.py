@@ -145,6 +145,39 @@ def test_transfers_are_kept_and_one_that_is_kept_is_not_run_again(tmp_path: Path
     assert {(row["trained"], row["seeds"], row["steps"], row["samples"]) for row in rows} == {("2", "2", "2", "2")}
 
 
+def winners(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "configs/experiments/winners.py", "configs/experiments/mnist1d", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_winners_of_an_arm_that_the_results_have_not_are_an_error(tmp_path: Path) -> None:
+    done = winners("docs/results/mnist1d", "--arm", "scriptd", "-o", str(tmp_path / "table.csv"))
+    assert done.returncode == 2
+    assert "has no search of the arm 'scriptd'; it has evoprompting, extended," in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_winners_are_the_fittest_of_their_searches_trained_again_by_the_recipe_asked_for(tmp_path: Path) -> None:
+    recipe = "--arm", "iid_extended", "--seeds", "2", "--set", "task_options.steps=2"
+    where = "--runs", str(tmp_path / "runs"), "-o", str(tmp_path / "table.csv")
+    done = winners("docs/results/mnist1d", *recipe, *where)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "table.csv").open(newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    for path in ROOT.glob("docs/results/mnist1d/iid_extended-*.csv"):
+        with path.open(newline="") as file:
+            counted = [row for row in csv.DictReader(file) if row["counts"] == "True"]
+        best = max(counted, key=lambda row: float(row["fitness"]))
+        row = rows.pop(f"{path.stem}/{best['id']}")
+        assert (row["search_fitness"], row["search_error"]) == (best["fitness"], best["error"])
+        assert (row["num_params"], row["trained"], row["seeds"]) == (best["num_params"], "2", "2")
+        assert float(row["error"]) > 0.7, "after two steps"
+    assert not rows
+    again = winners("docs/results/mnist1d", *recipe, *where)
+    assert again.returncode == 0, "a second time it goes on with what is there"
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("slurm/*.yaml")), ids=lambda path: path.stem)
 def test_each_site_profile_loads(path: Path) -> None:
     assert load_site(path).scheduler.poll_s > 0

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 
 import copies
 from rates import rates
@@ -181,12 +182,12 @@ def forms(path: Path) -> Iterator[Sequence[str]]:
 
 
 def winners(path: Path) -> Iterator[Sequence[str]]:
-    """Yield the cells of a row an arm: the fittest of its searches with fresh seeds, and the lead of the first arm."""
+    """Yield the cells of a row an arm: the winners of its searches with fresh seeds, and how far the best arm leads."""
     found: dict[str, dict[str, Row]] = {}
     for row in read(path):
         arm, _, seed = row["id"].partition("/")[0].rpartition("-")
         found.setdefault(arm, {})[seed] = row
-    first = min(found)
+    first = max(found, key=lambda arm: fmean(float(row["fitness"]) for row in found[arm].values()))
     yield "arm", "searches", "fitness in the search", "with fresh seeds", f"`{first}` is fitter by", "of each seed"
     for arm, of_arm in sorted(found.items()):
         selected, again = (
