@@ -159,13 +159,18 @@ def test_winners_of_an_arm_that_the_results_have_not_are_an_error(tmp_path: Path
 
 @pytest.mark.slow
 def test_winners_are_the_fittest_of_their_searches_trained_again_by_the_recipe_asked_for(tmp_path: Path) -> None:
-    recipe = "--arm", "iid_extended", "--seeds", "2", "--set", "task_options.steps=2"
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for path in ROOT.glob("docs/results/mnist1d/iid_extended-*.csv"):
+        shutil.copy(path, kept)
+    shutil.copy(kept / "iid_extended-0.csv", kept / "iid_extended-9.csv")  # two searches with the same winner
+    recipe = "--seeds", "2", "--set", "task_options.steps=2"
     where = "--runs", str(tmp_path / "runs"), "-o", str(tmp_path / "table.csv")
-    done = winners("docs/results/mnist1d", *recipe, *where)
+    done = winners(str(kept), *recipe, *where)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "table.csv").open(newline="") as file:
         rows = {row["id"]: row for row in csv.DictReader(file)}
-    for path in ROOT.glob("docs/results/mnist1d/iid_extended-*.csv"):
+    for path in kept.iterdir():
         with path.open(newline="") as file:
             counted = [row for row in csv.DictReader(file) if row["counts"] == "True"]
         best = max(counted, key=lambda row: float(row["fitness"]))
@@ -174,7 +179,7 @@ def test_winners_are_the_fittest_of_their_searches_trained_again_by_the_recipe_a
         assert (row["num_params"], row["trained"], row["seeds"]) == (best["num_params"], "2", "2")
         assert float(row["error"]) > 0.7, "after two steps"
     assert not rows
-    again = winners("docs/results/mnist1d", *recipe, *where)
+    again = winners(str(kept), *recipe, *where)
     assert again.returncode == 0, "a second time it goes on with what is there"
 
 

@@ -15,7 +15,7 @@ import csv
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class Winner:
     id: str
     fitness: str
     error: str
+    code_hash: str
     source: str
 
     @property
@@ -64,7 +65,7 @@ def _fittest(search: str, path: Path) -> Winner:
     with path.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["counts"] == "True"]
     best = max(rows, key=lambda row: float(row["fitness"]))
-    return Winner(search, best["id"], best["fitness"], best["error"], best["source"])
+    return Winner(search, best["id"], best["fitness"], best["error"], best["code_hash"], best["source"])
 
 
 def train(folder: Path, runs: Path, entered: Sequence[Winner], seeds: int, overrides: Sequence[str]) -> Path:
@@ -75,8 +76,8 @@ def train(folder: Path, runs: Path, entered: Sequence[Winner], seeds: int, overr
     """
     programs = runs / "programs"
     programs.mkdir(parents=True, exist_ok=True)
-    for winner in entered:
-        (programs / f"{winner.stem}.py").write_text(winner.source, encoding="utf-8")
+    for same in _alike(entered):
+        (programs / f"{same[0].stem}.py").write_text(same[0].source, encoding="utf-8")
     given = {**SEARCH, "seeds": str(programs.resolve())}
     settings = [part for key, value in given.items() for part in ("--set", f"{key}={value}")]
     recipe = [part for override in overrides for part in ("--set", override)]
@@ -87,21 +88,29 @@ def train(folder: Path, runs: Path, entered: Sequence[Winner], seeds: int, overr
     return table
 
 
+def _alike(entered: Iterable[Winner]) -> Collection[Sequence[Winner]]:
+    """Return the winners by program: two searches may end with the same one, which a run would call a duplicate."""
+    found: dict[str, list[Winner]] = {}
+    for winner in entered:
+        found.setdefault(winner.code_hash, []).append(winner)
+    return found.values()
+
+
 def _evohpc(*arguments: str) -> None:
     if subprocess.run([sys.executable, "-m", "evohpc", *arguments]).returncode:
         raise click.ClickException(f"evohpc {arguments[0]} did not finish; the same command goes on with it")
 
 
 def named(table: Path, entered: Sequence[Winner]) -> list[dict[str, str]]:
-    """Return the rows of the table, each under the name of its search, with what that search measured."""
-    by_seed = {f"seed-{winner.stem}": winner for winner in entered}
+    """Return a row of the table for each winner, under the name of its search and with what that search measured."""
+    by_seed = {f"seed-{same[0].stem}": same for same in _alike(entered)}
     with table.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        winner = by_seed[row["id"]]
-        row["id"] = f"{winner.search}/{winner.id}"
-        row["search_error"], row["search_fitness"] = winner.error, winner.fitness
-    return rows
+        return [_named(row, winner) for row in csv.DictReader(file) for winner in by_seed[row["id"]]]
+
+
+def _named(row: Mapping[str, str], winner: Winner) -> dict[str, str]:
+    measured = {"search_error": winner.error, "search_fitness": winner.fitness}
+    return {**row, "id": f"{winner.search}/{winner.id}", **measured}
 
 
 @click.command(help=__doc__)
