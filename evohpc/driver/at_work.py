@@ -55,7 +55,7 @@ class AtWork:
 
     def waits(self, round: int) -> bool:
         """Enter the results of a round that have arrived; say whether candidates still wait for theirs."""
-        if self.intake.collect(round):
+        if self.of(round).collect():
             self.note_progress()
         if not self.intake.run.round(round).archive.exists():
             return bool(self.intake.store.pending(round))

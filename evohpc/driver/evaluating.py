@@ -72,8 +72,13 @@ class Evaluating:
         fresh = dispatch.fresh(next_attempts(allowed, attempted, has_rungs=not rungs.course.is_single))
         dispatch.hand_out(longest_first(fresh, attempted))
         dispatch.poll()
-        arrived = self.intake.collect(self.round)
-        dispatch.record(arrived)
+        has_arrived = self.collect()
         seeds.check_task(store, self.round)
         dispatch.mark_lost()
+        return has_arrived
+
+    def collect(self) -> bool:
+        """Enter the results that have arrived, which are no longer waited for; return whether there were any."""
+        arrived = self.intake.collect(self.round)
+        self.dispatch.record(arrived)
         return bool(arrived)

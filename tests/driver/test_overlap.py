@@ -41,18 +41,20 @@ SMALL = CONFIG.replace("rounds: 3, prompts_per_round: 2", "rounds: 2, prompts_pe
 RUNGS = CONFIG.replace("evaluation: {", "evaluation: {rungs: [{keep: 0.6, task_options: {steps: 1}}], ")
 REPEATS = RUNGS.replace("retries: 2", "retries: 2, repeats: 1")
 BUDGET = CONFIG.replace("survivors: 3", "survivors: 3, stop: {evaluations: 11}")
+HOURS = RUNGS.replace("survivors: 3", "survivors: 3, stop: {compute_hours: 1000}")
 RANDOM = CONFIG.replace("survivors: 3", "survivors: 3, variant: random_parents, retire_parents: false")
 
 
 def overlapped(run: RunDir, seed: int = 0) -> Tables:
-    return drive(run, lm=GradualLM(seed), runner=ShufflingRunner(run, seed), overlaps=True)
+    runner = ShufflingRunner(run, seed)
+    return drive(run, lm=GradualLM(seed), runner=runner, wait=runner.wait, overlaps=True)
 
 
 @pytest.mark.parametrize("seeds", [1, pytest.param(12, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "config",
-    [LARGE, RUNGS, REPEATS, BUDGET, RANDOM],
-    ids=["plain", "rungs", "repeats", "budget of evaluations", "random parents"],
+    [LARGE, RUNGS, REPEATS, BUDGET, HOURS, RANDOM],
+    ids=["plain", "rungs", "repeats", "budget of evaluations", "budget of hours with rungs", "random parents"],
 )
 def test_tables_are_those_of_rounds_that_are_drawn_first(tmp_path: Path, config: str, seeds: int) -> None:
     expected = drive(make_run(tmp_path / "sequential", config))

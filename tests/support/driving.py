@@ -125,13 +125,13 @@ class InstantRunner:
 
 
 class ShufflingRunner(InstantRunner):
-    """Finishes a few tasks at each poll, in no order."""
+    """Finishes a few tasks at each poll, in no order; and while the driver waits, if it waits by `wait`."""
 
     def __init__(self, run: RunDir, seed: int, measure: Measure = measure) -> None:
         super().__init__(run, measure)
         self._rng = random.Random(seed)
         self._running: list[tuple[str, int]] = []
-        self.polls = 0
+        self.polls = self.waits = 0
 
     def submit(self, job: EvaluationJob) -> None:
         self.submitted.append(job)
@@ -139,14 +139,24 @@ class ShufflingRunner(InstantRunner):
 
     def poll(self, sizes: Mapping[str, int]) -> Mapping[str, Sequence[TaskReport]]:
         self.polls += 1
+        self._finish_some()
+        state = {place: TaskReport(TaskState.RUNNING) for place in self._running}
+        ended = TaskReport(TaskState.ENDED)
+        return {name: [state.get((name, index), ended) for index in range(size)] for name, size in sizes.items()}
+
+    def wait(self, seconds: float) -> bool:
+        """Let nodes work between two looks of the driver, as real ones do."""
+        self.waits += 1
+        assert self.waits < 5000, "the search hangs"
+        self._finish_some()
+        return False
+
+    def _finish_some(self) -> None:
         self._rng.shuffle(self._running)
         while self._running and self._rng.random() < 0.5:
             name, index = self._running.pop()
             job = next(job for job in self.submitted if job.name == name)
             self.evaluate(job.round, job.tasks[index])
-        state = {place: TaskReport(TaskState.RUNNING) for place in self._running}
-        ended = TaskReport(TaskState.ENDED)
-        return {name: [state.get((name, index), ended) for index in range(size)] for name, size in sizes.items()}
 
 
 class GradualLM(ScriptedLMJob):
