@@ -20,7 +20,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     Raises:
         StorageError: the file system refused (full, over quota, read-only).
     """
-    aside = _aside(path)
+    aside = aside_of(path)
     try:
         make_folder(path.parent)
         try:
@@ -52,7 +52,7 @@ def write_once(path: Path, data: bytes | str) -> bool:
     Raises:
         StorageError: the file system refused.
     """
-    aside = _aside(path)
+    aside = aside_of(path)
     try:
         make_folder(path.parent)
         try:
@@ -136,7 +136,8 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _aside(path: Path) -> Path:
+def aside_of(path: Path) -> Path:
+    """Return a name beside a file to write it under, which no other writer has, not even one that was replaced."""
     return path.with_name(f".tmp-{path.name}-{secrets.token_hex(4)}")
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from evohpc import envelopes
 from evohpc.errors import EnvelopeError, RunFolderError, storage_error
-from evohpc.files import make_folder, sync_folder, write_atomic
+from evohpc.files import aside_of, link_once, make_folder, sync_folder, write_atomic
 from evohpc.messages import Result, Status, TaskInterface
 from evohpc.run_folder import RoundDir
 
@@ -91,13 +91,29 @@ def pack(folder: RoundDir) -> None:
             _write_archive(folder, [path for part in packed for path in part.rglob("*")])
         for part in packed:
             shutil.rmtree(part, ignore_errors=True)
+        for stray in folder.path.glob(f".tmp-{folder.archive.name}*"):  # of a driver that was killed as it packed
+            stray.unlink(missing_ok=True)
     except OSError as error:
         raise storage_error(folder.archive, error) from error
 
 
 def _write_archive(folder: RoundDir, paths: Sequence[Path]) -> None:
-    aside = folder.archive.with_name(f".tmp-{folder.archive.name}")
-    with open(aside, "wb") as file:
+    """Write an archive, but never in the place of another: a driver that was replaced while it packed finds the files
+    gone, as its successor has them all in its own."""
+    aside = aside_of(folder.archive)
+    try:
+        _zip(folder, paths, aside)
+        link_once(aside, folder.archive)
+    except FileNotFoundError:
+        if not folder.archive.exists():  # else the successor has also tidied up
+            raise
+    finally:
+        aside.unlink(missing_ok=True)
+    sync_folder(folder.path)  # before what it holds is removed
+
+
+def _zip(folder: RoundDir, paths: Sequence[Path], target: Path) -> None:
+    with open(target, "wb") as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
             for path in sorted(paths):
                 if path.is_file() and not path.name.startswith("."):
@@ -105,8 +121,6 @@ def _write_archive(folder: RoundDir, paths: Sequence[Path]) -> None:
                         archive.write(path, path.relative_to(folder.path))
         file.flush()
         os.fsync(file.fileno())
-    aside.replace(folder.archive)
-    sync_folder(folder.path)  # before what it holds is removed
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evohpc.errors import LeaseError, RunFolderError, StorageError, storage_error
-from evohpc.files import make_folder, sync_folder
+from evohpc.files import aside_of, make_folder, sync_folder
 from evohpc.messages import Candidate, Result
 from evohpc.store import integrity, left, schema, views
 from evohpc.store.queries import TABLES, Queries
@@ -89,8 +89,7 @@ class Store(Queries):
         noted: tuple[int, int] | None = None
         if self._copied is not None and self.is_told_by(snapshot):
             noted = left.checksum(self._path), self._copied[1]
-            with self.write():
-                pass  # raises in a driver that was replaced: its successor may have changed the file before it was read
+            self._check_epoch()  # its successor may have changed the file before it was read
         self.close()
         if noted is not None:
             left.note(self._path, *noted)
@@ -180,26 +179,46 @@ class Store(Queries):
         """Write a verified copy that readers can open while this database is written to, unless it is there.
 
         Raises:
+            LeaseError: this driver was replaced: its copy must not take the place of its successor's.
             StorageError: the file system refused.
         """
+        self._check_epoch()
         if self.is_told_by(target):
             return
-        aside = target.with_name(f".tmp-{target.name}")
+        aside = aside_of(target)
         try:
             make_folder(target.parent)
-            aside.unlink(missing_ok=True)
-            with schema.translated(target):
-                self._db.execute("VACUUM INTO ?", [str(aside)])
-            with schema.translated(aside), closing(sqlite3.connect(aside)) as connection:
-                connection.execute("PRAGMA synchronous=OFF")  # seal() syncs all of it
-                views.make(connection)
-                integrity.check_pages(connection, self._path)
-            copied = self._db.conn.total_changes, integrity.seal(aside)
+            for stray in target.parent.glob(f".tmp-{target.name}*"):  # of a driver that was killed as it copied
+                stray.unlink(missing_ok=True)
+            copied = self._copy(aside, target)
+            self._check_epoch()  # again: a copy takes long, and this driver may have stood still in it
             aside.replace(target)
             sync_folder(target.parent)
             self._copied = copied
         except OSError as error:
+            self._check_epoch()  # a successor tidies up what this driver was writing
             raise storage_error(target, error) from error
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def _copy(self, aside: Path, target: Path) -> tuple[int, int]:
+        """Write a verified copy; return which changes it has, and its checksum."""
+        with schema.translated(target):
+            self._db.execute("VACUUM INTO ?", [str(aside)])
+        with schema.translated(aside), closing(sqlite3.connect(aside)) as connection:
+            connection.execute("PRAGMA synchronous=OFF")  # seal() syncs all of it
+            views.make(connection)
+            integrity.check_pages(connection, self._path)
+        return self._db.conn.total_changes, integrity.seal(aside)
+
+    def _check_epoch(self) -> None:
+        """See whether this driver is the one.
+
+        Raises:
+            LeaseError: it was replaced.
+        """
+        with self.write():
+            pass
 
     def _add(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         # Not by sqlite-utils' insert_all(), which looks up what it ignored by rowid; these tables have none.

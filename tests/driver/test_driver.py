@@ -2,6 +2,7 @@ import itertools
 import json
 import random
 import time
+import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -16,6 +17,7 @@ from support.driving import (
     Driving,
     InstantRunner,
     ShufflingRunner,
+    Tables,
     drive,
     make_run,
     measure,
@@ -373,6 +375,33 @@ def test_a_deposed_driver_stops_and_writes_nothing(run: RunDir, monkeypatch: pyt
         rows = tables(deposed.store)
     assert len(rows["closed_rounds"]) == 4
     assert drive(run) == rows
+
+
+@pytest.mark.parametrize("stands_still_in", ["write", "close"])
+def test_a_driver_that_is_replaced_while_it_packs_leaves_its_successors_archives(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, stands_still_in: str
+) -> None:
+    """A node that was cut off, or a file system that hung: the files that it was about to pack have been removed."""
+    real = getattr(zipfile.ZipFile, stands_still_in)
+    stood: list[bool] = []
+    rows: list[Tables] = []
+
+    def stands_still(archive: zipfile.ZipFile, *args: object) -> None:
+        if not stood and run.round(0).request.exists():
+            stood.append(True)
+            declare_dead(run)
+            rows.append(drive(run))
+        real(archive, *args)
+
+    monkeypatch.setattr(zipfile.ZipFile, stands_still_in, stands_still)
+    with Driving(run) as replaced, pytest.raises(LeaseError, match="another driver has taken over"):
+        replaced.driver.drive()
+    for round in range(3):
+        with zipfile.ZipFile(run.round(round).archive) as archive:
+            assert any(name.startswith("results/") for name in archive.namelist())
+        assert not list(run.round(round).path.glob(".tmp-*"))
+    rebuild(run)
+    assert drive(run) == rows[0]
 
 
 def test_who_asks_after_being_replaced_is_told(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:

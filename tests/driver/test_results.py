@@ -246,7 +246,7 @@ def test_what_a_job_removes_while_its_round_is_packed_is_not_missed(
         assert archive.testzip() is None
 
 
-@pytest.mark.parametrize("step", ["write", "fsync", "replace", "sync_folder", "rmtree 0", "rmtree 1", "rmtree 4"])
+@pytest.mark.parametrize("step", ["write", "fsync", "link", "sync_folder", "rmtree 0", "rmtree 1", "rmtree 4"])
 def test_packing_killed_anywhere_goes_on(busy_round: RoundDir, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     calls = [0]
 
@@ -262,8 +262,8 @@ def test_packing_killed_anywhere_goes_on(busy_round: RoundDir, monkeypatch: pyte
             patch.setattr(zipfile.ZipFile, "write", lambda *args: killed())
         elif step == "fsync":
             patch.setattr(os, "fsync", lambda *args: killed())
-        elif step == "replace":
-            patch.setattr(Path, "replace", lambda *args: killed())
+        elif step == "link":
+            patch.setattr(os, "link", lambda *args: killed())
         elif step == "sync_folder":
             patch.setattr(results, "sync_folder", lambda *args: killed())
         else:

@@ -10,7 +10,7 @@ from support.rows import candidate, trained
 
 from evohpc.errors import LeaseError, RunFolderError, StorageError
 from evohpc.messages import SEED_ROUND, Isolation, Result, Status
-from evohpc.store import schema
+from evohpc.store import integrity, schema
 from evohpc.store.rows import Entry
 from evohpc.store.store import TABLES, Store
 
@@ -318,6 +318,29 @@ def test_a_snapshot_cut_short_leaves_the_last_one(
     store.snapshot(target)
     with closing(Store.snapshot_reader(target)) as reader:
         assert reader.last_round() == 0
+
+
+def test_a_replaced_drivers_snapshot_does_not_take_the_place_of_its_successors(
+    store: Store, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "snapshots" / "search.db"
+    fill(store, "a")
+    real = integrity.seal
+
+    def stands_still(aside: Path) -> int:
+        monkeypatch.setattr(integrity, "seal", real)
+        with closing(Store(path, epoch=2)) as successor:
+            fill(successor, "b", round=1)
+            successor.snapshot(target)
+        return real(aside)
+
+    monkeypatch.setattr(integrity, "seal", stands_still)
+    for _ in range(2):
+        with pytest.raises(LeaseError, match="another driver has taken over"):
+            store.snapshot(target)
+        with closing(Store.snapshot_reader(target)) as reader:
+            assert reader.counts() == {Status.TRAINED: 2}
+    assert os.listdir(target.parent) == ["search.db"]
 
 
 def full() -> None:
