@@ -119,15 +119,17 @@ class SlurmRunner:
 
     def _hand_over(self) -> None:
         """Call sbatch for the next array, if one waits and the last call is long enough ago."""
-        waiting = [(name, array) for name, array in self._wanted_arrays() if self._is_due(array)]
+        queued = self._queued()
+        waiting = [(name, array) for name, array in self._wanted_arrays() if self._is_due(array, queued)]
         if waiting and self._client.may_submit:
             self._sbatch(*waiting[0])
 
-    def _is_due(self, array: Array) -> bool:
+    def _is_due(self, array: Array, queued: int) -> bool:
         if array.job_id or array.doubtful_since is not None or array.is_over:
             return False
         limit = self._site.scheduler.max_queued
-        return limit is None or self._queued() + array.size <= limit
+        # One that is larger, as it may have been handed over before there was a limit, goes alone: Slurm says why not.
+        return limit is None or not queued or queued + array.size <= limit
 
     def _queued(self) -> int:
         known = [array for _, array in self._wanted_arrays() if array.job_id or array.doubtful_since is not None]

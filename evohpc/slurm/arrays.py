@@ -1,6 +1,6 @@
 """The Slurm job arrays that one EvaluationJob is split into: their files, and their states in Slurm's answers.
 
-RUN/rounds/NNN/slurm/<name>/plan.json      how the job is split; written once, before the first sbatch
+RUN/rounds/NNN/slurm/<name>/plan.json      how the job is split; written before the first sbatch
 RUN/rounds/NNN/slurm/<name>/<k>/array.sh   what sbatch gets; exists only if sbatch was, or is about to be, called
 RUN/rounds/NNN/slurm/<name>/<k>/job_id     sbatch's answer
 RUN/rounds/NNN/slurm/<name>/<k>/claim      link to the id of the array that runs; made by its first task
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,15 +116,39 @@ class Array:
 
 
 def split(folder: Path, name: str, size: int, largest: int) -> list[Array]:
-    """Return the arrays of an EvaluationJob. If an earlier driver has split it, the split stays.
+    """Return the arrays of an EvaluationJob, in order of their tasks.
+
+    If an earlier driver has split it, the split stays, but for arrays that are too large by now and that Slurm has
+    never got: these are split again.
 
     Args:
         folder: RUN/rounds/NNN/slurm/<name>.
         largest: tasks in one array.
+
+    Raises:
+        RunFolderError: the earlier split cannot be read.
+        StorageError: the file system refused.
     """
     plan = folder / "plan.json"
-    write_once(plan, json.dumps(_chunks(size, largest)))
-    return _arrays(folder, name, _read(plan))
+    if write_once(plan, json.dumps(_chunks(0, size, largest))):
+        return _arrays(folder, name, _read(plan))
+    earlier = _read(plan)
+    chunks = _split_again(_arrays(folder, name, earlier), largest)
+    if chunks != earlier:
+        write_atomic(plan, json.dumps(chunks))
+    return _arrays(folder, name, chunks)
+
+
+def _split_again(arrays: Iterable[Array], largest: int) -> list[tuple[int, int]]:
+    """Return the chunks of arrays with those too large in pieces: the first in its place, the others at the end, so that
+    all that Slurm knows keep their numbers."""
+    kept, more = [], []
+    for array in sorted(arrays, key=lambda array: int(array.folder.name)):
+        is_known = array.was_handed_over or bool(array.job_id)
+        first, *rest = _chunks(array.first, array.size, array.size if is_known else largest)
+        kept.append(first)
+        more += rest
+    return kept + more
 
 
 def _read(plan: Path) -> list[tuple[int, int]]:
@@ -143,17 +167,19 @@ def _read(plan: Path) -> list[tuple[int, int]]:
 
 def plan(folder: Path, name: str, size: int, largest: int) -> list[Array]:
     """Return the arrays that `split` makes of a new EvaluationJob; write nothing."""
-    return _arrays(folder, name, _chunks(size, largest))
+    return _arrays(folder, name, _chunks(0, size, largest))
 
 
-def _chunks(size: int, largest: int) -> list[tuple[int, int]]:
+def _chunks(begin: int, size: int, largest: int) -> list[tuple[int, int]]:
     """Return (first task, number of tasks) of each array."""
-    return [(first, min(largest, size - first)) for first in range(0, size, largest)]
+    end = begin + size
+    return [(first, min(largest, end - first)) for first in range(begin, end, largest)]
 
 
 def _arrays(folder: Path, name: str, chunks: Sequence[tuple[int, int]]) -> list[Array]:
     names = [name] if len(chunks) == 1 else [f"{name}.{k}" for k in range(len(chunks))]
-    return [Array(names[k], folder / str(k), first, count) for k, (first, count) in enumerate(chunks)]
+    made = [Array(names[k], folder / str(k), first, count) for k, (first, count) in enumerate(chunks)]
+    return sorted(made, key=lambda array: array.first)
 
 
 def fence_off(round: Path, name: str) -> None:

@@ -175,8 +175,9 @@ def end(rows: Collection[Row]) -> None:
 
 
 def max_array_size(settings: Mapping[str, str]) -> int:
-    """Return MaxArraySize of Slurm's settings: the largest index of an array, plus one."""
-    return _number(settings.get("MaxArraySize", ""), _DEFAULT_MAX_ARRAY_SIZE)
+    """Return MaxArraySize of Slurm's settings: the largest index of an array, plus one. Where it is 0, which switches
+    arrays off, a single job is left, an array of 1."""
+    return max(1, _number(settings.get("MaxArraySize", ""), _DEFAULT_MAX_ARRAY_SIZE))
 
 
 def largest_array(clusters: Collection[str] = LOCAL) -> int:

@@ -287,6 +287,21 @@ class TestAnAnswerThatIsLost:
         search.finish()
         assert search.count("started") == [1] * 3
 
+    def test_and_a_limit_that_the_site_profile_gets_after_it_holds_for_what_was_refused(
+        self, slurm: Cluster, tmp_path: Path, replace: Callable[[str, str], Path]
+    ) -> None:
+        replace("sbatch", 'echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2; exit 1')
+        search = Search(tmp_path, 10)
+        search.submit()
+        assert search.states() == {TaskState.HELD}
+        replace("sbatch", 'exec "$real" "$@"')
+        search.site = site(QUICK.model_copy(update={"max_queued": 4}))
+        search.restart()
+        search.submit()
+        search.finish()
+        assert search.count("started") == search.count("done") == [1] * 10
+        assert len(list(tmp_path.glob("rounds/000/slurm/*/*/job_id"))) == 3
+
 
 class TestFaultsOfTheCluster:
     def test_a_node_that_goes_down_has_its_task_requeued(self, slurm: Cluster, tmp_path: Path) -> None:

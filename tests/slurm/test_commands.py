@@ -135,6 +135,8 @@ def test_accounting_and_settings_are_asked_about_the_cluster_of_the_jobs(fake: F
     assert [row.index for row in commands.history({"7": "new"}, ("a", "b")) or ()] == [1]
     fake("scontrol", 'case "$1" in --clusters=a) echo "MaxArraySize = 11";; *) echo "MaxArraySize = 1001";; esac')
     assert (commands.largest_array(), commands.largest_array(("b", "a"))) == (1001, 11)
+    fake("scontrol", 'echo "MaxArraySize = 0"')
+    assert commands.largest_array() == 1, "arrays are switched off: single jobs"
     fake("scontrol", 'case "$2" in --clusters=a) echo "PartitionName=p MaxTime=01:00:00 x";; esac')
     assert (commands.longest_minutes("p"), commands.longest_minutes("p", "a")) == (None, 60)
 
