@@ -28,6 +28,7 @@ OF_NO_MODULE = {
     "doctor/test_doctor.py": "the answers of all its modules, one after another",
     "evolution/test_code_hash_by_example.py": "code_hash again: example by example, beside its random programs",
     "jobs/test_contract.py": "what every runner promises",
+    "jobs/test_max_queued.py": "a limit that changes under arrays, in all of jobs and slurm",
     "jobs/test_crash_points.py": "kills around sbatch, in all that a driver on Slurm does",
     "lm/test_families.py": "other families of models, in all that lm does",
     "lm/test_real_model.py": "a real model, in all that lm does",

@@ -168,10 +168,14 @@ def pack(attempts: Sequence[Attempt], candidates_per_task: int) -> tuple[tuple[A
 
     An attempt after a machine fault has a task of its own: another candidate of its task may have ended the last.
     """
-    again = [attempt for attempt in attempts if attempt.attempt - (attempt.rung or 0) > 1]
-    first = [attempt for attempt in attempts if attempt not in again]
+    again = [attempt for attempt in attempts if _is_again(attempt)]
+    first = [attempt for attempt in attempts if not _is_again(attempt)]
     packed = [tuple(first[i : i + candidates_per_task]) for i in range(0, len(first), candidates_per_task)]
     return (*packed, *((attempt,) for attempt in again))
+
+
+def _is_again(attempt: Attempt) -> bool:
+    return attempt.attempt - (attempt.rung or 0) > 1
 
 
 def next_attempts(

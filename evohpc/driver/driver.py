@@ -47,7 +47,6 @@ log = logging.getLogger(__name__)
 FASTEST_POLL_S, SLOWEST_POLL_S = 0.05, 1.0
 """Seconds between looks at the disk; grows while nothing changes. A scheduler is asked more rarely, by its runner."""
 SNAPSHOT_EVERY_S = 15.0
-RETRY_EVERY_S = 30.0
 
 
 class Stopped(Exception):
@@ -106,12 +105,7 @@ class Driver:
                 self._go_through_rounds()
                 return
             except (StorageError, OSError) as error:  # each step can be done again: nothing but time is lost
-                patience.note_lost()
-                if patience.is_over:
-                    raise
-                log.warning("%s; trying again in %.0f s", error, RETRY_EVERY_S)
-                self._wait(RETRY_EVERY_S)
-                patience.note_lost()
+                patience.outlast(error, self._wait)
 
     def _go_through_rounds(self) -> None:
         self.stopper.begin()

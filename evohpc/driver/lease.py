@@ -12,8 +12,10 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,6 +33,11 @@ DEAD_AFTER_S = 8 * HEARTBEAT_S
 """A holder on another host whose heartbeat counter stands still this long is dead. The counter, not the file's time,
 is compared: clocks differ between hosts. It is long, since an NFS client may show an old file for a minute (nfs(5),
 acdirmax). A holder that was taken for dead wrongly loses nothing: the store refuses it from then on."""
+
+
+_OURS: set[Path] = set()
+"""Lease files of the drivers in this process. One that names this process, and is not among them, was left by a file
+system that refused after the file had its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +120,7 @@ class Lease:
 
     def release(self) -> None:
         """Let the next driver start at once."""
+        _OURS.discard(_lease_file(self._folder, self.epoch))
         try:
             self._write(replace(self._holder, released=True))
         except StorageError:  # a full disk still lets files go
@@ -149,17 +157,33 @@ def acquire(
 
     Raises:
         LeaseError: a living driver holds it.
+        StorageError: the file system refused.
     """
+    waiting = cache(waiting)  # told once, however long it takes
     while True:
         current = _current(run.lease)
         if current is not None and not _is_over(current, run.lease, waiting, sleep or time.sleep):
+            if _is_of_an_earlier_start(current):
+                continue
             raise LeaseError(
                 f"{run.path}: already driven by {current}; wait for it, or stop it, then run the same command again"
             )
         mine = Holder.of_this_process(epoch=1 + (forgotten() if current is None else current.epoch))
-        if write_once(_lease_file(run.lease, mine.epoch), envelopes.encode(asdict(mine))):
-            _forget_before(run.lease, mine.epoch - 1)
-            return Lease(run.lease, mine)
+        with _may_become_ours(_lease_file(run.lease, mine.epoch)) as path:
+            if write_once(path, envelopes.encode(asdict(mine))):
+                _forget_before(run.lease, mine.epoch - 1)
+                return Lease(run.lease, mine)
+
+
+@contextmanager
+def _may_become_ours(path: Path) -> Iterator[Path]:
+    """Count a lease file as one of this process before it has its name, until that is given up."""
+    try:
+        _OURS.add(path)
+        yield path
+    except BaseException:
+        _OURS.discard(path)
+        raise
 
 
 def holder(run: RunDir) -> Holder | None:
@@ -175,12 +199,24 @@ def is_alive_here(current: Holder) -> bool | None:
     return _started(current.pid) == current.started
 
 
+def _is_of_an_earlier_start(current: Holder) -> bool:
+    """Say whether a holder on another host is this Slurm job itself, before it was requeued.
+
+    Its node was taken for down, and the process still beats: Slurm ends it as soon as it reaches that node again, and
+    this start is the only one that goes on after that.
+    """
+    is_requeued = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+    is_same = bool(current.slurm_job_id) and current.slurm_job_id == os.environ.get("SLURM_JOB_ID")
+    return is_requeued and is_same and is_alive_here(current) is None
+
+
 def _is_over(current: Holder, folder: Path, waiting: Callable[[str], None], sleep: Callable[[float], object]) -> bool:
     if current.released:
         return True
     alive = is_alive_here(current)
     if alive is not None:
-        return not alive
+        is_left = current.pid == os.getpid() and _lease_file(folder, current.epoch) not in _OURS
+        return is_left or not alive
     waiting(f"waiting up to {DEAD_AFTER_S:.0f} s to see whether the driver that holds this run still lives: {current}")
     return _stands_still(current, folder, sleep)
 
@@ -206,7 +242,7 @@ def _current(folder: Path) -> Holder | None:
         except FileNotFoundError:
             continue  # a successor has tidied up since
         except OSError as error:
-            raise LeaseError(f"{path}: cannot see who drives this run: {error.strerror}; try again") from None
+            raise StorageError(f"{path}: cannot see who drives this run: {error.strerror}; try again") from None
         except EnvelopeError as error:
             raise LeaseError(f"{path}: {error}; delete this file if no driver of this run is alive") from None
     return None

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+log = logging.getLogger(__name__)
+
+RETRY_EVERY_S = 30.0
 
 
 @dataclass
@@ -22,6 +28,19 @@ class Patience:
     def is_over(self) -> bool:
         """Whether refusals have cost as much time as they may."""
         return self._lost_s >= self.limit_s
+
+    def outlast(self, refusal: Exception, wait: Callable[[float], object]) -> None:
+        """Wait for a file system that has refused.
+
+        Raises:
+            Exception: the refusal itself, if they have cost as much time as they may.
+        """
+        self.note_lost()
+        if self.is_over:
+            raise refusal
+        log.warning("%s; trying again in %.0f s", refusal, RETRY_EVERY_S)
+        wait(RETRY_EVERY_S)
+        self.note_lost()
 
     def note_well(self) -> None:
         """Nothing refuses now: the time until the next refusal is not lost from before this."""

@@ -180,7 +180,9 @@ class Stopper:
         """Return which candidates of a round the budget of evaluations allows: the same at every call."""
         limit, known = self.search.stop.evaluations, sum(self.store.counts(round).values())
         if round not in self._within or self._within[round][0] != known:
-            ids = [e.id for e in self.store.entries(round) if not e.candidate.status.is_refused]
+            # As they were drawn, which ids do not sort in from prompt 100 on: those of a portion come after the last's.
+            drawn = sorted((e.candidate for e in self.store.entries(round)), key=lambda c: (c.prompt, c.sample, c.id))
+            ids = [candidate.id for candidate in drawn if not candidate.status.is_refused]
             if limit is not None and round != SEED_ROUND:
                 ids = ids[: max(0, limit - self._of_rounds(range(round)))]
             self._within[round] = known, frozenset(ids)

@@ -16,7 +16,7 @@ from evohpc import envelopes
 from evohpc.config.search import load_resolved
 from evohpc.config.site import load_site
 from evohpc.driver import clock, lease, stopper
-from evohpc.errors import EnvelopeError, LeaseError, RunFolderError
+from evohpc.errors import EnvelopeError, LeaseError, RunFolderError, StorageError
 from evohpc.evaluation.curve import Curve
 from evohpc.evolution import population
 from evohpc.evolution.population import Budget
@@ -280,7 +280,7 @@ class Reading:
         """Return who holds the lease; '' if nobody does, as far as this host can tell."""
         try:
             current = lease.holder(self._run)
-        except LeaseError as error:
+        except (LeaseError, StorageError) as error:
             return str(error)
         if current is None or lease.is_alive_here(current) is False:
             return ""

@@ -80,7 +80,8 @@ def script(run: Path, run_id: str, site: Site, program: Sequence[str] = ()) -> s
         successor=_SUCCESSOR.format(script=shlex.quote(str(own)), over=over) if chain else "",
         program=shlex.join(after_setup(site.driver.setup, command)),
         stopped=STOPPED,
-        go_on="exit 0" if chain else 'scontrol requeue "$SLURM_JOB_ID"; exit 0',
+        # slurmctld may be restarting. The time limit ends the loop, and then the job has failed for all to see.
+        go_on="exit 0" if chain else 'until scontrol requeue "$SLURM_JOB_ID"; do sleep 10; done; exit 0',
         end=_NO_SUCCESSOR.format(over=over) if chain else "",
     )
 

@@ -17,8 +17,9 @@ from evohpc.config.site import Site
 from evohpc.driver import lease
 from evohpc.driver.driver import Driver, Stopped
 from evohpc.driver.intake import Intake
+from evohpc.driver.patience import Patience
 from evohpc.driver.progress import Progress
-from evohpc.errors import EvohpcError, RunFolderError
+from evohpc.errors import EvohpcError, RunFolderError, StorageError
 from evohpc.files import write_atomic
 from evohpc.jobs.base import JobRunner
 from evohpc.jobs.local import LocalRunner
@@ -93,23 +94,47 @@ def become_driver(
         LeaseError: a living driver holds the run.
         RunFolderError: the database is damaged, or the task file is missing.
     """
-
-    def sleep(seconds: float) -> None:
-        if wait_for(stop, seconds):
-            raise Stopped
-
-    forgotten = partial(Store.last_epoch, run.database)
+    forgotten, sleep = partial(Store.last_epoch, run.database), partial(_sleep, stop)
     held = resources.enter_context(lease.acquire(run, forgotten=forgotten, waiting=waiting, sleep=sleep))
     intake = Intake(run, run_id, config, _task(run, config), _store(run, held.epoch, resources))
     runner, lm = job_runner(run, config, site, intake.store), lm_job(run, config, site)
     driver = Driver(intake, held, lm, runner)
     driver.overlaps = config.lm.overlap == "always" or (config.lm.overlap == "auto" and site is not None)
     driver.grace_s = 0.0 if site is None else site.scheduler.grace_s
-    driver.patience_s = UNATTENDED_PATIENCE_S if "SLURM_JOB_ID" in os.environ else 0.0
+    driver.patience_s = _patience_s()
     resources.callback(_last_snapshot, driver)
     resources.enter_context(closing(runner))
     resources.enter_context(closing(lm))
     return driver
+
+
+def patiently(begin: Callable[[], Driver], stop: Event) -> Driver:
+    """Become a driver; where nobody looks on, go on trying while the file system refuses that.
+
+    Args:
+        begin: what may be refused; it leaves nothing open then.
+        stop: ends the wait.
+
+    Raises:
+        Stopped: `stop` was set.
+        StorageError, OSError: the file system has refused for as long as it may.
+        EvohpcError: see `become_driver`.
+    """
+    patience = Patience(_patience_s())
+    while True:
+        try:
+            return begin()
+        except (StorageError, OSError) as error:
+            patience.outlast(error, partial(_sleep, stop))
+
+
+def _patience_s() -> float:
+    return UNATTENDED_PATIENCE_S if "SLURM_JOB_ID" in os.environ else 0.0
+
+
+def _sleep(stop: Event, seconds: float) -> None:
+    if wait_for(stop, seconds):
+        raise Stopped
 
 
 def _task(run: RunDir, config: Config) -> TaskInterface:

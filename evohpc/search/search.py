@@ -109,7 +109,7 @@ class Search:
             EvohpcError: the site or the config is at fault; nothing is lost.
         """
         stop = stop or Event()
-        driver = self._drive(waiting, stop)
+        driver = driving.patiently(partial(self._drive, waiting, stop), stop)
         driver.observe = noted = driving.Noted(self.folder.progress, self._tracked(observe, driver))
         driver.wait = partial(driving.wait_for, stop)
         try:

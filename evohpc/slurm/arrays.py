@@ -140,8 +140,8 @@ def split(folder: Path, name: str, size: int, largest: int) -> list[Array]:
 
 
 def _split_again(arrays: Iterable[Array], largest: int) -> list[tuple[int, int]]:
-    """Return the chunks of arrays with those too large in pieces: the first in its place, the others at the end, so that
-    all that Slurm knows keep their numbers."""
+    """Return the chunks of arrays, and those that are too large in pieces: the first in its place, the others at the
+    end, so that all that Slurm knows keep their numbers."""
     kept, more = [], []
     for array in sorted(arrays, key=lambda array: int(array.folder.name)):
         is_known = array.was_handed_over or bool(array.job_id)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,28 @@ def test_a_holder_elsewhere_whose_heart_beats_keeps_the_run(run: RunDir, clock: 
     current = elsewhere(run)
     clock.after(119, lambda: put(run, replace(current, beat=1)))
     with pytest.raises(LeaseError, match=f"already driven by process {os.getpid()} on node7, Slurm job 99"):
+        acquire(run)
+
+
+def test_a_requeued_job_waits_until_slurm_has_ended_its_earlier_start(
+    run: RunDir, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its node was down for slurmctld alone: the process there beat on."""
+    monkeypatch.setenv("SLURM_JOB_ID", "99")
+    current = elsewhere(run)
+    for beat in range(1, 100):
+        clock.after(15 * beat, partial(put, run, replace(current, beat=beat)))
+    with pytest.raises(LeaseError, match="Slurm job 99"):
+        acquire(run)  # two drivers in one allocation
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    said: list[str] = []
+    assert acquire(run, waiting=said.append).epoch == 5
+    assert clock.now >= 100 + 99 * 15 + 120
+    assert len(said) == 1
+    monkeypatch.setenv("SLURM_JOB_ID", "98")
+    current = elsewhere(run, epoch=6)
+    clock.after(5, lambda: put(run, replace(current, beat=1)))
+    with pytest.raises(LeaseError, match="Slurm job 99"):
         acquire(run)
 
 

@@ -68,6 +68,18 @@ def test_tables_are_those_of_rounds_that_are_drawn_first(tmp_path: Path, config:
             assert one.completions.read_bytes() == other.completions.read_bytes()
 
 
+def test_a_budget_of_evaluations_is_spent_on_the_first_drawn_where_ids_sort_otherwise(tmp_path: Path) -> None:
+    """r000p100s000 comes before r000p11s000."""
+    config = SMALL.replace("rounds: 2, prompts_per_round: 1, samples_per_prompt: 4", "rounds: 1").replace(
+        "survivors: 3", "survivors: 3, prompts_per_round: 120, samples_per_prompt: 1, stop: {evaluations: 30}"
+    )
+    expected = drive(make_run(tmp_path / "sequential", config))
+    evaluated = {row["candidate_id"] for row in expected["results"] if not row["candidate_id"].startswith("seed-")}
+    assert len(evaluated) == 30
+    assert not any(id.startswith("r000p1") and len(id) == len("r000p100s000") for id in evaluated)
+    assert overlapped(make_run(tmp_path / "overlapped", config)) == expected
+
+
 class NotingRunner(InstantRunner):
     """Notes whether all completions were there at each submission of children."""
 

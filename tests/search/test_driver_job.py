@@ -71,6 +71,19 @@ def test_its_shell_is_told_to_stop(tmp_path: Path, limited: list[str], slower: s
     assert (tmp_path / "asked").read_text() == "requeue 7\n"
 
 
+def test_it_asks_to_be_requeued_until_slurm_answers(tmp_path: Path, limited: list[str]) -> None:
+    """slurmctld may be restarting when the time limit comes."""
+    for name, does in (
+        ("scontrol", f'echo "$@" >> {tmp_path}/asked; [ "$(wc -l < {tmp_path}/asked)" = 3 ]'),
+        ("sleep", ":"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    script = driver_job.script(tmp_path, "r1", Site(), limited)
+    assert _stop(tmp_path, script, tmp_path / "starts") == 0
+    assert (tmp_path / "asked").read_text() == 3 * "requeue 7\n"
+
+
 @pytest.mark.parametrize("setup", UNKIND)
 def test_no_line_of_setup_breaks_the_shell_that_supervises(tmp_path: Path, limited: list[str], setup: str) -> None:
     script = driver_job.script(tmp_path, "r1", Site(driver=DriverJob(setup=(setup,))), limited)

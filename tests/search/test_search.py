@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import threading
@@ -12,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.evaluating import HONEST
-from support.killing import declare_dead
+from support.killing import declare_dead, mortal
 from support.searching import driver_of, finish, make_config, measure
 
 from evohpc.config.site import Site
-from evohpc.driver import lease
+from evohpc.driver import lease, patience
 from evohpc.driver.driver import Stopped
 from evohpc.driver.progress import Progress
-from evohpc.errors import ConfigError, LeaseError, RunFolderError
+from evohpc.errors import ConfigError, LeaseError, RunFolderError, StorageError
 from evohpc.files import write_atomic
 from evohpc.messages import SEED_ROUND, Result, Status
 from evohpc.report import failures
@@ -267,16 +268,45 @@ def test_the_best_are_such_as_could_be_parents(tmp_path: Path) -> None:
         assert first.id not in {entry.candidate.id for entry in search.best()}
 
 
-@pytest.mark.parametrize(("job_id", "patience"), [(None, 0), ("42", 3600)])
+@pytest.mark.parametrize(("job_id", "patience_s"), [(None, 0), ("42", 3600)])
 def test_only_a_driver_that_nobody_watches_is_patient(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job_id: str | None, patience: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job_id: str | None, patience_s: float
 ) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     if job_id is not None:
         monkeypatch.setenv("SLURM_JOB_ID", job_id)
     create(tmp_path).close()
     with driver_of(tmp_path / "run") as driver:
-        assert driver.patience_s == patience
+        assert driver.patience_s == patience_s
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.ESTALE])
+def test_a_driver_that_nobody_watches_begins_when_the_file_system_lets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    monkeypatch.setattr(patience, "RETRY_EVERY_S", 0.0)
+    create(tmp_path).close()
+
+    def begin(refused: int) -> int:
+        """Drive until the first progress, while one step is refused; return how many there were."""
+        stop, search, taken = threading.Event(), Search.open(tmp_path / "run"), 0
+
+        def observe(progress: Progress) -> None:
+            nonlocal taken
+            taken = steps.taken
+            stop.set()
+
+        with mortal(refused=refused, code=error) as steps, pytest.raises(Stopped):
+            search.run(observe=observe, stop=stop)
+        return taken
+
+    steps = begin(-1)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(StorageError):
+        begin(1)
+    monkeypatch.setenv("SLURM_JOB_ID", "42")
+    for step in range(steps):
+        begin(step)
 
 
 WIDE = HONEST.replace(

@@ -20,7 +20,7 @@ def test_a_split_stays_as_the_first_driver_made_it(tmp_path: Path) -> None:
 
 
 def test_arrays_that_are_too_large_by_now_are_split_again_unless_slurm_may_know_them(tmp_path: Path) -> None:
-    first, second, third = arrays.split(tmp_path / "job", "job", 30, 10)
+    first, _, third = arrays.split(tmp_path / "job", "job", 30, 10)
     write_atomic(first.folder / "array.sh", "")
     arrays.claim_for_nobody(third.folder)
     again = arrays.split(tmp_path / "job", "job", 30, 4)
