@@ -1,10 +1,14 @@
-"""Forks one confined process per stage from a parent that has the heavy imports behind it.
+"""Forks confined processes, one for each stage, from a parent that has the heavy imports behind it.
 
     python -c 'import sys; sys.path[:] = [...]; from evohpc.sandbox import fork_server; fork_server.main()' ENTRY
 
 Speaks JSON lines: a `Hello` first, then an `Answer` for each `Launch` on stdin. It runs no untrusted code itself, has
 one thread when it forks (threads do not survive a fork, and a lock they hold stays locked), dies with its parent, and
 its children get neither its pipes nor its environment. It never touches CUDA, which does not survive a fork either.
+
+Nor does it read a byte that a candidate wrote: for each stage it forks a supervisor, which forks the stage's process,
+collects what that prints, answers and ends. A process has a copy of all memory that the one it was forked from ever
+wrote to, so what the server itself had read, a later stage would find.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ from evohpc.sandbox.answers import Answers
 from evohpc.sandbox.base import UNMEASURED, Ending, Limits, Outcome, Processor, Stage
 
 _SET_UP = b"set up"
+_ABANDONED = 3
+"""Exit code of a supervisor that nobody waits for any more."""
 
 
 class Entry(Protocol):
@@ -118,11 +124,39 @@ def serve(name: str) -> None:
     threads = len(os.listdir("/proc/self/task"))
     answers.say(envelopes.encode(Hello(threads, time.monotonic() - started, versions)))
     for line in iter(_read_line, b""):
-        try:
-            answer = _serve(envelopes.decode(line, Launch))
-        except supervise.Abandoned:
+        if not _answer_apart(line, answers):
             return
-        answers.say(envelopes.encode(answer))
+
+
+def _answer_apart(line: bytes, answers: Answers) -> bool:
+    """Have a supervisor run a stage and answer; return whether anyone waits for more."""
+    server, others = os.getpid(), process_tree.children(os.getpid())
+    supervisor = os.fork()
+    if supervisor == 0:
+        _supervise(line, answers, server)
+    code = os.waitstatus_to_exitcode(os.waitpid(supervisor, 0)[1])
+    if code not in (0, _ABANDONED):
+        process_tree.kill_descendants(server, others)
+        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}; its message is above"
+        answers.say(envelopes.encode(Answer(failure=f"the process that supervises a stage ended ({cause})")))
+    return code != _ABANDONED
+
+
+def _supervise(line: bytes, answers: Answers, server: int) -> NoReturn:
+    """Be the supervisor of one stage."""
+    code = 1
+    try:
+        linux.die_with_parent(server, signal.SIGKILL)
+        supervise.prepare()
+        answers.say(envelopes.encode(_serve(envelopes.decode(line, Launch))))
+        code = 0
+    except (supervise.Abandoned, SystemExit):
+        code = _ABANDONED
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _entry(name: str) -> Entry:

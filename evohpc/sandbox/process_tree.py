@@ -132,10 +132,10 @@ def _reap(pid: int) -> None:
 
 def _field(pid: int, name: str, index: int) -> int:
     try:
-        text = Path(f"/proc/{pid}/{name}").read_text()
+        text = Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
         return 0
-    return int(text.rpartition(")")[2].split()[index])
+    return int(text.rpartition(b")")[2].split()[index])
 
 
 def _waited_ns(pid: int) -> int:
@@ -162,10 +162,20 @@ def _living(pid: int) -> str:
 
 def _status(folder: str) -> dict[str, str]:
     try:
-        lines = Path(folder, "status").read_text(errors="replace").splitlines()
+        lines = _lines(folder, "status")
     except OSError:
         return {}
     return {name: value for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _lines(folder: str, name: str) -> list[str]:
+    """Return the lines of a file in /proc. In a name that a process chose the kernel escapes a newline, and nothing else
+    of all at which `splitlines` splits.
+
+    Raises:
+        OSError: the process is gone.
+    """
+    return Path(folder, name).read_bytes().decode(errors="replace").split("\n")
 
 
 def _memory(pid: int) -> int:
@@ -177,7 +187,7 @@ def _unlinked_mapped(folder: str, device: int) -> Iterator[int]:
     """Yield the inodes of files on a device that are mapped and have no name."""
     number = f"{os.major(device):02x}:{os.minor(device):02x}"
     try:
-        lines = Path(folder, "maps").read_text(errors="replace").splitlines()
+        lines = _lines(folder, "maps")
     except OSError:
         return
     for line in lines:

@@ -4,7 +4,7 @@ import ctypes
 from torch import nn
 
 print("attacking")
-ctypes.CDLL(None).prctl(15, b") 0 Z \x1b[2J(\n", 0, 0, 0)
+ctypes.CDLL(None).prctl(15, b") 0 Z \xff\x0c\x1b[2J(\n", 0, 0, 0)
 
 
 class Model(nn.Module):
