@@ -21,7 +21,8 @@ class ScreeningConfig(Section):
     max_depth: Annotated[int, Field(gt=0, le=100, strict=True)] = 60
     """Nesting depth of the syntax tree, and of brackets."""
     max_literal_bytes: Count = 2_000
-    """All string, bytes and number literals together: weights must not hide in source."""
+    """All string, bytes and number literals together, and names of more than 32 characters: weights must not hide in
+    source. Comments are bounded by `max_source_bytes` alone."""
 
 
 class EvaluationConfig(Section):

@@ -65,7 +65,9 @@ class Split:
             if found.keys() != names:
                 raise ValueError(f"predicts {', '.join(sorted(found.keys() ^ names))} in some batches only")
             for name, (group, axis) in self.where(found).items():
-                _check_length(name, found[name], axis, len(batch.get(group, ())))
+                if group not in batch:
+                    raise ValueError(f"predicts '{name}', which nobody asked for")
+                _check_length(name, found[name], axis, len(batch[group]))
         return {name: self._joined(name, predictions, batches) for name in names}
 
     def _joined(self, name: str, predictions: Sequence[Arrays], batches: Sequence[Batch]) -> Array:

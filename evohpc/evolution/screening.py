@@ -19,7 +19,7 @@ from evohpc.evolution.prompts import candidate_source
 from evohpc.messages import SEED_ROUND, Candidate, Completion, LMRequest, Status, TaskInterface
 
 BIDI = dict.fromkeys(map(ord, "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
-FORBIDDEN_NAMES = frozenset({"eval", "exec", "compile", "__import__", "open", "breakpoint"})
+FORBIDDEN_NAMES = frozenset({"eval", "exec", "compile", "__import__", "open", "breakpoint", "__builtins__"})
 ALLOWED_DUNDERS = frozenset({"__init__", "__class__"})
 _BRACKETS = re.compile(r"[][(){}]")
 MAX_INTEGER_BITS = 256
@@ -94,6 +94,7 @@ def _problems(
     if len(nodes.every) > config.max_nodes:
         yield Status.SCREENED, f"{len(nodes.every)} nodes, limit {config.max_nodes}"
     literals = sum(_literal_bytes(node.value) for node in nodes.of(ast.Constant))
+    literals += sum(len(name) for node in nodes.every for name in trees.long_names(node))
     if literals > config.max_literal_bytes:
         yield Status.SCREENED, f"{literals} bytes of literals, limit {config.max_literal_bytes}"
     for node in nodes.every:

@@ -10,6 +10,9 @@ from typing import TypeVar
 
 N = TypeVar("N", bound=ast.AST)
 
+LONG_NAME = 32
+"""Characters."""
+
 
 class Nodes:
     """The nodes of a tree that nobody changes, as `ast.parse` returns it: each is of exactly one kind."""
@@ -54,6 +57,17 @@ def children(node: ast.AST) -> list[ast.AST]:
         elif isinstance(value, list):
             found += [item for item in value if isinstance(item, ast.AST)]
     return found
+
+
+def long_names(node: ast.AST) -> list[str]:
+    """Return the names in a node itself that are longer than people and language models make them: these may hold data,
+    which a program reads as keywords, attributes or what `dir` returns. The names of modules are not the program's own.
+    """
+    if isinstance(node, ast.Constant | ast.ImportFrom):
+        return []
+    fields = [getattr(node, name, None) for name in node._fields if (type(node), name) != (ast.alias, "name")]
+    parts = [part for value in fields for part in (value if isinstance(value, list) else [value])]
+    return [part for part in parts if isinstance(part, str) and len(part) > LONG_NAME]
 
 
 def _levels(tree: ast.AST) -> Iterator[list[ast.AST]]:

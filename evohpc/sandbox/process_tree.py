@@ -169,8 +169,8 @@ def _status(folder: str) -> dict[str, str]:
 
 
 def _lines(folder: str, name: str) -> list[str]:
-    """Return the lines of a file in /proc. In a name that a process chose the kernel escapes a newline, and nothing else
-    of all at which `splitlines` splits.
+    """Return the lines of a file in /proc. In names that a process chose the kernel escapes newlines, but nothing else
+    at which `splitlines` splits.
 
     Raises:
         OSError: the process is gone.

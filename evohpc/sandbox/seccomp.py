@@ -25,6 +25,8 @@ _PR_SET_DUMPABLE = 4
 _FCNTL = {"F_SETOWN": 8, "F_SETSIG": 10, "F_SETOWN_EX": 15, "F_SETLEASE": 1024, "F_NOTIFY": 1026}
 """The kernel would send a signal of one's choice to whatever process one names, which Landlock does not see before
 Linux 6.12; or make others wait for a lease on the run's data."""
+_MADVISE = {"MADV_COLD": 20, "MADV_PAGEOUT": 21}
+"""They throw pages of a file out of the page cache."""
 _LOCKS = {"F_SETLK": 6, "F_SETLKW": 7, "F_OFD_SETLK": 37, "F_OFD_SETLKW": 38}
 """Each takes kernel memory that nobody counts, as many as one likes."""
 _IOCTL = {
@@ -67,7 +69,8 @@ def restrict(with_gpu: bool = False) -> None:
     """Install the filter for this thread and all that it starts, for ever. Call it single-threaded.
 
     Args:
-        with_gpu: allow what the drivers of GPUs do and nobody else: locks on files, shared memory without a file.
+        with_gpu: allow what the drivers of GPUs may do and nobody else: locks on files, shared memory without a file, a
+            choice among its cores.
 
     Raises:
         OSError: the kernel refused.
@@ -102,8 +105,13 @@ def _limited(numbers: dict[str, int], pid: int, with_gpu: bool) -> list[Instruct
     program += _unless(numbers["clone"], *both)
     for name in ("kill", "tgkill"):
         program += _unless(numbers[name], Instruction(_EQUAL, 0, 1, pid))
-    for name in ("prlimit64", "sched_setaffinity"):
-        program += _unless(numbers[name], Instruction(_EQUAL, 1, 0, 0), Instruction(_EQUAL, 0, 1, pid))
+    own = Instruction(_EQUAL, 1, 0, 0), Instruction(_EQUAL, 0, 1, pid)
+    program += _unless(numbers["prlimit64"], *own)
+    if with_gpu:
+        program += _unless(numbers["sched_setaffinity"], *own)
+    else:  # many threads on one core would look as if others kept them from running
+        program += [Instruction(_EQUAL, 0, 1, numbers["sched_setaffinity"]), _refuse(errno.EPERM)]
+    program += _except(numbers["madvise"], _THIRD, _MADVISE.values())
     # Dying with the supervisor must not be undone, nor its looking into this process be shut out.
     program += _except(numbers["prctl"], _FIRST, (linux.PR_SET_PDEATHSIG, _PR_SET_DUMPABLE))
     program += _except(numbers["fcntl"], _SECOND, (*_FCNTL.values(), *(() if with_gpu else _LOCKS.values())))

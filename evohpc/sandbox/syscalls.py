@@ -61,6 +61,14 @@ truncate            76     45
 name_to_handle_at   303    264
 open_by_handle_at   304    265
 fanotify_init       300    262
+# what of a file the page cache holds, which outlives a process: to see it, or to throw it out. Who reads plainly is
+# asked no flags (preadv is another call)
+fadvise64           221    223
+readahead           187    213
+mincore             27     232
+cachestat           451    451
+preadv2             327    286
+pwritev2            328    287
 # memory that no process is charged for, or that outlives it
 memfd_create        319    279
 memfd_secret        447    447
@@ -126,6 +134,7 @@ kill                62     129
 tgkill              234    131
 prlimit64           302    261
 sched_setaffinity   203    122
+madvise             28     233
 prctl               157    167
 fcntl               72     25
 ioctl               16     29

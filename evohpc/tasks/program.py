@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from evohpc.evolution import population, trees
+from evohpc.evolution import introspection, population, trees
 from evohpc.messages import TaskInterface
 
 if TYPE_CHECKING:
@@ -94,20 +94,28 @@ def is_program(task: object) -> bool:
 def syntax_nodes(source: str) -> int:
     """Return how many nodes the syntax tree of a module has, without imports, docstrings and marks of operators.
 
-    A constant counts one more for each 8 characters of it beyond the first 8: a table packed into a string or a long
-    number is no cheaper than one that is written out.
+    A constant counts one more for each 8 characters of it beyond the first 8, and so does a name for those beyond the
+    first 32: a table packed into a string, a long number or a name is no cheaper than one that is written out. Nor is
+    one in a docstring, where the program can see itself (`evolution.introspection`).
     """
-    nodes = list(trees.walk(ast.parse(source)))
-    idle = {id(part) for node in nodes if _is_idle(node) for part in (node, *trees.children(node))}
-    return sum(_weight(node) for node in nodes if id(node) not in idle and not isinstance(node, ast.Module))
+    tree = ast.parse(source)
+    nodes, is_read = list(trees.walk(tree)), introspection.can_see_itself(tree)
+    idle = {id(part) for node in nodes if _is_idle(node, is_read) for part in (node, *trees.children(node))}
+    counted = sum(_weight(node) for node in nodes if id(node) not in idle and not isinstance(node, ast.Module))
+    return counted + sum(_of_text(len(name) - trees.LONG_NAME) for node in nodes for name in trees.long_names(node))
 
 
-def _is_idle(node: ast.AST) -> bool:
+def _is_idle(node: ast.AST, is_read: bool) -> bool:
+    """Say whether a node counts nothing. A docstring does, if the program `is_read` by itself."""
     is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    return is_text or isinstance(node, ast.Import | ast.ImportFrom)
+    return (is_text and not is_read) or isinstance(node, ast.Import | ast.ImportFrom)
 
 
 def _weight(node: ast.AST) -> int:
     if isinstance(node, ast.Constant):
-        return max(1, -(-len(repr(node.value)) // _TEXT))
+        return max(1, _of_text(len(repr(node.value))))
     return int(bool(node._fields))  # those without fields say what another one does, e.g. ast.Add and ast.Load
+
+
+def _of_text(characters: int) -> int:
+    return -(-characters // _TEXT)

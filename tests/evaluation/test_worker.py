@@ -220,6 +220,21 @@ class Model(nn.Module):
         return self.out(x)
 """
 )
+EXPANDED_BUFFER = (
+    PRELUDE
+    + """
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("scale", torch.linspace(0.5, 1, 40).expand(10, 40))
+        self.register_buffer("shift", None)
+        self.out = nn.LazyLinear(10)
+    def forward(self, x):
+        if self.shift is None:
+            self.shift = torch.zeros(1, 40).expand(2, 40)
+        return self.out(x * self.scale[0] + self.shift[0])
+"""
+)
 SPARSE = (
     PRELUDE
     + """
@@ -235,7 +250,9 @@ class Model(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("source", "numbers"), [(MASKED, 2890), (FOURIER, 452), (COMPILED, 410)], ids=["masked", "fourier", "compiled"]
+    ("source", "numbers"),
+    [(MASKED, 2890), (FOURIER, 452), (COMPILED, 410), (EXPANDED_BUFFER, 890)],
+    ids=["masked", "fourier", "compiled", "expanded buffers"],
 )
 def test_programs_as_language_models_write_them_are_trained(evaluator: Evaluator, source: str, numbers: int) -> None:
     result, _ = run_source(evaluator, source)

@@ -73,6 +73,7 @@ def test_what_is_no_program_with_the_class(source: str, reason: str) -> None:
         ("from .torch import x", "line 6: imports .torch"),
         ("eval('x')", "line 6: uses eval"),
         ("open('x')", "line 6: uses open"),
+        ("__builtins__['op' + 'en']('x')", "line 6: uses __builtins__"),
         ("__import__('os')", "line 6: uses __import__"),
         ("x.__globals__", "line 6: reaches for __globals__"),
         ("x.__class__.__bases__", "line 6: reaches for __bases__"),
@@ -115,6 +116,7 @@ def test_what_it_allows(line: str) -> None:
         ({"max_literal_bytes": 50}, f"{FORWARD}        return '{'w' * 50}'\n"),
         ({"max_literal_bytes": 50}, f"{FORWARD}        return [{','.join(['0.123456'] * 7)}]\n"),
         ({"max_literal_bytes": 50}, f"{FORWARD}        return 0x{'f' * 42}\n"),
+        ({"max_literal_bytes": 50}, f"{FORWARD}        return dict({'w' * 60}=x)\n"),
     ],
 )
 def test_limits_hold_and_are_named(limit: dict[str, int], body: str) -> None:

@@ -6,7 +6,11 @@ from torch import nn
 
 print("attacking")
 libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
 room = ctypes.create_string_buffer(4096)
+own = os.open(__file__, os.O_RDONLY)
+mapped = ctypes.c_void_p(libc.mmap(None, 4096, 1, 2, own, 0))
+all_cores = ctypes.create_string_buffer(b"\xff" * 128)
 CALLS = {
     "io_uring_setup": (425, 8, room),
     "userfaultfd": (323, 0),
@@ -40,6 +44,15 @@ CALLS = {
     "ioprio_set": (251, 1, 0, 0),
     "close_range unshare": (436, 900, 901, 2),
     "lock a file": (72, 1, 6, room),
+    "bind itself to a core": (203, 0, 128, all_cores),
+    "fadvise64": (221, own, 0, 0, 4),
+    "readahead": (187, own, 0, 4096),
+    "mincore": (27, mapped, 4096, room),
+    "cachestat": (451, own, ctypes.create_string_buffer(16), room, 0),
+    "preadv2": (327, own, room, 0, 0, 0, 8),
+    "pwritev2": (328, 1, room, 0, -1, 0, 8),
+    "madvise, out with it": (28, mapped, 4096, 21),
+    "madvise, cold": (28, mapped, 4096, 20),
 }
 for name, call in CALLS.items() if os.uname().machine == "x86_64" else ():
     if libc.syscall(*call) >= 0:

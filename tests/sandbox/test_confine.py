@@ -62,9 +62,12 @@ def test_the_filter_looks_at_arguments(machine: str) -> None:
         assert decide(machine, number[name], ME + 1) == EPERM
         assert decide(machine, number[name], 0xFFFFFFFF) == EPERM
         assert decide(machine, number[name], 0) == EPERM
-    for name in ("prlimit64", "sched_setaffinity"):
-        assert decide(machine, number[name], 0) == decide(machine, number[name], ME) == ALLOW
-        assert decide(machine, number[name], 1) == EPERM
+    assert decide(machine, number["prlimit64"], 0) == decide(machine, number["prlimit64"], ME) == ALLOW
+    assert decide(machine, number["prlimit64"], 1) == EPERM
+    for pid in (0, 1, ME):
+        assert decide(machine, number["sched_setaffinity"], pid) == EPERM
+    for advice, answer in {0: ALLOW, 3: ALLOW, 4: ALLOW, 8: ALLOW, 14: ALLOW, 20: EPERM, 21: EPERM}.items():
+        assert decide(machine, number["madvise"], 0, 4096, advice) == answer
     assert decide(machine, number["clone"], 0x00010000) == EPERM, "a thread with files of its own"
     for option in (1, 4):
         assert decide(machine, number["prctl"], option) == EPERM
@@ -91,6 +94,8 @@ def test_the_filter_lets_the_drivers_of_gpus_live(machine: str) -> None:
     assert decide(machine, number["mmap"], 0, 4096, 3, 0x21, with_gpu=True) == ALLOW
     assert decide(machine, number["fcntl"], 5, 6, with_gpu=True) == ALLOW
     assert decide(machine, number["fcntl"], 5, 8, with_gpu=True) == EPERM
+    assert decide(machine, number["sched_setaffinity"], 0, with_gpu=True) == ALLOW
+    assert decide(machine, number["sched_setaffinity"], 1, with_gpu=True) == EPERM
 
 
 def test_the_filter_lets_a_training_live() -> None:

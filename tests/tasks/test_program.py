@@ -102,6 +102,14 @@ def test_a_config_names_such_a_task_as_any_other(tmp_path: Path) -> None:
         ("x = 'abcdef'", 3),
         ("x = 'abcdefg'", 4),
         (f"x = 0x{'f' * 64}", 12),
+        (f"{'x' * 32} = 1", 3),
+        (f"{'x' * 41} = 1", 5),
+        (f"f({'x' * 48}=1)", 7),
+        (f"class {'x' * 40}: pass", 2),
+        (f"import math as {'x' * 40}", 1),
+        (f"from math import sin as {'x' * 40}", 1),
+        (f"import {'x' * 40}", 0),
+        (HONEST.replace("    return", '    """Why, at 20 bytes."""\n    __doc__\n    return'), 15),
     ],
 )
 def test_nodes_are_counted(source: str, nodes: int) -> None:

@@ -11,7 +11,7 @@ import math
 import random
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -256,6 +256,7 @@ def _load(task: Task, model: nn.Module, words: Tensor, data: Mapping[str, Any]) 
             model.train(is_training)
             _predict(task, model, data)
     tensors = _own_tensors(model)
+    _unfold(tensors)
     sizes = _size(tensors)
     if sum(sizes) != len(words):
         raise Refused(f"the model, built again, has {sum(sizes)} numbers, its checkpoint {len(words)}")
@@ -263,6 +264,14 @@ def _load(task: Task, model: nn.Module, words: Tensor, data: Mapping[str, Any]) 
     state = {name: part for (names, like), own in parts for part in [_from_words(own, like)] for name in names}
     with torch.inference_mode():  # the pass above may have made inference tensors, which can be set here only
         model.load_state_dict(state, strict=False)
+
+
+def _unfold(tensors: Iterable[tuple[Sequence[str], Tensor]]) -> None:
+    """Give a tensor whose numbers share memory, e.g. an expanded buffer, memory for each: else torch copies none in."""
+    for _, tensor in tensors:
+        if any(size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
+            with torch.inference_mode(tensor.is_inference()):
+                tensor.data = tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _name(number: int) -> str:
