@@ -181,6 +181,10 @@ def test_winners_are_the_fittest_of_their_searches_trained_again_by_the_recipe_a
     assert not rows
     again = winners(str(kept), *recipe, *where)
     assert again.returncode == 0, "a second time it goes on with what is there"
+    (kept / "iid_extended-1.csv").unlink()
+    fewer = winners(str(kept), *recipe, *where)
+    assert "was begun with other programs; give another folder with --runs" in " ".join(fewer.stderr.split())
+    assert "Traceback" not in fewer.stderr
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("slurm/*.yaml")), ids=lambda path: path.stem)

@@ -65,6 +65,8 @@ def _fittest(search: str, path: Path) -> Winner:
     with path.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["counts"] == "True"]
     best = max(rows, key=lambda row: float(row["fitness"]))
+    if not best["source"]:
+        raise click.ClickException(f"{path} has no program of {best['id']}; run its search again with run.py")
     return Winner(search, best["id"], best["fitness"], best["error"], best["code_hash"], best["source"])
 
 
@@ -72,12 +74,15 @@ def train(folder: Path, runs: Path, entered: Sequence[Winner], seeds: int, overr
     """Train the programs, or go on with that, and return the table of `evohpc verify`.
 
     Raises:
-        click.ClickException: a command was interrupted or failed.
+        click.ClickException: a command was interrupted or failed, or the runs are of other programs.
     """
     programs = runs / "programs"
+    sources = {f"{same[0].stem}.py": same[0].source for same in _alike(entered)}
+    if programs.exists() and {path.name for path in programs.iterdir()} != sources.keys():
+        raise click.ClickException(f"{runs} was begun with other programs; give another folder with --runs")
     programs.mkdir(parents=True, exist_ok=True)
-    for same in _alike(entered):
-        (programs / f"{same[0].stem}.py").write_text(same[0].source, encoding="utf-8")
+    for name, source in sources.items():
+        (programs / name).write_text(source, encoding="utf-8")
     given = {**SEARCH, "seeds": str(programs.resolve())}
     settings = [part for key, value in given.items() for part in ("--set", f"{key}={value}")]
     recipe = [part for override in overrides for part in ("--set", override)]
@@ -102,10 +107,17 @@ def _evohpc(*arguments: str) -> None:
 
 
 def named(table: Path, entered: Sequence[Winner]) -> list[dict[str, str]]:
-    """Return a row of the table for each winner, under the name of its search and with what that search measured."""
+    """Return a row of the table for each winner, under the name of its search and with what that search measured.
+
+    Raises:
+        click.ClickException: the table lacks one.
+    """
     by_seed = {f"seed-{same[0].stem}": same for same in _alike(entered)}
     with table.open(newline="", encoding="utf-8") as file:
-        return [_named(row, winner) for row in csv.DictReader(file) for winner in by_seed[row["id"]]]
+        rows = list(csv.DictReader(file))
+    if missing := by_seed.keys() - {row["id"] for row in rows}:
+        raise click.ClickException(f"{table} has no row of {', '.join(sorted(missing))}: it did not train at first")
+    return [_named(row, winner) for row in rows for winner in by_seed[row["id"]]]
 
 
 def _named(row: Mapping[str, str], winner: Winner) -> dict[str, str]:

@@ -36,8 +36,8 @@ acdirmax). A holder that was taken for dead wrongly loses nothing: the store ref
 
 
 _OURS: set[Path] = set()
-"""Lease files of the drivers in this process. One that names this process, and is not among them, was left by a file
-system that refused after the file had its name."""
+"""Lease files of the drivers in this process, resolved. One that names this process, and is not among them, was left by
+a file system that refused after the file had its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Lease:
 
     def release(self) -> None:
         """Let the next driver start at once."""
-        _OURS.discard(_lease_file(self._folder, self.epoch))
+        _OURS.discard(_lease_file(self._folder, self.epoch).resolve())
         try:
             self._write(replace(self._holder, released=True))
         except StorageError:  # a full disk still lets files go
@@ -179,10 +179,10 @@ def acquire(
 def _may_become_ours(path: Path) -> Iterator[Path]:
     """Count a lease file as one of this process before it has its name, until that is given up."""
     try:
-        _OURS.add(path)
+        _OURS.add(path.resolve())
         yield path
     except BaseException:
-        _OURS.discard(path)
+        _OURS.discard(path.resolve())
         raise
 
 
@@ -215,7 +215,7 @@ def _is_over(current: Holder, folder: Path, waiting: Callable[[str], None], slee
         return True
     alive = is_alive_here(current)
     if alive is not None:
-        is_left = current.pid == os.getpid() and _lease_file(folder, current.epoch) not in _OURS
+        is_left = current.pid == os.getpid() and _lease_file(folder, current.epoch).resolve() not in _OURS
         return is_left or not alive
     waiting(f"waiting up to {DEAD_AFTER_S:.0f} s to see whether the driver that holds this run still lives: {current}")
     return _stands_still(current, folder, sleep)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support.cluster.daemons import lives, wait_until
 
+from evohpc import files
 from evohpc.driver import lease
 from evohpc.driver.lease import Holder, acquire, holder, is_alive_here
 from evohpc.envelopes import decode, encode
@@ -85,6 +86,30 @@ def test_a_second_driver_is_refused_and_told_by_whom(run: RunDir) -> None:
     acquire(run)
     with pytest.raises(LeaseError, match=f"{run.path}: already driven by process {os.getpid()} on .*; wait for it, or"):
         acquire(run)
+
+
+def test_a_run_has_one_driver_by_whatever_path(run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    acquire(run)
+    (tmp_path / "link").symlink_to(run.path)
+    monkeypatch.chdir(run.path.parent)
+    for path in (Path(run.path.name), tmp_path / "link"):
+        with pytest.raises(LeaseError, match="already driven"):
+            acquire(RunDir(path))
+
+
+def test_a_lease_that_a_refusal_left_behind_is_taken_over_by_its_process(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise OSError(116, "Stale file handle")
+
+    run.lease.mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sync_folder", refuse)
+        with pytest.raises(StorageError):
+            acquire(run)
+    assert held_by(run).epoch == 1
+    assert acquire(run).epoch == 2
 
 
 def test_a_released_run_is_free_at_once(run: RunDir) -> None:
