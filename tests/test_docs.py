@@ -362,21 +362,30 @@ def test_the_finalists_have_the_fitness_that_the_page_quotes() -> None:
     assert f"has {', '.join(others)} and {last}." in (ROOT / "docs/results/mnist1d.md").read_text()
 
 
-def test_the_quickstart_in_readme_is_one_that_was_run() -> None:
-    with (ROOT / "docs/results/quickstart/quickstart-0.csv").open(newline="") as file:
+def _quickstart(number: int) -> tuple[list[str], dict[str, str], dict[str, str]]:
+    """Return the shares of a quickstart that were trained, failed and duplicate, its best child and its best seed."""
+    with (ROOT / f"docs/results/quickstart/quickstart-{number}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    text = " ".join((ROOT / "README.md").read_text().split())
-    children = [row for row in rows if row["round"] != "-1"]
+    seeds, children = ([row for row in rows if (row["round"] == "-1") is of_seeds] for of_seeds in (True, False))
     outcomes = Counter(row["outcome"] for row in children)
     shares = [f"{100 * outcomes[name] / len(children):.0f} %" for name in ("trained", "failed", "duplicate")]
-    assert "of which {} were trained, {} failed, {} were duplicates".format(*shares) in text
     best, seed = (
         max((row for row in some if row["counts"] == "True"), key=lambda row: float(row["fitness"]))
-        for some in (children, [row for row in rows if row["round"] == "-1"])
+        for some in (children, seeds)
     )
+    return shares, best, seed
+
+
+def test_the_quickstarts_in_readme_are_such_as_were_run() -> None:
+    text = " ".join((ROOT / "README.md").read_text().split())
+    shares, best, seed = _quickstart(0)
+    assert "of which {} were trained, {} failed, {} were duplicates".format(*shares) in text
     size, right = int(float(best["num_params"])), 100 * (1 - float(best["error"]))
     found = f"{size} parameters and a validation accuracy of {right:.1f} % (fitness {float(best['fitness']):.0f})"
     assert f"The best child has {found}, the best seed {float(seed['fitness']):.0f}" in text
+    shares, best, seed = _quickstart(1)
+    ended = f"the best child has {float(best['fitness']):.0f}, the best seed {float(seed['fitness']):.0f}"
+    assert f"{shares[0]} were trained, and {ended}" in text
 
 
 def test_the_winner_in_readme_is_what_the_search_found() -> None:
