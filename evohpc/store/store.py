@@ -190,16 +190,17 @@ class Store(Queries):
             make_folder(target.parent)
             for stray in target.parent.glob(f".tmp-{target.name}*"):  # of a driver that was killed as it copied
                 stray.unlink(missing_ok=True)
-            copied = self._copy(aside, target)
-            self._check_epoch()  # again: a copy takes long, and this driver may have stood still in it
-            aside.replace(target)
+            try:
+                copied = self._copy(aside, target)
+                self._check_epoch()  # again: a copy takes long, and this driver may have stood still in it
+                aside.replace(target)
+            finally:
+                aside.unlink(missing_ok=True)
             sync_folder(target.parent)
             self._copied = copied
         except OSError as error:
             self._check_epoch()  # a successor tidies up what this driver was writing
             raise storage_error(target, error) from error
-        finally:
-            aside.unlink(missing_ok=True)
 
     def _copy(self, aside: Path, target: Path) -> tuple[int, int]:
         """Write a verified copy; return which changes it has, and its checksum."""
