@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def write_programs(
         RunFolderError: it has, and a search would take all of them for seeds; nothing was written.
         StorageError: the file system refused.
     """
-    names = {_file(entry): entry for entry in entries}
+    names = _named(entries)
     if strangers := sorted(path.name for path in folder.glob("*.py") if path.name not in names):
         raise RunFolderError(f"{folder} has other programs ({', '.join(strangers[:3])}); take a new folder")
     for name, entry in names.items():
@@ -60,6 +61,17 @@ def write_programs(
     readme = _README.format(run_id=run_id, first=first, module=first.removesuffix(".py"), kind=kind, entry=task.entry)
     write_atomic(folder / "README.md", readme)
     return [folder / name for name in names]
+
+
+def _named(entries: Sequence[Entry]) -> dict[str, Entry]:
+    """Return the entries by the names of their files. Where two would have one name, the later has its whole id."""
+    names: dict[str, Entry] = {}
+    for entry in entries:
+        whole = entry.id.replace("-", "_")
+        numbered = (f"{whole}_{number}.py" for number in count(2))
+        free = (name for name in chain((_file(entry), f"{whole}.py"), numbered) if name not in names)
+        names[next(free)] = entry
+    return names
 
 
 def _file(entry: Entry) -> str:

@@ -11,6 +11,8 @@ import pytest
 from rich.console import Console
 from support import reporting
 from support.command_line import call
+from support.paths import ROOT
+from support.rows import candidate, trained
 from support.searching import finish, make_config
 
 from evohpc import cli
@@ -18,8 +20,11 @@ from evohpc.cli.choosing import SORT_KEYS, STATUS_GROUPS
 from evohpc.config.search import load_config
 from evohpc.messages import Status
 from evohpc.report import tables
+from evohpc.report.programs import write_programs
 from evohpc.report.reader import Reading
 from evohpc.search.search import Search
+from evohpc.store.rows import Entry
+from evohpc.tasks.base import load_task
 
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
 
@@ -192,6 +197,21 @@ def test_the_fittest_programs_are_seeds_of_another_search(
     with Search.create(tmp_path / "warm", config) as search:
         asked = search.ask()
     assert {candidate.source for candidate in asked} == {entry.candidate.source for entry in best}
+
+
+def test_programs_whose_files_would_have_one_name_are_all_written(tmp_path: Path) -> None:
+    ids = "seed-best-fit", "seed-best_fit", "seed-r003p07s012", "r003p07s012"
+    entries = [Entry(candidate(id), trained(id)) for id in ids]
+    config = load_config(ROOT / "configs/quickstart.yaml")
+    interface = load_task(config.task, config.task_options).interface
+    written = write_programs(tmp_path / "best", entries, run_id="r", config=config, task=interface)
+    assert [path.name for path in written] == [
+        "best_fit.py",
+        "seed_best_fit.py",
+        "r003p07s012.py",
+        "r003p07s012_2.py",
+    ]
+    assert [path.read_text() for path in written] == [f"source of {id}\n" for id in ids]
 
 
 def test_programs_are_not_mixed_with_others(
