@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from evohpc.errors import storage_error
+from evohpc.errors import RunFolderError, storage_error
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -105,6 +105,17 @@ def make_folder(path: Path) -> None:
     make_folder(path.parent)
     path.mkdir(exist_ok=True)
     sync_folder(path.parent)
+
+
+def check_holds_only(folder: Path, *names: str) -> None:
+    """Check that a folder holds nothing of somebody else's: nothing at all, or what may have these names.
+
+    Raises:
+        RunFolderError: it holds more.
+    """
+    found = {path.name for path in folder.iterdir() if not path.name.startswith(".tmp-")} if folder.is_dir() else set()
+    if others := sorted(found.difference(names)):
+        raise RunFolderError(f"{folder} holds something else ({', '.join(others[:3])}); take a new folder")
 
 
 def put_folder(aside: Path, path: Path) -> None:

@@ -100,6 +100,14 @@ def test_after_a_mistake_the_same_folder_can_be_used(finished_run: Path, tmp_pat
     assert made.plan.asked.overrides == QUICK
 
 
+def test_a_folder_with_something_else_is_left_alone(finished_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/table.csv").write_text("my,precious\n")
+    with pytest.raises(RunFolderError, match=r"mine holds something else \(table.csv\); take a new folder"):
+        Verification.create(finished_run, Asked(1, None, QUICK), folder=tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["table.csv"]
+
+
 def test_the_same_request_goes_on_and_another_one_is_refused(finished_run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "v"
     asked = Asked(2, 0.4, QUICK)
