@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
 
 from evohpc.cli.shared import run_argument, stdout_console
 from evohpc.errors import RunFolderError
+
+
+def _finite(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no fitness that a search can reach; give a finite number")
+    return value
 
 
 @click.command(
@@ -19,7 +26,7 @@ Examples:
 )
 @run_argument
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: RUN/report.html.")
-@click.option("--target", type=float, help="A fitness to be reached, drawn as a line.")
+@click.option("--target", type=float, callback=_finite, help="A fitness to be reached, drawn as a line.")
 def report(run: Path, output: Path | None, target: float | None) -> None:
     """Draw a search as one HTML file.
 
@@ -46,7 +53,7 @@ Examples:
 )
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--by", multiple=True, metavar="KEY", help="Group by a key of the config, e.g. search.variant.")
-@click.option("--target", type=float, help="A fitness; what it cost to reach it is compared.")
+@click.option("--target", type=float, callback=_finite, help="A fitness; what it cost to reach it is compared.")
 @click.option(
     "-o",
     "--output",

@@ -97,6 +97,16 @@ def test_runs_are_compared_by_group(runs: list[Path], capsys: pytest.CaptureFixt
     assert r"no\_tuning & 2 &" in files[3].read_text()
 
 
+@pytest.mark.parametrize("command", ["report", "aggregate"])
+@pytest.mark.parametrize("target", ["nan", "inf"])
+def test_a_target_that_is_no_number_is_a_mistake_of_the_command(
+    runs: list[Path], capsys: pytest.CaptureFixture[str], command: str, target: str
+) -> None:
+    code, _, err = call(capsys, command, runs[0], "--target", target)
+    assert code == 2
+    assert "give a finite number" in err
+
+
 def test_parquet_is_what_pandas_reads(runs: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     import pandas
