@@ -214,24 +214,24 @@ def test_what_slurm_ends_leaves_no_process_and_no_folder(tmp_path: Path) -> None
     scratch.mkdir()
     arguments = ["evohpc.jobs.side_by_side:run_array_task", str(run.path), "0", "j", "0"]
     slurm = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "TMPDIR": str(scratch)}
-    task = subprocess.Popen(
-        [sys.executable, "-m", "evohpc.jobs.array_task", *arguments],
-        env={**os.environ, **slurm},
-        stdout=subprocess.PIPE,
-    )
-    wait_until(lambda: len(candidates(task.pid)) == 2, "two candidates run", 120)
-    tree = process_tree.descendants(task.pid)
-    assert len(beneath(task.pid, "--serve")) == 2
-    task.send_signal(signal.SIGTERM)
-    task.communicate(timeout=60)
-    assert task.returncode == 128 + signal.SIGTERM
+    command_line = [sys.executable, "-m", "evohpc.jobs.array_task", *arguments]
+    with subprocess.Popen(command_line, env={**os.environ, **slurm}, stdout=subprocess.PIPE) as task:
+        try:
+            wait_until(lambda: len(candidates(task.pid)) == 2, "two candidates run", 120)
+            tree = process_tree.descendants(task.pid)
+            assert len(beneath(task.pid, "--serve")) == 2
+        finally:
+            task.send_signal(signal.SIGTERM)
+        task.communicate(timeout=60)
+        assert task.returncode == 128 + signal.SIGTERM
     wait_until(lambda: not any(command(pid) for pid in tree), "nothing is left of it", 30)
     assert not list(scratch.iterdir())
     assert not results(run)
 
 
 def candidates(parent: int) -> list[int]:
-    """Return the processes of candidates: children of a fork server."""
+    """Return the processes of candidates: children of a stage's supervisor, which is a fork server's child."""
     tree = process_tree.descendants(parent)
     servers = [pid for pid in tree if "fork_server" in command(pid) and "evohpc.evaluation.stage.main" in command(pid)]
-    return [child for server in servers for child in process_tree.children(server)]
+    supervisors = [child for server in servers for child in process_tree.children(server)]
+    return [stage for supervisor in supervisors for stage in process_tree.children(supervisor)]
