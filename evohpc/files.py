@@ -107,15 +107,15 @@ def make_folder(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def check_holds_only(folder: Path, *names: str) -> None:
-    """Check that a folder holds nothing of somebody else's: nothing at all, or what may have these names.
+def check_free(folder: Path, *known: str) -> None:
+    """Check that a folder holds nothing but what may have these names; hidden files, as of a writer, do not count.
 
     Raises:
         RunFolderError: it holds more.
     """
-    found = {path.name for path in folder.iterdir() if not path.name.startswith(".tmp-")} if folder.is_dir() else set()
-    if others := sorted(found.difference(names)):
-        raise RunFolderError(f"{folder} holds something else ({', '.join(others[:3])}); take a new folder")
+    found = {path.name for path in folder.glob("[!.]*")} if folder.is_dir() else set()
+    if strangers := sorted(found.difference(known)):
+        raise RunFolderError(f"{folder} holds other files ({', '.join(strangers[:3])}); take a new folder")
 
 
 def put_folder(aside: Path, path: Path) -> None:
@@ -150,6 +150,11 @@ def _sync(path: Path) -> None:
 def aside_of(path: Path) -> Path:
     """Return a name beside a file to write it under, which no other writer has, not even one that was replaced."""
     return path.with_name(f".tmp-{path.name}-{secrets.token_hex(4)}")
+
+
+def strays_of(path: Path) -> list[Path]:
+    """Return what writers of a file or folder left beside it that were killed: whatever has a name of `aside_of`."""
+    return list(path.parent.glob(f".tmp-{path.name}*"))
 
 
 def _write_and_sync(path: Path, data: bytes | str) -> None:

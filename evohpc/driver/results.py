@@ -20,7 +20,7 @@ from pathlib import Path
 
 from evohpc import envelopes
 from evohpc.errors import EnvelopeError, RunFolderError, storage_error
-from evohpc.files import aside_of, link_once, make_folder, sync_folder, write_atomic
+from evohpc.files import aside_of, link_once, make_folder, strays_of, sync_folder, write_atomic
 from evohpc.messages import Result, Status, TaskInterface
 from evohpc.run_folder import RoundDir
 
@@ -91,7 +91,7 @@ def pack(folder: RoundDir) -> None:
             _write_archive(folder, [path for part in packed for path in part.rglob("*")])
         for part in packed:
             shutil.rmtree(part, ignore_errors=True)
-        for stray in folder.path.glob(f".tmp-{folder.archive.name}*"):  # of a driver that was killed as it packed
+        for stray in strays_of(folder.archive):
             stray.unlink(missing_ok=True)
     except OSError as error:
         raise storage_error(folder.archive, error) from error

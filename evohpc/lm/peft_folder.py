@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from evohpc.errors import LMError, storage_error
-from evohpc.files import put_folder, read_json
+from evohpc.files import aside_of, put_folder, read_json, strays_of
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -41,11 +41,15 @@ def write(folder: Path, config: PeftConfig, weights: dict[str, Tensor]) -> None:
     Raises:
         StorageError: the file system refused.
     """
-    aside = folder.with_name(f".tmp-{folder.name}")
+    aside = aside_of(folder)
     try:
-        shutil.rmtree(aside, ignore_errors=True)
         config.save_pretrained(aside)
-        save_file({name: weight.float().cpu().contiguous() for name, weight in weights.items()}, aside / WEIGHTS)
+        # Not by save_file(), whose error for a full disk is no OSError.
+        (aside / WEIGHTS).write_bytes(save({name: w.float().cpu().contiguous() for name, w in weights.items()}))
         put_folder(aside, folder)
     except OSError as error:
         raise storage_error(folder, error) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    for stray in strays_of(folder):
+        shutil.rmtree(stray, ignore_errors=True)

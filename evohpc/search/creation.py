@@ -31,7 +31,7 @@ from evohpc.config.site import Site
 from evohpc.config.stop import StopConfig
 from evohpc.driver import lease
 from evohpc.errors import ConfigError, RunFolderError, TaskError
-from evohpc.files import is_utf8, write_atomic, write_once
+from evohpc.files import check_free, is_utf8, write_atomic, write_once
 from evohpc.lm_job.model_folder import check_model_folder
 from evohpc.run_folder import RunDir, read_provenance
 from evohpc.search.seed_files import read_seeds
@@ -204,9 +204,8 @@ def _check_free(run: RunDir) -> None:
         raise RunFolderError(f"{run.path} is a file; a run needs a folder")
     if not is_utf8(run.path.absolute()):
         raise RunFolderError(f"{run.path}: a name in this path is not UTF-8, which SQLite needs; take another folder")
-    strangers = sorted(path.name for path in run.path.glob("[!.]*")) if run.path.is_dir() else []
-    if strangers and not (run.path / UNFINISHED).exists():
-        raise RunFolderError(f"{run.path} holds other files ({', '.join(strangers[:3])}); take a new folder")
+    if not (run.path / UNFINISHED).exists():
+        check_free(run.path)
 
 
 def _clear(run: RunDir) -> None:

@@ -32,7 +32,7 @@ from evohpc.driver.driver import Stopped
 from evohpc.driver.progress import Progress
 from evohpc.errors import ConfigError, EnvelopeError, RunFolderError
 from evohpc.evolution import population
-from evohpc.files import check_holds_only, write_atomic, write_once
+from evohpc.files import check_free, write_atomic, write_once
 from evohpc.messages import SEED_ROUND
 from evohpc.run_folder import RunDir
 from evohpc.search import creation
@@ -198,7 +198,7 @@ def read_table(folder: Path) -> list[Row]:
 def _begin(search: Search, folder: Path, plan: Plan, site: Site | None) -> None:
     """Make the run of the first seed, which finds what is wrong with the request; then let the plan stand."""
     plan = replace(plan, finalists=_finalists(search, plan.asked))
-    check_holds_only(folder, _seed_folder(folder, 0).path.name)
+    check_free(folder, _seed_folder(folder, 0).path.name)
     _create_seed(search, folder, plan, 0, site)
     write_once(folder / PLAN, envelopes.encode(plan) + "\n")
 

@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from evohpc.errors import storage_error
-from evohpc.files import link_once, sync_folder
+from evohpc.files import aside_of, link_once, strays_of, sync_folder
 from evohpc.store import integrity
 
 log = logging.getLogger(__name__)
@@ -36,13 +36,15 @@ def back_up(connection: sqlite3.Connection, path: Path, schema: str) -> Path:
         sqlite3.DatabaseError: SQLite cannot read the database, or not write the copy.
     """
     name = f"{path.name}.{schema}"
-    aside = path.with_name(f".tmp-{name}")
+    aside = aside_of(path.with_name(name))
     try:
         try:
             _copy(connection, aside)
             kept = _named(aside, path.with_name(name))
         finally:
             aside.unlink(missing_ok=True)
+        for stray in strays_of(path.with_name(name)):
+            stray.unlink(missing_ok=True)
         sync_folder(path.parent)
     except OSError as error:
         raise storage_error(aside, error) from error
@@ -51,7 +53,6 @@ def back_up(connection: sqlite3.Connection, path: Path, schema: str) -> Path:
 
 
 def _copy(connection: sqlite3.Connection, aside: Path) -> None:
-    aside.unlink(missing_ok=True)
     with closing(sqlite3.connect(aside)) as copy:
         connection.backup(copy)
         integrity.check_pages(copy, aside)

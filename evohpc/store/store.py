@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evohpc.errors import LeaseError, RunFolderError, StorageError, storage_error
-from evohpc.files import aside_of, make_folder, sync_folder
+from evohpc.files import aside_of, make_folder, strays_of, sync_folder
 from evohpc.messages import Candidate, Result
 from evohpc.store import integrity, left, schema, views
 from evohpc.store.queries import TABLES, Queries
@@ -188,7 +188,7 @@ class Store(Queries):
         aside = aside_of(target)
         try:
             make_folder(target.parent)
-            for stray in target.parent.glob(f".tmp-{target.name}*"):  # of a driver that was killed as it copied
+            for stray in strays_of(target):
                 stray.unlink(missing_ok=True)
             try:
                 copied = self._copy(aside, target)

@@ -103,7 +103,7 @@ def test_after_a_mistake_the_same_folder_can_be_used(finished_run: Path, tmp_pat
 def test_a_folder_with_something_else_is_left_alone(finished_run: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/table.csv").write_text("my,precious\n")
-    with pytest.raises(RunFolderError, match=r"mine holds something else \(table.csv\); take a new folder"):
+    with pytest.raises(RunFolderError, match=r"mine holds other files \(table.csv\); take a new folder"):
         Verification.create(finished_run, Asked(1, None, QUICK), folder=tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["table.csv"]
 

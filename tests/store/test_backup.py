@@ -95,6 +95,13 @@ def test_the_copy_can_be_gone_on_with_by_the_evohpc_that_wrote_it(
 
 
 @pytest.mark.usefixtures("later")
+def test_what_a_killed_copy_left_is_removed(old: Path) -> None:
+    old.with_name(".tmp-search.db.m001_initial-0af1").write_text("half of it")
+    migrate(old)
+    assert sorted(path.name for path in old.parent.iterdir() if path.name.startswith(".tmp-")) == []
+
+
+@pytest.mark.usefixtures("later")
 def test_no_earlier_copy_is_written_over(old: Path) -> None:
     earlier = old.with_name(KEPT.format(1))
     earlier.write_text("an earlier one")
