@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from evohpc.config.strict_yaml import Count, CountOrZero, Positive, Section
+from evohpc.config.strict_yaml import Count, CountOrZero, Positive, Section, Share
 from evohpc.errors import ConfigError
 from evohpc.files import read_json
 from evohpc.messages import Sampling
@@ -54,9 +54,9 @@ class LMConfig(Section):
     """Longest completion; longer ones are cut and then usually refused."""
     top_k: CountOrZero = 0
     """Sample from the k likeliest tokens only; 0 (paper: not stated) switches it off."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_p: Share = 1.0
     """Sample from the smallest set of tokens with this total probability; 1 switches it off."""
-    speculation: Annotated[int, Field(ge=0)] = 0
+    speculation: CountOrZero = 0
     """At most so many tokens of a completion are guessed ahead, from its prompt, where the batch has empty places. Each
     token is still drawn by its own noise: on a CPU completions are the same with and without, elsewhere up to the
     rounding of another shape of batch. 0 (off): no gain was measured on a CPU; try 7 on a GPU."""
@@ -134,7 +134,7 @@ class TuningConfig(Section):
     """Algorithm 1's theta_{t+1} <- Train(theta_t, ...) continues from the last prompt; true restarts each round."""
     max_examples: Count | None = None
     """At most this many examples a round, the fittest first; null (paper) takes all."""
-    fitness_weight: Annotated[float, Field(ge=0, lt=1)] = 0
+    fitness_weight: Annotated[float, Field(ge=0, lt=1, strict=True)] = 0
     """How much more the fitter examples count: each token of the fittest weighs 1 + this in the loss, of the least fit
     1 - this, of those between by their rank. The paper weighs all alike (0)."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from evohpc.config.strict_yaml import Section
+from evohpc.config.strict_yaml import Section, TaskOptions
 
 
 class Rung(Section):
@@ -15,8 +15,8 @@ class Rung(Section):
     The last training has the config's own `task_options`, and only what it measures counts: who is dropped before is
     no parent, not among the best, and nothing that is tuned on. Seeds are trained once, wholly."""
 
-    keep: Annotated[float, Field(gt=0, lt=1)]
+    keep: Annotated[float, Field(gt=0, lt=1, strict=True)]
     """The share of the children trained at this rung that goes on to the next, rounded; one at least."""
-    task_options: Annotated[dict[str, Any], Field(min_length=1)]
+    task_options: Annotated[TaskOptions, Field(min_length=1)]
     """What differs from the config's `task_options`, e.g. {steps: 300}. The data is made once, with the config's own:
     only options of the training belong here."""

@@ -27,6 +27,7 @@ from evohpc.config.strict_yaml import (
     Positive,
     Section,
     Share,
+    TaskOptions,
     dump,
     parse,
     read_mapping,
@@ -116,7 +117,7 @@ class Config(Section):
 
     task: Annotated[TaskName, PlainValidator(_task_name), PlainSerializer(str)] = TaskName("mnist1d")
     """A built-in task, or 'path/to/file.py:ClassName'."""
-    task_options: dict[str, Any] = {}
+    task_options: TaskOptions = {}
     """Keyword arguments of the task's class, e.g. {steps: 2000}. Text that begins with './', '../' or '~' is a path,
     seen from the config file, and so is text that has a '/' or a '.', if there is such a file or folder."""
     seeds: Path

@@ -10,13 +10,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from evohpc.config.sbatch_options import Options, checked, merged
-from evohpc.config.strict_yaml import Section, dump, read_mapping, validate
+from evohpc.config.strict_yaml import Count, CountOrZero, NonNegative, Positive, Section, dump, read_mapping, validate
 from evohpc.errors import ConfigError
-
-Seconds = Annotated[float, Field(ge=0)]
 
 
 def _text(value: object) -> object:
@@ -71,41 +69,41 @@ class JobSection(Section):
 class EvaluationJobs(JobSection):
     """The job arrays that evaluate candidates, each in a container of its own."""
 
-    max_parallel: PositiveInt = 64
+    max_parallel: Count = 64
     """Array tasks of one array that run at once (the %K of sbatch --array)."""
     requeue: bool = True
     """Let Slurm start a task again that a preemption or a node failure ended; candidates that have a result are
     skipped then. false: such a task is over, and its candidates get a new attempt of the search."""
-    exclude_after: Annotated[int, Field(ge=0)] = 3
+    exclude_after: CountOrZero = 3
     """A node where so many attempts in a row ended as the machine's fault, and none well since, is excluded from the
     arrays that are submitted from then on, and from what waits in the queue where the site lets its users change that;
     at most half of the partition's nodes are. 0: none."""
-    extra_memory_mb: PositiveInt = 1024
+    extra_memory_mb: Count = 1024
     """Asked on top of evaluation.memory_mb, for what supervises a candidate; for each of those evaluated at once."""
-    extra_minutes: PositiveInt = 5
+    extra_minutes: Count = 5
     """Asked on top of the candidates' time limits, for starting and scoring."""
 
 
 class LMJobs(JobSection):
     """The jobs that run the language model: one a round, or one for the whole search."""
 
-    cpus: PositiveInt = 4
-    memory_mb: PositiveInt = 16_384
-    minutes: PositiveInt = 240
+    cpus: Count = 4
+    memory_mb: Count = 16_384
+    minutes: Count = 240
     """Time limit of one job. What it drew until then is kept, and the next one draws the rest."""
-    processes: PositiveInt = 1
+    processes: Count = 1
     """Processes that torchrun starts, all on one node; one for each GPU."""
     image: Path | None = None
     """The LM image (containers/lm.def), a SIF or a sandbox folder; relative paths start at the profile's folder. null:
     the jobs run the Python named by `python`, which then needs the extra `lm`."""
     requeue: bool = True
     """Let Slurm start a job again that a preemption or a node failure ended. false: evohpc submits a new one."""
-    retries: Annotated[int, Field(ge=0)] = 3
+    retries: CountOrZero = 3
     """New jobs in a row that bring the completions no further before the search stops with an error."""
     hold: bool = False
     """One job answers one round after the other, and keeps its node while candidates are evaluated, so that a busy
     queue is waited for once. Then ask for as many `minutes` as the partition allows."""
-    idle_minutes: Annotated[float, Field(gt=0)] = 30.0
+    idle_minutes: Positive = 30.0
     """With `hold`: a job that had no request for so long gives its node back; the next round's gets a new job."""
 
 
@@ -113,11 +111,11 @@ class DriverJob(JobSection):
     """The job that drives a search, longer than its own time limit. Unless the profile has a section `lm`, the language
     model runs in it, too: then ask for the GPUs, cores and memory that it needs."""
 
-    cpus: PositiveInt = 1
-    memory_mb: PositiveInt = 4096
-    minutes: PositiveInt = 1440
+    cpus: Count = 1
+    memory_mb: Count = 4096
+    minutes: Count = 1440
     """Time limit of one job; the search goes on in the next."""
-    stop_before_s: Annotated[int, Field(ge=5, le=3600)] = 300
+    stop_before_s: Annotated[int, Field(ge=5, le=3600, strict=True)] = 300
     """Slurm signals the driver this long before its time limit, up to a minute earlier (man sbatch, --signal)."""
     go_on_by: Literal["requeue", "successor"] = "requeue"
     """At its time limit the job requeues itself; `successor` submits a new one, where the site has JobRequeue=0 or no
@@ -127,18 +125,18 @@ class DriverJob(JobSection):
 class SchedulerSection(Section):
     """How often and how much Slurm is bothered."""
 
-    poll_s: Annotated[float, Field(gt=0)] = 30.0
+    poll_s: Positive = 30.0
     """Between two questions to Slurm, whatever the number of candidates."""
-    poll_max_s: Annotated[float, Field(gt=0)] = 180.0
+    poll_max_s: Positive = 180.0
     """The same, once nothing changes any more."""
-    submit_every_s: Seconds = 5.0
+    submit_every_s: NonNegative = 5.0
     """Between two calls of sbatch."""
-    settle_s: Seconds = 60.0
+    settle_s: NonNegative = 60.0
     """How long a job may stay invisible: after an sbatch whose answer was lost, and after its end. Afterwards it is
     submitted again, or its results are lost. A second copy that turns up later ends without doing anything."""
-    max_queued: PositiveInt | None = None
+    max_queued: Count | None = None
     """Array tasks in the queue at once, of this search; below the site's MaxSubmitJobs. null: no limit of our own."""
-    grace_s: Seconds = 60.0
+    grace_s: NonNegative = 60.0
     """How long after a task's end its results may still appear; network file systems show files late."""
 
 

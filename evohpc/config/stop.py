@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evohpc.config.strict_yaml import Count, Positive, Section
+from evohpc.config.strict_yaml import Count, Number, Positive, Section
 
 
 class StopConfig(Section):
@@ -10,7 +10,7 @@ class StopConfig(Section):
 
     All may be changed while a search goes on. `evohpc run` goes on after such an end if what was reached is raised."""
 
-    target_fitness: float | None = None
+    target_fitness: Number | None = None
     """A fitness; reached by a candidate that is as fit or fitter, with an error below `error_threshold`."""
     rounds_without_improvement: Count | None = None
     """Closed rounds in a row whose children were no fitter than the best before them."""

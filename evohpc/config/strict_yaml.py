@@ -3,25 +3,57 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from evohpc.errors import ConfigError
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Share = Annotated[float, Field(gt=0, le=1)]
+# Strict: else true is 1, and search.rescale=true a search in which no language model answers.
+Number = Annotated[float, Field(strict=True)]
+Positive = Annotated[float, Field(gt=0, strict=True)]
+NonNegative = Annotated[float, Field(ge=0, strict=True)]
+Fraction = Annotated[float, Field(ge=0, le=1, strict=True)]
+Share = Annotated[float, Field(gt=0, le=1, strict=True)]
 Count = Annotated[int, Field(gt=0, strict=True)]
 CountOrZero = Annotated[int, Field(ge=0, strict=True)]
 
+
+def _as_in_json(options: dict[str, Any]) -> dict[str, Any]:
+    for problem in _not_in_json(options):
+        raise PydanticCustomError("not_in_json", "{problem}", {"problem": problem})
+    return options
+
+
+def _not_in_json(value: object) -> Iterator[str]:
+    """Yield what the run's own copy of a config, or a message to another process, would change without a word."""
+    match value:
+        case dict():
+            for key, part in value.items():
+                if not isinstance(key, str):
+                    yield f"a key is text, and one is {key!r}; write '{key}'"
+                yield from _not_in_json(part)
+        case list():
+            for part in value:
+                yield from _not_in_json(part)
+        case float() if not math.isfinite(value):
+            yield f"a number is finite, and one is {value}; write it as text, or leave it away"
+        case str() | int() | float() | None:
+            pass
+        case _:
+            yield f"{value!r} is no text, number, true, false, null, list or mapping"
+
+
+TaskOptions = Annotated[dict[str, Any], AfterValidator(_as_in_json)]
+"""What a user's own code gets, by whatever way: the same values everywhere."""
 Document = TypeVar("Document", bound=BaseModel)
 _DEEPEST = 50
 """Sections and lists in each other."""

@@ -1,9 +1,12 @@
+import re
 from pathlib import Path
 
 import pytest
 from support.paths import ROOT
 
 from evohpc.config.search import Config, load_config, load_resolved
+from evohpc.config.site import Site
+from evohpc.config.strict_yaml import validate
 from evohpc.errors import ConfigError
 from evohpc.messages import Isolation
 
@@ -43,6 +46,23 @@ def test_every_field_is_documented() -> None:
         if not field.description
     ]
     assert undocumented == []
+
+
+@pytest.mark.parametrize("kind", [Config, Site])
+def test_true_is_no_number(kind: type[Config] | type[Site]) -> None:
+    """As 1 it would be a share of all, e.g. of the children that no language model writes."""
+    numbers = [
+        (section, key)
+        for section, field in kind.model_fields.items()
+        for key, value in getattr(field.annotation, "model_fields", {}).items()
+        if re.search(r"\b(int|float)\b", repr(value.annotation))
+    ]
+    assert len(numbers) > 10
+    needed = {"seeds": "s"} if kind is Config else {}
+    for section, key in numbers:
+        for said in (True, [True]):
+            with pytest.raises(ConfigError, match=rf"\.yaml: {section}\.{key}.*; it is \[?True"):
+                validate(kind, {**needed, section: {key: said}}, "f.yaml")
 
 
 def test_a_dumped_config_loads_equal(tmp_path: Path) -> None:
@@ -195,6 +215,21 @@ def test_a_wrong_override_is_named(tmp_path: Path, override: str, message: str) 
         (
             f"{SMALL}search: {{survivors: 2, random_survivors: 3}}",
             "search.random_survivors is 3, more than search.survivors: 2",
+        ),
+        (f"{SMALL}task_options: {{a: [{{3: 1}}]}}", "task_options: a key is text, and one is 3; write '3'; it is"),
+        (f"{SMALL}task_options: {{3: 1}}", "task_options.3.[key]: input should be a valid string; it is 3"),
+        (
+            f"{SMALL}task_options: {{a: {{b: .inf}}}}",
+            "task_options: a number is finite, and one is inf; write it as text",
+        ),
+        (
+            f"{SMALL}task_options: {{a: [1, .nan]}}",
+            "task_options: a number is finite, and one is nan; write it as text",
+        ),
+        (f"{SMALL}task_options: {{a: !!set {{b}}}}", "task_options: {'b'} is no text, number, true, false, null, list"),
+        (
+            f"{SMALL}evaluation: {{rungs: [{{keep: 0.5, task_options: {{a: .inf}}}}]}}",
+            "evaluation.rungs.0.task_options: a number is finite, and one is inf",
         ),
         ("seeds: s\ntask: my_task.py", "task: a task file is named with its class, path/to/file.py:ClassName; it is"),
         ("seeds: s\ntask: tasks/mine:Mine", "task: a task file is named with its class"),
