@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import secrets
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from evohpc.errors import RunFolderError, storage_error
+
+_LARGEST_INPUT = 16 << 20
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -81,6 +85,30 @@ def link_once(aside: Path, path: Path) -> bool:
     return True
 
 
+def read_input(path: Path) -> bytes:
+    """Return what a file of a user's holds, a program or a config; /dev/zero, named by mistake, has no end.
+
+    Raises:
+        OSError: it cannot be read, or is larger than any of them.
+    """
+    with path.open("rb") as file:
+        data = file.read(_LARGEST_INPUT + 1)
+    if len(data) > _LARGEST_INPUT:
+        raise OSError(errno.EFBIG, f"it has more than {_LARGEST_INPUT >> 20} MiB")
+    return data
+
+
+def read_input_text(path: Path) -> str:
+    """Return the text of a file of a user's, as Python reads a program: any end of line is \\n, and a byte order mark,
+    which editors of Windows write, is none of the text.
+
+    Raises:
+        OSError: as `read_input`.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return io.TextIOWrapper(io.BytesIO(read_input(path)), encoding="utf-8-sig").read()
+
+
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds.
 
@@ -105,6 +133,21 @@ def make_folder(path: Path) -> None:
     make_folder(path.parent)
     path.mkdir(exist_ok=True)
     sync_folder(path.parent)
+
+
+def check_writable(folder: Path) -> None:
+    """Check that a file can be made in a folder, or in the one above it that exists: before long work, not after it.
+
+    Raises:
+        StorageError: the file system refuses.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    probe = aside_of(there / "probe")
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise storage_error(folder, error) from error
 
 
 def check_free(folder: Path, *known: str) -> None:

@@ -20,6 +20,7 @@ from evohpc.config.search import Config, load_config
 from evohpc.config.site import Site
 from evohpc.config.task_name import TaskName
 from evohpc.errors import ConfigError, RunFolderError
+from evohpc.files import read_input_text
 from evohpc.messages import Status
 from evohpc.report.reader import Reading
 from evohpc.run_folder import RunDir
@@ -181,7 +182,7 @@ def table_3(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 def _source(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return read_input_text(file)
     except OSError as error:
         raise ConfigError(f"{file}: cannot read the model: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -149,9 +149,11 @@ def print_gpu(lm: Path | None, results: Path | None) -> int:
 
     from evohpc.cli.signals import tidied_up
     from evohpc.doctor import gpu
-    from evohpc.files import write_atomic
+    from evohpc.files import check_writable, write_atomic
     from evohpc.report.terminal import printable
 
+    if results is not None:
+        check_writable(results.parent)
     table, made = Table("check", "", "found", box=box.SIMPLE_HEAD), []
     with tidied_up():
         for check in gpu.examine(model=lm):

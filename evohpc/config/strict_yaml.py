@@ -16,6 +16,7 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from evohpc.errors import ConfigError
+from evohpc.files import read_input_text
 
 # Strict: else true is 1, and search.rescale=true a search in which no language model answers.
 Number = Annotated[float, Field(strict=True)]
@@ -148,7 +149,7 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
         ConfigError: the file cannot be read, is not YAML, or is no mapping.
     """
     try:
-        document = parse(path.read_text(encoding="utf-8-sig"))
+        document = parse(read_input_text(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"{path}: cannot read {what}: {reason}") from None

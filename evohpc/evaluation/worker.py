@@ -30,7 +30,7 @@ from evohpc.evaluation.orders import KeepLog, TaskOrder, evaluate_task, refuse
 from evohpc.evaluation.provenance import provenance
 from evohpc.evaluation.stage import protocol
 from evohpc.evolution.screening import screen
-from evohpc.files import is_utf8, write_atomic
+from evohpc.files import is_utf8, read_input, write_atomic
 from evohpc.messages import Attempt, Isolation
 from evohpc.run_folder import RunDir
 from evohpc.sandbox import apptainer_runtime, confine, scratch
@@ -75,7 +75,7 @@ def evaluate_file(file: Path, config: Config, keep_log: KeepLog = lambda text: N
     if not is_utf8(file):
         raise TaskError(f"the name {str(file)!r} is no UTF-8 text; rename it")
     try:
-        source = file.read_bytes().removeprefix(codecs.BOM_UTF8)
+        source = read_input(file).removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise TaskError(f"{file}: cannot read the candidate: {error.strerror}") from None
     with tempfile.TemporaryDirectory(prefix="evohpc-run-") as folder:

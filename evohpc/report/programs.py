@@ -14,6 +14,7 @@ from evohpc.errors import RunFolderError
 from evohpc.evolution.entry import is_function
 from evohpc.files import write_atomic
 from evohpc.messages import TaskInterface
+from evohpc.report.module_name import module_name
 from evohpc.store.rows import Entry
 
 SEED_PREFIX = "seed-"
@@ -67,7 +68,7 @@ def _named(entries: Sequence[Entry]) -> dict[str, Entry]:
     """Return the entries by the names of their files. Where two would have one name, the later has its whole id."""
     names: dict[str, Entry] = {}
     for entry in entries:
-        whole = entry.id.replace("-", "_")
+        whole = module_name(entry.id)
         numbered = (f"{whole}_{number}.py" for number in count(2))
         free = (name for name in chain((_file(entry), f"{whole}.py"), numbered) if name not in names)
         names[next(free)] = entry
@@ -76,7 +77,7 @@ def _named(entries: Sequence[Entry]) -> dict[str, Entry]:
 
 def _file(entry: Entry) -> str:
     """Return a name that can be imported; a seed would else be called seed-seed-NAME when it is one again."""
-    return f"{entry.id.removeprefix(SEED_PREFIX).replace('-', '_')}.py"
+    return f"{module_name(entry.id.removeprefix(SEED_PREFIX))}.py"
 
 
 def _numbers(name: str, entry: Entry) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from evohpc.config.search import Config
 from evohpc.errors import RunFolderError
-from evohpc.files import write_atomic
+from evohpc.files import check_writable, write_atomic
 from evohpc.messages import Candidate, Result, TaskInterface
+from evohpc.report.module_name import module_name
 
 WEIGHTS, LOADER = "model.safetensors", "load.py"
 
@@ -59,13 +60,15 @@ if __name__ == "__main__":
 
 
 def check_new(folder: Path) -> None:
-    """Check that nothing would be overwritten.
+    """Check that nothing would be overwritten, and that the file system takes files there.
 
     Raises:
         RunFolderError: there is something of that name.
+        StorageError: the file system refuses.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunFolderError(f"{folder} is there already; name a new folder: -o FOLDER")
+    check_writable(folder)
 
 
 def write_model(
@@ -89,7 +92,7 @@ def write_model(
         StorageError: the file system refused.
     """
     check_new(folder)
-    module = candidate.id.replace("-", "_")
+    module = module_name(candidate.id)
     write_atomic(folder / f"{module}.py", candidate.source)
     write_atomic(folder / WEIGHTS, model)
     write_atomic(folder / "config.yaml", config.dump())

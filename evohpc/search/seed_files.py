@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evohpc.errors import ConfigError
-from evohpc.files import is_utf8
+from evohpc.files import is_utf8, read_input_text
 
 
 def read_seeds(folder: Path) -> dict[str, str]:
@@ -26,7 +26,9 @@ def _read(path: Path) -> str:
     if not is_utf8(path):
         raise ConfigError(f"seeds: {path}: its name is not UTF-8, and becomes an id; rename it")
     try:
-        source = path.read_text(encoding="utf-8-sig")  # as Python reads it: editors of Windows begin it with a BOM
+        source = read_input_text(path)
+    except OSError as error:
+        raise ConfigError(f"seeds: {path}: cannot read it: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"seeds: {path} is not UTF-8 text") from None
     if not source.strip():

@@ -137,6 +137,9 @@ FOLDERS = [
     (("submit", "r", "c.yaml", "--dry-run"), "--site FILE is missing: the profile of the cluster"),
     (("submit", "r", "c.yaml", "--site", "no.yaml", "--dry-run"), "no.yaml: cannot read"),
     (("evaluate", "no.py", "--config", "c.yaml"), "no.py: cannot read the candidate: No such file or directory"),
+    (("evaluate", "/dev/zero", "--config", "c.yaml"), "/dev/zero: cannot read the candidate: it has more than 16 MiB"),
+    (("run", "r", "/dev/zero"), "/dev/zero: cannot read a config: it has more than 16 MiB"),
+    (("doctor", "--gpu", "--results", "file/gpu.json"), "cannot write file: Not a directory"),
     (("init", "taken"), "taken is there already and not empty; name a new folder"),
     (("check-task", "no.yaml"), "no.yaml: cannot read a config"),
 ]
@@ -195,6 +198,12 @@ def test_a_file_where_the_doctor_wants_a_folder(world: Path, capsys: pytest.Capt
 def test_a_seed_whose_name_is_no_text(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.rename("seeds/mlp.py", "seeds/m\udcff.py")
     refused(capsys, r"m\udcff.py: its name is not UTF-8, and becomes an id; rename it", "run", "r", "c.yaml")
+
+
+@pytest.mark.parametrize(("target", "said"), [("/dev/zero", "it has more than 16 MiB"), (".", "Is a directory")])
+def test_a_seed_that_is_no_program(world: Path, capsys: pytest.CaptureFixture[str], target: str, said: str) -> None:
+    os.symlink(target, "seeds/other.py")
+    refused(capsys, f"seeds/other.py: cannot read it: {said}", "run", "r", "c.yaml")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,15 +50,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("train")
     (folder / "c.yaml").write_text(CONFIG)
     (folder / "seeds").mkdir()
-    for name in ("cnn", "mlp"):
+    for name, file in {"cnn": "cnn", "mlp": "mlp 2.x"}.items():
         source = (MNIST1D_SEEDS / f"{name}.py").read_text()
-        (folder / f"seeds/{name}.py").write_text(source.replace("nn.Linear(40, ", "nn.LazyLinear("))
-    assert "LazyLinear" in (folder / "seeds/mlp.py").read_text()
+        (folder / f"seeds/{file}.py").write_text(source.replace("nn.Linear(40, ", "nn.LazyLinear("))
+    assert "LazyLinear" in (folder / "seeds/mlp 2.x.py").read_text()
     subprocess.run([sys.executable, "-m", "evohpc", "run", "r", "c.yaml"], cwd=folder, check=True, capture_output=True)
     return folder
 
 
-@pytest.mark.parametrize("name", ["seed-cnn", "seed-mlp"])
+@pytest.mark.parametrize("name", ["seed-cnn", "seed-mlp 2.x"])
 def test_the_weights_are_those_that_were_scored_and_plain_pytorch_loads_them(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -72,7 +73,7 @@ def test_the_weights_are_those_that_were_scored_and_plain_pytorch_loads_them(
     measured = json.loads((folder / "metrics.json").read_text())
     assert result is not None
     assert (measured["error"], measured["num_params"]) == (result.error, result.num_params), "the same data and seed"
-    module = name.replace("-", "_")
+    module = re.sub(r"[-. ]", "_", name)
     files = {"config.yaml", "load.py", "metrics.json", "model.safetensors", f"{module}.py"}
     assert {path.name for path in folder.iterdir()} == files
     assert sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values()) == result.num_params
@@ -91,7 +92,7 @@ def test_the_fittest_are_exported_with_their_networks(
 ) -> None:
     monkeypatch.chdir(project)
     asked = ("export", "r", "--best", 2, "--programs", "best", "--keep-weights")
-    (project / "best/seed-mlp").mkdir(parents=True)  # as an interrupted call may leave it
+    (project / "best/seed-mlp 2.x").mkdir(parents=True)  # as an interrupted call may leave it
     code, out, err = call(capsys, *asked)
     assert code == 0, err
     assert out.count("trained") == 4  # an outcome and an attempt each
@@ -136,6 +137,15 @@ def test_another_seed_and_recipe_give_another_network(
     code, _, err = call(capsys, "train", "r", "seed-none")
     assert (code, "has no candidate 'seed-none'" in err) == (1, True)
     assert not (project / "third").exists()
+
+
+def test_where_nothing_can_be_written_nothing_is_trained(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("evohpc.evaluation.retraining.retrain", lambda *_: pytest.fail("it trains"))
+    code, _, err = call(capsys, "train", "r", "seed-cnn", "-o", "c.yaml/net")
+    assert (code, err.partition(";")[0]) == (1, "error: cannot write c.yaml/net: Not a directory")
 
 
 def test_what_cannot_be_trained_leaves_nothing_but_its_words(
