@@ -67,7 +67,7 @@ def aggregate(runs: tuple[Path, ...], by: tuple[str, ...], target: float | None,
 
     RUNS are run folders or snapshots alone, finished or not, of any version. Their best fitness is compared at equal
     evaluations and at equal time, with bootstrap intervals, by group and by pairs of the same seed. What cannot be
-    read is named and left out.
+    read is named and left out; a mean is of the runs that found anything, e.g. "(2 of 3)".
     """
     from evohpc.report import aggregate as aggregation
     from evohpc.report.tables import groups_table
@@ -76,6 +76,8 @@ def aggregate(runs: tuple[Path, ...], by: tuple[str, ...], target: float | None,
     for path, reason in found.broken:
         named = reason if reason.startswith(str(path)) else f"{path}: {reason}"
         click.echo(f"left out: {named}", err=True)
+    if found.mixed:
+        click.echo(f"{found.mixed}; take them apart with --by task", err=True)
     if (least := found.shortest) is not None:
         text = f"{least.run.path} is not finished: all are compared at its {least.end:.0f} evaluations"
         click.echo(f"{text}; leave it away to compare at more", err=True)

@@ -14,6 +14,7 @@ from evohpc.report import comparison, page
 from evohpc.report.intervals import RESAMPLE_SIZE, RESAMPLES
 from evohpc.report.missing import explain_missing
 from evohpc.report.runs import Run, read_all
+from evohpc.report.terminal import of_all
 
 if TYPE_CHECKING:
     import pandas
@@ -44,6 +45,14 @@ class Aggregate:
         """The unfinished run that keeps all others from being compared further; None if it is no such run."""
         least = min(self.evaluations, key=lambda curve: curve.end)
         return None if least.run.is_over or len(self.evaluations) < 2 else least
+
+    @property
+    def mixed(self) -> str:
+        """A sentence if runs of different tasks are compared; '' if they are not, or were taken apart."""
+        tasks = sorted({curve.run.task for curve in self.evaluations if curve.run.task})
+        if len(tasks) < 2 or "task" in self.by:
+            return ""
+        return f"these runs are of different tasks ({', '.join(tasks)}): their fitness cannot be compared"
 
 
 def aggregate(paths: Sequence[Path], by: Sequence[str] = (), target: float | None = None) -> Aggregate:
@@ -134,9 +143,8 @@ def latex(found: Aggregate) -> str:
 
 def _cell(row: dict[str, Any], name: str) -> str:
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
-    if value is None:
-        return "--"
-    return f"${value:.4g}$" + ("" if low is None else f" [${low:.4g}$, ${high:.4g}$]")
+    known = f"${value:.4g}$" if value is not None else "--"
+    return known + ("" if low is None else f" [${low:.4g}$, ${high:.4g}$]") + of_all(row[f"{name}_runs"], row["runs"])
 
 
 def html(found: Aggregate) -> str:
@@ -158,7 +166,7 @@ def html(found: Aggregate) -> str:
         "broken": [[str(path), reason] for path, reason in found.broken],
         "subtitle": f"{len(found.runs)} runs ({unfinished} unfinished), grouped by {', '.join(found.by) or 'nothing'}; "
         f"95 % intervals of the mean by {RESAMPLES} bootstrap samples of size {RESAMPLE_SIZE}, "
-        "or of as many as there are runs",
+        f"or of as many as there are runs{'; ' if found.mixed else ''}{found.mixed}",
         "footer": f"Made by evohpc aggregate at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
     }
     return page.render(f"evohpc: comparison of {len(found.runs)} runs", "compare.html", SCRIPTS, data)

@@ -70,7 +70,7 @@ def group_of(run: Run, keys: Sequence[str]) -> str:
     Raises:
         ConfigError: its config has no such key.
     """
-    values = dict(flat(run.config))
+    values = dict(flat(run.config)) | ({"task": run.task} if run.config else {})
     if unknown := [key for key in keys if values and key not in values]:
         near = ", ".join(key for key in values if key.split(".")[-1] == unknown[0].split(".")[-1]) or "search.variant"
         raise ConfigError(f"--by {unknown[0]}: {run.path} has no such key in its config; take e.g. {near}")
@@ -185,9 +185,12 @@ def _number(value: Any) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _interval(name: str, rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
-    mean, low, high = bootstrap([row[name] for row in rows if row[name] is not None])
-    return {name: _number(mean), f"{name}_low": _number(low), f"{name}_high": _number(high)}
+def _interval(name: str, rows: Sequence[dict[str, Any]]) -> dict[str, float | int | None]:
+    """Return a mean with its interval, and of how many runs: of those that found anything."""
+    found = [row[name] for row in rows if row[name] is not None]
+    mean, low, high = bootstrap(found)
+    bounds = {f"{name}_low": _number(low), f"{name}_high": _number(high)}
+    return {name: _number(mean), **bounds, f"{name}_runs": len(found)}
 
 
 def _median(rows: Sequence[dict[str, Any]], name: str) -> float | None:

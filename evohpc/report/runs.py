@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from evohpc.config.task_name import TaskName
 from evohpc.errors import EvohpcError, RunFolderError
 from evohpc.evaluation.curve import Curve
 from evohpc.evolution.entry import NUM_PARAMS
@@ -41,6 +43,8 @@ class Run:
     """What prompts call the size of a program; of a snapshot alone, the usual name."""
     config: dict[str, Any] = field(default_factory=dict)
     """Resolved, nested as in config.yaml; empty for a snapshot alone."""
+    task: str = ""
+    """Its name; of a task of the user's the name of the class and a digest of its file. '' for a snapshot alone."""
     provenance: dict[str, Any] = field(default_factory=dict)
     rounds: int = 0
     """Of the config's budget; for a snapshot alone those that have begun."""
@@ -148,12 +152,19 @@ def _read_folder(path: Path) -> Run:
             lm_spans=_lm_spans(RunDir(path), reading.store),
             faulty_nodes=reading.faulty_nodes(),
             config=reading.config.model_dump(mode="json"),
+            task=_task(reading.config.task, RunDir(path)),
             provenance=read_provenance(RunDir(path)),
             metric=reading.task.metric,
             size_name=reading.task.size_name,
             rounds=Budget.of(reading.config.search).rounds,
             **_rows(reading.store),
         )
+
+
+def _task(name: TaskName, run: RunDir) -> str:
+    if name.file is None:
+        return name.name
+    return f"{name.name}-{hashlib.sha256(run.task_file.read_bytes()).hexdigest()[:8]}"
 
 
 def _read_snapshot(path: Path) -> Run:

@@ -16,7 +16,7 @@ from rich.table import Table
 from evohpc.evolution.entry import size_column
 from evohpc.messages import SEED_ROUND, Candidate, Result, Status, TaskInterface
 from evohpc.report.documents import head
-from evohpc.report.terminal import plain_table, printable
+from evohpc.report.terminal import of_all, plain_table, printable
 from evohpc.store.rows import Entry, Score
 from evohpc.store.store import Store
 
@@ -289,10 +289,9 @@ def _measured(entry: Entry | None, metric: str) -> tuple[str, str, str]:
 
 def _mean(row: Mapping[str, Any], name: str) -> str:
     """Return a mean with its interval, e.g. '-133 [-140, -121]'."""
-    if row[name] is None:
-        return ""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return number(row[name]) + ("" if low is None else escape_markup(f" [{number(low)}, {number(high)}]"))
+    interval = "" if low is None else escape_markup(f" [{number(low)}, {number(high)}]")
+    return ("" if row[name] is None else number(row[name])) + interval + of_all(row[f"{name}_runs"], row["runs"])
 
 
 def _id(entry: Entry | None) -> str:

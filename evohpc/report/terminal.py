@@ -38,3 +38,8 @@ def plain_table(*columns: str) -> Table:
         is_folded = column in _FOLDED
         table.add_column(header, justify=justify, no_wrap=not is_folded, overflow="fold" if is_folded else "ellipsis")
     return table
+
+
+def of_all(known: int, total: int) -> str:
+    """Return of how many a mean is, as it stands behind that; '' if it is of all."""
+    return "" if known == total else f" ({known} of {total})"

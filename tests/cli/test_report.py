@@ -130,6 +130,29 @@ def test_broken_and_unfinished_runs_are_named_and_not_fatal(
     assert "all" in out
 
 
+def test_runs_of_different_tasks_are_named_and_can_be_taken_apart(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Also where the tasks are a user's own, of which each run has a copy, and have one name."""
+    for name in ("a", "b", "c"):
+        config = write_project(tmp_path / f"project-{name}")
+        task = load_config(config).task.file
+        assert task is not None
+        task.write_text(task.read_text() + ("# of today\n" if name == "c" else ""))
+        with Search.create(tmp_path / name, load_config(config)) as search:
+            for candidate in search.ask():
+                search.tell(Result(candidate.id, 1, Status.TRAINED, "", 9, 0.4, -3.6, {"right": 0.6}))
+    searches = [tmp_path / name for name in ("a", "b", "c")]
+    _, _, err = call(capsys, "aggregate", *searches[:2])
+    assert "different tasks" not in err
+    _, _, err = call(capsys, "aggregate", *searches)
+    assert re.search(r"these runs are of different tasks \((\w+)-\w{8}, \1-\w{8}\): their fitness cannot be", err)
+    _, _, err = call(capsys, "aggregate", *searches, "--by", "task", "-o", tmp_path / "all.jsonl")
+    assert "different tasks" not in err
+    a, b, c = [json.loads(line)["group"] for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+    assert a == b != c
+
+
 def test_the_same_search_twice_is_refused(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = call(capsys, "aggregate", runs[0], runs[0] / "snapshots" / "search.db")
     assert code == 1

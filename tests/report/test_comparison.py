@@ -1,16 +1,20 @@
+import io
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from support.reporting import START, candidate, trained
 
 from evohpc.errors import ConfigError
 from evohpc.messages import Status
 from evohpc.report.comparison import bands, by_evaluations, by_hours, group_of, group_rows, pair_rows, run_rows
 from evohpc.report.runs import Run
+from evohpc.report.tables import groups_table
 from evohpc.store.rows import Entry
 
 
@@ -70,6 +74,24 @@ def test_a_median_counts_those_that_never_arrive() -> None:
     (group,) = group_rows(found, -50)
     assert group["reached_target"] == 1
     assert group["median_evaluations_to_target"] is None
+
+
+def test_a_mean_says_of_how_many_runs_it_is() -> None:
+    """A search that found nothing has no fitness, and its group none the better mean for it."""
+    found, nothing = run("a", [-50]), run("b", [-60])
+    nothing = replace(
+        nothing, config={**nothing.config, "search": {**nothing.config["search"], "error_threshold": 0.0}}
+    )
+    (group,) = group_rows(rows(found, nothing), None)
+    for name in ("best_fitness", "best_at_equal_evaluations", "best_at_equal_hours"):
+        assert group[f"{name}_runs"] == 1
+    assert group["best_fitness"] == pytest.approx(-50)
+    text = Console(width=200, record=True, file=io.StringIO())
+    text.print(groups_table([group]))
+    assert "-50 (1 of 2)" in text.export_text()
+    (neither,) = group_rows(rows(nothing), None)
+    text.print(groups_table([neither]))
+    assert "(0 of 1)" in text.export_text()
 
 
 def test_pairs_are_of_the_same_seed_and_lone_ones_are_left_out() -> None:

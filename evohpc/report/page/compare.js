@@ -2,6 +2,7 @@ let report = null;
 
 const interval = (row, name) =>
   row[`${name}_low`] === null ? number(row[name]) : `${fixed(row[name])} [${fixed(row[`${name}_low`])}, ${fixed(row[`${name}_high`])}]`;
+const mean = (row, name) => interval(row, name) + (row[`${name}_runs`] === row.runs ? "" : ` (${row[`${name}_runs`]} of ${row.runs})`);
 
 function drawGroups() {
   const reached = (row) => (row.reached_target === null ? "" : `${row.reached_target} of ${row.runs}`);
@@ -9,9 +10,9 @@ function drawGroups() {
     ["group", "", (row) => row.group],
     ["runs", "number", (row) => whole(row.runs)],
     ["unfinished", "number", (row) => whole(row.unfinished)],
-    ["best fitness", "number", (row) => interval(row, "best_fitness")],
-    ["at equal evaluations", "number", (row) => interval(row, "best_at_equal_evaluations")],
-    ["at equal hours", "number", (row) => interval(row, "best_at_equal_hours")],
+    ["best fitness", "number", (row) => mean(row, "best_fitness")],
+    ["at equal evaluations", "number", (row) => mean(row, "best_at_equal_evaluations")],
+    ["at equal hours", "number", (row) => mean(row, "best_at_equal_hours")],
     ...(report.target === null ? [] : [
       ["reached the target", "number", reached],
       ["median evaluations to it", "number", (row) => whole(row.median_evaluations_to_target)],
