@@ -294,6 +294,22 @@ def test_the_page_says_how_far_the_paper_s_method_is_from_the_others() -> None:
         assert f"ended at {sum(ended) / 5:.0f}" in quoted
 
 
+def test_the_page_says_how_far_rescaled_constants_are_behind_and_where_they_are_ahead() -> None:
+    page = (ROOT / "docs/results/mnist1d.md").read_text()
+    (row,) = re.findall(r"^\| extended - rescaling \| 0, 1, 2, 3, 4 \| (.*)$", page, re.MULTILINE)
+    mean, low, high = re.findall(r"[+-]\d+", row.split("|")[2])
+    assert f"`rescaling`: behind by {mean[1:]}, -{high[1:]} to {low[1:]})" in page
+    (row,) = re.findall(r"^\| rescaling \| 5 \| (-161.*\| .*\+55.*)$", page, re.MULTILINE)
+    by, each = (cell.strip() for cell in row.split("|")[2:4])
+    assert f"by nearly as much, {_quoted(by)[1]}, four of five." in page
+    assert sum(lead.startswith("+") for lead in each.split(", ")) == 4
+    shares = {}
+    for arm in ("rescaling", "extended"):
+        rows = [row for seed in range(5) for row in _children(f"{arm}-{seed}")]
+        shares[arm] = 100 * sum(row["outcome"] == "trained" for row in rows) / len(rows)
+    assert f"({shares['rescaling']:.0f} % of its children train, of `extended` {shares['extended']:.0f} %)" in page
+
+
 def test_the_page_says_how_far_evolution_is_ahead_of_the_same_prompts_without_it() -> None:
     page = (ROOT / "docs/results/mnist1d.md").read_text()
     (row,) = re.findall(r"^\| extended - iid_extended \| 0, 1, 2 \| (.*)$", page, re.MULTILINE)
@@ -308,6 +324,11 @@ def test_the_page_says_how_far_evolution_is_ahead_of_the_same_prompts_without_it
     (lead,) = re.findall(r"^\| iid - iid_extended \| 0, 1, 2 \| (.*?), \d of 3 \|", page, re.MULTILINE)
     mean, low, high = (-int(figure) for figure in re.findall(r"[+-]\d+", lead))
     assert f"`iid_extended` ended ahead of `iid` by {mean} ({high} to {low}, three seeds)" in text
+
+
+def _children(search: str) -> list[dict[str, str]]:
+    with (ROOT / f"docs/results/mnist1d/{search}.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if int(row["round"]) >= 0]
 
 
 def _quoted(lead: str) -> list[str]:
