@@ -42,18 +42,22 @@ driver=$!
 [ "$stop" != yes ] || kill -TERM "$driver"  # the signal came before it had a name
 while kill -0 "$driver" 2>/dev/null; do wait "$driver"; done
 wait "$driver"; status=$?  # its own at last, whenever it ended: that of a `wait` above may be a signal's
-if [ "$stop" = yes ] && {{ [ "$status" = {stopped} ] || [ "$status" = 143 ]; }}; then  # 143: before it could listen
+if [ "$status" = {stopped} ] || [ "$status" = 143 ]; then  # told to stop; 143: before it could listen
+  [ "$stop" = yes ] || exit "$status"  # by Slurm, which ends the job early and may requeue it: the search is not over
   {go_on}
 fi
 {end}exit "$status"
 """
 _SUCCESSOR = """\
 [ ! -e {over} ] || exit 0  # no driver is to follow the one that wrote it
-successor=$(sbatch --parsable {script} | grep -E '^[0-9]+(;[^ ]+)?$' | tail -n 1)
+# One that Slurm requeued has its successor already.
+[ "${{SLURM_RESTART_COUNT:-0}}" != 0 ] ||
+  successor=$(sbatch --parsable {script} | grep -E '^[0-9]+(;[^ ]+)?$' | tail -n 1)
 """
 _NO_SUCCESSOR = """\
 : > {over}
 case "$successor" in
+  "") ;;  # one that an earlier start submitted finds that file
   *\\;*) scancel --clusters="${{successor#*;}}" "${{successor%%;*}}" ;;  # sbatch named the cluster, too
   *) scancel "$successor" ;;
 esac

@@ -145,6 +145,24 @@ def test_the_end_of_a_search_ends_its_chain_of_jobs(
     assert not (tmp_path / "driven").exists()
 
 
+def test_a_driver_that_slurm_preempts_leaves_the_search_to_its_successor(
+    tmp_path: Path, slurm_commands: Path, limited: list[str]
+) -> None:
+    """Slurm sends SIGTERM, and may start the job again; USR1 comes before the time limit only."""
+    (tmp_path / "answer").write_text("13\n")
+    starts = tmp_path / "starts"
+    script = driver_job.script(tmp_path, "r1", Site(driver=DriverJob(go_on_by="successor")), limited)
+    own = {"PATH": f"{slurm_commands.parent}/bin:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    for restarts in ({}, {"SLURM_RESTART_COUNT": "1"}):
+        starts.unlink(missing_ok=True)
+        with subprocess.Popen(["bash", "-c", script], env={**os.environ, **own, **restarts}) as shell:
+            wait_until(lambda: starts.exists() and starts.read_text(), "the driver has started")
+            shell.send_signal(signal.SIGTERM)
+        assert shell.returncode == driver_job.STOPPED
+        assert not (tmp_path / driver_job.OVER).exists()
+    assert slurm_commands.read_text() == f"sbatch --parsable {tmp_path / 'driver.sbatch'}\n", "one successor, not two"
+
+
 def test_a_search_that_is_submitted_again_goes_on(
     tmp_path: Path, slurm_commands: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
