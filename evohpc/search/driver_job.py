@@ -19,7 +19,8 @@ from evohpc.linux import python
 from evohpc.messages import TaskState
 from evohpc.run_folder import RunDir
 from evohpc.slurm import commands
-from evohpc.slurm.commands import Answer, NoAnswer, Row
+from evohpc.slurm.commands import Answer, NoAnswer
+from evohpc.slurm.rows import Row
 from evohpc.slurm.script import after_setup, directives
 
 STOPPED = 85

@@ -18,7 +18,7 @@ from pathlib import Path
 from evohpc.errors import RunFolderError
 from evohpc.files import read_json, write_atomic, write_once
 from evohpc.messages import Status, TaskReport, TaskState
-from evohpc.slurm.commands import Row
+from evohpc.slurm.rows import Row
 from evohpc.slurm.script import CLAIM
 
 SCRIPT = "array.sh"

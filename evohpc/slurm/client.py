@@ -13,7 +13,8 @@ from evohpc.errors import EvaluationError
 from evohpc.messages import TaskReport, TaskState
 from evohpc.slurm import arrays, commands
 from evohpc.slurm.arrays import Array
-from evohpc.slurm.commands import Answer, NoAnswer, Row
+from evohpc.slurm.commands import Answer, NoAnswer
+from evohpc.slurm.rows import Row
 
 log = logging.getLogger(__name__)
 

@@ -6,14 +6,15 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from evohpc.errors import EvaluationError
-from evohpc.messages import TaskReport, TaskState
-from evohpc.slurm import states
+from evohpc.messages import TaskState
+from evohpc.slurm import rows
+from evohpc.slurm.rows import Row
 
 TIMEOUT_S = 120.0
 _DEFAULT_MAX_ARRAY_SIZE = 1001
@@ -67,20 +68,11 @@ class Submission:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One array task, as Slurm tells of it."""
-
-    job_id: str
-    """Of the whole array."""
-    index: int
-    """In the array; -1 is a row for all of its tasks."""
-    name: str
-    report: TaskReport
-    cluster: str = ""
-    """The one that was asked; '' is the local one."""
-
-
+DEVICES = (
+    *("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"),
+    "NVIDIA_VISIBLE_DEVICES",
+)
+"""What names the GPUs of a process."""
 LOCAL = ("",)
 """The clusters to ask where a site profile names none."""
 
@@ -99,11 +91,16 @@ def submit(script: Path) -> Submission:
     job_ids = _JOB_ID.findall(done.stdout)
     if done.returncode == 0 and job_ids:
         return Submission(Answer.ACCEPTED, job_ids[-1])
-    if done.returncode == 0 or _LOST.search(message):
-        return Submission(Answer.LOST, message=message or f"sbatch printed {done.stdout.strip()[:80]!r}")
+    was_killed = done.returncode < 0 or done.returncode > 128  # it, or a wrapper around it: perhaps after it asked
+    if done.returncode == 0 or was_killed or _LOST.search(message):
+        return Submission(Answer.LOST, message=message or _silent(done))
     if _LATER.search(message):
         return Submission(Answer.LATER, message=message)
     raise EvaluationError(f"Slurm refuses {script}: {message}; {advice(message)}")
+
+
+def _silent(done: subprocess.CompletedProcess[str]) -> str:
+    return f"sbatch ended with exit code {done.returncode} and printed {done.stdout.strip()[:80]!r}"
 
 
 def queue(names: Collection[str] | None = None, clusters: Collection[str] = LOCAL) -> list[Row]:
@@ -118,7 +115,7 @@ def queue(names: Collection[str] | None = None, clusters: Collection[str] = LOCA
     command = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", f"--format={_QUEUE_FORMAT}"]
     if names is not None:
         command.append(f"--name={','.join(sorted(names))}")
-    return [row for cluster in clusters for row in _queue_rows(ask([*command, *on(cluster)]), cluster)]
+    return [row for cluster in clusters for row in rows.in_queue(ask([*command, *on(cluster)]), cluster)]
 
 
 def history(jobs: Mapping[str, str], clusters: Collection[str] = LOCAL) -> list[Row] | None:
@@ -139,8 +136,8 @@ def history(jobs: Mapping[str, str], clusters: Collection[str] = LOCAL) -> list[
         if "accounting storage is disabled" in str(error):
             return None
         raise
-    rows = _history_rows(text)
-    return [row for row in rows if row.report.state is TaskState.ENDED and jobs.get(row.job_id) == row.name]
+    found = rows.in_history(text)
+    return [row for row in found if row.report.state is TaskState.ENDED and jobs.get(row.job_id) == row.name]
 
 
 def test(script: str) -> subprocess.CompletedProcess[str]:
@@ -177,7 +174,8 @@ def end(rows: Collection[Row]) -> None:
 def max_array_size(settings: Mapping[str, str]) -> int:
     """Return MaxArraySize of Slurm's settings: the largest index of an array, plus one. Where it is 0, which switches
     arrays off, a single job is left, an array of 1."""
-    return max(1, _number(settings.get("MaxArraySize", ""), _DEFAULT_MAX_ARRAY_SIZE))
+    said = settings.get("MaxArraySize", "")
+    return max(1, int(said)) if said.isdecimal() and len(said) <= 10 else _DEFAULT_MAX_ARRAY_SIZE
 
 
 def largest_array(clusters: Collection[str] = LOCAL) -> int:
@@ -216,11 +214,12 @@ def environment() -> dict[str, str]:
     """Return this process's environment without what would change the meaning of Slurm's commands.
 
     A driver that is itself a job has SLURM_* of its own job, and SBATCH_* variables outrank the options in a script.
-    Which cluster to talk to, and the key to it, stay.
+    Which cluster to talk to, and the key to it, stay. The GPUs of this process are none of another job's: Slurm
+    sets their variables on nodes that have any, and a task on one without would take itself for having what it lacks.
     """
     kept = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_SACK_SOCKET"}
     mine = ("SLURM", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SALLOC_", "SRUN_", "SUBMITIT_")
-    foreign = ("APPTAINER", "SINGULARITY")
+    foreign = ("APPTAINER", "SINGULARITY", *DEVICES)
     return {k: v for k, v in os.environ.items() if k in kept or not k.startswith(mine + foreign)}
 
 
@@ -259,32 +258,6 @@ def _run(command: list[str], given: str | None = None) -> subprocess.CompletedPr
         ) from None
     except subprocess.TimeoutExpired:
         raise NoAnswer(f"{command[0]} did not answer within {TIMEOUT_S:g} s") from None
-
-
-def _queue_rows(text: str, cluster: str) -> Iterator[Row]:
-    for job_id, index, name, state, node, reason in fields(text, 6):
-        if job_id.isdecimal():
-            yield Row(job_id, _number(index, -1), name, states.report(state, reason, node), cluster)
-
-
-def _history_rows(text: str) -> Iterator[Row]:
-    for task, name, state, node in fields(text, 4):
-        job_id, _, index = task.partition("_")
-        if job_id.isdecimal():
-            report = states.report(state, node=node)
-            yield Row(job_id, _number(index, -1), name, report)
-
-
-def _number(text: str, otherwise: int) -> int:
-    """Return a number of Slurm's, which has 32 bits; something else if it is none."""
-    return int(text) if text.isdecimal() and len(text) <= 10 else otherwise
-
-
-def fields(text: str, count: int) -> Iterator[list[str]]:
-    """Yield the fields of each line that has so many. The others are headings of clusters, or of jobs with a newline or
-    a | in their name, which none of ours has."""
-    rows = (line.split("|") for line in text.split("\n"))
-    return (row for row in rows if len(row) == count)
 
 
 def advice(message: str) -> str:

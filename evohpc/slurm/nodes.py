@@ -6,6 +6,7 @@ import re
 
 from evohpc.slurm import commands
 from evohpc.slurm.commands import NoAnswer
+from evohpc.slurm.rows import fields
 
 _HARMLESS = re.compile(
     r"(?:\S+: )?(?:job is no longer pending execution|invalid job id specified|no error)(?: for job \S+)?",
@@ -25,7 +26,7 @@ def names(partitions: str = "", cluster: str = "") -> set[str]:
     """
     shown = commands.ask(["sinfo", "--all", "--noheader", "--Node", "--format=%N|%P", *commands.on(cluster)])
     wanted = set(partitions.split(","))
-    rows = commands.fields(shown, 2)
+    rows = fields(shown, 2)
     return {node for node, name in rows if (name.rstrip("*") in wanted if partitions else name.endswith("*"))}
 
 

@@ -50,6 +50,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
         ("echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1",
          Answer.LOST, ""),
         ("echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1", Answer.LOST, ""),
+        ("kill -INT $$", Answer.LOST, ""),
+        ("kill -KILL $$", Answer.LOST, ""),
+        ("exit 137", Answer.LOST, ""),
         ("echo 'sbatch: error: AssocMaxSubmitJobLimit' >&2; exit 1", Answer.LATER, ""),
         ("echo 'sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying' >&2; exit 1",
          Answer.LATER, ""),
@@ -106,8 +109,19 @@ def test_what_else_slurm_prints_beside_array_tasks(fake: Fake) -> None:
         (3, "its job ran over the job's memory (Slurm: OUT_OF_MEMORY)", "n4"),
         (5, "its job was cancelled (Slurm: CANCELLED)", ""),
     ]
-    fake("squeue", r"printf '9|0-9%%4|r-000-00|PENDING||None\n9|2|r-000-00|RUNNING|n4|None\n'")
-    assert [(row.index, row.report.state.value) for row in commands.queue()] == [(-1, "waiting"), (2, "running")]
+    fake("squeue", r"printf '9|0-1%%4|r-000-00|PENDING||None\n9|2|r-000-00|RUNNING|n4|None\n8|N/A|d|PENDING||None\n'")
+    assert [(row.job_id, row.index, row.report.state.value) for row in commands.queue()] == [
+        ("9", 0, "waiting"), ("9", 1, "waiting"), ("9", 2, "running"), ("8", -1, "waiting"),
+    ]  # fmt: skip
+
+
+def test_what_is_said_of_the_rest_of_an_array_is_said_of_no_other_task(fake: Fake) -> None:
+    rest = r"12_[3-5%%4]|r|CANCELLED by 1000|None assigned\n12_[7,20-24:2]|r|CANCELLED by 1000|None assigned\n"
+    fake("sacct", rf"printf '{rest}12_0|r|COMPLETED|n1\n12_1|r|NODE_FAIL|n2\n12_2|r|RUNNING|n3\n'")
+    rows = commands.history({"12": "r"}) or []
+    assert [(row.index, row.report.host) for row in rows] == [
+        *((index, "") for index in (3, 4, 5, 7, 20, 22, 24)), (0, "n1"), (1, "n2"),
+    ]  # fmt: skip
 
 
 def test_each_cluster_is_asked_for_itself(fake: Fake, tmp_path: Path) -> None:
@@ -160,6 +174,7 @@ def test_no_accounting_is_no_error(fake: Fake) -> None:
 def test_the_drivers_own_job_does_not_show_through(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = {"SLURM_CONF": "/conf", "SLURM_JWT": "key", "SLURM_CONF_SERVER": "c:6817", "SLURM_SACK_SOCKET": "/s"}
     planted = {"SLURM_JOB_ID": "1", "SBATCH_PARTITION": "x", "SQUEUE_FORMAT": "x", "APPTAINER_BIND": "/"}
+    planted |= dict.fromkeys(("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"), "0")
     for name, value in {**planted, **kept, "HOME": "/home"}.items():
         monkeypatch.setenv(name, value)
     seen = commands.environment()
