@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from evohpc.config.sbatch_options import Options, checked, merged
 from evohpc.config.strict_yaml import Count, CountOrZero, NonNegative, Positive, Section, dump, read_mapping, validate
@@ -120,6 +120,15 @@ class DriverJob(JobSection):
     go_on_by: Literal["requeue", "successor"] = "requeue"
     """At its time limit the job requeues itself; `successor` submits a new one, where the site has JobRequeue=0 or no
     scontrol on its nodes."""
+
+    @model_validator(mode="after")
+    def _has_time_to_drive(self) -> DriverJob:
+        if 60 * self.minutes <= self.stop_before_s:
+            raise ValueError(
+                f"driver.minutes is {self.minutes} and driver.stop_before_s {self.stop_before_s}, at which the driver "
+                f"would be stopped as it begins: take an hour or more"
+            )
+        return self
 
 
 class SchedulerSection(Section):

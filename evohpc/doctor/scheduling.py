@@ -118,7 +118,7 @@ def _within_limit(check: str, partition: str, longest: int | None, minutes: int,
 
 def accounting(site: Site, settings: dict[str, str]) -> Finding:
     """Say whether Slurm remembers jobs that are over long enough."""
-    if not settings.get("AccountingStorageType", "").endswith("none"):
+    if not settings.get("AccountingStorageType", "").endswith(("none", "(null)")):  # which newer Slurms print for none
         return ok("accounting", "sacct remembers jobs that are over")
     said = re.match(r"[0-9]{1,9}", settings.get("MinJobAge", ""))
     remembered = int(said[0]) if said else _DEFAULT_MIN_JOB_AGE_S

@@ -9,19 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import platform
-import re
-import secrets
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +25,11 @@ from evohpc.errors import ConfigError, RunFolderError, TaskError
 from evohpc.files import check_free, is_utf8, write_atomic, write_once
 from evohpc.lm_job.model_folder import check_model_folder
 from evohpc.run_folder import RunDir, read_provenance
+from evohpc.search import provenance
 from evohpc.search.seed_files import read_seeds
+from evohpc.slurm.client import check_folder
 from evohpc.store.store import Store
-from evohpc.tasks.data import draw_secret, prepare, secret_digest
+from evohpc.tasks.data import draw_secret, prepare
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +58,8 @@ def create(run: RunDir, config: Config, site: Site | None = None) -> None:
     """
     if config.lm.needs_a_model and config.lm.path is not None:
         check_model_folder(config.lm.path)
-    if config.evaluation.runtime == "apptainer" and site is not None and site.container.image is None:
-        raise ConfigError("evaluation.runtime is apptainer, and the site profile has no container.image")
+    if site is not None:
+        _check_site(run, config, site)
     copies = dict(_copies(run, config))
     _check_free(run)
     write_atomic(run.path / UNFINISHED, "")
@@ -80,7 +73,7 @@ def create(run: RunDir, config: Config, site: Site | None = None) -> None:
         draw_secret(run)
         prepare(run, config.task.file)
         held.beat()
-        if not write_once(run.provenance, json.dumps(_provenance(run, config), indent=1) + "\n"):
+        if not write_once(run.provenance, json.dumps(provenance.of_new_run(run, config), indent=1) + "\n"):
             raise _made_meanwhile(run)
         (run.path / UNFINISHED).unlink()
 
@@ -91,12 +84,19 @@ def rehearse(run: RunDir, config: Config, site: Site) -> None:
     Raises:
         RunFolderError, ConfigError, TaskError, LMError: as these.
     """
+    _check_site(run, config, site)
     if exists(run):
         _changes(run, config)
         return
     _check_free(run)
     with tempfile.TemporaryDirectory(prefix="evohpc-run-") as folder:
         create(RunDir(Path(folder) / run.path.name), config, site)
+
+
+def _check_site(run: RunDir, config: Config, site: Site) -> None:
+    if config.evaluation.runtime == "apptainer" and site.container.image is None:
+        raise ConfigError("evaluation.runtime is apptainer, and the site profile has no container.image")
+    check_folder(run.path)
 
 
 def save_config(run: RunDir, config: Config) -> None:
@@ -132,8 +132,11 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
 
     Raises:
         RunFolderError: it differs where results already depend on it, so this is another search.
+        ConfigError, EvaluationError: jobs by this site could not run.
         LeaseError: it differs, and a living driver goes by the old one.
     """
+    if site is not None:
+        _check_site(run, config, site)
     config, changes = _changes(run, config)
     is_other_site = site is not None and not (run.site.is_file() and run.site.read_text() == site.dump())
     if not changes and not is_other_site:
@@ -224,37 +227,6 @@ def _clear(run: RunDir) -> None:
 
 def _made_meanwhile(run: RunDir) -> RunFolderError:
     return RunFolderError(f"{run.path} was made by another process just now; run the same command again")
-
-
-def _provenance(run: RunDir, config: Config) -> dict[str, Any]:
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", run.path.resolve().name).strip("-").lower()[:24] or "run"
-    return {
-        "run_id": f"{slug}-{secrets.token_hex(4)}",
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": socket.gethostname(),
-        "command": sys.argv,
-        "evohpc": metadata.version("evohpc"),
-        "git_commit": _git_commit(),
-        "python": platform.python_version(),
-        "secret_sha256": secret_digest(run),
-        "seeds_from": str(config.seeds),
-        "task_from": str(config.task),
-    }
-
-
-def _git_commit() -> str:
-    """Return the commit that evohpc runs from, '' if it is installed from a package."""
-    git, repository = shutil.which("git"), Path(__file__).parents[2]
-    if git is None or not (repository / ".git").exists():  # the latter: it may lie within a repository of the user's
-        return ""
-    answer = subprocess.run(
-        [git, "-C", str(repository), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        check=False,
-    )
-    return answer.stdout.strip()
 
 
 def _inheriting(config: Config, old: Config) -> Config:

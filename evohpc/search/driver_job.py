@@ -19,6 +19,7 @@ from evohpc.linux import python
 from evohpc.messages import TaskState
 from evohpc.run_folder import RunDir
 from evohpc.slurm import commands
+from evohpc.slurm.client import check_folder
 from evohpc.slurm.commands import Answer, NoAnswer
 from evohpc.slurm.rows import Row
 from evohpc.slurm.script import after_setup, directives
@@ -97,7 +98,7 @@ def submit(run: RunDir, run_id: str, site: Site) -> str:
     Raises:
         EvaluationError: Slurm refuses, or does not answer.
     """
-    name, path = job_name(run_id), run.path.resolve()
+    name, path = job_name(run_id), check_folder(run.path)
     (path / OVER).unlink(missing_ok=True)
     if job_id := _find(name, site):
         return job_id

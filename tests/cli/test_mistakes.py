@@ -150,6 +150,7 @@ DRY_RUNS = [
     (("r", *REAL_LM, "--set", "lm.path=model"), "model has no config.json"),
     (("r", "--set", "task_options.stepz=5"), "task_options: there is no stepz; did you mean steps?"),
     (("r", "--set", "evaluation.runtime=apptainer"), "the site profile has no container.image"),
+    (("width%100",), "width%100: Slurm reads a % in a path as a pattern; take another run folder"),
     (("taken",), "taken holds other files (notes.txt); take a new folder"),
     (("made", "--set", "search.seed=7"), "made holds another search: search.seed is 0 there and 7 in this config"),
 ]

@@ -27,6 +27,11 @@ def test_shipped_profiles_are_valid_and_survive_a_round_trip(path: Path, tmp_pat
         ("partition: gpu", "unknown key partition; did you mean evaluation.partition?"),
         ("driver: {go_on_by: magic}", "driver.go_on_by: input should be 'requeue' or 'successor'; it is 'magic'"),
         ("scheduler: {poll_s: 0}", "scheduler.poll_s: input should be greater than 0; it is 0"),
+        (
+            "driver: {minutes: 5}",
+            "driver.minutes is 5 and driver.stop_before_s 300, at which the driver would be stopped as it begins: "
+            "take an hour or more",
+        ),
         ("- gpu", "a site profile is a mapping of sections; this file holds list"),
     ],
 )

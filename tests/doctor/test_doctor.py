@@ -429,6 +429,12 @@ class TestMounts:
         assert mounts.judge(mounts.mount_of(Path("/home/me"), text), on_cluster=True).found
 
 
+@pytest.mark.parametrize("none", ["accounting_storage/none", "(null)"])
+def test_a_slurm_without_accounting_is_known_by_what_it_prints(none: str) -> None:
+    finding = scheduling.accounting(Site(), {"AccountingStorageType": none, "MinJobAge": "10 sec"})
+    assert (finding.verdict, finding.found) == (Verdict.WARNING, "none, and squeue forgets jobs after 10 s")
+
+
 @given(st.dictionaries(st.sampled_from(["AccountingStorageType", "MinJobAge", "JobRequeue"]), st.text()))
 def test_any_settings_of_slurm_are_read(settings: dict[str, str]) -> None:
     assert scheduling.accounting(Site(), settings).found

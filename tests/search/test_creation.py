@@ -10,13 +10,13 @@ import pytest
 from support.killing import declare_dead
 
 from evohpc.config.search import Config, load_config
-from evohpc.config.site import Site, load_site
+from evohpc.config.site import ContainerSection, Site, load_site
 from evohpc.driver import lease
-from evohpc.errors import ConfigError, LeaseError, LMError, RunFolderError, TaskError
+from evohpc.errors import ConfigError, EvaluationError, LeaseError, LMError, RunFolderError, TaskError
 from evohpc.files import write_atomic
 from evohpc.run_folder import RunDir
 from evohpc.search import creation
-from evohpc.search.creation import create, exists, reconfigure, run_id, save_config
+from evohpc.search.creation import create, exists, reconfigure, rehearse, run_id, save_config
 
 pytestmark = pytest.mark.usefixtures("unsynced")
 
@@ -317,6 +317,23 @@ def test_the_same_config_again_changes_nothing(run: RunDir, configure: Callable[
     reconfigure(run, configure())
     reconfigure(run, load_config(run.config))
     assert content(run.path) == before
+
+
+@pytest.mark.parametrize("check", [create, reconfigure, rehearse])
+def test_a_site_that_cannot_run_it_is_refused_whenever_it_is_given(
+    run: RunDir, configure: Callable[..., Config], tmp_path: Path, check: Callable[[RunDir, Config, Site], None]
+) -> None:
+    config = configure("evaluation.runtime=apptainer")
+    if check is not create:
+        create(run, config, Site(container=ContainerSection(image=tmp_path / "eval.sif")))
+    before = content(run.path)
+    with pytest.raises(ConfigError, match=r"the site profile has no container\.image"):
+        check(run, config, Site())
+    assert content(run.path) == before
+    for odd in ("50%j", "a%"):
+        with pytest.raises(EvaluationError, match="reads a % in a path as a pattern"):
+            check(RunDir(tmp_path / odd), configure(), Site())
+        assert not (tmp_path / odd).exists()
 
 
 @pytest.mark.parametrize("given", [["evaluation.retries=9"], []])
