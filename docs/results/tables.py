@@ -12,7 +12,7 @@ import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -23,7 +23,7 @@ from rates import rates
 from searches import COSTLY, OUTCOMES, STRICT, Row, Search, fewest, read, read_searches, share
 from transfers import moved, ranks, transfer
 
-from evohpc.report.intervals import bootstrap
+from evohpc.report.intervals import bootstrap, permutation
 
 HERE = Path(__file__).parent
 PAIRED = 3
@@ -63,6 +63,7 @@ def pairs(folder: Path) -> Iterator[Sequence[str]]:
         "seeds",
         "all children",
         "of each seed",
+        "p",
         f"error < {STRICT}",
         *(f"equally many {kind}" for kind in COSTLY),
     )
@@ -73,7 +74,12 @@ def pairs(folder: Path) -> Iterator[Sequence[str]]:
             ours, theirs = ([found[arm, seed] for seed in seeds] for arm in (first, second))
             cells = list(_leads(ours, theirs))
             of_each = ", ".join(f"{a.best() - b.best():+.0f}" for a, b in zip(ours, theirs, strict=True))
-            yield f"{first} - {second}", ", ".join(map(str, seeds)), cells[0], of_each, *cells[1:]
+            p = f"{permutation(*(_bests(found.values(), arm) for arm in (first, second))):.3f}"
+            yield f"{first} - {second}", ", ".join(map(str, seeds)), cells[0], of_each, p, *cells[1:]
+
+
+def _bests(searches: Iterable[Search], arm: str) -> list[float]:
+    return [search.best() for search in searches if search.arm == arm]
 
 
 def _leads(ours: Sequence[Search], theirs: Sequence[Search]) -> Iterator[str]:
@@ -188,13 +194,15 @@ def winners(path: Path) -> Iterator[Sequence[str]]:
         arm, _, seed = row["id"].partition("/")[0].rpartition("-")
         found.setdefault(arm, {})[seed] = row
     first = max(found, key=lambda arm: fmean(float(row["fitness"]) for row in found[arm].values()))
-    yield "arm", "searches", "fitness in the search", "with fresh seeds", f"`{first}` is fitter by", "of each seed"
+    yield "arm", "searches", "fitness in the search", "with fresh seeds", f"`{first}` is fitter by", "of each seed", "p"
     for arm, of_arm in sorted(found.items()):
         selected, again = (
             [float(of_arm[seed][key]) for seed in sorted(of_arm)] for key in ("search_fitness", "fitness")
         )
         ahead = [float(found[first][seed]["fitness"]) - float(of_arm[seed]["fitness"]) for seed in sorted(of_arm)]
-        paired = ("", "") if arm == first else (_mean(ahead, "+"), ", ".join(f"{value:+.0f}" for value in ahead))
+        leads = _mean(ahead, "+"), ", ".join(f"{value:+.0f}" for value in ahead)
+        p = permutation([float(row["fitness"]) for row in found[first].values()], again)
+        paired = ("", "", "") if arm == first else (*leads, f"{p:.3f}")
         yield arm, str(len(of_arm)), _mean(selected), _mean(again), *paired
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from evohpc.errors import ConfigError, RunFolderError
 from evohpc.files import write_atomic
 from evohpc.report import comparison, page
-from evohpc.report.intervals import RESAMPLE_SIZE, RESAMPLES
 from evohpc.report.missing import explain_missing
 from evohpc.report.runs import Run, read_all
 from evohpc.report.terminal import of_all
@@ -165,8 +164,8 @@ def html(found: Aggregate) -> str:
         **{"runs": found.runs, "groups": found.groups, "pairs": found.pairs, "target": found.target},
         "broken": [[str(path), reason] for path, reason in found.broken],
         "subtitle": f"{len(found.runs)} runs ({unfinished} unfinished), grouped by {', '.join(found.by) or 'nothing'}; "
-        f"95 % intervals of the mean by {RESAMPLES} bootstrap samples of size {RESAMPLE_SIZE}, "
-        f"or of as many as there are runs{'; ' if found.mixed else ''}{found.mixed}",
+        f"95 % bootstrap intervals of the mean, too narrow for fewer than about ten runs"
+        f"{'; ' if found.mixed else ''}{found.mixed}",
         "footer": f"Made by evohpc aggregate at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
     }
     return page.render(f"evohpc: comparison of {len(found.runs)} runs", "compare.html", SCRIPTS, data)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from evohpc.errors import ConfigError
 from evohpc.messages import SEED_ROUND
 from evohpc.report.frames import flat
-from evohpc.report.intervals import bootstrap
+from evohpc.report.intervals import bootstrap, permutation
 from evohpc.report.rounds import evaluation_hours, fitness, late_counts
 from evohpc.report.runs import Run
 
@@ -150,7 +150,8 @@ def group_rows(runs: Sequence[dict[str, Any]], target: float | None) -> Iterator
 
 
 def pair_rows(runs: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield one row for two groups: the difference of their runs of the same seed, at equal evaluations.
+    """Yield one row for two groups: the difference of their runs of the same seed, at equal evaluations, and p of the
+    permutation test of all of their runs, which are not paired there.
 
     A seed that a group has twice, or a run that has none, is in no pair.
     """
@@ -162,8 +163,14 @@ def pair_rows(runs: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         wins = sum(difference > 0 for difference in differences)
         yield {
             **{"first": first, "second": second, "pairs": len(differences), "first_is_fitter": wins},
+            "p": _number(permutation(*(_known(runs, group) for group in (first, second)))),
             **{"difference": _number(mean), "difference_low": _number(low), "difference_high": _number(high)},
         }
+
+
+def _known(runs: Sequence[dict[str, Any]], group: str) -> list[float]:
+    found = [row["best_at_equal_evaluations"] for row in runs if row["group"] == group]
+    return [value for value in found if value is not None]
 
 
 def _by_seed(runs: Sequence[dict[str, Any]], group: str) -> dict[Any, Any]:

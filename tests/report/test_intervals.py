@@ -1,9 +1,10 @@
 import math
 import random
+from itertools import product
 
 import pytest
 
-from evohpc.report.intervals import bootstrap, wilson
+from evohpc.report.intervals import bootstrap, permutation, wilson
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,36 @@ def test_a_bootstrap_interval_covers_the_mean_about_as_often_as_it_says() -> Non
         _, low, high = bootstrap([rng.gauss(0, 1) for _ in range(20)])
         hits += low <= 0 <= high
     assert 0.87 < hits / 400 < 0.98
+
+
+@pytest.mark.parametrize(("size", "covered"), [(5, 0.84), (3, 0.70)])
+def test_of_few_values_it_covers_the_mean_as_seldom_as_the_pages_say(size: int, covered: float) -> None:
+    rng = random.Random(2)
+    bounds = [bootstrap([rng.gauss(0, 1) for _ in range(size)])[1:] for _ in range(1000)]
+    assert sum(low <= 0 <= high for low, high in bounds) / 1000 == pytest.approx(covered, abs=0.03)
+
+
+def test_a_bootstrap_interval_is_that_of_all_resamples() -> None:
+    values = [-91.0, -83.0, -228.0, -2.0, -144.0]
+    means = sorted(sum(sample) / 5 for sample in product(values, repeat=5))
+    _, low, high = bootstrap(values)
+    assert low == pytest.approx(means[int(0.025 * len(means))], abs=3)
+    assert high == pytest.approx(means[int(0.975 * len(means))], abs=3)
+
+
+def test_the_permutation_test_is_exact() -> None:
+    assert permutation([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]) == pytest.approx(2 / 20)
+    assert permutation([4.0, 5.0, 6.0], [1.0, 2.0, 3.0]) == pytest.approx(2 / 20)
+    assert permutation([1.0, 6.0], [2.0, 5.0]) == 1.0
+    assert math.isnan(permutation([], [1.0]))
+    many = permutation([*map(float, range(20))], [*(50.0 + i for i in range(20))])
+    assert 0 < many < 0.001
+
+
+def test_by_chance_p_is_small_as_often_as_it_says() -> None:
+    rng = random.Random(3)
+    found = [permutation([rng.gauss(0, 1) for _ in range(5)], [rng.gauss(0, 1) for _ in range(5)]) for _ in range(1000)]
+    assert 0.02 < sum(p < 0.05 for p in found) / 1000 < 0.07
 
 
 def test_few_values_do_not_pass_for_many() -> None:

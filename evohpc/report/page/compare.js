@@ -47,6 +47,7 @@ function drawPairs() {
     ["pairs", "number", (row) => whole(row.pairs)],
     ["difference", "number", (row) => interval(row, "difference")],
     ["first is fitter", "number", (row) => `${row.first_is_fitter} of ${row.pairs}`],
+    ["p of all their runs", "number", (row) => number(row.p, 3)],
   ], report.pairs);
 }
 
