@@ -18,7 +18,7 @@ from evohpc.report.colours import OUTCOME_COLOURS
 from evohpc.report.columns import Columns, columns, payload
 from evohpc.report.early_end import in_words
 from evohpc.report.intervals import wilson
-from evohpc.report.rounds import evaluation_hours, late_counts, round_rows
+from evohpc.report.rounds import UNSETTLED, VALID_NOVEL, evaluation_hours, late_counts, round_rows, valid_novel
 from evohpc.report.runs import Run
 from evohpc.report.tables import OUTCOMES, number
 from evohpc.report.text import MINUS, in_hours
@@ -44,6 +44,8 @@ def report(run: Run, *, target: float | None = None) -> str:
         "metric": run.metric,
         "size": run.size_name,
         "outcomes": OUTCOMES,
+        "valid_novel": VALID_NOVEL,
+        "unsettled": UNSETTLED,
         "colours": OUTCOME_COLOURS,
         "prompts": dict(_prompts(run)),
         "curves": curves.packed(run.curves),
@@ -113,15 +115,12 @@ def _tiles(table: Columns) -> Iterator[tuple[str, str, str]]:
 
 
 def _share(table: Columns) -> Iterator[tuple[str, str, str]]:
-    settled = [
-        o for o, r in zip(table.outcome, table.round, strict=True) if r >= 0 and o not in ("pending", "machine fault")
-    ]
+    novel, settled = valid_novel(Counter(o for o, r in zip(table.outcome, table.round, strict=True) if r >= 0))
     if settled:
-        trained = settled.count("trained")
-        low, high = wilson(trained, len(settled))
+        low, high = wilson(novel, settled)
         yield (
             "valid novel children",
-            f"{100 * trained / len(settled):.1f} %",
+            f"{100 * novel / settled:.1f} %",
             f"95 % interval {100 * low:.1f} to {100 * high:.1f}\N{NO-BREAK SPACE}%",
         )
 

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from evohpc.report import tables
 from evohpc.report.intervals import wilson
 from evohpc.report.runs import Run
 from evohpc.store.rows import Entry
+
+VALID_NOVEL = ("trained", "dropped")
+"""The outcomes of children that are new and could be trained; a rung drops some of them before the end."""
+UNSETTLED = ("machine fault", "pending")
+"""The outcomes that say nothing of a child."""
+
+
+def valid_novel(outcomes: Mapping[str, int]) -> tuple[int, int]:
+    """Return how many children are valid and novel, and of how many: those whose outcome says something of them.
+
+    Args:
+        outcomes: number of children by outcome, as `tables.outcomes` returns it.
+    """
+    settled = sum(count for name, count in outcomes.items() if name not in UNSETTLED)
+    return sum(outcomes[name] for name in VALID_NOVEL), settled
 
 
 def evaluation_hours(run: Run, entries: Iterable[Entry]) -> float:
@@ -51,8 +66,7 @@ def round_rows(run: Run) -> Iterator[dict[str, Any]]:
 def _round_row(run: Run, round: int, entries: Sequence[Entry]) -> dict[str, Any]:
     statuses = [entry.candidate.status for entry in entries]
     outcome = tables.outcomes({status: statuses.count(status) for status in set(statuses)})
-    settled = len(entries) - outcome["pending"] - outcome["machine fault"]
-    novel = outcome["trained"] + outcome["dropped"]
+    novel, settled = valid_novel(outcome)
     low, high = wilson(novel, settled)
     best = fittest(run, entries)
     return {

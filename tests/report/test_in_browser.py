@@ -216,6 +216,20 @@ def test_the_children_of_a_parent_are_counted_and_listed(shown: Any) -> None:
     assert count(shown) == int(children)
 
 
+def test_a_parent_s_share_has_those_that_a_rung_dropped_and_not_those_without_an_outcome(
+    tmp_path: Path, browser: Any
+) -> None:
+    run = make_run(tmp_path, 0, rounds=1)
+    outcomes = (Status.PENDING, Status.DROPPED, Status.DROPPED, Status.DUPLICATE, Status.PENDING, Status.NODE_FAIL)
+    born: dict[str, Any] = {"round": 0, "parents": ("seed-a",)}
+    children = [candidate(f"c{n}", str(n), status=status, **born) for n, status in enumerate(outcomes)]
+    first = (candidate("seed-a", "s"), trained("seed-a", 1000, 0.2))
+    write(run, [first, (children[0], trained("c0", 900, 0.1)), *((child, None) for child in children[1:])])
+    show(browser, draw(run, tmp_path / "report.html"))
+    cells = [cell.text for cell in browser.find_elements("css selector", "#parents tbody td")]
+    assert cells[2:5] == ["6", "3 (75.0 %)", "1"]
+
+
 def test_hostile_text_stays_text(tmp_path: Path, browser: Any) -> None:
     run = make_run(tmp_path, 0, rounds=1)
     seed = candidate(f"seed-{HOSTILE}", HOSTILE)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from bokeh.models import ColumnDataSource, FactorRange, NumeralTickFormatter, Range1d, TeeHead, Whisker
 
 from evohpc.messages import SEED_ROUND
+from evohpc.report import rounds
 from evohpc.report.columns import Columns
 from evohpc.report.figures import style
 from evohpc.report.figures.style import Figure
-from evohpc.report.rounds import round_rows
 from evohpc.report.runs import Run
+from evohpc.report.tables import OUTCOMES
 from evohpc.report.text import MINUS, unit_of_time
 
 FEW_SEEDS = 8
@@ -113,14 +114,14 @@ def _lines(made: Figure, table: Columns, target: float | None, sign: int) -> lis
 
 def valid_novel(run: Run) -> Figure | None:
     """Draw the share of children that were new and could be trained, with 95 % intervals."""
-    rows = [row for row in round_rows(run) if row["round"] != SEED_ROUND and row["valid_novel"] is not None]
+    rows = [row for row in rounds.round_rows(run) if row["round"] != SEED_ROUND and row["valid_novel"] is not None]
     if not rows:
         return None
     names = {"x": "round", "share": "valid_novel", "low": "valid_novel_low", "high": "valid_novel_high"}
     data = {name: [row[key] for row in rows] for name, key in names.items()}
     data["x"] = [str(round) for round in data["x"]]
-    data["trained"] = [row["trained"] for row in rows]
-    data["children"] = [row["children"] for row in rows]
+    counted = [rounds.valid_novel({name: row[name.replace(" ", "_")] for name in OUTCOMES}) for row in rows]
+    data["novel"], data["settled"] = ([pair[place] for pair in counted] for place in (0, 1))
     source = ColumnDataSource(data)
     made = style.chart("valid_novel", "round", "valid novel children", x_range=FactorRange(*data["x"]), y_range=(0, 1))
     made.yaxis.formatter = NumeralTickFormatter(format="0%")
@@ -130,5 +131,5 @@ def valid_novel(run: Run) -> Figure | None:
         head.size, head.line_color = 8, style.BLUE
     made.add_layout(whisker)
     dots = made.scatter("x", "share", source=source, size=8, color=style.BLUE)
-    style.hover(made, [dots], ("round", "@x"), ("share", "@share{0 %}"), ("trained", "@trained of @children"))
+    style.hover(made, [dots], ("round", "@x"), ("share", "@share{0 %}"), ("valid novel", "@novel of @settled"))
     return made
