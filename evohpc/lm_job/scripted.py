@@ -52,7 +52,8 @@ class ScriptedLMJob:
         if prompt.is_rescaled:
             return rescaling.completion(prompt, sample)
         text = self._texts[number % len(self._texts)] if self._texts else mutate(prompt.text, sample.seed)
-        return Completion(prompt.index, sample.index, text, len(text.split()), "class_end")
+        tokens = max(1, len(text.split()))  # as a language model's, which draws an end; none is the mark of a rule
+        return Completion(prompt.index, sample.index, text, tokens, "class_end")
 
 
 def mutate(prompt: str, seed: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evohpc.messages import SEED_ROUND
-from evohpc.report import tables
+from evohpc.report import origin, tables
 from evohpc.report.pareto import pareto_front
 from evohpc.report.runs import Run
 from evohpc.store.rows import Entry
@@ -29,6 +29,8 @@ class Columns:
     error: Column
     fitness: Column
     metric: Column
+    temperature: Column
+    """At which it was drawn."""
     parents: list[list[int]]
     """Places of the parents in these lists."""
     counts: list[bool]
@@ -84,6 +86,7 @@ def columns(run: Run) -> Columns:
         error=_measured(run, "error"),
         fitness=_measured(run, "fitness"),
         metric=[e.result.metrics.get(run.metric) if e.result else None for e in run.entries],
+        temperature=[origin.temperature(c) for c in candidates],
         parents=[[place[p] for p in dict.fromkeys(c.parents) if p in place] for c in candidates],
         counts=[run.counts(entry) for entry in run.entries],
     )
@@ -95,8 +98,8 @@ def payload(table: Columns) -> dict[str, Any]:
     candidates = [entry.candidate for entry in entries]
     names = ("id", "round", "status", "outcome", "params", "error", "fitness", "metric", "parents", "counts")
     return {
-        **{name: getattr(table, name) for name in names},
-        **{n: [getattr(c, n) for c in candidates] for n in ("prompt", "sample", "temperature", "tokens", "detail")},
+        **{name: getattr(table, name) for name in (*names, "temperature")},
+        **{n: [getattr(c, n) for c in candidates] for n in ("prompt", "sample", "tokens", "detail")},
         "code_hash": [c.code_hash for c in candidates],
         "late_until": [table.run.late_until.get(entry.id) for entry in entries],
         "seconds": [_seconds(table.run, entry) for entry in entries],

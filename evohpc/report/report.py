@@ -18,6 +18,7 @@ from evohpc.report.colours import OUTCOME_COLOURS
 from evohpc.report.columns import Columns, columns, payload
 from evohpc.report.early_end import in_words
 from evohpc.report.intervals import wilson
+from evohpc.report.origin import BY_RULE
 from evohpc.report.rounds import UNSETTLED, VALID_NOVEL, evaluation_hours, late_counts, round_rows, valid_novel
 from evohpc.report.runs import Run
 from evohpc.report.tables import OUTCOMES, number
@@ -47,6 +48,7 @@ def report(run: Run, *, target: float | None = None) -> str:
         "valid_novel": VALID_NOVEL,
         "unsettled": UNSETTLED,
         "colours": OUTCOME_COLOURS,
+        "by_rule": BY_RULE,
         "prompts": dict(_prompts(run)),
         "curves": curves.packed(run.curves),
         "logs": {} if run.folder is None else logs.tails(RunDir(run.folder), run.entries),

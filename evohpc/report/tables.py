@@ -16,6 +16,7 @@ from rich.table import Table
 from evohpc.evolution.entry import size_column
 from evohpc.messages import SEED_ROUND, Candidate, Result, Status, TaskInterface
 from evohpc.report.documents import head
+from evohpc.report.origin import completion
 from evohpc.report.terminal import of_all, plain_table, printable
 from evohpc.store.rows import Entry, Score
 from evohpc.store.store import Store
@@ -242,13 +243,6 @@ def _grid(facts: Iterable[tuple[str, str]]) -> Table:
     for name, value in facts:
         table.add_row(name, _text(value))
     return table
-
-
-def completion(candidate: Candidate) -> str:
-    """Return how a child's text came about. What a language model writes has one token at least."""
-    if candidate.tokens == 0:
-        return "its parent's, with numbers changed by a rule (search.rescale)"
-    return f"{candidate.tokens} tokens at temperature {candidate.temperature:g}"
 
 
 def _descent(candidate: Candidate) -> Iterator[tuple[str, str]]:

@@ -15,8 +15,9 @@ from evohpc.evolution.stopping import EarlyEnd
 from evohpc.messages import SEED_ROUND, Result, Status
 from evohpc.report.early_end import in_words
 from evohpc.report.kinship import Family
+from evohpc.report.origin import completion
 from evohpc.report.selection import Selections
-from evohpc.report.tables import completion, number, outcome
+from evohpc.report.tables import number, outcome
 from evohpc.store.rows import Entry, Kin
 
 _METRICS = re.compile(r'"""Metrics:\n(\{.*\})\n"""')

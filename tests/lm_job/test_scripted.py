@@ -89,6 +89,12 @@ def test_given_texts_are_used_in_turn(folder: RoundDir) -> None:
     assert [completion.text for completion in found] == list("abcabcab")
 
 
+def test_only_a_rule_draws_no_token(folder: RoundDir) -> None:
+    ScriptedLMJob(texts=["", "two words"]).start(folder)
+    found = completions_file.read_complete(folder.completions, read_request(folder))
+    assert [completion.tokens for completion in found] == [1, 2] * 4
+
+
 def test_scripted_children_are_mutants_copies_and_broken_programs() -> None:
     children = [mutate(PROMPT, seed) for seed in range(200)]
     body = PROGRAM.partition("\n")[2]

@@ -230,6 +230,25 @@ def test_a_parent_s_share_has_those_that_a_rung_dropped_and_not_those_without_an
     assert cells[2:5] == ["6", "3 (75.0 %)", "1"]
 
 
+def test_a_rule_s_child_is_of_no_temperature_and_said_to_be_a_rule_s(tmp_path: Path, browser: Any) -> None:
+    run = make_run(tmp_path, 0, rounds=1)
+    born: dict[str, Any] = {"round": 0, "parents": ("seed-a",), "temperature": 0.8, "status": Status.DUPLICATE}
+    children = [candidate("drawn", "1", **born), candidate("by-rule", "2", **born, tokens=0)]
+    seed = candidate("seed-a", "s", tokens=0)
+    write(run, [(seed, trained("seed-a", 1000, 0.2)), *((child, None) for child in children)])
+    show(browser, draw(run, tmp_path / "report.html"))
+    browser.execute_script("choose({temperature: '0.8', rows: new Set([0, 1, 2])})")
+    assert browser.execute_script("return passing().map((row) => report.candidates.id[row])") == ["drawn"]
+    browser.execute_script("document.getElementById('temperatures').scrollIntoView()")
+    time.sleep(0.5)
+    counted = "return Array.from(sourceNamed('temperatures', 'temperatures_source').data.count)"
+    assert browser.execute_script(counted) == [1]
+    browser.execute_script("return showCandidate(report.candidates.id.indexOf('by-rule'), false)")
+    facts = browser.find_element("id", "candidate-facts").text
+    assert "its parent's, with numbers changed by a rule (search.rescale)" in facts
+    assert "at temperature" not in facts
+
+
 def test_hostile_text_stays_text(tmp_path: Path, browser: Any) -> None:
     run = make_run(tmp_path, 0, rounds=1)
     seed = candidate(f"seed-{HOSTILE}", HOSTILE)

@@ -39,3 +39,10 @@ def test_who_was_dropped_after_a_rung_is_valid_and_novel_in_the_tile_as_in_the_r
     data = shown(run_of(*(entry for status, count in outcomes.items() for entry in children(status, count))))
     assert [round["valid_novel"] for round in data["rounds"]] == [0.5]
     assert {name: value for name, value, _ in data["tiles"]}["valid novel children"] == "50.0 %"
+
+
+def test_a_rule_s_children_have_no_temperature() -> None:
+    drawn = candidate("drawn", round=0, temperature=0.8)
+    by_rule = candidate("by-rule", round=0, temperature=0.8, tokens=0)
+    data = shown(run_of(*(Entry(one, None) for one in (candidate("seed-a", tokens=0), drawn, by_rule))))
+    assert data["candidates"]["temperature"] == [None, 0.8, None]

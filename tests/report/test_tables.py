@@ -141,10 +141,3 @@ def test_a_candidate_without_a_result_has_a_row_too(finished_run: Path) -> None:
     assert row["fitness"] is None
     assert row["parents"] == " ".join(refused.candidate.parents)
     assert '"result": null' in tables.line(Entry(refused.candidate, None), "run-1")
-
-
-def test_a_rescaled_child_is_not_said_to_come_from_a_language_model() -> None:
-    assert tables.completion(candidate("r000p00s000", tokens=7, temperature=0.8)) == "7 tokens at temperature 0.8"
-    assert tables.completion(candidate("r000p00s000", tokens=0)) == (
-        "its parent's, with numbers changed by a rule (search.rescale)"
-    )

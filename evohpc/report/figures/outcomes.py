@@ -23,9 +23,8 @@ def by_round(table: Columns) -> Figure | None:
 
 
 def by_temperature(table: Columns) -> Figure | None:
-    """Draw the share of outcomes at each temperature."""
-    drawn = [(f"{e.candidate.temperature:g}", o) for e, o in zip(table.run.entries, table.outcome, strict=True)]
-    pairs = [pair for pair, round in zip(drawn, table.round, strict=True) if round != SEED_ROUND]
+    """Draw the share of outcomes at each temperature, of what a language model drew."""
+    pairs = [(f"{t:g}", o) for t, o in zip(table.temperature, table.outcome, strict=True) if t is not None]
     hot = sorted({t for t, _ in pairs}, key=float)
     made = _stacks("temperatures", "temperature of the draw", "share of children", hot, pairs, is_share=True)
     if made is not None:

@@ -70,6 +70,12 @@ function lateness(row) {
   return until === null ? "" : `no outcome when round ${until - 1} closed (search.close_at); round ${until} is the first that could select it`;
 }
 
+function completion(row) {
+  const { round, tokens, temperature } = report.candidates;
+  if (round[row] < 0) return "";
+  return temperature[row] === null ? report.by_rule : `${whole(tokens[row])} tokens at temperature ${number(temperature[row])}`;
+}
+
 function candidateFacts(row) {
   const all = report.candidates;
   const drawn = all.round[row] < 0 ? "seed program" : `round ${all.round[row]}, prompt ${all.prompt[row]}, sample ${all.sample[row]}`;
@@ -79,7 +85,7 @@ function candidateFacts(row) {
     ["drawn", drawn],
     ["parents", all.parents[row].length ? parents : ""],
     ["late", lateness(row)],
-    ["completion", all.round[row] < 0 ? "" : `${whole(all.tokens[row])} tokens at temperature ${number(all.temperature[row])}`],
+    ["completion", completion(row)],
     ["fitness", number(all.fitness[row])],
     ["size", all.params[row] === null ? "" : sized(whole(all.params[row]))],
     ["error", number(all.error[row])],

@@ -20,7 +20,7 @@ function passing() {
     if (chosen.outcomes && !chosen.outcomes.has(all.outcome[row])) continue;
     if (chosen.status && all.status[row] !== chosen.status) continue;
     if (chosen.round !== "" && all.round[row] !== Number(chosen.round)) continue;
-    if (chosen.temperature !== "" && (all.round[row] < 0 || String(all.temperature[row]) !== chosen.temperature)) continue;
+    if (chosen.temperature !== "" && String(all.temperature[row]) !== chosen.temperature) continue;
     if (text && !searched[row].includes(text)) continue;
     rows.push(row);
   }
@@ -71,7 +71,7 @@ function buildFilters() {
     },
   });
   filterListeners.push(() => document.activeElement === search || (search.value = chosen.text));
-  const drawn = all.temperature.filter((_, row) => all.round[row] >= 0);
+  const drawn = all.temperature.filter((value) => value !== null);
   const clear = { text: "", outcomes: null, status: "", round: "", temperature: "", rows: null };
   find("filters").append(
     search,

@@ -10,7 +10,7 @@ const tableColumns = () => [
   ["fitness", "fitness", "number", (row) => fixed(report.candidates.fitness[row])],
   [report.metric.replaceAll("_", " ") || "metric", "metric", "number", (row) => fixed(report.candidates.metric[row])],
   ["size", "params", "number", (row) => whole(report.candidates.params[row])],
-  ["temperature", "temperature", "number", (row) => (report.candidates.round[row] < 0 ? "" : number(report.candidates.temperature[row]))],
+  ["temperature", "temperature", "number", (row) => number(report.candidates.temperature[row])],
   ["seconds", "seconds", "number", (row) => fixed(report.candidates.seconds[row])],
   ["detail", "detail", "text", (row) => report.candidates.detail[row].slice(0, 300)],
 ];
