@@ -149,11 +149,18 @@ def read_table(out: Path) -> list[Row]:
 
 
 def table(entries: Iterable[Entry]) -> list[Row]:
-    """Return a row for each algorithm and model, from the trainings that are over; the baseline comes first."""
+    """Return a row for each algorithm and model, from the trainings that are over; the baseline comes first.
+
+    Of models that are the same program one is trained; what it reached is what each of them has.
+    """
+    entries = list(entries)
+    trained = {e.candidate.code_hash: e for e in entries if e.candidate.status is not Status.DUPLICATE}
     groups: dict[tuple[str, bool, str], list[Entry]] = {}
     for entry in entries:
         model, algorithm, _ = entry.candidate.id.removeprefix("seed-").rsplit("-", 2)
-        groups.setdefault((algorithm, model != BASELINE, model), []).append(entry)
+        is_alike = entry.candidate.status is Status.DUPLICATE
+        of_it = trained[entry.candidate.code_hash] if is_alike else entry
+        groups.setdefault((algorithm, model != BASELINE, model), []).append(of_it)
     return [_row(algorithm, model, group) for (algorithm, _, model), group in sorted(groups.items())]
 
 

@@ -92,6 +92,38 @@ def test_table_3_has_the_best_model_beside_the_baseline() -> None:
     assert list(csv.DictReader(csv_text(Row, found).splitlines()))[2]["accuracy"] == "90"
 
 
+def test_models_that_are_one_program_are_trained_once_and_each_has_its_row(tmp_path: Path) -> None:
+    copy = tmp_path / "a_copy.py"
+    copy.write_text(f"# the fittest of a search, it may be\n{BASELINE.read_text()}")
+    models = transfer.gather([OTHER, copy], baseline=BASELINE)
+    accuracies = {"seed-quad_node_min_max-bfs-0": 0.5, "seed-quad_node_min_max-bfs-1": 0.6}
+    with transfer.create(tmp_path / "out", transfer.programs(models.sources, ("bfs",), 3), overrides=TINY) as search:
+        asked = search.ask()
+        assert len(asked) == 6
+        for candidate in asked:
+            if candidate.id.endswith("-2"):  # one of each fails
+                failed = replace(outcome(candidate, 0), status=Status.TIMEOUT, detail="too slow", metrics={})
+                search.tell(replace(failed, error=None, fitness=None, num_params=None))
+            else:
+                search.tell(outcome(candidate, accuracies.get(candidate.id, 0.7 + 0.2 * candidate.id.endswith("-1"))))
+    found = rows(tmp_path / "out")
+    assert found["bfs", "baseline"].accuracy == 80
+    assert found["bfs", "baseline"].failure == "timeout: too slow"
+    assert replace(found["bfs", "a_copy"], model="baseline") == found["bfs", "baseline"]
+    _, (_, best, _, accuracy, _, beside) = transfer.table_3(list(found.values()))
+    assert (best, accuracy) == ("a_copy", beside)
+    assert beside.startswith("80.00")
+
+
+def test_of_models_that_are_one_program_none_has_a_score_before_the_first(tmp_path: Path) -> None:
+    copy = tmp_path / "a_copy.py"
+    copy.write_text(BASELINE.read_text())
+    models = transfer.gather([copy], baseline=BASELINE)
+    with transfer.create(tmp_path / "out", transfer.programs(models.sources, ("bfs",), 2), overrides=TINY) as search:
+        search.ask()
+    assert {(row.accuracy, row.trained, row.failure) for row in rows(tmp_path / "out").values()} == {(None, 0, "")}
+
+
 def test_only_what_was_asked_counts_as_an_answer(tmp_path: Path) -> None:
     with make(tmp_path / "out", 1) as search:
         for candidate in search.ask():
