@@ -584,6 +584,16 @@ def test_a_rank_correlation_is_held_against_random_orders(monkeypatch: pytest.Mo
     assert correlation([(1, 1), (2, 3), (3, 2), (4, 4)])[0] == "+0.80"
 
 
+def test_what_is_drawn_from_one_prompt_is_no_independent_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs/results")
+    rates = runpy.run_path(str(ROOT / "docs/results/rates.py"))
+    for degrees, quantile in ((4, 2.776), (7, 2.365), (30, 2.042)):
+        assert rates["t_95"](degrees) == pytest.approx(quantile, rel=0.003)
+    means = (-10.0, 0.0, 10.0, 20.0, 5.0)  # 5, with a standard deviation of 11.18, a root of five of which is 5
+    once, often = (rates["points"]([[mean] * count for mean in means]) for count in (1, 40))
+    assert once == often == "+5.0 (-8.8 to +18.8)"
+
+
 def test_the_published_table_of_transfers_is_the_papers() -> None:
     with (ROOT / "docs/results/clrs/paper.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

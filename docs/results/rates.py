@@ -27,15 +27,28 @@ def rates(folder: Path) -> Iterator[Sequence[str]]:
         counts = Counter(row["outcome"] for row in drawn)
         shares = [share(counts[name], len(drawn)) for name in OUTCOMES]
         empty = sum(row["detail"] == "empty" for row in drawn)
-        more = [100.0 * ((row["outcome"] == "trained") - without[_place(row)]) for row in drawn]
-        tuned, ahead = ((rate, unseen, last), _points(more)) if float(rate) else (("none", unseen, ""), "")
-        yield *tuned, str(len(drawn)), *shares, str(empty), ahead
+        more: dict[str, list[float]] = {}
+        for row in drawn:
+            ahead = 100.0 * ((row["outcome"] == "trained") - without[_place(row)])
+            more.setdefault(row["prompt"], []).append(ahead)
+        tuned, lead = ((rate, unseen, last), points(list(more.values()))) if float(rate) else (("none", unseen, ""), "")
+        yield *tuned, str(len(drawn)), *shares, str(empty), lead
 
 
-def _points(differences: Sequence[float]) -> str:
-    """Return the mean of many paired differences with its 95 % interval, by the normal distribution."""
-    mean, half = float(np.mean(differences)), Z_95 * float(np.std(differences, ddof=1)) / len(differences) ** 0.5
+def points(by_prompt: Sequence[Sequence[float]]) -> str:
+    """Return the mean of paired differences with its 95 % interval, by Student's t of the prompts' means: what is drawn
+    from one prompt is alike, and it is other prompts that another search would have."""
+    means = [float(np.mean(differences)) for differences in by_prompt]
+    mean, half = float(np.mean(means)), t_95(len(means) - 1) * float(np.std(means, ddof=1)) / len(means) ** 0.5
     return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
+
+
+def t_95(degrees: int) -> float:
+    """Return Student's quantile at 0.975, by Abramowitz and Stegun's 26.7.5; 0.3 % off for 4 degrees, less for more."""
+    z = Z_95
+    terms = z**3 + z, 5 * z**5 + 16 * z**3 + 3 * z, 3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z
+    divisors = 4 * degrees, 96 * degrees**2, 384 * degrees**3
+    return z + sum(term / divisor for term, divisor in zip(terms, divisors, strict=True))
 
 
 def _place(row: Row) -> tuple[str, str]:
