@@ -67,11 +67,12 @@ def verify(
     from evohpc.search.verification import FOLDER, Verification
 
     folder = folder or run / FOLDER
+    to = () if folder == run / FOLDER else ("--to", str(folder))
     asked = _asked(best, max_error, overrides)
     profile = load_profile(site)
     drive(
         lambda: Verification.create(run, asked, seeds=seeds, folder=folder, site=profile),
-        go_on=command("verify", run, *(() if folder == run / FOLDER else ("--to", str(folder)))),
+        go_on=command("verify", run, *to, *(() if site is None else ("--site", str(site)))),
     )
     _show(run, folder, output or folder / TABLE, as_json)
 

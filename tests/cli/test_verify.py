@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.command_line import call
 from support.searching import train_finalists
 
+from evohpc.config.site import load_site
 from evohpc.search.search import Search
 from evohpc.search.verification import Asked, Verification
 
@@ -74,3 +78,27 @@ def test_mistakes_are_one_sentence(
         assert said in err
         assert err.count("\n") == 1
         assert not (tmp_path / "w" / "plan.json").exists()
+
+
+@pytest.mark.parametrize("names_the_site", [True, False])
+def test_what_was_stopped_goes_on_where_it_ran(
+    finished_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    names_the_site: bool,
+) -> None:
+    """Where the search itself had no site, its seeds were trained on the login node from then on."""
+    (tmp_path / "site.yaml").write_text("scheduler: {poll_s: 1}\n")
+    stopped: list[tuple[Verification, str]] = []
+
+    def stop(start: Callable[[], Verification], go_on: str) -> None:
+        stopped.append((start(), go_on))
+        sys.exit(130)
+
+    monkeypatch.setattr("evohpc.cli.verify.drive", stop)
+    call(capsys, "verify", finished_run, "--site", tmp_path / "site.yaml", "--to", tmp_path / "v")
+    _, _, *words = shlex.split(stopped[0][1])
+    assert words == [str(finished_run), "--to", str(tmp_path / "v"), "--site", str(tmp_path / "site.yaml")]
+    call(capsys, "verify", *(words if names_the_site else words[:3]))
+    assert [made.search(1).site for made, _ in stopped] == [load_site(tmp_path / "site.yaml")] * 2
