@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,14 +78,17 @@ def submit(run: Path, config: Path | None, overrides: tuple[str, ...], site: Pat
 @click.command()
 @run_argument
 def cancel(run: Path) -> None:
-    """End the Slurm jobs of a search. What is finished is kept; `evohpc submit RUN` goes on."""
+    """End the Slurm jobs of a search. What is finished is kept; `evohpc submit RUN` goes on.
+
+    A driver that you started by `evohpc run RUN` is none of them: stop it first, with Ctrl-C.
+    """
     from evohpc.search import driver_job
     from evohpc.search.search import Search
 
     search = Search.open(run)
     if search.site is None:
         raise RunFolderError(f"{run} does not run on Slurm; stop its driver with Ctrl-C, or `kill` its process")
-    ids = driver_job.cancel(search.run_id, search.site)
+    ids = driver_job.cancel(search.folder, search.run_id, search.site, partial(click.echo, err=True))
     search.cancel_jobs()
     click.echo(
         f"ended the driver ({', '.join(ids) or 'none ran'}) and its job arrays; go on: {command('submit', run)}",

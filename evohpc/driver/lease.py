@@ -192,6 +192,16 @@ def holder(run: RunDir) -> Holder | None:
     return None if current is None or current.released else current
 
 
+def living(run: RunDir, waiting: Callable[[str], None]) -> Holder | None:
+    """Return who holds the run and lives; None if nobody does. A holder on another host is watched as `acquire` does.
+
+    Args:
+        waiting: is told that this takes a while, if it does.
+    """
+    current = _current(run.lease)
+    return None if current is None or _is_over(current, run.lease, waiting, time.sleep) else current
+
+
 def is_alive_here(current: Holder) -> bool | None:
     """Say whether a holder lives, if that can be seen from here; None if it is on another host."""
     if current.host != socket.gethostname() or current.boot_id != _boot_id():

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from evohpc.config.sbatch_options import Options
 from evohpc.config.site import Site
-from evohpc.errors import EvaluationError
+from evohpc.driver import lease
+from evohpc.errors import EvaluationError, LeaseError
 from evohpc.files import write_atomic
 from evohpc.linux import python
 from evohpc.messages import TaskState
@@ -113,18 +114,32 @@ def submit(run: RunDir, run_id: str, site: Site) -> str:
     raise EvaluationError(f"sbatch did not take the driver ({submission.message}); run the same command again")
 
 
-def cancel(run_id: str, site: Site) -> list[str]:
+def cancel(run: RunDir, run_id: str, site: Site, waiting: Callable[[str], None]) -> list[str]:
     """End the jobs that drive a run; return their ids. Its arrays are ended by `SlurmRunner.cancel`.
 
     Raises:
+        LeaseError: a driver that is none of these jobs lives. It would take cancelled arrays for faults of machines.
         EvaluationError: Slurm does not answer.
     """
     try:
         rows = _alive(job_name(run_id), site)
+        ids = sorted({row.job_id for row in rows})
+        _check_no_other(run, ids, waiting)
         commands.end(rows)
     except NoAnswer as error:
         raise EvaluationError(f"Slurm does not answer ({error}); cancel again when it does") from None
-    return sorted({row.job_id for row in rows})
+    return ids
+
+
+def _check_no_other(run: RunDir, jobs: Sequence[str], waiting: Callable[[str], None]) -> None:
+    driver = lease.holder(run)
+    if driver is None or driver.slurm_job_id in jobs:
+        return
+    if (living := lease.living(run, waiting)) is not None:
+        raise LeaseError(
+            f"{run.path} is driven by {living}, which is not a job of `evohpc submit` and would hand out the same "
+            "candidates again: stop it first, with Ctrl-C or kill, then cancel"
+        )
 
 
 def _options(run: Path, run_id: str, site: Site) -> Options:

@@ -16,7 +16,8 @@ from support.cluster.unkind import UNKIND
 from support.paths import ROOT
 
 from evohpc.config.site import DriverJob, Site, load_site
-from evohpc.errors import EvaluationError
+from evohpc.driver import lease
+from evohpc.errors import EvaluationError, LeaseError
 from evohpc.run_folder import RunDir
 from evohpc.search import driver_job
 
@@ -199,9 +200,43 @@ def test_a_run_has_one_driver_and_it_can_be_cancelled(slurm: Cluster, tmp_path: 
     site = Site(python="sleep 60 #", driver=DriverJob(memory_mb=50, options={"hold": True}))
     first = driver_job.submit(RunDir(tmp_path), "r2", site)
     assert driver_job.submit(RunDir(tmp_path), "r2", site) == first
-    assert driver_job.cancel("r2", site) == [first]
+    run = RunDir(tmp_path)
+    assert driver_job.cancel(run, "r2", site, print) == [first]
     wait_until(lambda: not slurm.run("squeue", "--noheader"), "the queue is empty")
-    assert driver_job.cancel("r2", site) == []
+    assert driver_job.cancel(run, "r2", site, print) == []
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have squeue answer what is in a file, and scancel note how it was called; return that file."""
+    for command, does in (("squeue", f"cat {tmp_path}/queue"), ("scancel", f'echo "$@" >> {tmp_path}/cancelled')):
+        program = tmp_path / "bin" / command
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{does}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    (tmp_path / "queue").touch()
+    return tmp_path / "queue"
+
+
+def test_a_driver_that_is_no_job_is_to_be_stopped_before_its_jobs_are(
+    tmp_path: Path, queue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take them for cancelled by the cluster, and hand out the same candidates at once."""
+    run = RunDir(tmp_path)
+    held = lease.acquire(run)
+    with pytest.raises(LeaseError, match=rf"is driven by process {os.getpid()} on .*: stop it first, with Ctrl-C"):
+        driver_job.cancel(run, "r1", Site(), print)
+    assert not (tmp_path / "cancelled").exists()
+    held.release()
+    assert driver_job.cancel(run, "r1", Site(), print) == []
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    lease.acquire(run)
+    with pytest.raises(LeaseError, match="Slurm job 7"):  # of the user's own, e.g. by salloc
+        driver_job.cancel(run, "r1", Site(), print)
+    queue.write_text("7|N/A|evohpc-r1|RUNNING|n1|None\n")
+    assert driver_job.cancel(run, "r1", Site(), print) == ["7"]
+    assert (tmp_path / "cancelled").read_text() == "--quiet 7\n"
 
 
 @pytest.mark.slurm
