@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 from evohpc.errors import LMError
 from evohpc.lm import architecture, attention, ranks, tensor_parallel, zero3
 from evohpc.lm.stopping import stop_ids
+
+_PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ENOMEM)
+"""Of a file system that answers again later, and a node that has memory again."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +119,31 @@ def load(
             tensor_parallel.check(folder, config, replica.ranks, deepspeed_config or {})
         model = _load(folder, _usable(getattr(torch, dtype)), deepspeed_config or {}, replica)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except LMError:
+        raise
+    except Exception as error:  # of whatever kind: each library of a model folder has its own
+        if _may_pass(error):
+            raise
         raise LMError(f"{folder} cannot be loaded as a Hugging Face causal LM: {_first_line(error)}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise LMError(f"{folder} has no fast tokenizer (tokenizer.json); save it with transformers' AutoTokenizer")
     model.requires_grad_(False).eval()
     return LanguageModel(model, tokenizer, stop_ids(model.generation_config, tokenizer), replica)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Say whether loading may go well next time: the folder is not at fault, and another job is to follow."""
+    if isinstance(error, OSError):
+        return error.errno in _PASSING
+    return isinstance(error, torch.OutOfMemoryError | torch.distributed.DistError)
+
+
+def _whole(model: Any, found: dict[str, Any]) -> Any:
+    """Return a model all of whose weights were in its folder. transformers draws others at random, in each process."""
+    if lacking := sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"]))):
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise LMError(f"{lacking[0]}{more} of what its config.json names is not in its files, or has another shape")
+    return model
 
 
 def _load(folder: Path, dtype: torch.dtype, deepspeed_config: dict[str, object], replica: ranks.Replica) -> Any:
@@ -130,10 +153,11 @@ def _load(folder: Path, dtype: torch.dtype, deepspeed_config: dict[str, object],
     attention.register()
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention.NAME, "local_files_only": True}
     options["trust_remote_code"] = False  # or transformers would ask on the terminal
+    options["output_loading_info"] = True
     if replica.ranks > 1:
-        return AutoModelForCausalLM.from_pretrained(folder, **options, **tensor_parallel.slicing(replica))
+        return _whole(*AutoModelForCausalLM.from_pretrained(folder, **options, **tensor_parallel.slicing(replica)))
     with zero3.loading(deepspeed_config, dtype):
-        model = AutoModelForCausalLM.from_pretrained(folder, **options)
+        model = _whole(*AutoModelForCausalLM.from_pretrained(folder, **options))
     is_whole = not zero3.is_partitioned(model.get_input_embeddings().weight)
     return model.to("cuda") if is_whole and torch.cuda.is_available() else model
 

@@ -59,7 +59,8 @@ def _problems(path: Path) -> Iterator[str]:
 
 def _wrong_kind(config: dict[str, Any]) -> Iterator[str]:
     """Yield why a model does not go on with a text, or not in a way that evohpc draws from."""
-    kind, heads = str(config.get("model_type", "")), [str(name) for name in config.get("architectures") or ()]
+    kind, listed = str(config.get("model_type", "")), config.get("architectures")
+    heads = [str(name) for name in listed] if isinstance(listed, list) else []
     if config.get("is_encoder_decoder"):
         yield f"is of a kind, {kind}, with an encoder and a decoder; a causal LM is needed"
     if kind in _RECURRENT:
@@ -93,8 +94,8 @@ def _weight_problems(path: Path) -> Iterator[str]:
 
 def _shards(index: Path) -> list[str]:
     found = _read_json(index)
-    names = found.get("weight_map", {}) if isinstance(found, dict) else {}
-    return sorted({str(name) for name in names.values()})
+    names = found.get("weight_map") if isinstance(found, dict) else None
+    return sorted({str(name) for name in names.values()}) if isinstance(names, dict) else []
 
 
 def _content_problems(file: Path) -> Iterator[str]:

@@ -1,7 +1,12 @@
+import errno
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from evohpc.errors import LMError
 from evohpc.lm import model
@@ -66,3 +71,50 @@ def test_a_folder_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "no such"}')
     with pytest.raises(LMError, match="cannot be loaded as a Hugging Face causal LM"):
         model.load(tmp_path, "float32")
+
+
+def _write(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+def _drop_head(folder: Path) -> None:
+    """As a base model, saved without its head, has it."""
+    weights = load_file(folder / "model.safetensors")
+    head = {name for name in weights if name.startswith("lm_head")}
+    save_file({name: weight for name, weight in weights.items() if name not in head}, folder / "model.safetensors")
+    _write(folder, tie_word_embeddings=False)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_drop_head, r"lm_head\.weight of what its config\.json names is not in its files"),
+        (lambda at: _write(at, vocab_size=7), "is not in its files, or has another shape|cannot be loaded"),
+        (lambda at: _write(at, hidden_size="32"), "cannot be loaded as a Hugging Face causal LM"),
+        (lambda at: _write(at, num_hidden_layers=9), "of what its config|cannot be loaded as a Hugging Face causal LM"),
+        (lambda at: (at / "tokenizer.json").write_text('{"model": 1}'), "cannot be loaded as a Hugging Face causal LM"),
+        (lambda at: (at / "model.safetensors").write_bytes(b"\x08" + bytes(20)), "cannot be loaded as a Hugging Face"),
+    ],
+)
+def test_a_folder_that_is_not_whole_is_one_sentence(
+    tmp_path: Path, model_folder: Path, spoil: Callable[[Path], object], said: str
+) -> None:
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    spoil(folder)
+    with pytest.raises(LMError, match=said):
+        model.load(folder, "float32")
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), OSError(errno.ESTALE, "Stale file handle")]
+)
+def test_what_may_pass_is_no_fault_of_the_folder(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", refuse)
+    with pytest.raises(type(error), match=str(error.args[-1])):
+        model.load(model_folder, "float32")

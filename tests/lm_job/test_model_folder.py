@@ -102,6 +102,8 @@ def model(tmp_path: Path, tiny_model: Path) -> Path:
         (sharded_and(lambda at: cut(at / "model-1.safetensors")), "has a model-1.safetensors that is not whole"),
         (sharded_and(lambda at: cut(at / "model.safetensors.index.json")), "has no readable model.safetensors.index"),
         (lambda at: (at / "tokenizer.json").write_text("{}"), "has a tokenizer.json without a model"),
+        (sharded_and(lambda at: (at / "model.safetensors.index.json").write_text('{"weight_map": []}')), "no readable"),
+        (be(model_type="mamba", architectures=5), "is of a kind, mamba, that is recurrent"),
         (be(model_type="mamba"), "is of a kind, mamba, that is recurrent; take one of attention"),
         (be(model_type="t5", is_encoder_decoder=True), "is of a kind, t5, with an encoder and a decoder"),
         (be(architectures=["BertForMaskedLM"]), "was not trained to go on with a text: its config.json says Bert"),
