@@ -77,9 +77,11 @@ def answer(round: RoundDir, model_path: str | None = None) -> None:
     from evohpc.lm import completions, ranks
 
     with ranks.joined():
+        # First, as with what needs no model the round may be complete, and the driver goes on.
+        engine = _engine(request, round) if ranks.agree(lambda: _is_to_be_tuned(request, round)) else None
         missing = ranks.agree(lambda: completions.missing(request, round))
         if missing:
-            engine = _engine(request, round)
+            engine = engine or _engine(request, round)
             with timed(round, "drawing"):
                 completions.complete(engine, request, round, missing)
 
@@ -94,9 +96,12 @@ def tune(round: RoundDir, model_path: str | None = None) -> None:
 
     request = read(round, model_path)
     with ranks.joined():
-        was_tried = ranks.agree(lambda: round.adapter.is_dir() or _has_failed(round))
-        if request.tuning is not None and not was_tried:
+        if ranks.agree(lambda: _is_to_be_tuned(request, round)):
             _adapter(_loaded(request, round), request, round)
+
+
+def _is_to_be_tuned(request: LMRequest, round: RoundDir) -> bool:
+    return request.tuning is not None and not round.adapter.is_dir() and not _has_failed(round)
 
 
 def read(round: RoundDir, model_path: str | None = None) -> LMRequest:
@@ -111,14 +116,9 @@ def read(round: RoundDir, model_path: str | None = None) -> LMRequest:
 
 def adapter_to_use(request: LMRequest, round: RoundDir) -> Path | None:
     """Return the folder of the adapter to generate with, None if there is none. Any tuning must be over."""
-    is_tuned = request.tuning is not None and round.adapter.is_dir()
-    return round.adapter if is_tuned else _last_adapter(request, round)
-
-
-def _last_adapter(request: LMRequest, round: RoundDir) -> Path | None:
-    """Return the folder of the adapter that an earlier round left, None if there is none."""
-    start = request.adapter if request.tuning is None else request.tuning.start_from
-    return None if start is None else round.run.path / start
+    if request.tuning is not None and round.adapter.is_dir():
+        return round.adapter
+    return None if request.adapter is None else round.run.path / request.adapter
 
 
 def _engine(request: LMRequest, round: RoundDir) -> Engine:
@@ -151,15 +151,13 @@ def _adapter(lm: LanguageModel, request: LMRequest, round: RoundDir) -> Adapter 
     """Return the adapter to generate with; tune it first if the request asks for it and it was not done."""
     from evohpc.lm import adapters, ranks
 
-    last = _last_adapter(request, round)
-    before = None if last is None else adapters.load(last)
-    is_tuned, has_failed = ranks.agree(lambda: (round.adapter.is_dir(), _has_failed(round)))
-    if request.tuning is not None and is_tuned:
-        return adapters.load(round.adapter)
-    if request.tuning is None or has_failed:  # it would fail again
-        return before
-    tuned = _tune(lm, request.tuning, before, request, round)
-    return before if tuned is None else tuned
+    tuned = None
+    if request.tuning is not None and ranks.agree(lambda: _is_to_be_tuned(request, round)):
+        start = request.tuning.start_from
+        before = None if start is None else adapters.load(round.run.path / start)
+        tuned = _tune(lm, request.tuning, before, request, round)
+    folder = ranks.agree(lambda: adapter_to_use(request, round)) if tuned is None else None
+    return tuned if folder is None else adapters.load(folder)
 
 
 def _has_failed(round: RoundDir) -> bool:

@@ -223,6 +223,32 @@ def test_a_tuning_that_fails_goes_on_untuned_and_says_so(
     assert answered(tmp_path / "b", asked) == plain
 
 
+def test_where_a_tuning_that_begins_anew_fails_the_last_adapter_is_used(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(request(model_folder), adapter="rounds/007/adapter")
+    for run in ("a", "b"):
+        torch.manual_seed(1)
+        soft_prompt.save(torch.randn(4, 32), tmp_path / run / "rounds/007/adapter", "model")
+    with_the_last = answered(tmp_path / "a", asked)
+
+    def fail(*_: Any) -> None:
+        raise tuning_module.TuningFailed("the loss is nan in epoch 0")
+
+    monkeypatch.setattr(tuning_module, "tune", fail)
+    assert answered(tmp_path / "b", replace(asked, tuning=tuning())) == with_the_last
+    assert answered(tmp_path / "c", request(model_folder)) != with_the_last
+
+
+def test_a_round_whose_prompts_are_all_rescaled_is_tuned_all_the_same(tmp_path: Path, model_folder: Path) -> None:
+    """Else what it was to learn is lost: the next round has other examples."""
+    by_rule = [replace(each, is_rescaled=True) for each in prompts([PROMPT] * 2)]
+    answered(tmp_path, request(model_folder, prompts=by_rule, tuning=tuning()))
+    assert (tmp_path / "rounds/000/adapter").is_dir()
+    record = json.loads((tmp_path / "rounds/000/tuning.json").read_text())
+    assert record["outcome"] == "tuned"
+
+
 def test_what_other_ranks_finished_before_a_crash_is_kept(tmp_path: Path, model_folder: Path) -> None:
     asked = request(model_folder)
     whole = answered(tmp_path / "a", asked)

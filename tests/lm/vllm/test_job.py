@@ -158,8 +158,9 @@ def test_a_round_without_a_tuning_of_its_own_generates_with_the_last(tmp_path: P
     assert (
         generate.adapter_to_use(replace(asked, adapter="rounds/002/adapter"), round) == tmp_path / "rounds/002/adapter"
     )
-    failed = replace(asked, tuning=tuning(start_from="rounds/001/adapter"))
-    assert generate.adapter_to_use(failed, round) == tmp_path / "rounds/001/adapter"
+    for start in ("rounds/001/adapter", None):  # None: each tuning begins anew (tuning.restart)
+        failed = replace(asked, tuning=tuning(start_from=start), adapter="rounds/001/adapter")
+        assert generate.adapter_to_use(failed, round) == tmp_path / "rounds/001/adapter"
 
 
 def test_nothing_but_python_itself_is_needed_to_start_the_processes() -> None:
