@@ -125,6 +125,8 @@ def _inside(lm: LanguageModel, shape: LowRank, seed: int) -> Iterator[LoraModel]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layers = LoraModel(lm.model, _config(shape), _NAME)
+    for factor in _factors(lm).values():  # in bfloat16 most steps of a low rate would round to nothing
+        factor.data = factor.data.float()
     try:
         yield layers
     finally:

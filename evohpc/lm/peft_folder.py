@@ -36,7 +36,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def write(folder: Path, config: PeftConfig, weights: dict[str, Tensor]) -> None:
-    """Write an adapter folder that peft can load, whole or not at all.
+    """Write an adapter folder that peft can load, whole or not at all; one that is there stays as it is.
 
     Raises:
         StorageError: the file system refused.
@@ -48,7 +48,8 @@ def write(folder: Path, config: PeftConfig, weights: dict[str, Tensor]) -> None:
         (aside / WEIGHTS).write_bytes(save({name: w.float().cpu().contiguous() for name, w in weights.items()}))
         put_folder(aside, folder)
     except OSError as error:
-        raise storage_error(folder, error) from error
+        if not (folder / WEIGHTS).exists():  # else a twin, of a node that was cut off, was faster
+            raise storage_error(folder, error) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     for stray in strays_of(folder):

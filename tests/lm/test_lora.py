@@ -40,6 +40,17 @@ def test_the_loss_falls_and_the_model_is_left_as_it_was(lm: LanguageModel) -> No
     assert not any("lm_head" in name for name in update.weights)
 
 
+def test_its_factors_are_exact_where_the_model_is_not(model_folder: Path) -> None:
+    """In bfloat16 three of four numbers of a factor never moved at a rate of 2e-5."""
+    seen: set[torch.dtype] = set()
+    half = model.load(model_folder, "float32")
+    half.model.to(torch.bfloat16)
+    with lora.attached(half, SHAPE, seed=0, start=None) as update:
+        seen |= {weight.dtype for weight in update.parameters()}
+        assert half.model(torch.tensor([[1, 2, 3]])).logits.dtype == torch.bfloat16
+    assert seen == {torch.float32}
+
+
 def test_it_starts_from_the_model_as_it_is(lm: LanguageModel) -> None:
     losses, _ = tuned(lm, tuning(epochs=1, batch_size=6, learning_rate=1e-9))
     total, count = 0.0, 0

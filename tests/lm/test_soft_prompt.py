@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save
 from support.tunings import tuning
 
-from evohpc.errors import LMError, StorageError
+from evohpc.errors import LMError
 from evohpc.lm import soft_prompt
 from evohpc.lm.model import LanguageModel
 
@@ -27,7 +27,8 @@ def test_a_saved_prompt_replaces_an_unfinished_one(tmp_path: Path) -> None:
 
 
 def test_two_jobs_that_save_at_once_leave_one_whole_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node that is cut off goes on writing while its requeued job does the same."""
+    """A node that is cut off goes on writing while its requeued job does the same; the slower one goes on with its own,
+    which is the same as both tune alike."""
 
     def stands_still(weights: dict[str, torch.Tensor]) -> bytes:
         monkeypatch.undo()
@@ -36,8 +37,7 @@ def test_two_jobs_that_save_at_once_leave_one_whole_prompt(tmp_path: Path, monke
         return written
 
     monkeypatch.setattr("evohpc.lm.peft_folder.save", stands_still)
-    with pytest.raises(StorageError):
-        soft_prompt.save(torch.zeros(4, 32), tmp_path / "soft_prompt", "model")
+    soft_prompt.save(torch.zeros(4, 32), tmp_path / "soft_prompt", "model")
     assert [path.name for path in tmp_path.iterdir()] == ["soft_prompt"]
     assert torch.equal(soft_prompt.load(tmp_path / "soft_prompt"), torch.ones(4, 32))
 
