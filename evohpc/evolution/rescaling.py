@@ -13,7 +13,8 @@ from numpy.random import Generator, Philox
 
 FACTORS = (0.5, 0.75, 1.25, 1.5, 2.0)
 """What a number may be multiplied by."""
-_INTEGER = re.compile(r"(?<![\w.])\d+(?![\w.])")
+_INTEGER = re.compile(r"(?<![\w.])(?<!\d[eE][-+])(?<!\.[eE][-+])\d{1,15}(?![\w.])")
+"""No exponent of another number, and none that only a runaway comment has."""
 _TWO = 0.3
 """How often two numbers are changed."""
 

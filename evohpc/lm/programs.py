@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import warnings
 
@@ -82,7 +83,8 @@ def _parse(line: str, completion: str) -> ast.Module | int | None:
     except SyntaxError as error:
         if error.lineno is None or error.offset is None:
             return None
-        lines = body.splitlines(keepends=True)[: error.lineno - 2]
+        # As Python splits, unlike str.splitlines().
+        lines = io.StringIO(body, newline="").readlines()[: error.lineno - 2]
         return len(completion) - len(body) + sum(map(len, lines)) + error.offset - 1
     except (ValueError, MemoryError, RecursionError):
         return None

@@ -7,6 +7,8 @@ import torch
 from numpy.random import Generator, Philox
 from torch import Tensor
 
+from evohpc.errors import LMError
+
 _BLOCK = 512
 
 
@@ -53,11 +55,16 @@ def draw(probabilities: Tensor, noise: Tensor) -> Tensor:
 
     Returns:
         [rows]; never a token of probability 0.
+
+    Raises:
+        LMError: a row has no distribution, as its logits were not finite.
     """
     rows, vocabulary = probabilities.shape
     # Two levels: a running sum over a whole vocabulary would cost as much as the softmax.
     blocks = torch.nn.functional.pad(probabilities, (0, -vocabulary % _BLOCK)).view(rows, -1, _BLOCK)
     totals = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    if not bool(totals[:, -1].isfinite().all()):
+        raise LMError("logits are not finite, as of some models in lm.dtype float16: take bfloat16 or float32")
     target = noise[:, None] * totals[:, -1:]
     block = _first_above(totals, target)
     before = torch.where(block > 0, totals.gather(-1, (block - 1).clamp_min(0)), 0.0)

@@ -74,14 +74,19 @@ def heal(tokenizer: Any, prompt: str) -> tuple[list[int], str]:
 
     A prompt that ends in a newline can split a token that the model would merge with the indentation after it.
     """
-    ids = tokenizer(prompt).input_ids
-    ahead = tokenizer(f"{prompt}    def __init__(self):\n").input_ids
+    ids, ahead = (_open(tokenizer, text) for text in (prompt, f"{prompt}    def __init__(self):\n"))
     agreed = next((i for i, (one, other) in enumerate(zip(ids, ahead, strict=False)) if one != other), len(ids))
     if agreed == len(ids):
         return ids, ""
     shown = tokenizer.decode(ids[:agreed], skip_special_tokens=True, clean_up_tokenization_spaces=False)
     left = prompt[len(shown) :]
     return (ids[:agreed], left) if prompt.startswith(shown) and left else (ids, "")
+
+
+def _open(tokenizer: Any, text: str) -> list[int]:
+    """Return the tokens of a text that is to go on. Some tokenizers put the token of its end behind it."""
+    ids: list[int] = tokenizer(text).input_ids
+    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
 
 
 def repeating(tokenizer: Any, vocabulary: Iterable[int], healed: str) -> list[int]:

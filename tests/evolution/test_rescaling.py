@@ -36,6 +36,12 @@ def test_a_number_is_changed_by_a_factor_or_one_step(number: int, seed: int) -> 
     assert min(FACTORS) ** 2 * number - 1 <= child <= max(FACTORS) ** 2 * number + 2
 
 
-@pytest.mark.parametrize("body", ["", "    pass\n", "    x = 1.5e3 + a2\n"])
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_runaway_number_of_a_comment_is_left_alone(digits: int) -> None:
+    body = f"    x = 8  # {'1' * digits}\n"
+    assert {rescaled(body, seed).partition("#")[2] for seed in range(60)} == {f" {'1' * digits}\n"}
+
+
+@pytest.mark.parametrize("body", ["", "    pass\n", "    x = 1.5e3 + a2\n", "    y = 1e-5 + 1.e+7\n"])
 def test_without_whole_numbers_nothing_changes(body: str) -> None:
     assert rescaled(body, 3) == body

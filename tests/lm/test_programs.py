@@ -55,6 +55,13 @@ def test_what_follows_a_whole_class_is_cut(junk: str) -> None:
     assert whole_class(PROMPT, LINE + junk).rstrip() == LINE
 
 
+@pytest.mark.parametrize("odd", ["\x0c", "\x1c", "\x85", "\u2028"])
+def test_what_python_does_not_take_for_the_end_of_a_line_is_none(odd: str) -> None:
+    """str.splitlines() does, and the cut came a method too early."""
+    body = f"    def one(self):\n        return 1  # a{odd}b\n\n    def two(self):\n        return 2"
+    assert whole_class(PROMPT, body + "\n)").rstrip() == body
+
+
 def test_what_follows_a_whole_function_is_cut() -> None:
     line = "    return bins - item"
     assert whole_class("def priority(item, bins):\n", f"{line}\n    Here is a better one").rstrip() == line

@@ -1,7 +1,10 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
+from evohpc.errors import LMError
 from evohpc.lm.sampling import distribution, draw, uniforms
 
 
@@ -41,6 +44,15 @@ def test_draws_have_the_frequencies_of_the_distribution() -> None:
     tokens = torch.cat([draw(weights.expand(len(part), -1), part) for part in torch.split(noise, 5000)])
     frequencies = np.bincount(tokens.numpy(), minlength=1300) / 100_000
     np.testing.assert_allclose(frequencies, (weights / weights.sum()).numpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize("spoilt", [math.nan, math.inf])
+def test_logits_that_are_not_finite_are_named(spoilt: float) -> None:
+    logits = torch.zeros(2, 5000)
+    logits[1, 4000] = spoilt
+    weights = distribution(logits, torch.tensor([1.0, 1.0]))
+    with pytest.raises(LMError, match=r"logits are not finite, as of some models in lm\.dtype float16"):
+        draw(weights, torch.tensor([0.5, 0.5], dtype=torch.float64))
 
 
 def test_no_draw_is_impossible_even_at_the_ends() -> None:

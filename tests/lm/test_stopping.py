@@ -1,7 +1,10 @@
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer
 
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.stopping import Transcript, heal, stop_ids
@@ -85,6 +88,8 @@ def test_a_prompt_is_shortened_where_its_end_would_be_merged() -> None:
     class Merging:
         """Tokens are characters, but a newline takes the spaces after it along."""
 
+        eos_token_id: int | None = None
+
         def __call__(self, text: str) -> Any:
             text = text.replace("\n    ", "N")
             return type("Encoding", (), {"input_ids": [ord(character) for character in text]})
@@ -93,6 +98,17 @@ def test_a_prompt_is_shortened_where_its_end_would_be_merged() -> None:
             return "".join(map(chr, ids))
 
     assert heal(Merging(), "class A:\n") == ([ord(c) for c in "class A:"], "\n")
+
+
+def test_a_prompt_is_shown_without_the_end_that_a_tokenizer_puts_behind_it(model_folder: Path) -> None:
+    """As one does that was saved after fine-tuning with add_eos_token."""
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    end, plain = tokenizer.eos_token, tokenizer(PROMPT).input_ids
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"$A {end}", special_tokens=[(end, tokenizer.eos_token_id)]
+    )
+    assert tokenizer(PROMPT).input_ids == [*plain, tokenizer.eos_token_id]
+    assert heal(tokenizer, PROMPT) == (plain, "")
 
 
 def test_a_prompt_whose_end_stands_alone_is_shown_whole(lm: LanguageModel) -> None:
