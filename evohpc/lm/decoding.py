@@ -229,5 +229,5 @@ class Decoder:
         if limit is not None and needed > limit:
             raise LMError(
                 f"prompt {prompt.index} needs {needed} tokens with its completion, the model takes {limit}: "
-                "lower lm.max_new_tokens or search.examples_per_prompt"
+                "a new search needs a lower lm.max_new_tokens or search.examples_per_prompt"
             )

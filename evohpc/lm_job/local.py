@@ -101,7 +101,7 @@ def _spawn(round: RoundDir) -> tuple[subprocess.Popen[bytes], int]:
 def _what_happened(round: RoundDir, code: int | None, log_start: int) -> str:
     """Return why a job ended too early."""
     if code == -signal.SIGKILL:
-        return "it was killed, most likely for want of memory (a smaller lm.batch_size or lm.dtype: bfloat16 helps)"
+        return "it was killed, most likely for want of memory (a new search may have a smaller lm.batch_size, lm.dtype)"
     try:
         log = round.lm_log.read_bytes()[log_start:].decode(errors="replace").strip()
     except OSError:
