@@ -112,7 +112,7 @@ def test_a_folder_that_is_not_whole_is_one_sentence(
 def test_what_may_pass_is_no_fault_of_the_folder(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", refuse)
