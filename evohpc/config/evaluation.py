@@ -54,7 +54,9 @@ class EvaluationConfig(Section):
     candidate does not fill. The task asks for so many times `threads` and `memory_mb`, and deals out its cores and its
     GPUs. Those that share a GPU have equal shares of its memory, and all need a longer `time_limit_s`."""
     retries: CountOrZero = 3
-    """New attempts after a machine fault; a candidate's own failure is final."""
+    """New attempts after a machine fault; a candidate's own failure is final. `evohpc retry` raises it in the run's own
+    config, and a config given again does not lower it; `evohpc run RUN --set evaluation.retries=N`, without one, does.
+    """
     rungs: tuple[Rung, ...] = ()
     """Cheaper trainings that children go through first (config/rungs.py). Not in the paper."""
     repeats: CountOrZero = 0

@@ -1,4 +1,4 @@
-"""Makes run folders, and checks that a config given again means the same search.
+"""Makes run folders, and takes a config that is given again for one.
 
 A run folder holds copies of all that the search depends on but the language model: config, seeds, the user's task file,
 DeepSpeed's settings, the task's data. provenance.json is written last; a folder without it is an unfinished creation
@@ -14,33 +14,22 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from evohpc.config.lm import is_partitioning, read_deepspeed_config
-from evohpc.config.search import BEFORE_0_2, Config, load_resolved
+from evohpc.config.search import Config
 from evohpc.config.site import Site
-from evohpc.config.stop import StopConfig
 from evohpc.driver import lease
 from evohpc.errors import ConfigError, RunFolderError, TaskError
 from evohpc.files import check_free, is_utf8, write_atomic, write_once
 from evohpc.lm_job.model_folder import check_model_folder
 from evohpc.run_folder import RunDir, read_provenance
-from evohpc.search import provenance
+from evohpc.search import given_again, provenance
 from evohpc.search.seed_files import read_seeds
 from evohpc.slurm.client import check_folder
 from evohpc.store.store import Store
 from evohpc.tasks.data import draw_secret, prepare
 
 log = logging.getLogger(__name__)
-
-CHANGEABLE = (
-    *("search.rounds", "evaluation.workers", "evaluation.retries", "evaluation.minimum_isolation", "trackers"),
-    *(f"search.stop.{name}" for name in StopConfig.model_fields),
-)
-"""What may change while a search goes on: no earlier result depends on it. Rounds may only grow."""
-
-COPIED = ("seeds", "task", "lm.deepspeed")
-"""What a run has a copy of, compared by content."""
 
 UNFINISHED = ".unfinished"
 """Marks a folder that a creation has begun to fill; only then may the next one replace what it finds there."""
@@ -86,7 +75,7 @@ def rehearse(run: RunDir, config: Config, site: Site) -> None:
     """
     _check_site(run, config, site)
     if exists(run):
-        _changes(run, config)
+        given_again.accepted(run, config)
         return
     _check_free(run)
     with tempfile.TemporaryDirectory(prefix="evohpc-run-") as folder:
@@ -137,7 +126,7 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
     """
     if site is not None:
         _check_site(run, config, site)
-    config, changes = _changes(run, config)
+    config, changes = given_again.accepted(run, config)
     is_other_site = site is not None and not (run.site.is_file() and run.site.read_text() == site.dump())
     if not changes and not is_other_site:
         return
@@ -146,26 +135,6 @@ def reconfigure(run: RunDir, config: Config, site: Site | None = None) -> None:
             save_config(run, config)
         if site is not None:
             write_atomic(run.site, site.dump())
-
-
-def _changes(run: RunDir, config: Config) -> tuple[Config, list[tuple[str, Any, Any]]]:
-    """Return a config that is given again, as the run takes it, and (key, before, now) of what changes.
-
-    Raises:
-        RunFolderError: something differs where results already depend on it.
-    """
-    old = load_resolved(run.config)
-    config = _inheriting(config, old)
-    changes = list(_differences(old.model_dump(mode="json"), _comparable(run, config)))
-    refused = [change for change in changes if not _is_allowed(old, *change)]
-    if refused:
-        key, before, now = refused[0]
-        how = ", with other content" if key in COPIED and "/" in str(now) else ""
-        raise RunFolderError(
-            f"{run.path} holds another search: {key} is {before!r} there and {now!r} in this config{how}; "
-            f"take another folder, or leave the config away to go on with that search"
-        )
-    return config, changes
 
 
 def _copies(run: RunDir, config: Config) -> Iterator[tuple[Path, bytes | str]]:
@@ -227,43 +196,3 @@ def _clear(run: RunDir) -> None:
 
 def _made_meanwhile(run: RunDir) -> RunFolderError:
     return RunFolderError(f"{run.path} was made by another process just now; run the same command again")
-
-
-def _inheriting(config: Config, old: Config) -> Config:
-    """Return a config with a run's own settings where it says nothing, and an older evohpc could be told nothing."""
-    for name, settings in BEFORE_0_2.items():
-        section, its = getattr(config, name), getattr(old, name)
-        kept = {key: getattr(its, key) for key in settings if key not in section.model_fields_set}
-        config = config.model_copy(update={name: section.model_copy(update=kept)})
-    return config
-
-
-def _comparable(run: RunDir, config: Config) -> dict[str, Any]:
-    """Return a config as the run's own would look: with the run's copies in place of files of the same content."""
-    document = config.model_dump(mode="json")
-    if config.seeds.is_dir() and read_seeds(config.seeds) == read_seeds(run.seeds):
-        document["seeds"] = str(run.seeds.resolve())
-    if config.task.file is not None and _same(config.task.file, run.task_file):
-        document["task"] = str(config.task.moved(run.task_file.resolve()))
-    settings = config.lm.deepspeed
-    if settings and run.deepspeed.is_file() and read_deepspeed_config(settings) == read_deepspeed_config(run.deepspeed):
-        document["lm"]["deepspeed"] = str(run.deepspeed.resolve())
-    return document
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
-
-
-def _is_allowed(old: Config, key: str, before: Any, now: Any) -> bool:
-    if key == "search.rounds":
-        return bool(now > before) and old.search.variant != "naive"  # which draws all rounds' samples in its one
-    return key in CHANGEABLE
-
-
-def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(old, dict) and isinstance(new, dict) and key != "task_options":
-        for name in {**old, **new}:
-            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
-    elif old != new:
-        yield key, old, new

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.killing import declare_dead
 
-from evohpc.config.search import Config, load_config
+from evohpc.config.search import Config, load_config, load_resolved
 from evohpc.config.site import ContainerSection, Site, load_site
 from evohpc.driver import lease
 from evohpc.errors import ConfigError, EvaluationError, LeaseError, LMError, RunFolderError, TaskError
@@ -398,6 +398,20 @@ def test_what_no_earlier_result_depends_on_may_change(
     assert own.search == configure(change).search
     assert own.evaluation == configure(change).evaluation
     assert own.seeds == run.seeds
+
+
+def test_a_config_given_again_takes_no_attempts_back(
+    run: RunDir, configure: Callable[..., Config], caplog: pytest.LogCaptureFixture
+) -> None:
+    create(run, configure())
+    save_config(run, load_resolved(run.config, ["evaluation.retries=7"]))  # as `evohpc retry` does
+    reconfigure(run, configure("evaluation.workers=5"))
+    own = load_config(run.config).evaluation
+    assert (own.retries, own.workers) == (7, 5)
+    assert "evaluation.retries stays 7" in caplog.text
+    assert "give --set evaluation.retries=3" in caplog.text
+    reconfigure(run, load_resolved(run.config, ["evaluation.retries=1"]))  # as --set does without a config
+    assert load_config(run.config).evaluation.retries == 1
 
 
 @pytest.mark.parametrize(

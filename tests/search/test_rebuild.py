@@ -12,6 +12,7 @@ import pytest
 from support.command_line import call
 from support.searching import finish, make_config, measure
 
+from evohpc.config.search import load_resolved
 from evohpc.errors import LeaseError, RunFolderError
 from evohpc.lm import completions_file
 from evohpc.messages import Status
@@ -88,7 +89,7 @@ def test_retries_that_were_changed_change_no_outcome(tmp_path: Path, while_searc
         finish(search)
     run = RunDir(tmp_path / "run")
     before = tables(run)
-    Search.create(run.path, make_config(tmp_path, f"evaluation.retries={afterwards}"))
+    Search.create(run.path, load_resolved(run.config, [f"evaluation.retries={afterwards}"]))
     rebuild(run)
     assert tables(run) == before
 
@@ -100,7 +101,7 @@ def test_retry_gives_the_open_round_another_set_of_attempts(tmp_path: Path) -> N
         search.tell(measure(second))
         assert first not in search.ask()
     assert retry(RunDir(tmp_path / "run")) == 1
-    with Search.open(tmp_path / "run") as search:
+    with Search.create(tmp_path / "run", make_config(tmp_path, "evaluation.retries=0")) as search:  # the same command
         assert first in search.ask()
         search.tell(measure(first, attempt=2))
         finish(search)
