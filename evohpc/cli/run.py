@@ -183,6 +183,11 @@ def submit_driver(search: Search) -> None:
     _print_cost(search.config, profile)
     job_id = driver_job.submit(search.folder, search.run_id, profile)
     click.echo(job_id)
+    if held := driver_job.held(search.run_id, profile):
+        click.echo(f"job {job_id} is to drive {run}, and does not start by itself: {held}", err=True)
+        again = f"{command('cancel', run)} && {command('submit', run)} --site FILE"
+        click.echo(f"release it (scontrol release {job_id}), or mend the site profile, then: {again}", err=True)
+        return
     click.echo(f"job {job_id} drives {run}; watch it: {command('status', run)}", err=True)
 
 

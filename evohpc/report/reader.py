@@ -32,7 +32,7 @@ from evohpc.report.logs import Log, log_of
 from evohpc.report.selection import Selections
 from evohpc.report.text import in_hours
 from evohpc.run_folder import RunDir, read_request
-from evohpc.search import cost, creation
+from evohpc.search import cost, creation, driver_job
 from evohpc.search.cost import Cost
 from evohpc.store.rows import Entry, FaultyNode, Score
 from evohpc.store.store import Store
@@ -65,10 +65,7 @@ class Reading:
         self.run_id = creation.run_id(self._run)
         self.config = load_resolved(self._run.config)
         if not self._run.snapshot.exists():
-            printed = self._run.driver_log
-            advice = (
-                f"its driver's job printed {printed}" if printed.exists() else f"evohpc run {shlex.quote(str(run))}"
-            )
+            advice = driver_job.how_to_begin(self._run, self.run_id)
             raise RunFolderError(f"{run}: its search has not begun; {advice}")
         self.store = Store.snapshot_reader(self._run.snapshot)
         self.task = interface(self._run)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from evohpc.config.sbatch_options import Options
-from evohpc.config.site import Site
+from evohpc.config.site import Site, load_site
 from evohpc.driver import lease
 from evohpc.errors import EvaluationError, LeaseError
 from evohpc.files import write_atomic
@@ -112,6 +112,28 @@ def submit(run: RunDir, run_id: str, site: Site) -> str:
         if job_id := _find(name, site):
             return job_id
     raise EvaluationError(f"sbatch did not take the driver ({submission.message}); run the same command again")
+
+
+def held(run_id: str, site: Site) -> str:
+    """Return why the job that drives a run never starts by itself, as Slurm says; '' if it may, or nobody can say."""
+    try:
+        reports = [row.report for row in _alive(job_name(run_id), site)]
+    except NoAnswer:
+        return ""
+    is_driven = any(report.state is TaskState.RUNNING for report in reports)
+    return "" if is_driven else next((report.reason for report in reports if report.state is TaskState.HELD), "")
+
+
+def how_to_begin(run: RunDir, run_id: str) -> str:
+    """Return what to do about a search that has not begun, and where to see why."""
+    path = shlex.quote(str(run.path))
+    if run.driver_log.exists():
+        return f"its driver's job printed {run.driver_log}"
+    if not run.site.is_file():
+        return f"evohpc run {path}"
+    on = commands.on(",".join(load_site(run.site).driver.clusters))
+    queue = shlex.join(["squeue", *on, f"--name={job_name(run_id)}"])
+    return f"evohpc submit {path}; if that was done, its job waits: {queue}"
 
 
 def cancel(run: RunDir, run_id: str, site: Site, waiting: Callable[[str], None]) -> list[str]:

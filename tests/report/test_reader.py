@@ -39,6 +39,10 @@ def test_what_is_no_run_or_has_not_begun_is_said(tmp_path: Path) -> None:
     Search.create(tmp_path / "run", make_config(tmp_path))
     with pytest.raises(RunFolderError, match=r"has not begun; evohpc run"):
         Reading(tmp_path / "run")
+    run_id = Search.create(tmp_path / "run", make_config(tmp_path), site=Site()).run_id
+    said = rf"has not begun; evohpc submit /.*/run; .*its job waits: squeue --name=evohpc-{run_id}$"
+    with pytest.raises(RunFolderError, match=said):
+        Reading(tmp_path / "run")
     RunDir(tmp_path / "run").driver_log.write_text("~/venv/bin/python: No such file or directory")
     with pytest.raises(RunFolderError, match=r"has not begun; its driver's job printed /.*/run/driver\.log"):
         Reading(tmp_path / "run")

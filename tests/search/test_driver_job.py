@@ -7,19 +7,26 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from support.cluster.daemons import wait_until
 from support.cluster.slurm import Cluster
 from support.cluster.unkind import UNKIND
+from support.command_line import call
 from support.paths import ROOT
+from support.searching import make_config
 
 from evohpc.config.site import DriverJob, Site, load_site
 from evohpc.driver import lease
+from evohpc.envelopes import encode
 from evohpc.errors import EvaluationError, LeaseError
+from evohpc.files import write_atomic
 from evohpc.run_folder import RunDir
 from evohpc.search import driver_job
+from evohpc.search.search import Search
 
 
 def test_the_example_script_is_what_submit_writes() -> None:
@@ -177,6 +184,94 @@ def test_a_search_that_is_submitted_again_goes_on(
     assert not (tmp_path / driver_job.OVER).exists()
 
 
+@pytest.fixture
+def queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have squeue print the rows in a file, and scancel note what it ends; return the folder of both files."""
+    for command, does in (("squeue", f"cat {tmp_path}/rows"), ("scancel", f'echo "$@" >> {tmp_path}/ended')):
+        program = tmp_path / "bin" / command
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{does}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    (tmp_path / "rows").write_text("7|N/A|evohpc-r1|RUNNING|n1|None\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        (["7|N/A|evohpc-r1|PENDING||PartitionTimeLimit"], "Slurm holds it: PartitionTimeLimit"),
+        (["7|N/A|evohpc-r1|PENDING||Priority"], ""),
+        (["7|N/A|evohpc-r1|RUNNING|n1|None", "8|N/A|evohpc-r1|PENDING||JobHeldUser"], ""),
+        ([], ""),
+    ],
+)
+def test_why_its_job_never_starts_is_told(queued: Path, rows: list[str], reason: str) -> None:
+    (queued / "rows").write_text("".join(f"{row}\n" for row in rows))
+    assert driver_job.held("r1", Site()) == reason
+
+
+def test_where_nobody_answers_no_reason_is_told(queued: Path) -> None:
+    (queued / "rows").unlink()
+    assert driver_job.held("r1", Site()) == ""
+
+
+def test_submit_says_that_the_job_which_is_there_never_starts(queued: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    search = Search.create(queued / "run", make_config(queued), site=Site())
+    (queued / "rows").write_text(f"7|N/A|evohpc-{search.run_id}|PENDING||PartitionTimeLimit\n")
+    code, out, err = call(capsys, "submit", queued / "run")
+    assert (code, out) == (0, "7\n")
+    assert f"job 7 is to drive {queued}/run, and does not start by itself: Slurm holds it: PartitionTimeLimit" in err
+    assert "drives" not in err
+
+
+def _held_by(run: RunDir, **changes: object) -> None:
+    """Have a run held by a driver that is like this process but for these changes, and lives no more if it is here."""
+    current = replace(lease.Holder.of_this_process(epoch=1), **{"slurm_job_id": "", **changes})  # type: ignore[arg-type]
+    write_atomic(run.lease / "000001.json", encode(asdict(current)))
+
+
+def test_under_a_driver_that_is_no_job_nothing_is_ended(queued: Path) -> None:
+    run = RunDir(queued)
+    with lease.acquire(run), pytest.raises(LeaseError, match=rf"driven by process {os.getpid()} on .*: stop it first"):
+        driver_job.cancel(run, "r1", Site(), print)
+    assert not (queued / "ended").exists()
+    assert driver_job.cancel(run, "r1", Site(), print) == ["7"]
+    assert (queued / "ended").read_text() == "--quiet 7\n"
+
+
+def test_a_driver_elsewhere_that_is_no_job_is_waited_for(queued: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunDir(queued)
+    monkeypatch.setattr(lease, "DEAD_AFTER_S", 0.5)
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.04)
+    _held_by(run, host="login2")
+    beating = threading.Timer(0.1, _held_by, (run,), {"host": "login2", "beat": 1})
+    beating.start()
+    said: list[str] = []
+    with pytest.raises(LeaseError, match="on login2, .*: stop it first"):
+        driver_job.cancel(run, "r1", Site(), said.append)
+    beating.join()
+    assert not (queued / "ended").exists()
+    assert len(said) == 1
+    assert driver_job.cancel(run, "r1", Site(), print) == ["7"], "its heart stands still"
+
+
+@pytest.mark.parametrize("changes", [{"host": "n1", "slurm_job_id": "7"}, {"started": 1}], ids=["its job", "dead"])
+def test_its_job_and_the_arrays_of_a_dead_driver_are_ended_at_once(queued: Path, changes: dict[str, object]) -> None:
+    _held_by(RunDir(queued), **changes)
+    assert driver_job.cancel(RunDir(queued), "r1", Site(), pytest.fail) == ["7"]
+
+
+def test_a_driver_in_a_job_of_the_user_s_own_is_none_of_its_jobs(queued: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "9")
+    with (
+        lease.acquire(RunDir(queued)),
+        pytest.raises(LeaseError, match="Slurm job 9, which is not a job of `evohpc sub"),
+    ):
+        driver_job.cancel(RunDir(queued), "r1", Site(), print)
+    assert not (queued / "ended").exists()
+
+
 @pytest.mark.slurm
 @pytest.mark.parametrize("go_on_by", ["requeue", "successor"])
 def test_it_hits_its_limit_three_times_and_finishes(slurm: Cluster, tmp_path: Path, go_on_by: str) -> None:
@@ -204,39 +299,6 @@ def test_a_run_has_one_driver_and_it_can_be_cancelled(slurm: Cluster, tmp_path: 
     assert driver_job.cancel(run, "r2", site, print) == [first]
     wait_until(lambda: not slurm.run("squeue", "--noheader"), "the queue is empty")
     assert driver_job.cancel(run, "r2", site, print) == []
-
-
-@pytest.fixture
-def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Have squeue answer what is in a file, and scancel note how it was called; return that file."""
-    for command, does in (("squeue", f"cat {tmp_path}/queue"), ("scancel", f'echo "$@" >> {tmp_path}/cancelled')):
-        program = tmp_path / "bin" / command
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(f"#!/bin/sh\n{does}\n")
-        program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    (tmp_path / "queue").touch()
-    return tmp_path / "queue"
-
-
-def test_a_driver_that_is_no_job_is_to_be_stopped_before_its_jobs_are(
-    tmp_path: Path, queue: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It would take them for cancelled by the cluster, and hand out the same candidates at once."""
-    run = RunDir(tmp_path)
-    held = lease.acquire(run)
-    with pytest.raises(LeaseError, match=rf"is driven by process {os.getpid()} on .*: stop it first, with Ctrl-C"):
-        driver_job.cancel(run, "r1", Site(), print)
-    assert not (tmp_path / "cancelled").exists()
-    held.release()
-    assert driver_job.cancel(run, "r1", Site(), print) == []
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    lease.acquire(run)
-    with pytest.raises(LeaseError, match="Slurm job 7"):  # of the user's own, e.g. by salloc
-        driver_job.cancel(run, "r1", Site(), print)
-    queue.write_text("7|N/A|evohpc-r1|RUNNING|n1|None\n")
-    assert driver_job.cancel(run, "r1", Site(), print) == ["7"]
-    assert (tmp_path / "cancelled").read_text() == "--quiet 7\n"
 
 
 @pytest.mark.slurm
