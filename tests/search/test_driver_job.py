@@ -248,7 +248,7 @@ def test_a_driver_elsewhere_that_is_no_job_is_waited_for(queued: Path, monkeypat
     beating = threading.Timer(0.1, _held_by, (run,), {"host": "login2", "beat": 1})
     beating.start()
     said: list[str] = []
-    with pytest.raises(LeaseError, match="on login2, .*: stop it first"):
+    with pytest.raises(LeaseError, match=r"on login2, .*: stop it first"):
         driver_job.cancel(run, "r1", Site(), said.append)
     beating.join()
     assert not (queued / "ended").exists()
