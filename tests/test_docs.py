@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -26,7 +27,7 @@ from support.rooms import LAYERS, direct
 from evohpc.config.search import Config
 from evohpc.config.task_name import TaskName
 from evohpc.lm.fetch.sources import MODELS
-from evohpc.report.intervals import permutation
+from evohpc.report.intervals import permutation, wilson
 from evohpc.search.verified_table import Row
 from evohpc.tasks.base import load_task
 from evohpc.tasks.clrs.features import algorithms, decodes_pairs
@@ -352,6 +353,38 @@ def test_the_page_says_how_far_rescaled_constants_are_behind() -> None:
     assert f"({ours['trained']} % of its children train, of `extended` {theirs['trained']} %)" in text
     assert f"({ours['failed']} % of its children, of `extended` {theirs['failed']} %)" in text
     assert f"({ours['duplicate']} and {theirs['duplicate']} %)" in text
+
+
+def test_what_the_page_says_of_the_larger_model_is_what_was_found() -> None:
+    text, children = _text("docs/results/mnist1d.md"), _children("extended_no_tuning_1.5b-0")
+    trained, total = sum(row["outcome"] == "trained" for row in children), len(children)
+    low, high = (f"{100 * bound:.0f}" for bound in wilson(trained, total))
+    assert f"{trained} of its {total} children trained ({100 * trained / total:.0f} %, {low} to {high})" in text
+    shares, ends = [], []
+    for path in sorted((ROOT / "docs/results/mnist1d").glob("extended_no_tuning-?.csv")):
+        outcomes = [row["outcome"] for row in _children(path.stem)]
+        shares.append(f"{100 * outcomes.count('trained') / len(outcomes):.0f}")
+        ends.append(f"{_fittest(path):.0f}")
+    assert f"differ in nothing else {_listed(shares)} %" in text
+    end = f"{_fittest(ROOT / 'docs/results/mnist1d/extended_no_tuning_1.5b-0.csv'):.0f}"
+    assert f"It ended at {end}, those at {_listed(ends)}:" in text
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def test_the_network_of_500_parameters_is_smaller_and_better_than_the_page_says() -> None:
+    tables = {}
+    for name in ("verified", "winners_8000"):
+        with (ROOT / f"docs/results/mnist1d/{name}.csv").open(newline="") as file:
+            tables[name] = {row["id"]: row for row in csv.DictReader(file)}
+    small = tables["verified"]["extended-0/r006p03s001"]
+    rescaled = [row for id, row in tables["winners_8000"].items() if id.startswith("rescaling-")]
+    assert small["num_params"] == "500"
+    assert sum(int(small["num_params"]) < int(row["num_params"]) for row in rescaled) == 4
+    assert all(float(small["test_accuracy"]) > float(row["test_accuracy"]) for row in rescaled)
+    assert "is smaller than four of them, and right more often than all" in _text("docs/results/mnist1d.md")
 
 
 def test_the_page_says_how_fit_the_best_seeds_are() -> None:
