@@ -102,7 +102,9 @@ def retry(run: Path) -> None:
     """Try candidates again that nodes failed.
 
     Candidates of the open round that used up their attempts by machine faults get another set of attempts. Those of
-    rounds that have closed get none, and are named: later rounds were made without them."""
+    rounds that have closed get none, and are named: later rounds were made without them. A seed of a verification has
+    one round, which closes with its last finalist."""
+    from evohpc.config.search import load_resolved
     from evohpc.run_folder import RunDir
     from evohpc.search.rebuild import given_up_for_good
     from evohpc.search.rebuild import retry as retry_candidates
@@ -113,7 +115,7 @@ def retry(run: Path) -> None:
     else:
         click.echo("no candidate of the open round has used up its attempts by machine faults", err=True)
     if left := given_up_for_good(RunDir(run)):
-        _tell_of_closed_rounds(run, left)
+        _tell_of_closed_rounds(run, left, has_rounds=load_resolved(RunDir(run).config).search.rounds > 0)
 
 
 @click.command()
@@ -216,16 +218,24 @@ def load_profile(path: Path | None) -> Site | None:
     return None if path is None else load_site(path)
 
 
-def _tell_of_closed_rounds(run: Path, ids: Sequence[str]) -> None:
-    """Say of candidates that cannot be tried again why not, and what can be done."""
+def _tell_of_closed_rounds(run: Path, ids: Sequence[str], *, has_rounds: bool) -> None:
+    """Say of candidates that cannot be tried again why not, and what can be done.
+
+    Args:
+        has_rounds: the run is a search; else it trains its seed programs alone, as a verification has it.
+    """
     named = ", ".join(ids[:_MOST_NAMED]) + (", ..." if len(ids) > _MOST_NAMED else "")
     id, source, config = map(shlex.quote, (ids[0], f"{ids[0]}.py", str(run / "config.yaml")))
+    why = "as all rounds since were made without them" if has_rounds else "and this run has no round to come"
+    away = shlex.join(["mv", str(run), f"{run}.old"])
     for line in (
-        f"not tried again: {len(ids)} of closed rounds ({named}), as all rounds since were made without them",
+        f"not tried again: {len(ids)} of closed rounds ({named}), {why}",
         f"look: {command('list', run)} --status machine_fault",
         f"what one is worth: {command('show', run)} {id} --source > {source}",
         f"                   evohpc evaluate {source} --config {config}",
-        f"more attempts in rounds to come: {command('run', run)} --set evaluation.retries=N",
+        f"more attempts in rounds to come: {command('run', run)} --set evaluation.retries=N"
+        if has_rounds
+        else f"a seed of a verification is trained again as a whole: {away}; then the command of `evohpc verify` again",
     ):
         click.echo(line, err=True)
 

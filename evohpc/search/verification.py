@@ -102,15 +102,15 @@ class Verification:
             asked: None goes on with what the folder holds.
             seeds: trainings of each finalist; a verification that exists may get more.
             folder: None for RUN/verified.
-            site: run the trainings as Slurm jobs of this site; None where the search ran, or where they began.
+            site: run the trainings as Slurm jobs of this site; None where its seeds or else the search ran.
 
         Raises:
             RunFolderError: no candidate is good enough yet, or the folder holds something else.
             ConfigError, TaskError: what is changed in the config is wrong; the folder can be used again.
         """
         search, folder = Search.open(run), folder or run / FOLDER
-        first = _seed_folder(folder, 0)
-        site = site or search.site or (Search.open(first.path).site if creation.exists(first) else None)
+        begun = (path for path in sorted(folder.glob("seed-*")) if creation.exists(RunDir(path)))
+        site = site or next((Search.open(path).site for path in begun), None) or search.site
         if not (folder / PLAN).exists():
             _begin(search, folder, Plan(search.run_id, asked or Asked(), (), seeds or SEEDS), site)
         plan = read_plan(folder)

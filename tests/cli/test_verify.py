@@ -5,15 +5,17 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.command_line import call
-from support.searching import train_finalists
+from support.searching import measure, train_finalists
 
-from evohpc.config.site import load_site
+from evohpc.config.site import Site, load_site
+from evohpc.messages import Status
 from evohpc.search.search import Search
-from evohpc.search.verification import Asked, Verification
+from evohpc.search.verification import Asked, Verification, read_table
 
 pytestmark = pytest.mark.usefixtures("unsynced", "made_once")
 
@@ -58,6 +60,27 @@ def test_the_table_as_json_is_that_of_the_file(
         written = list(csv.DictReader(file))
     assert [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows] == written
     assert rows[0]["search_fitness"] == rows[0]["fitness_max"]  # the same arithmetic measures both
+
+
+def test_a_seed_that_a_machine_failed_can_be_trained_again_as_a_whole(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, seed, site = tmp_path / "v", tmp_path / "v" / "seed-0", Site(python="/opt/python")
+    asked = Asked(2, None, ("evaluation.retries=0",))
+    Verification.create(finished_run, asked, seeds=1, folder=folder, site=site)
+    with Search.open(seed) as search:
+        unlucky, other = search.ask()
+        search.tell(replace(measure(unlucky), status=Status.NODE_FAIL, fitness=None))
+        search.tell(measure(other))
+        assert search.ask() == []
+    said = call(capsys, "retry", seed)[2]
+    assert "and this run has no round to come" in said
+    assert f"trained again as a whole: mv {seed} {seed}.old; then the command of `evohpc verify` again" in said
+    assert "rounds to come: " not in said
+    seed.rename(f"{seed}.old")
+    assert Verification.create(finished_run, folder=folder).search(0).site == site
+    train_finalists(folder, 0)
+    assert [(row.trained, row.failures) for row in read_table(folder)] == [(1, ""), (1, "")]
 
 
 def test_mistakes_are_one_sentence(
