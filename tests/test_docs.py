@@ -555,15 +555,14 @@ def test_the_losses_and_searches_that_the_page_on_tuning_names_are_those_measure
         second = {row["rate"]: row["losses"] for row in csv.DictReader(file) if row["round"] == "2"}
     assert f"In the second tuning the loss went {second['0.1']}; at 0.003, {second['0.003']}" in text
     with_it, without = (
-        "{}, {} and {}".format(
-            *(f"{_fittest(ROOT / f'docs/results/mnist1d/{arm}-{seed}.csv'):.0f}" for seed in range(3))
-        )
+        _listed([f"{_fittest(ROOT / f'docs/results/mnist1d/{arm}-{seed}.csv'):.0f}" for seed in range(4)])
         for arm in ("extended", "extended_no_tuning")
     )
-    assert f"`extended` with seeds 0, 1 and 2 ended at {with_it} with tuning, at {without} without" in text
-    mean, low, high = (int(figure) for figure in re.findall(r"[+-]\d+", _pair("extended", "extended_no_tuning")["all"]))
-    assert f"fitter by {mean} ({low} to {high})" in text
-    assert f"fitter by {mean} ({low} to {high})" in _text("docs/results/mnist1d.md")
+    assert f"`extended` with seeds 0 to 3 ended at {with_it} with tuning, at {without} without" in text
+    pair = _pair("extended", "extended_no_tuning")
+    mean, low, high = (int(figure) for figure in re.findall(r"[+-]\d+", pair["all"]))
+    for quoted in (text, _text("docs/results/mnist1d.md")):
+        assert f"fitter by {mean} ({low} to {high}), p {pair['p']}" in quoted
 
 
 PAGES_OF_DUPLICATES = ("docs/results/duplicates.md", "docs/configuration.md")
