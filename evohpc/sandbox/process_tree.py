@@ -68,15 +68,12 @@ def unlinked_bytes(pids: Collection[int], device: int) -> float:
     Args:
         device: as `os.stat_result.st_dev`.
     """
-    sizes: dict[tuple[int, int], int] = {}
-    for pid in pids:
-        alive = _living(pid)
-        for status in _open_files(alive):
-            if status.st_nlink == 0:
-                sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
-        if any((device, inode) not in sizes for inode in _unlinked_mapped(alive, device)):
-            return math.inf
-    return sum(sizes.values())
+    living = [_living(pid) for pid in pids]
+    # First: what is opened, mapped and unlinked in between would else be mapped, and not among what was open before.
+    mapped = {(device, inode) for alive in living for inode in _unlinked_mapped(alive, device)}
+    unlinked = [status for alive in living for status in _open_files(alive) if status.st_nlink == 0]
+    sizes = {(status.st_dev, status.st_ino): status.st_blocks * 512 for status in unlinked}
+    return math.inf if mapped - sizes.keys() else sum(sizes.values())
 
 
 def oom_kills() -> int:
