@@ -483,9 +483,10 @@ def test_the_quickstarts_in_readme_are_such_as_were_run() -> None:
     size, right = int(float(best["num_params"])), 100 * (1 - float(best["error"]))
     found = f"{size} parameters and a validation accuracy of {right:.1f} % (fitness {float(best['fitness']):.0f})"
     assert f"The best child has {found}, the best seed {float(seed['fitness']):.0f}" in text
-    shares, best, seed = _quickstart(1)
-    ended = f"the best child has {float(best['fitness']):.0f}, the best seed {float(seed['fitness']):.0f}"
-    assert f"{shares[0]} were trained, and {ended}" in text
+    for number in (1, 2):
+        shares, best, seed = _quickstart(number)
+        ended = f"the best child has {float(best['fitness']):.0f}, the best seed {float(seed['fitness']):.0f}"
+        assert f"{shares[0]} were trained, and {ended}" in text
 
 
 def test_the_winner_in_readme_is_what_the_search_found() -> None:
