@@ -94,7 +94,7 @@ def read_input(path: Path) -> bytes:
     with path.open("rb") as file:
         data = file.read(_LARGEST_INPUT + 1)
     if len(data) > _LARGEST_INPUT:
-        raise OSError(errno.EFBIG, f"it has more than {_LARGEST_INPUT >> 20} MiB")
+        raise OSError(errno.EFBIG, f"it has more than {_LARGEST_INPUT >> 20} MiB", str(path))
     return data
 
 

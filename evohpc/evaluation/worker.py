@@ -81,7 +81,7 @@ def evaluate_file(file: Path, config: Config, keep_log: KeepLog = lambda text: N
     with tempfile.TemporaryDirectory(prefix="evohpc-run-") as folder:
         run = RunDir(Path(folder))
         if config.task.file is not None:
-            write_atomic(run.task_file, config.task.file.read_bytes())
+            write_atomic(run.task_file, read_input(config.task.file))
         write_atomic(run.config, config.dump())
         draw_secret(run)
         verdict = screen(source.decode(errors="replace"), prepare(run, config.task.file), config.screening)

@@ -201,6 +201,12 @@ def test_a_seed_whose_name_is_no_text(world: Path, capsys: pytest.CaptureFixture
     refused(capsys, r"m\udcff.py: its name is not UTF-8, and becomes an id; rename it", "run", "r", "c.yaml")
 
 
+def test_a_task_file_without_an_end(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.symlink("/dev/zero", "endless.py")
+    evaluate = ("evaluate", "seeds/mlp.py", "--config", "c.yaml", "--set", "task=endless.py:Mine")
+    refused(capsys, "it has more than 16 MiB", *evaluate)
+
+
 @pytest.mark.parametrize(("target", "said"), [("/dev/zero", "it has more than 16 MiB"), (".", "Is a directory")])
 def test_a_seed_that_is_no_program(world: Path, capsys: pytest.CaptureFixture[str], target: str, said: str) -> None:
     os.symlink(target, "seeds/other.py")
