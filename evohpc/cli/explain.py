@@ -132,12 +132,14 @@ COMMANDS = (why, diff, lineage)
 def print_what_is_known(reading: Reading, entry: Entry) -> None:
     """Print all that is known of a candidate but its program; of one that failed, the end of its log."""
     from evohpc.report.curves import in_words
+    from evohpc.report.remarks import remarked
     from evohpc.report.tables import details
     from evohpc.report.terminal import printable
 
     training = in_words(reading.curve(entry))
     attempts = reading.store.results(entry.id)
-    stdout_console().print(details(entry, attempts, reading.task.size_name, training))
+    said = remarked(entry, reading.error_below, reading.late_until)
+    stdout_console().print(details(said, attempts, reading.task.size_name, training))
     if entry.fitness is None and (log := reading.log(entry)) is not None:
         lines = log.text.splitlines()[-_LOG_LINES:]
         click.echo(f"\nlog {log.place}, its end:")

@@ -58,8 +58,9 @@ def list_candidates(
     as_json: bool,
 ) -> None:
     """List candidates with their outcomes."""
-    from evohpc.report import lateness, tables
+    from evohpc.report import tables
     from evohpc.report.reader import Reading
+    from evohpc.report.remarks import remarked
 
     with Reading(run) as reading:
         chosen = in_groups((*statuses, *(["failed"] if failed else [])))
@@ -71,8 +72,8 @@ def list_candidates(
                 click.echo(tables.line(entry, reading.run_id, late_until=until.get(entry.id)))
         else:
             instead = None if sort in (None, "fitness", "params") else (sort, lambda entry: sort_value(entry, sort))
-            told = (lateness.told(entry, until) for entry in shown)
-            stdout_console().print(tables.candidates_table(told, reading.task, instead))
+            said = (remarked(entry, reading.error_below, until) for entry in shown)
+            stdout_console().print(tables.candidates_table(said, reading.task, instead))
         _note_what_is_missing(reading, shown.count, is_best=best is not None)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from evohpc.messages import SEED_ROUND
 from evohpc.report import origin, tables
 from evohpc.report.pareto import pareto_front
+from evohpc.report.remarks import remarked
 from evohpc.report.runs import Run
 from evohpc.store.rows import Entry
 
@@ -99,7 +100,8 @@ def payload(table: Columns) -> dict[str, Any]:
     names = ("id", "round", "status", "outcome", "params", "error", "fitness", "metric", "parents", "counts")
     return {
         **{name: getattr(table, name) for name in (*names, "temperature")},
-        **{n: [getattr(c, n) for c in candidates] for n in ("prompt", "sample", "tokens", "detail")},
+        **{n: [getattr(c, n) for c in candidates] for n in ("prompt", "sample", "tokens")},
+        "detail": [remarked(entry, table.run.error_below, {}).candidate.detail for entry in entries],
         "code_hash": [c.code_hash for c in candidates],
         "late_until": [table.run.late_until.get(entry.id) for entry in entries],
         "seconds": [_seconds(table.run, entry) for entry in entries],

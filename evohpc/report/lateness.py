@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from evohpc.config.search import SearchConfig
 from evohpc.evolution import population
-from evohpc.store.rows import Entry
 from evohpc.store.store import Store
 
 
@@ -32,11 +30,3 @@ def lines(late: Mapping[str, int], pending: int, entered: int) -> Iterator[tuple
         yield "late", f"{pending} of closed rounds without an outcome yet (search.close_at)"
     if late:
         yield "were late", f"{len(late)} when their round closed; {entered} entered the pool of a later one"
-
-
-def told(entry: Entry, late: Mapping[str, int]) -> Entry:
-    """Return a candidate whose reason says, if it was late, which round is the first that could know its outcome."""
-    if entry.id not in late:
-        return entry
-    said = [entry.candidate.detail, f"late: not known before round {late[entry.id]} closed"]
-    return replace(entry, candidate=replace(entry.candidate, detail="; ".join(filter(None, said))))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -178,6 +179,11 @@ def test_who_is_fitter_than_the_best_but_not_counted_is_named(
     assert call(capsys, "status", run)[1].endswith(said)
     assert call(capsys, "list", run, "--best", 3)[2] == said
     assert call(capsys, "list", run)[2] == ""
+    for name, error in {"seed-b": 0.7, "seed-c": 0.5, "seed-d": 0.9}.items():
+        why = f"not counted: its error {error} is not below 0.5 (search.error_threshold)"
+        assert f"trained: {why}\n" in call(capsys, "show", run, name)[1]
+        assert len(re.findall(rf"^ {name} .* {re.escape(why)}$", call(capsys, "list", run)[1], re.MULTILINE)) == 1
+    assert "not counted" not in call(capsys, "show", run, "seed-a")[1]
 
 
 def test_the_fittest_programs_are_seeds_of_another_search(

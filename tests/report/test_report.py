@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,11 @@ def test_a_rule_s_children_have_no_temperature() -> None:
     by_rule = candidate("by-rule", round=0, temperature=0.8, tokens=0)
     data = shown(run_of(*(Entry(one, None) for one in (candidate("seed-a", tokens=0), drawn, by_rule))))
     assert data["candidates"]["temperature"] == [None, 0.8, None]
+
+
+def test_the_table_says_which_trained_candidates_do_not_count() -> None:
+    search = {"error_threshold": 0.2, "variant": "naive", "seed": 0}
+    run = replace(run_of(*children(Status.TRAINED, 1)), config={"search": search, "task": "mnist1d"})
+    table = shown(run)["candidates"]
+    assert table["counts"] == [False]
+    assert table["detail"] == ["not counted: its error 0.2 is not below 0.2 (search.error_threshold)"]
