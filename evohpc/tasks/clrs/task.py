@@ -235,6 +235,8 @@ class Clrs30:
 
     def _best_of(self, curve: Iterator[dict[str, float]], model: nn.Module, seed: int) -> Iterator[dict[str, float]]:
         """Follow the curve, then yield its best point alone, with the model as it was there."""
+        from torch.nn.parameter import is_lazy
+
         batch = self._validation_set(seed, _SELECTION_KEY)
         inputs, labels = batch.visible(), metrics.truths(self._features, batch.outputs)
         best: tuple[float, dict[str, float], dict[str, torch.Tensor]] = (-1.0, {}, {})
@@ -243,9 +245,9 @@ class Clrs30:
             accuracy = metrics.score(self._features, self.predict(model, inputs), labels)
             model.train()
             if accuracy > best[0]:
-                state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+                state = {name: each.clone() for name, each in model.state_dict().items() if not is_lazy(each)}
                 best = (accuracy, {**row, "val_accuracy": accuracy}, state)
-        model.load_state_dict(best[2])
+        model.load_state_dict(best[2], strict=False)  # what no call made has no weights
         yield best[1]
 
     def _chunk(self, batch: Batch, device: torch.device) -> int:

@@ -156,6 +156,21 @@ def test_test_mode_keeps_the_checkpoint_that_validates_best() -> None:
     assert task.score(predictions, splits.labels).metrics["test_accuracy"] >= 0
 
 
+@pytest.mark.parametrize("evaluate_on", ["val", "test"])
+def test_lazy_modules_that_nothing_calls_do_no_harm(evaluate_on: str) -> None:
+    class Forgetful(nn.Module):
+        def __init__(self, nb_triplet_fts: int, out_size: int) -> None:
+            super().__init__()
+            self.used, self.unused, self.norm = nn.LazyLinear(nb_triplet_fts), nn.LazyLinear(4), nn.LazyBatchNorm1d()
+
+        def forward(self, z: torch.Tensor, edge_fts: torch.Tensor, graph_fts: torch.Tensor) -> torch.Tensor:
+            made: torch.Tensor = self.used(z)
+            return made[:, :, None] + made[:, None]
+
+    rows, _, _ = trained(small(evaluate_on=evaluate_on), offering(Forgetful))
+    assert len(rows) == small(evaluate_on=evaluate_on).checkpoints
+
+
 def test_a_fresh_process_predicts_the_same_from_the_weights() -> None:
     task = small()
     splits = task.prepare(0)
