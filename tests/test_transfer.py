@@ -217,7 +217,7 @@ def test_mistakes_on_the_command_line_are_one_sentence(
         (["transfer", finished_run], "is a search on mnist1d, and no transfer"),
         (["transfer", finished_run, OTHER], "is a search on mnist1d, and no transfer"),
         (["transfer", out, OTHER, "--algorithms", "bfs,sort"], "algorithm is 'sort', it must be one of"),
-        (["transfer", out, OTHER, "--algorithms", "bfs", "--set", "task_options.stepz=1"], "keyword argument 'stepz'"),
+        (["transfer", out, OTHER, "--algorithms", "bfs", "--set", "task_options.stepz=1"], "did you mean steps?"),
         (["transfer", out, OTHER, "--set", "evaluation.threadz=1"], "did you mean evaluation.threads?"),
     ):
         code, _, err = call(capsys, *arguments)

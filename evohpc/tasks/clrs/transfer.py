@@ -22,6 +22,7 @@ from evohpc.messages import TaskInterface
 from evohpc.tasks.base import Score, Splits
 from evohpc.tasks.clrs.features import algorithms as all_algorithms
 from evohpc.tasks.clrs.task import Clrs30
+from evohpc.tasks.options import checked
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,12 +52,12 @@ class Transfer:
 
         Raises:
             TaskError: an unknown algorithm.
-            TypeError, ValueError: a wrong option.
+            ValueError: a wrong option.
         """
         if fixed := sorted({"algorithm", "evaluate_on"} & recipe.keys()):
             raise ValueError(f"{fixed[0]} is none of its options; it has `algorithms`, and tests on 'test'")
         names = dict.fromkeys(algorithms) or all_algorithms()
-        options = {**PUBLISHED, **recipe, "evaluate_on": "test"}
+        options = {**PUBLISHED, **checked(Clrs30, recipe), "evaluate_on": "test"}
         self.tasks = {name: Clrs30(algorithm=name, **options) for name in names}
         """By algorithm."""
 

@@ -104,10 +104,18 @@ def _of_bfs(task: Transfer, splits: Splits) -> tuple[Any, Any]:
     [
         ({"algorithms": ["sort"]}, "algorithm is 'sort', it must be one of"),
         ({"algorithm": "bfs"}, "algorithm is none of its options; it has `algorithms`"),
-        ({"algorithms": ["bfs"], "stepz": 3}, "unexpected keyword argument 'stepz'"),
+        ({"algorithms": ["bfs"], "stepz": 3}, "there is no stepz; did you mean steps?"),
         ({"algorithms": ["bfs"], "steps": 0}, "steps is 0, it must be above 0"),
+        ({"algorithms": ["bfs"], "steps": 2.5}, "steps: input should be a valid integer"),
+        ({"algorithms": ["bfs"], "hidden": True}, "hidden: input should be a number; it is true"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:
     with pytest.raises(TaskError, match=said):
         load_task(TaskName("clrs_transfer"), options)
+
+
+def test_options_of_the_recipe_are_read_as_those_of_a_search() -> None:
+    task = load_task(TaskName("clrs_transfer"), {"algorithms": ["bfs"], "steps": 1000.0, "sizes": [4, 5.0]})
+    assert isinstance(task, Transfer)
+    assert repr((task.tasks["bfs"].steps, task.tasks["bfs"].sizes)) == "(1000, (4, 5))"
