@@ -32,6 +32,10 @@ _MIN_STRING = 17
 """Needles of up to 8 characters must find a place."""
 _ENTRIES = {"triplets": "Triplets", "processor": "Processor"}
 """The class that a candidate defines, by `Clrs30.searched`."""
+_ABOVE_ZERO = (
+    *("steps", "hidden", "triplet_features", "batch_size", "learning_rate", "max_grad_norm", "eval_every", "samples"),
+)
+"""Options; None is the default of one."""
 _CELLS = {"cpu": 1 << 20, "cuda": 1 << 23}
 """Largest batch * n * n * n at once in prediction, by device: candidates may build tensors of eight times that."""
 
@@ -80,17 +84,9 @@ class Clrs30:
         installation.folder()
         check_algorithm(self.algorithm)
         object.__setattr__(self, "sizes", tuple(self.sizes))
-        for name in (
-            "steps",
-            "hidden",
-            "triplet_features",
-            "batch_size",
-            "learning_rate",
-            "max_grad_norm",
-            "eval_every",
-        ):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be above 0")
+        for name in _ABOVE_ZERO:
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise ValueError(f"{name} is {value}, it must be above 0")
         check_common(self)
         if self.searched not in _ENTRIES:
             raise ValueError(f"searched is {self.searched!r}, it must be 'triplets' or 'processor'")

@@ -259,6 +259,7 @@ def test_predictions_that_are_not_finite_are_refused() -> None:
     [
         ({"algorithm": "sort"}, "algorithm is 'sort', it must be one of activity_selector, articulation_points"),
         ({"algorithm": "bfs", "steps": 0}, "steps is 0, it must be above 0"),
+        ({"algorithm": "bfs", "samples": 0}, "samples is 0, it must be above 0"),
         ({"algorithm": "bfs", "evaluate_on": "train"}, "evaluate_on: input should be 'val' or 'test'; it is 'train'"),
         (
             {"algorithm": "bfs", "searched": "encoder"},
