@@ -181,10 +181,14 @@ def table_3(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     header = ("algorithm", "best model", "its size", "its accuracy, %")
     lines: list[tuple[str, ...]] = [(*header, "baseline size", "baseline accuracy, %") if baselines else header]
     for algorithm in dict.fromkeys(row.algorithm for row in rows):
-        best = max((row for row in others if row.algorithm == algorithm), key=lambda row: row.accuracy or -1)
+        best = max((row for row in others if row.algorithm == algorithm), key=_rank)
         beside = _cells(baselines[algorithm]) if baselines else ()
         lines.append((algorithm, best.model, *_cells(best), *beside))
     return lines
+
+
+def _rank(row: Row) -> float:
+    return -1 if row.accuracy is None else row.accuracy  # 0 is that of a training, and better than none
 
 
 def _source(file: Path) -> str:

@@ -88,6 +88,8 @@ def test_table_3_has_the_best_model_beside_the_baseline() -> None:
     assert lines[0] == ("bfs", "b", "1,000", "90.00 ± 1.50", "1,234", "99.00 ± 1.50")
     assert lines[1][1:4] == ("b", "1,234", "60.00 ± 1.50 (1 of 2)")
     assert transfer.table_3([row("dfs", "a", None, None)])[1] == ("dfs", "a", "", "timeout")
+    wrong = transfer.table_3([row("dfs", "a", None), row("dfs", "b", 0)])
+    assert wrong[1][1:4] == ("b", "1,234", "0.00 ± 1.50")
     assert transfer.as_markdown(found).splitlines()[2] == f"| {' | '.join(lines[0])} |"
     assert list(csv.DictReader(csv_text(Row, found).splitlines()))[2]["accuracy"] == "90"
 
