@@ -7,6 +7,7 @@ the sandbox, the retries and the exactly-once results of a search, and the comma
 
 from __future__ import annotations
 
+import io
 import statistics
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -92,9 +93,10 @@ def gather(files: Iterable[Path], *, baseline: Path | None = None, search: Path 
 
 def programs(models: Mapping[str, str], algorithms: Sequence[str], seeds: int) -> dict[str, str]:
     """Return the sources of all trainings by candidate name, e.g. 'concat_rep-bfs-0'."""
-    return {
-        f"{model}-{algorithm}-{seed}": f'{source.rstrip()}\n\n\nALGORITHM = "{algorithm}"\nREPEAT = {seed}\n'
-        for model, source in models.items()
+    plain = {model: io.StringIO(source, newline=None).read().rstrip() for model, source in models.items()}
+    return {  # with the ends of line that the files of seeds have: a language model may write others
+        f"{model}-{algorithm}-{seed}": f'{source}\n\n\nALGORITHM = "{algorithm}"\nREPEAT = {seed}\n'
+        for model, source in plain.items()
         for algorithm in algorithms
         for seed in range(seeds)
     }

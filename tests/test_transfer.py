@@ -144,6 +144,14 @@ def test_the_same_call_goes_on_with_what_is_left(told: Path) -> None:
         assert reading.is_done
 
 
+def test_a_model_with_other_ends_of_line_goes_on_as_well(tmp_path: Path) -> None:
+    source = BASELINE.read_text().replace("\n", "\r\n", 20)
+    trainings = transfer.programs({"r001p00s003": source}, ("bfs",), 1)
+    for _ in range(2):
+        with transfer.create(tmp_path / "out", trainings, overrides=TINY) as search:
+            assert search.ask()
+
+
 def test_a_training_is_the_model_and_what_it_is_trained_on(told: Path) -> None:
     with Reading(told) as reading:
         entry = reading.store.entry("seed-baseline-bfs-3")
