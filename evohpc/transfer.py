@@ -73,7 +73,7 @@ def gather(files: Iterable[Path], *, baseline: Path | None = None, search: Path 
         search: run folder of a search on CLRS-30, whose `best` fittest candidates are models, too.
 
     Raises:
-        ConfigError: a file that cannot be read, or two models of one name.
+        ConfigError: a file that cannot be read, or two models of one name, one of them of the search, it may be.
         RunFolderError: there is no such search, it is on another task, or none of its candidates is good enough.
     """
     models: dict[str, str] = {}
@@ -88,6 +88,8 @@ def gather(files: Iterable[Path], *, baseline: Path | None = None, search: Path 
     if search is None:
         return Models(models)
     found = _best_of_search(search, best)
+    if twice := sorted(models.keys() & found.sources.keys()):
+        raise ConfigError(f"a file and a candidate of {search} are both called {twice[0]}; rename the file")
     return Models({**models, **found.sources}, found.evaluation)
 
 

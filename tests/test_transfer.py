@@ -195,6 +195,10 @@ def test_models_of_a_search_come_with_its_way_to_evaluate(tmp_path: Path, finish
     assert len(models.sources) == 4
     assert models.sources["seed-v3_sum"] == (BASELINE.parent / "v3_sum.py").read_text()
     assert models.evaluation.threads == 2
+    own = tmp_path / "seed-v3_sum.py"
+    own.write_text(BASELINE.read_text())
+    with pytest.raises(ConfigError, match=r"a file and a candidate of .* are both called seed-v3_sum; rename the file"):
+        transfer.gather([own], search=tmp_path / "run", best=3)
     with pytest.raises(RunFolderError, match="is a search on mnist1d; models transfer from one on clrs"):
         transfer.gather([], search=finished_run)
 
