@@ -77,14 +77,16 @@ class Processor:
     cpu_s: float = 0.0
     """CPU seconds of all of them; those of orphans that ended only as far as they were seen."""
     waited_s: float = 0.0
-    """Seconds in which their threads could have run, and others did; 0 where the kernel does not tell."""
+    """Seconds in which one of their threads could have run, and others did: the thread that waited longest. 0 where the
+    kernel does not tell."""
 
     def __add__(self, other: Processor) -> Processor:
         return Processor(self.cpu_s + other.cpu_s, self.waited_s + other.waited_s)
 
     def asked_s(self, seconds: float, threads: int) -> float:
-        """Return the CPU seconds that they would have had on a machine of their own in so many wall seconds."""
-        return min(self.cpu_s + self.waited_s, threads * seconds)
+        """Return the CPU seconds that they would have had on a machine of their own in so many wall seconds, if all
+        threads that are theirs waited as long."""
+        return min(self.cpu_s + threads * self.waited_s, threads * seconds)
 
     def is_starved(self, seconds: float, threads: int) -> bool:
         """Say whether they had less than a third of that, for others' sake; who sleeps, or has more threads than are

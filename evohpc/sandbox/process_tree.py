@@ -56,9 +56,10 @@ def cpu_seconds(pids: Collection[int]) -> float:
 
 
 def waited_seconds(pids: Collection[int]) -> float:
-    """Return how long the threads of these processes were ready to run while others ran (sched-stats.rst in the
-    kernel's documentation); 0 where the kernel does not tell."""
-    return sum(map(_waited_ns, pids)) / 1e9
+    """Return how long that thread of these processes which waited longest was ready to run while others ran
+    (sched-stats.rst in the kernel's documentation); 0 where the kernel does not tell. Not the sum: many threads that
+    wake together wait for each other, each no longer than they run, but in sum for as long as they like."""
+    return max(map(_waited_ns, pids), default=0) / 1e9
 
 
 def unlinked_bytes(pids: Collection[int], device: int) -> float:
@@ -140,7 +141,7 @@ def _waited_ns(pid: int) -> int:
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError, IndexError):
-                found += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[1])
+                found = max(found, int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[1]))
     return found
 
 

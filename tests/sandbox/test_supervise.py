@@ -114,6 +114,24 @@ def test_a_timeout_tells_who_had_the_processor(tmp_path: Path) -> None:
     assert processor(late).asked_s(1.5, 1) > 1
 
 
+IN_BURSTS = """
+import hashlib, threading, time
+def work():
+    while True:
+        together.wait()
+        hashlib.sha256(block).digest()
+        time.sleep(0.5)
+block, together = bytes(2_000_000), threading.Barrier(120)
+for _ in range(120): threading.Thread(target=work).start()
+"""
+
+
+def test_threads_that_wait_for_each_other_are_not_kept_from_running(tmp_path: Path) -> None:
+    late = processor(python(tmp_path, IN_BURSTS, wall_s=4, processes=256))
+    assert 0 < late.waited_s < 4
+    assert not late.is_starved(4, 1)
+
+
 def test_the_cpu_seconds_of_what_ended_are_known(tmp_path: Path) -> None:
     outcome = python(tmp_path, "import os, time\nos.fork()\nwhile time.process_time() < 0.3: pass\ntime.sleep(1.5)")
     assert outcome["ending"] == "exited"
