@@ -17,6 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from evohpc.errors import EnvelopeError
 
 SCHEMA = 1
+_SURELY_FINITE = 308
+"""Characters of a whole number that a float can hold."""
 
 T = TypeVar("T")
 
@@ -95,7 +97,7 @@ def digest_of(body: dict[str, Any]) -> str:
 
 
 def _parse(text: str | bytes) -> Any:
-    return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -105,8 +107,14 @@ def _refuse_constant(name: str) -> NoReturn:
 def _finite(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
-        raise ValueError(f"{digits} is too large")
+        raise ValueError(f"{digits if len(digits) < _SURELY_FINITE else f'{digits[:20]}...'} is too large")
     return number
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _SURELY_FINITE:  # where a number may have a fraction, pydantic would make it infinite
+        _finite(digits)
+    return int(digits)
 
 
 @cache

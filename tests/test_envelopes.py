@@ -1,4 +1,5 @@
 import json
+import sys
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,6 +110,16 @@ def test_json_that_we_never_write_is_refused(payload: str) -> None:
         unseal(f'{{"schema":1,"run_id":"run-1","epoch":1,"payload":{payload},"sha256":""}}'.encode(), RUN, Result)
     with pytest.raises(EnvelopeError):
         decode(payload, Result)
+
+
+def test_a_whole_number_is_no_way_to_write_infinity() -> None:
+    """Pydantic makes it infinite where a number may have a fraction."""
+    text = encode(RESULT)
+    whole = int(sys.float_info.max)
+    assert decode(text.replace("-648.0", str(whole)), Result).fitness == sys.float_info.max
+    for digits in (f"{whole}0", f"-{whole}0"):
+        with pytest.raises(EnvelopeError, match="is too large"):
+            decode(text.replace("-648.0", digits), Result)
 
 
 def test_a_record_without_a_finite_number_is_not_written() -> None:
