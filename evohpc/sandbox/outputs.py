@@ -58,6 +58,12 @@ class Entry:
     start: int
     end: int
 
+    @property
+    def claim(self) -> int:
+        """Bytes that it would have if none of its sides were 0: what is made of an empty array may be as long as one
+        of its other sides."""
+        return math.prod(max(1, side) for side in self.shape) * _BYTES[self.dtype]
+
 
 @dataclass
 class Budget:
@@ -110,6 +116,9 @@ def read_arrays(path: Path, budget: Budget) -> dict[str, np.ndarray[Any, Any]]:
     """
     with _opened(path, budget.bytes) as (descriptor, size):
         entries, start = _header(descriptor, size, path.name)
+        for name, entry in entries.items():
+            if entry.claim > budget.bytes:
+                raise Untrusted(f"{name[:80]!r} is empty, but of a shape beyond all that is read")
         budget.spend(path.name, size, len(entries))
         data = memoryview(_read(descriptor, size - start, path.name))
     return {name: _array(name, entry, data) for name, entry in entries.items()}

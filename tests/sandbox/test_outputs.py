@@ -58,6 +58,7 @@ def test_reads_what_safetensors_wrote(tmp_path: Path) -> None:
         header({"a": f32(0, 4, [1.0])}, bytes(4)),  # type: ignore[list-item]
         header({"a": f32(0, 4, [True])}, bytes(4)),
         header({"a": f32(0, 4, [2**62, 2**62])}, bytes(4)),
+        *(header({"a": f32(0, 0, shape)}) for shape in ([0, 2**40], [2**63, 0], [0, 10**30], [2**40, 0, 2**40])),
         header({"a": f32(0, 4, [1]), "b": f32(0, 4, [1])}, bytes(4)),
         header({"a": f32(0, 4, [1]), "b": f32(8, 12, [1])}, bytes(12)),
         header({"a": f32(0, 4, [1])}, bytes(5)),
