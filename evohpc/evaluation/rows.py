@@ -218,5 +218,7 @@ def _pairs(one: Arrays, other: Arrays) -> Iterator[tuple[str, tuple[Array, Array
 def _share(one: Array, other: Array) -> float:
     if one.dtype.kind != "f":
         return float((one != other).mean()) if one.size else 0.0
-    spread = np.median(np.abs(one - np.median(one, axis=0)), axis=0) if one.size else 0.0
-    return float((np.abs(one - other) > _RELATIVE * np.abs(one) + _OF_SPREAD * spread).mean()) if one.size else 0.0
+    with np.errstate(over="ignore"):  # what is infinitely far apart differs
+        spread = np.median(np.abs(one - np.median(one, axis=0)), axis=0) if one.size else 0.0
+        spread = np.where(np.isfinite(spread), spread, 0.0)  # else nothing would be too far apart
+        return float((np.abs(one - other) > _RELATIVE * np.abs(one) + _OF_SPREAD * spread).mean()) if one.size else 0.0

@@ -112,6 +112,18 @@ def test_what_depends_on_other_rows_is_refused(task: object, model: Model) -> No
     assert caught.value.status is Status.PROTOCOL_VIOLATION
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_numbers_too_large_to_be_compared_hide_nothing(kind: type[np.floating[Any]]) -> None:
+    largest = np.finfo(kind).max
+
+    def at_the_ends(model: Model) -> Model:
+        return lambda inputs: {name: np.where(array > 0, largest, -largest) for name, array in model(inputs).items()}
+
+    confirm(Own(), at_the_ends(linear))
+    with pytest.raises(Failed, match="depend on the rows"):
+        confirm(Own(), at_the_ends(without_mean))
+
+
 def noisy(model: Model, seed: int, size: float) -> Model:
     draw = np.random.default_rng(seed)
 
