@@ -22,10 +22,11 @@ _CALLS = frozenset(
 )
 """Functions that tell the names, the docstrings or the text of what they are given, or of their caller."""
 _OF_CALLER = frozenset({"vars", "dir"})
-"""The same, but of `self`: what that holds are attributes, whose names are never exchanged."""
+"""The same, but for a call of `self`: what that holds are attributes, whose names are never exchanged. By another name
+it could be called of anything."""
 _MODULES = frozenset(
     {
-        *("ast", "dis", "gc", "importlib", "inspect", "linecache", "pdb", "pydoc", "symtable", "tokenize"),
+        *("ast", "builtins", "dis", "gc", "importlib", "inspect", "linecache", "pdb", "pydoc", "symtable", "tokenize"),
         *("traceback", "torch.export", "torch.fx", "torch.jit", "torch.library", "torch.onnx"),
     }
 )
@@ -45,6 +46,9 @@ _WITH_BODY: tuple[Any, ...] = tuple(
 def can_see_itself(tree: ast.Module) -> bool:
     """Say whether the program mentions anything that shows it its own text."""
     nodes = trees.nodes(tree)
+    of_self = {id(node.func) for node in nodes.of(ast.Call) if node.args and _is_self(node.args[0])}
+    if any(node.id in _OF_CALLER and id(node) not in of_self for node in nodes.of(ast.Name)):
+        return True
     docstrings = {id(node.value) for node in _docstrings(nodes)}
     return any(shows(node) for kind, shows in _SHOWS.items() for node in nodes.of(kind) if id(node) not in docstrings)
 
@@ -53,11 +57,6 @@ def _docstrings(nodes: trees.Nodes) -> Iterator[ast.Expr]:
     for node in nodes.of(*_WITH_BODY):
         if isinstance(node.body, list) and node.body and isinstance(node.body[0], ast.Expr):
             yield node.body[0]
-
-
-def _call_shows(node: ast.Call) -> bool:
-    is_asked = isinstance(node.func, ast.Name) and node.func.id in _OF_CALLER
-    return is_asked and not (node.args and _is_self(node.args[0]))
 
 
 def _name_shows(node: ast.Name) -> bool:
@@ -100,7 +99,6 @@ def _function_shows(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 _SHOWS: Mapping[type[ast.AST], Callable[[Any], bool]] = {
-    ast.Call: _call_shows,
     ast.Name: _name_shows,
     ast.Attribute: _attribute_shows,
     ast.Import: _import_shows,

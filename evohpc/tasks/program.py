@@ -96,7 +96,7 @@ def syntax_nodes(source: str) -> int:
 
     A constant counts one more for each 8 characters of it beyond the first 8, and so does a name for those beyond the
     first 32: a table packed into a string, a long number or a name is no cheaper than one that is written out. Nor is
-    one in a docstring, where the program can see itself (`evolution.introspection`).
+    one in docstrings or in the names of imports, where the program can see itself (`evolution.introspection`).
     """
     tree = ast.parse(source)
     nodes, is_read = list(trees.walk(tree)), introspection.can_see_itself(tree)
@@ -106,9 +106,10 @@ def syntax_nodes(source: str) -> int:
 
 
 def _is_idle(node: ast.AST, is_read: bool) -> bool:
-    """Say whether a node counts nothing. A docstring does, if the program `is_read` by itself."""
+    """Say whether a node counts nothing. Docstrings and imports do, if the program `is_read` by itself: the names that
+    it imports things under are text as well."""
     is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    return (is_text and not is_read) or isinstance(node, ast.Import | ast.ImportFrom)
+    return (is_text or isinstance(node, ast.Import | ast.ImportFrom)) and not is_read
 
 
 def _weight(node: ast.AST) -> int:

@@ -72,6 +72,7 @@ SEE_THEMSELVES = [
         "sorted(locals())",
         "locals()['a']",
         "vars()['a']",
+        "sorted((look := vars)())",
         "dir()",
         "f.__code__.co_varnames",
         "getattr(f, '__code__').co_varnames",

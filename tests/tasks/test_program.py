@@ -109,6 +109,8 @@ def test_a_config_names_such_a_task_as_any_other(tmp_path: Path) -> None:
         (f"import math as {'x' * 40}", 1),
         (f"from math import sin as {'x' * 40}", 1),
         (f"import {'x' * 40}", 0),
+        ("import math as a, math as b\nglobals()", 6),
+        ("import math as a, math as b\nlook = vars\nlook()", 9),
         (HONEST.replace("    return", '    """Why, at 20 bytes."""\n    __doc__\n    return'), 15),
     ],
 )
