@@ -34,7 +34,7 @@ from evohpc.errors import RunFolderError, StorageError
 from evohpc.evolution.population import Budget
 from evohpc.evolution.request import request
 from evohpc.evolution.stopping import EarlyEnd
-from evohpc.files import write_atomic
+from evohpc.files import write_once
 from evohpc.jobs.base import JobRunner
 from evohpc.jobs.shared import SharedRunner
 from evohpc.lm_job import base as lm_job
@@ -123,10 +123,10 @@ class Driver:
         self.snapshot()
 
     def _end_early(self, early_end: EarlyEnd) -> None:
+        self.snapshot()  # at first: a driver that was replaced learns it here, and ends nothing of its successor's
         self.lm.release()
         self.stopper.end(early_end)
         self._report(early_end.round, "stopped", 1, 1)
-        self.snapshot()
 
     def _after_the_late(self, spent: BudgetSpent) -> BudgetSpent:
         """Wait for what a budget has paid for, in rounds that have closed; return why the search ends after it."""
@@ -235,7 +235,7 @@ class Driver:
                 adapter=intake.last_adapter(round),
                 deepspeed_config=read_deepspeed_config(intake.config.lm.deepspeed),
             )
-            write_atomic(folder.request, envelopes.encode(lm_request))
+            write_once(folder.request, envelopes.encode(lm_request))  # a successor's is being answered already
         lm_request = read_request(folder)
         if lm_request.run_id != intake.run_id:
             raise RunFolderError(

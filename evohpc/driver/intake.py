@@ -113,7 +113,8 @@ class Intake:
         """
         path, late = self.run.round(round).survivors, self.late(round)
         if not path.exists():
-            write_atomic(path, json.dumps(self._select(round, late), indent=1) + "\n")
+            # Once: a driver that stood still until its successor had closed the round selects from what that one left.
+            write_once(path, json.dumps(self._select(round, late), indent=1) + "\n")
         survivors = self._names(path, "delete it to have the survivors selected again")
         self.store.close_round(round, survivors, population.leaving(round, survivors, self.config.search), late)
 

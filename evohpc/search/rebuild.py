@@ -76,6 +76,7 @@ def rebuild(
                 done = Rebuilt(rounds, None if old is None else _counts(old), _counts(store), kept)
                 held.beat()
                 store.snapshot(run.snapshot)
+            held.beat()  # again: a copy takes long, and a successor may have the database open
             _swap(aside, run.database)
         finally:
             _remove(aside)

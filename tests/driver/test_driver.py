@@ -6,6 +6,7 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ from evohpc.driver.driver import Stopped
 from evohpc.driver.intake import Intake
 from evohpc.driver.progress import Progress
 from evohpc.errors import ConfigError, LeaseError, RunFolderError, StorageError, TaskError
+from evohpc.evolution.request import request
 from evohpc.files import write_atomic
 from evohpc.lm_job.scripted import ScriptedLMJob
-from evohpc.messages import SEED_ROUND, Attempt, EvaluationJob, Result, Status, TaskReport, TaskState
+from evohpc.messages import SEED_ROUND, Attempt, EvaluationJob, LMRequest, Result, Status, TaskReport, TaskState
 from evohpc.run_folder import RoundDir, RunDir, read_request
 from evohpc.search.rebuild import rebuild
 from evohpc.store.store import Store
@@ -402,6 +404,36 @@ def test_a_driver_that_is_replaced_while_it_packs_leaves_its_successors_archives
         assert not list(run.round(round).path.glob(".tmp-*"))
     rebuild(run)
     assert drive(run) == rows[0]
+
+
+@pytest.mark.parametrize("step", ["_select", "tuning_examples"])
+def test_a_driver_that_is_replaced_before_it_writes_leaves_what_its_successor_wrote(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """It stood still before it selected the survivors of round 0, or asked for the children of the next."""
+    real, files = getattr(Intake, step), [run.round(0).survivors, run.round(1).request]
+    written: list[bytes] = []
+    rows: list[Tables] = []
+
+    def stands_still(intake: Intake, round: int, *args: Any) -> object:
+        if not rows and run.round(0).archive.exists():
+            rows.append({})
+            declare_dead(run)
+            rows.append(drive(run))
+            written.extend(path.read_bytes() for path in files)
+        return real(intake, round, *args)
+
+    def another(*args: Any, **kwargs: Any) -> LMRequest:  # as of another evohpc
+        asked = request(*args, **kwargs)
+        return replace(asked, model_path="elsewhere") if written else asked
+
+    monkeypatch.setattr(Intake, step, stands_still)
+    monkeypatch.setattr("evohpc.driver.driver.request", another)
+    with Driving(run) as replaced, pytest.raises(LeaseError, match="another driver has taken over"):
+        replaced.driver.drive()
+    assert [path.read_bytes() for path in files] == written
+    rebuild(run)
+    assert drive(run) == rows[1]
 
 
 def test_who_asks_after_being_replaced_is_told(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +14,9 @@ from support.command_line import call
 from support.searching import finish, make_config, measure
 
 from evohpc.config.search import load_resolved
+from evohpc.driver import lease
 from evohpc.errors import LeaseError, RunFolderError
+from evohpc.files import write_atomic
 from evohpc.lm import completions_file
 from evohpc.messages import Status
 from evohpc.run_folder import RunDir
@@ -144,6 +147,23 @@ def test_it_does_not_touch_a_run_that_is_driven(tmp_path: Path) -> None:
         search.ask()
         with pytest.raises(LeaseError, match="already driven"):
             rebuild(RunDir(tmp_path / "run"))
+
+
+def test_who_is_replaced_while_it_copies_leaves_its_successors_database(
+    finished: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inode, real = finished.database.stat().st_ino, Store.snapshot
+
+    def stands_still(store: Store, target: Path) -> None:
+        real(store, target)
+        write_atomic(finished.lease / "000099.json", "")  # its successor's
+        time.sleep(2 * lease.HEARTBEAT_S)
+
+    monkeypatch.setattr(Store, "snapshot", stands_still)
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.2)
+    with pytest.raises(LeaseError, match="another driver has taken over"):
+        rebuild(finished)
+    assert finished.database.stat().st_ino == inode
 
 
 def test_a_damaged_request_is_named(finished: RunDir) -> None:
