@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import suppress
 from pathlib import Path
 
+from evohpc.errors import StorageError
 from evohpc.files import read_json, write_atomic
 
 NOTE_EVERY_S = 15.0
@@ -45,7 +45,14 @@ class Clock:
 
 
 def seconds(path: Path) -> float:
-    """Return what a clock's file says; 0 where there is none that can be read."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    """Return what a clock's file says; 0 where there is none, or one that is damaged.
+
+    Raises:
+        StorageError: it cannot be read now. Who took that for 0 would write over it, and spend a budget twice.
+    """
+    try:
         return float(read_json(path)["seconds"])
-    return 0.0
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return 0.0
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; try again when it can be read") from error

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evohpc import envelopes
-from evohpc.errors import EnvelopeError, RunFolderError, TaskError
+from evohpc.errors import EnvelopeError, RunFolderError, StorageError, TaskError
 from evohpc.files import make_folder, write_atomic
 from evohpc.linux import python
 from evohpc.messages import TaskInterface
@@ -74,6 +74,7 @@ def prepare(run: RunDir, task_file: Path | None = None) -> TaskInterface:
 
     Raises:
         TaskError: the task cannot be loaded or its data not made.
+        StorageError: a file of them cannot be read now.
         KeyboardInterrupt: Ctrl-C ended that.
     """
     if run.task_interface.exists() and (damaged := _damaged(run)):
@@ -117,6 +118,13 @@ def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
 def is_whole(path: Path) -> bool:
     """Say whether a safetensors file is there and as long as its header says; its numbers are not read."""
     try:
+        return _is_as_long_as_it_says(path)
+    except OSError:
+        return False
+
+
+def _is_as_long_as_it_says(path: Path) -> bool:
+    try:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > path.stat().st_size:
@@ -124,16 +132,33 @@ def is_whole(path: Path) -> bool:
             header = json.loads(file.read(length))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
             return bool(path.stat().st_size == 8 + length + max(ends, default=0))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         return False
 
 
 def _damaged(run: RunDir) -> Path | None:
+    """Return the first file of a run's data that is missing or not whole.
+
+    Raises:
+        StorageError: one cannot be read now. It is not made anew: candidates were measured on what is there.
+    """
+    for path in (run.task_interface, run.train, run.inputs, run.labels):
+        try:
+            if not (_is_interface(path) if path == run.task_interface else _is_as_long_as_it_says(path)):
+                return path
+        except FileNotFoundError:
+            return path
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror}; try again when it can be read") from error
+    return None
+
+
+def _is_interface(path: Path) -> bool:
     try:
-        interface(run)
-    except RunFolderError:
-        return run.task_interface
-    return next((path for path in (run.train, run.inputs, run.labels) if not is_whole(path)), None)
+        envelopes.decode(path.read_bytes(), TaskInterface)
+    except EnvelopeError:
+        return False
+    return True
 
 
 def _make(run: RunDir, task_file: Path) -> None:

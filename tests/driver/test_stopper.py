@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,7 +14,10 @@ from support.driving import CONFIG, Driving, InstantRunner, Tables, drive, make_
 from support.killing import Killed, declare_dead, mortal
 
 from evohpc.driver import stopper
+from evohpc.driver.clock import Clock
+from evohpc.errors import LeaseError, StorageError
 from evohpc.evolution.stopping import EarlyEnd
+from evohpc.lm_job.scripted import ScriptedLMJob
 from evohpc.messages import SEED_ROUND, Attempt, EvaluationJob, Result, Status, TaskReport, TaskState
 from evohpc.run_folder import RunDir
 
@@ -170,6 +174,55 @@ def test_wall_hours_are_those_of_all_drivers(tmp_path: Path) -> None:
     assert evaluated(drive(run)) == []
     assert early_end(run).key == "wall_hours"
     assert json.loads(run.clock.read_text())["seconds"] >= 7201
+
+
+def test_a_clock_that_cannot_be_read_now_is_not_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = budgeted(tmp_path / "run", wall_hours=2)
+    run.clock.write_text('{"seconds": 7201}')
+
+    def stale(path: Path) -> bytes:
+        if path == run.clock:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path)
+
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    with pytest.raises(StorageError, match="Stale file handle; try again"):
+        drive(run)
+    monkeypatch.undo()
+    declare_dead(run)
+    assert evaluated(drive(run)) == []
+    assert json.loads(run.clock.read_text())["seconds"] >= 7201
+
+
+def test_a_replaced_driver_whose_time_is_up_ends_nothing_of_its_successors(tmp_path: Path) -> None:
+    """It stood still for hours, which the clock counts."""
+    run = budgeted(tmp_path / "run", wall_hours=2)
+    lm = Releasing()
+
+    def suspended(seconds: float) -> bool:
+        declare_dead(run)
+        with Driving(run):  # opens the database
+            pass
+        replaced.driver.stopper.clock = Clock(tmp_path / "clock.json")
+        return False
+
+    (tmp_path / "clock.json").write_text('{"seconds": 7201}')
+    with Driving(run, lm=lm, runner=OneByOne(run)) as replaced:
+        replaced.driver.wait = suspended
+        with pytest.raises(LeaseError):
+            replaced.driver.drive()
+    assert stopper.early_end(run) is None
+    assert lm.released == 0
+
+
+class Releasing(ScriptedLMJob):
+    """Counts how often it is told that nothing more is asked of it."""
+
+    released = 0
+
+    def release(self) -> None:
+        self.released += 1
 
 
 def test_what_is_asked_for_by_hand_is_within_the_budget(tmp_path: Path) -> None:

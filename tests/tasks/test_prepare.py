@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import stat
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
@@ -19,7 +21,7 @@ from support.evaluating import CONFIG
 from support.paths import MNIST1D_SEEDS as SEEDS
 
 from evohpc.config.search import load_config
-from evohpc.errors import TaskError
+from evohpc.errors import StorageError, TaskError
 from evohpc.files import write_atomic
 from evohpc.run_folder import RunDir
 from evohpc.tasks import data
@@ -134,6 +136,29 @@ def test_what_a_purge_took_is_made_again(tmp_path: Path, caplog: pytest.LogCaptu
     assert prepare(run) == interface
     assert {path: path.read_bytes() for path in made} == made
     assert f"{run.train} is missing or not whole; the task makes its data anew" in caplog.text
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("name", ["task_interface", "labels"])
+def test_what_cannot_be_read_now_is_not_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A task that has changed since would have later candidates measured on other data than earlier ones."""
+    run = run_with(tmp_path, "task.py:Tiny")
+    interface = prepare(run)
+    inodes = [path.stat().st_ino for path in (run.task_interface, run.train, run.labels)]
+
+    def stale(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if Path(path) == getattr(run, name):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, *args, **kwargs)
+
+    real = io.open
+    monkeypatch.setattr(io, "open", stale)
+    monkeypatch.setattr(data, "open", stale, raising=False)
+    with pytest.raises(StorageError, match="Stale file handle; try again"):
+        prepare(run)
+    monkeypatch.undo()
+    assert prepare(run) == interface
+    assert [path.stat().st_ino for path in (run.task_interface, run.train, run.labels)] == inodes
 
 
 SECRETIVE = TASK.replace("(self, seed): return Splits(", "(self, seed, secret): return Splits(").replace(
