@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from evohpc import envelopes
-from evohpc.errors import EvohpcError, TaskCodeError
+from evohpc.errors import EvohpcError, StorageError, TaskCodeError
 from evohpc.evaluation.provenance import provenance
 from evohpc.evaluation.verdict import one_line
 from evohpc.files import write_atomic, write_once
@@ -20,6 +22,10 @@ from evohpc.run_folder import RoundDir, RunDir, read_provenance
 log = logging.getLogger(__name__)
 
 KeepLog = Callable[[bytes], None]
+
+PATIENCE_S, RETRY_EVERY_S = 600.0, 10.0
+"""How long a file system may refuse a result before it is given up, and seconds between two tries. Whom Slurm's
+time limit ends before that is lost, as without a wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,10 @@ def _evaluate_attempt(
     source = folder.candidate(attempt.candidate_id).read_bytes()
 
     def keep_log(text: bytes) -> None:
-        write_atomic(folder.log(attempt.candidate_id, attempt.attempt), text)
+        try:
+            write_atomic(folder.log(attempt.candidate_id, attempt.attempt), text)
+        except StorageError as error:  # it is for people; what was measured does not depend on it
+            log.warning("%s", error)
 
     try:
         result = evaluate(attempt, source, keep_log, is_followed=is_followed)
@@ -121,7 +130,25 @@ def _evaluate_attempt(
             one_line(str(error)),
             **provenance(source, {}),
         )
-    write_once(path, seal(result))
+    _hand_in(path, seal(result))
+
+
+def _hand_in(path: Path, sealed: bytes) -> None:
+    """Write a result. While the file system refuses, try again: it may have taken hours to measure.
+
+    Raises:
+        StorageError: it has refused for as long as it may.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            write_once(path, sealed)
+            return
+        except StorageError as error:
+            if time.monotonic() >= until:
+                raise
+            log.warning("%s; trying again in %.0f s", error, RETRY_EVERY_S)
+        time.sleep(RETRY_EVERY_S)
 
 
 def _run_id(run: RunDir) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from support.evaluating import RUN_ID, make_run
 
-from evohpc import envelopes
-from evohpc.errors import EvaluationError
+from evohpc import envelopes, files
+from evohpc.errors import EvaluationError, StorageError
+from evohpc.evaluation import orders
 from evohpc.evaluation.orders import KeepLog, TaskOrder, attempts_of, evaluate_task, refuse, without_result
 from evohpc.evaluation.provenance import provenance
 from evohpc.files import write_atomic, write_once
@@ -78,3 +79,39 @@ def test_a_refusal_is_the_machine_s_fault_in_each_attempt_that_has_no_result(run
         result = envelopes.unseal(run.round(3).result(id, 2).read_bytes(), RUN_ID, Result)
         assert (result.status, result.detail) == (Status.CONTAINER_ERROR, "no room here")
     assert run.round(3).result("done", 2).read_bytes() == b""
+
+
+@pytest.mark.parametrize("refused", ["logs", "results"])
+def test_a_file_system_that_refuses_for_a_moment_costs_no_result(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    def evaluate(attempt: Attempt, source: bytes, keep_log: KeepLog, *, is_followed: bool) -> Result:
+        keep_log(b"said")
+        return Result(attempt.candidate_id, attempt.attempt, Status.TIMEOUT, "", **provenance(source, {}))
+
+    def refuse_once(path: Path, data: bytes) -> None:
+        if refusals:
+            raise refusals.pop()
+        write(path, data)
+
+    name, refusals = {"logs": "write_atomic", "results": "write_once"}[refused], [StorageError("over quota")]
+    write = getattr(files, name)
+    monkeypatch.setattr(orders, name, refuse_once)
+    monkeypatch.setattr(orders, "RETRY_EVERY_S", 0.0)
+    evaluate_task(run, TaskOrder(3, "j", 0), evaluate)
+    assert not refusals
+    for id in ("first", "second"):
+        assert envelopes.unseal(run.round(3).result(id, 2).read_bytes(), RUN_ID, Result).status is Status.TIMEOUT
+
+
+def test_a_file_system_that_goes_on_refusing_has_the_next_one_tried(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, data: bytes) -> bool:
+        raise StorageError("full")
+
+    noted = Noted()
+    monkeypatch.setattr(orders, "write_once", refuse)
+    monkeypatch.setattr(orders, "PATIENCE_S", 0.0)
+    evaluate_task(run, TaskOrder(3, "j", 0), noted)
+    assert list(noted.told) == ["first", "second"]
