@@ -109,6 +109,10 @@ class LocalRunner:
                 self._refusal, report = error, TaskReport(TaskState.ENDED, Status.CONTAINER_ERROR, str(error))
             except OSError as error:  # for want of memory or of processes, maybe only now
                 report = TaskReport(TaskState.ENDED, Status.LOST, f"no worker can be started: {error}")
+            except Exception as error:  # without this thread, the driver would wait for its tasks for ever
+                report = TaskReport(TaskState.ENDED, Status.LOST, f"what its worker said is no answer: {error}")
+                if worker is not None:
+                    worker.stop()  # the rest of that would be taken for its next answer
             finally:
                 with self._lock:
                     self._running.pop(me, None)

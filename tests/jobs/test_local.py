@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -188,6 +189,30 @@ def test_a_task_whose_worker_cannot_be_started_is_lost_and_the_next_one_has_its_
     runner.close()
     lost, done = runner.poll({"two": 2})["two"]
     assert lost.reason == "no worker can be started: [Errno 11] Resource temporarily unavailable"
+    assert done.reason == ""
+
+
+def test_an_answer_that_is_none_costs_its_task_and_its_worker_and_the_driver_does_not_wait_for_ever(
+    tmp_path: Path,
+) -> None:
+    class Garbled(Idle):
+        def run(self, order: TaskOrder) -> TaskReport:
+            json.loads('{"refu')
+            raise AssertionError("that is no JSON")
+
+        def stop(self) -> None:
+            self.is_alive = False
+
+    kinds = iter([Garbled, Idle])
+    runner = LocalRunner(tmp_path, workers=1, start=lambda run, share: next(kinds)(run))
+    runner.submit(job_of("two", 2))
+    deadline = time.monotonic() + 30
+    while {report.state for report in runner.poll({"two": 2})["two"]} != {TaskState.ENDED}:
+        assert time.monotonic() < deadline, "it is waited for for ever"
+        time.sleep(0.01)
+    runner.close()
+    lost, done = runner.poll({"two": 2})["two"]
+    assert (lost.fault, lost.reason.partition(":")[0]) == (Status.LOST, "what its worker said is no answer")
     assert done.reason == ""
 
 
