@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from evohpc.errors import StorageError
 from evohpc.files import read_json
 from evohpc.run_folder import RoundDir
 
@@ -27,11 +28,17 @@ class Span:
 
 
 def spans(round: RoundDir) -> list[Span]:
-    """Return what was written down, in that order. Of rounds of evohpc 0.1.0, the tuning alone."""
+    """Return what was written down, in that order. Of rounds of evohpc 0.1.0, the tuning alone.
+
+    Raises:
+        StorageError: it cannot be read now. Who took that for nothing would spend more than `search.stop` allows.
+    """
     try:
         lines = round.lm_times.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+    except FileNotFoundError:
         return _tuning_of_0_1(round)
+    except OSError as error:
+        raise StorageError(f"cannot read {round.lm_times}: {error.strerror}; try again when it can be read") from error
     found = map(_span, lines)
     return [span for span in found if span is not None]
 

@@ -195,6 +195,27 @@ def test_a_clock_that_cannot_be_read_now_is_not_set_back(tmp_path: Path, monkeyp
     assert json.loads(run.clock.read_text())["seconds"] >= 7201
 
 
+def test_hours_of_the_language_model_that_cannot_be_read_now_are_not_spent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = budgeted(tmp_path / "run", compute_hours=3.2)
+    run.round(0).path.mkdir(parents=True)
+    run.round(0).lm_times.write_text('{"doing": "drawing", "seconds": 7200, "ended_at": ""}')
+
+    def stale(path: Path, *args: Any, **kwargs: Any) -> str:
+        if path.name == run.round(0).lm_times.name:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, *args, **kwargs)
+
+    real = Path.read_text
+    monkeypatch.setattr(Path, "read_text", stale)
+    with pytest.raises(StorageError, match="Stale file handle; try again"):
+        drive(run, runner=InstantRunner(run, steady))
+    monkeypatch.undo()
+    declare_dead(run)
+    assert evaluated(drive(run, runner=InstantRunner(run, steady))) == []
+
+
 def test_a_replaced_driver_whose_time_is_up_ends_nothing_of_its_successors(tmp_path: Path) -> None:
     """It stood still for hours, which the clock counts."""
     run = budgeted(tmp_path / "run", wall_hours=2)
