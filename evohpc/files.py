@@ -173,6 +173,15 @@ def put_folder(aside: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
+def sync_file(path: Path) -> None:
+    """Make what was written to a file, by whomever on this host, survive a crash.
+
+    Raises:
+        OSError: the file system refused.
+    """
+    _sync(path)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the creations, renames and removals in a folder survive a crash (fsync(2), NOTES).
 

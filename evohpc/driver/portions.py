@@ -80,7 +80,8 @@ def known(round: RoundDir, request: LMRequest) -> list[Completion]:
 
 
 def settle(round: RoundDir, request: LMRequest) -> list[Completion]:
-    """Return all completions of a round; let completions.jsonl say no other.
+    """Return all completions of a round; let completions.jsonl say no other, and survive a crash: no job draws again
+    what the store has. An LM job that appended the last of them in order has synced none.
 
     Raises:
         LMError: not all are drawn.
@@ -90,6 +91,8 @@ def settle(round: RoundDir, request: LMRequest) -> list[Completion]:
     settled = _merged(round, request)
     if are_left(round) and settled != completions_file.read_complete(round.completions, request):
         completions_file.write(round.completions, settled)
+    else:
+        completions_file.sync(round.completions)
     return settled
 
 

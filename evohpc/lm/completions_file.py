@@ -14,7 +14,7 @@ from pathlib import Path
 
 from evohpc.envelopes import decode, encode
 from evohpc.errors import EnvelopeError, LMError, storage_error
-from evohpc.files import write_atomic
+from evohpc.files import sync_file, sync_folder, write_atomic
 from evohpc.messages import Completion, LMRequest
 
 Key = tuple[int, int]
@@ -117,6 +117,19 @@ def write(path: Path, completions: Sequence[Completion]) -> None:
         StorageError: the file system refused.
     """
     write_atomic(path, "".join(encode(completion) + "\n" for completion in completions))
+
+
+def sync(path: Path) -> None:
+    """Let what was appended survive a crash.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    try:
+        sync_file(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(path, error) from error
 
 
 def _scan(path: Path, request: LMRequest) -> tuple[dict[Key, Completion], int]:

@@ -1,5 +1,6 @@
 import itertools
 import json
+import os
 import random
 import time
 import zipfile
@@ -35,8 +36,19 @@ from evohpc.driver.progress import Progress
 from evohpc.errors import ConfigError, LeaseError, RunFolderError, StorageError, TaskError
 from evohpc.evolution.request import request
 from evohpc.files import write_atomic
+from evohpc.lm import completions_file
 from evohpc.lm_job.scripted import ScriptedLMJob
-from evohpc.messages import SEED_ROUND, Attempt, EvaluationJob, LMRequest, Result, Status, TaskReport, TaskState
+from evohpc.messages import (
+    SEED_ROUND,
+    Attempt,
+    Candidate,
+    EvaluationJob,
+    LMRequest,
+    Result,
+    Status,
+    TaskReport,
+    TaskState,
+)
 from evohpc.run_folder import RoundDir, RunDir, read_request
 from evohpc.search.rebuild import rebuild
 from evohpc.store.store import Store
@@ -434,6 +446,42 @@ def test_a_driver_that_is_replaced_before_it_writes_leaves_what_its_successor_wr
     assert [path.read_bytes() for path in files] == written
     rebuild(run)
     assert drive(run) == rows[1]
+
+
+class AppendingLM(ScriptedLMJob):
+    """Appends completions in order, as drawing them one by one does: nothing is to be put in order at the end."""
+
+    def start(self, round: RoundDir) -> None:
+        request = read_request(round)
+        if not completions_file.is_complete(round.completions, request):
+            super().start(round)
+            drawn, aside = completions_file.read_complete(round.completions, request), round.path / "appended"
+            completions_file.append(aside, drawn)
+            aside.replace(round.completions)
+
+
+def test_completions_survive_a_crash_before_the_store_has_their_children(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[tuple[int, int]] = set()
+    real, seen = Store.add_candidates, []
+
+    def sync(descriptor: int) -> None:
+        synced.add(key(os.fstat(descriptor)))
+
+    def key(status: os.stat_result) -> tuple[int, int]:  # the number alone comes round again
+        return status.st_ino, status.st_mtime_ns
+
+    def add(store: Store, candidates: Sequence[Candidate]) -> None:
+        path = run.round(candidates[0].round).completions
+        if candidates[0].round != SEED_ROUND:
+            seen.append(key(path.stat()) in synced)
+        real(store, candidates)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Store, "add_candidates", add)
+    drive(run, lm=AppendingLM())
+    assert seen == [True] * 3
 
 
 def test_who_asks_after_being_replaced_is_told(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
