@@ -1,9 +1,9 @@
-"""Writes the tables of docs/results/*.md from the CSV files beside them: `python docs/results/tables.py`.
+"""Writes the tables of README.md and docs/results/*.md from the CSV files here: `python docs/results/tables.py`.
 
 A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms`, `pairs`, `parents`, `gains`,
-`costs` and `rates`, or `<!-- verified: FILE -->`, `winners`, `again`, `forms`, `transfer`, `ranks`, `moved`, `results`
-and `copies`. With `--check` nothing is written, and it fails if a table is not what its files say. Needs nothing but
-evohpc's own intervals and features of CLRS-30, and numpy.
+`costs`, `rates` and `claim`, or `<!-- verified: FILE -->`, `winners`, `again`, `forms`, `transfer`, `ranks`, `moved`,
+`results` and `copies`. With `--check` nothing is written, and it fails if a table is not what its files say. Needs
+nothing but evohpc's own intervals and features of CLRS-30, and numpy.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import fmean
 
 import copies
+from claim import claim
 from rates import rates
 from searches import COSTLY, OUTCOMES, STRICT, Row, Search, fewest, read, read_searches, share
 from transfers import moved, ranks, transfer
@@ -225,6 +226,7 @@ def _fittest(rows: Sequence[Row]) -> str:
 MAKERS: dict[str, Callable[[Path], Iterator[Sequence[str]]]] = {
     "searches": searches,
     "arms": arms,
+    "claim": claim,
     "pairs": pairs,
     "parents": parents,
     "gains": gains,
@@ -256,7 +258,7 @@ def with_tables(text: str) -> str:
 
 def main() -> None:
     stale = []
-    for page in sorted(HERE.glob("*.md")):
+    for page in (HERE.parents[1] / "README.md", *sorted(HERE.glob("*.md"))):
         text = page.read_text(encoding="utf-8")
         if (made := with_tables(text)) != text:
             stale.append(page.name)
