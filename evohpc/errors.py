@@ -14,6 +14,8 @@ value, the right values, the next step.
     │   └── LeaseError     a run folder that another driver holds
     ├── EnvelopeError      a file that is torn, foreign or altered
     └── StorageError       the file system refused a write
+
+`Ended` is no error: a signal ends the process.
 """
 
 from __future__ import annotations
@@ -60,6 +62,11 @@ class EnvelopeError(EvohpcError):
 
 class StorageError(EvohpcError):
     """The file system refused a write: full, over quota or read-only."""
+
+
+class Ended(SystemExit):
+    """A signal ends this process, in the midst of whatever runs. Code of a user's own may raise `SystemExit`, and is at
+    fault then; it never raises this."""
 
 
 _ADVICE = {

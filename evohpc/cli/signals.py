@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING
+
+from evohpc.errors import Ended
 
 if TYPE_CHECKING:
     from evohpc.cli.progress import Display
@@ -68,7 +69,7 @@ def tidied_up() -> Iterator[None]:
     may hold gigabytes."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
+        raise Ended(128 + number)
 
     before = signal.signal(signal.SIGTERM, end)
     try:

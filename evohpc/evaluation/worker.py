@@ -21,7 +21,7 @@ from types import FrameType
 from evohpc import envelopes, linux
 from evohpc.config.search import Config, load_resolved
 from evohpc.config.site import load_site
-from evohpc.errors import EvaluationError, EvohpcError, StorageError, TaskCodeError, TaskError
+from evohpc.errors import Ended, EvaluationError, EvohpcError, StorageError, TaskCodeError, TaskError
 from evohpc.evaluation import device
 from evohpc.evaluation.attempt import Evaluator
 from evohpc.evaluation.benchmark import WORKER, Benchmark, shared_files
@@ -166,7 +166,7 @@ def serve(run: RunDir, gpu_share: float = 1.0) -> None:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)  # another one must not keep this process from tidying up
-    sys.exit(0)
+    raise Ended(0)
 
 
 def main() -> None:

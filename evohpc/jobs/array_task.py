@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from evohpc.errors import Ended
+
 Work = Callable[[str, int, str, int], None]
 """(run folder, round, name of the EvaluationJob, index of its task); `evohpc.evaluation.worker.run_array_task`."""
 
@@ -48,7 +50,7 @@ def main(work: str, run_folder: str, round: str, name: str, first: str) -> NoRet
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)
+    raise Ended(128 + number)
 
 
 if __name__ == "__main__":

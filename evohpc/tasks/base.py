@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from evohpc.config.task_name import TaskName
-from evohpc.errors import TaskError
+from evohpc.errors import Ended, TaskError
 from evohpc.messages import TaskInterface
 from evohpc.tasks.options import checked
 from evohpc.tasks.program import Programs
@@ -164,6 +164,8 @@ def _import_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise TaskError(f"{path}, line {error.lineno or 1}: {error.msg}") from None
+    except Ended:
+        raise
     except (Exception, SystemExit) as error:
         where = place(error, str(path))[2:-1] or str(path)
         raise TaskError(
