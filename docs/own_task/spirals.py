@@ -90,5 +90,5 @@ class TwoSpirals:
     def _accuracy(self, checkpoint, truth):
         logits = checkpoint.get("logits")
         if logits is None or logits.shape != (len(truth), 2):
-            raise ValueError(f"'logits' must be ({len(truth)}, 2)")  # becomes a protocol violation of the candidate
+            raise ValueError(f"'logits' must be ({len(truth)}, 2)")  # the candidate's outcome is `shape_error`
         return float((logits.argmax(1) == truth).mean())
