@@ -112,8 +112,9 @@ def line(progress: SearchProgress, left: float | None) -> str:
     """Return one line of a job's log."""
     count = f" {progress.done}/{progress.total}" if progress.total > 1 else ""
     activity = f"{_round_name(progress)}: {_ACTIVITY[progress.step]}{count}"
-    time_left = "" if left is None or is_over(progress) else f", {duration(left)} left"
-    return f"{time.strftime('%H:%M:%S')} {activity}; {_summary(progress)}{time_left}"
+    time_left = "" if left is None or is_over(progress) else f"{duration(left)} left"
+    rest = ", ".join(filter(None, (_summary(progress), time_left)))
+    return "; ".join(filter(None, (f"{time.strftime('%H:%M:%S')} {activity}", rest)))
 
 
 def is_over(progress: SearchProgress) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -57,6 +58,8 @@ def test_a_line_of_a_log_says_where_how_far_and_what_came_of_it() -> None:
     assert said[9:] == (
         "round 1 (of 0-3): training candidates 3/8; 2 trained, 1 duplicate, held: AssocMaxJobsLimit, about 2 min left"
     )
+    nothing_yet = replace(progress(1), step="propose", total=1, counts={}, best=None)
+    assert line(nothing_yet, None)[9:] == "round 1 (of 0-3): writing prompts"
 
 
 def test_a_log_gets_a_line_per_step_and_not_per_poll() -> None:
