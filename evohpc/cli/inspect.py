@@ -198,12 +198,10 @@ class _Counted:
 
 
 def _note_what_is_missing(reading: Reading, count: int, *, is_best: bool) -> None:
-    from evohpc.report import tables
-
     if not count:
         children = sum(reading.store.counts().values())
         click.echo(f"no candidate is so; the search has {children} children", err=True)
-    if is_best and (fitter := tables.not_counted(reading.fitter_above_alpha(), reading.error_below)):
+    if is_best and (fitter := reading.not_counted()):
         click.echo(fitter, err=True)
 
 

@@ -279,7 +279,7 @@ def _print_end(reading: Reading, run: Path) -> None:
     console = stdout_console()
     console.print(tables.best_table(reading.best(10), reading.task))
     console.print(tables.sentence(reading.store.counts()))
-    if fitter := tables.not_counted(reading.fitter_above_alpha(), reading.error_below):
+    if fitter := reading.not_counted():
         console.print(fitter, markup=False, soft_wrap=True)
     for line in failures.lines(reading.store, run):
         click.echo(printable(line), err=True)

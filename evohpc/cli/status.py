@@ -70,7 +70,7 @@ def _shown(reading: Reading, console: Console) -> Iterator[RenderableType]:
     yield rounds(brief=True) if needed > console.width else whole
     yield tables.best_table(reading.best(5), reading.task)
     yield tables.sentence(reading.store.counts())
-    if fitter := tables.not_counted(reading.fitter_above_alpha(), reading.error_below):
+    if fitter := reading.not_counted():
         yield Text(fitter)
 
 

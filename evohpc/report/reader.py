@@ -34,7 +34,7 @@ from evohpc.report.text import in_hours
 from evohpc.run_folder import RunDir, read_request
 from evohpc.search import cost, creation, driver_job
 from evohpc.search.cost import Cost
-from evohpc.store.rows import Entry, FaultyNode, Score
+from evohpc.store.rows import Entry, FaultyNode
 from evohpc.store.store import Store
 from evohpc.tasks.data import interface
 
@@ -112,9 +112,10 @@ class Reading:
         scores = population.best(of_these, count, self.config.search)
         return self.store.with_ids(score.id for score in scores)
 
-    def fitter_above_alpha(self) -> list[Score]:
-        """Return those that are fitter than the best but do not count: their error is too high. The fittest first."""
-        return list(takewhile(lambda score: not population.passes(score, self.config.search), self.store.scores()))
+    def not_counted(self) -> str:
+        """Return a sentence on those that are fitter than the best but do not count: their error is too high."""
+        above = takewhile(lambda score: not population.passes(score, self.config.search), self.store.scores())
+        return tables.not_counted(list(above), self.error_below, is_any_counted=bool(self.best(1)))
 
     def candidate(self, name: str) -> Entry:
         """Return a candidate by its id; `BEST` is the fittest.
@@ -122,13 +123,14 @@ class Reading:
         Raises:
             RunFolderError: there is none.
         """
+        command = f"evohpc list {shlex.quote(str(self._run.path))}"
         if name == BEST:
             if best := self.best(1):
                 return best[0]
-            raise RunFolderError(f"{self._run.path}: nothing was trained with an error below {self.error_below:g} yet")
+            none = f"nothing was trained with an error below {self.error_below:g} (search.error_threshold) yet"
+            raise RunFolderError(f"{self._run.path}: {none}; see: {command}")
         if (entry := self.store.entry(name)) is not None:
             return entry
-        command = f"evohpc list {shlex.quote(str(self._run.path))}"
         raise RunFolderError(f"{self._run.path} has no candidate {name!r}; see: {command}")
 
     def log(self, entry: Entry) -> Log | None:

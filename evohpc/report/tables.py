@@ -51,16 +51,17 @@ def sentence(counts: Mapping[Status, int]) -> str:
     return f"{total} children" + (f": {', '.join(shares)}" if shares else "")
 
 
-def not_counted(fitter: Sequence[Score], error_below: float) -> str:
+def not_counted(fitter: Sequence[Score], error_below: float, *, is_any_counted: bool) -> str:
     """Return what there is to say of those that are fitter than the best but have too high an error; '' if none."""
     if not fitter:
         return ""
-    who = "1 candidate is" if len(fitter) == 1 else f"{len(fitter)} candidates are"
     fittest = f"{printable(fitter[0].id)} with {number(fitter[0].fitness)}"
-    return (
-        f"{who} fitter than the best ({fittest}) but not counted: an error is not below {error_below:g} "
-        "(search.error_threshold)"
-    )
+    if len(fitter) == 1:
+        who = f"1 candidate, {fittest}, {'is fitter than the best' if is_any_counted else 'was trained'}"
+    else:
+        what = "are fitter than the best" if is_any_counted else "were trained"
+        who = f"{len(fitter)} candidates, the fittest {fittest}, {what}"
+    return f"{who} but not counted: an error is not below {error_below:g} (search.error_threshold)"
 
 
 def number(value: float) -> str:

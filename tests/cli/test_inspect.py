@@ -173,7 +173,7 @@ def test_who_is_fitter_than_the_best_but_not_counted_is_named(
     entries = [(reporting.candidate(name), reporting.trained(name, *size)) for name, size in sizes.items()]
     reporting.write(run, entries)
     said = (
-        "2 candidates are fitter than the best (seed-b with -7) but not counted: an error is not below 0.5 "
+        "2 candidates, the fittest seed-b with -7, are fitter than the best but not counted: an error is not below 0.5 "
         "(search.error_threshold)\n"
     )
     assert call(capsys, "status", run)[1].endswith(said)
@@ -184,6 +184,17 @@ def test_who_is_fitter_than_the_best_but_not_counted_is_named(
         assert f"trained: {why}\n" in call(capsys, "show", run, name)[1]
         assert len(re.findall(rf"^ {name} .* {re.escape(why)}$", call(capsys, "list", run)[1], re.MULTILINE)) == 1
     assert "not counted" not in call(capsys, "show", run, "seed-a")[1]
+
+
+def test_where_nobody_counts_nobody_is_said_to_be_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = reporting.make_run(tmp_path, 0)
+    reporting.write(run, [(reporting.candidate("seed-b"), reporting.trained("seed-b", 10, 0.7))])
+    said = (
+        "1 candidate, seed-b with -7, was trained but not counted: an error is not below 0.5 (search.error_threshold)\n"
+    )
+    assert call(capsys, "list", run, "--best", 3)[2].endswith(said)
+    none = "nothing was trained with an error below 0.5 (search.error_threshold) yet"
+    assert call(capsys, "show", run) == (1, "", f"error: {run}: {none}; see: evohpc list {run}\n")
 
 
 def test_the_fittest_programs_are_seeds_of_another_search(
