@@ -12,7 +12,7 @@ import click
 
 from evohpc.cli.choosing import SORT_KEYS, STATUS_GROUPS, choose, in_groups, sort_entries, sort_value
 from evohpc.cli.explain import id_argument, print_differences_to_parents, print_what_is_known
-from evohpc.cli.shared import json_option, run_argument, stdout_console
+from evohpc.cli.shared import NewFile, json_option, run_argument, stdout_console
 from evohpc.errors import RunFolderError
 from evohpc.messages import SEED_ROUND, Status, TaskInterface
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from evohpc.store.rows import Entry
 
 
-_FILE = click.File("w", encoding="utf-8", lazy=True)
+_FILE = NewFile("w", encoding="utf-8", lazy=True)
 """Opened at the first write, so that a mistake in another argument does not empty a file that exists."""
 
 
@@ -181,6 +181,10 @@ def export(
     if jsonl_file is not None:
         for reading, entry in _entries(runs):
             print(tables.line(entry, reading.run_id, late_until=reading.late_until.get(entry.id)), file=jsonl_file)
+    for file in filter(None, (csv_file, jsonl_file)):
+        file.flush()
+        if file.name not in ("-", "<stdout>"):
+            click.echo(f"wrote {file.name}", err=True)
     if database is not None:
         _write_database(runs, database)
 

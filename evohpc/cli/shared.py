@@ -12,6 +12,8 @@ from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
+from evohpc.errors import storage_error
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -26,6 +28,21 @@ overrides_option: Decorator = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the config, e.g. search.rounds=3."
 )
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+class NewFile(click.File):
+    """A file to write; the folder that it is to lie in is made, as for everything else that evohpc writes."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click."""
+        from evohpc.files import make_folder
+
+        if isinstance(value, str) and value != "-":
+            try:
+                make_folder(Path(value).parent)
+            except OSError as error:
+                raise storage_error(Path(value), error) from error
+        return super().convert(value, param, ctx)
 
 
 def command(*words: str | Path) -> str:

@@ -264,8 +264,12 @@ def test_export_has_every_candidate_with_all_its_numbers(
     assert float(row["fitness"]) == best.result.fitness
     assert float(row["metrics.val_accuracy"]) == best.result.metrics["val_accuracy"]
     assert row["source"] == best.candidate.source
-    call(capsys, "export", finished_run, "--jsonl", tmp_path / "out.jsonl")
-    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 20
+    file = tmp_path / "tables" / "out.jsonl"
+    assert call(capsys, "export", finished_run, "--jsonl", file) == (0, "", f"wrote {file}\n")
+    assert len(file.read_text().splitlines()) == 20
+    assert call(capsys, "export", finished_run, "--csv", "-")[2] == ""
+    said = call(capsys, "export", finished_run, "--csv", file / "below.csv")[2]
+    assert said.startswith(f"error: cannot write {file / 'below.csv'}: ")
     assert call(capsys, "export", finished_run)[0] == 2
 
 
