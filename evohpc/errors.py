@@ -21,6 +21,7 @@ value, the right values, the next step.
 from __future__ import annotations
 
 import errno
+import shlex
 from pathlib import Path
 
 
@@ -77,6 +78,22 @@ _ADVICE = {
     errno.ENAMETOOLONG: "give the run folder a shorter path",
 }
 """What to do about a refused write, by its errno."""
+
+
+def no_run_folder(path: Path) -> RunFolderError:
+    """Return the sentence for what was named in place of a run folder: what it is, and what to type."""
+    if path.is_file():
+        has = "status, list and their like need the whole run folder"
+        snapshot = f"a snapshot alone is for `evohpc report {shlex.quote(str(path))} -o FILE` and `evohpc aggregate`"
+        search = "a search is begun by naming its folder before the config: evohpc run RUN CONFIG"
+        return RunFolderError(
+            f"{path} is no run folder but a file; {f'{snapshot}: {has}' if path.suffix == '.db' else search}"
+        )
+    runs = sorted(file.parent for file in path.glob("*/provenance.json"))
+    if runs:
+        return RunFolderError(f"{path} is no run folder, but holds {len(runs)}: name one, e.g. {runs[0]}")
+    start = f"evohpc run {shlex.quote(str(path))} CONFIG"
+    return RunFolderError(f"{path} is no run folder (it has no provenance.json); start one: {start}")
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

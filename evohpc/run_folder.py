@@ -39,13 +39,12 @@ RUN/
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from evohpc.envelopes import decode
-from evohpc.errors import EnvelopeError, RunFolderError
+from evohpc.errors import EnvelopeError, RunFolderError, no_run_folder
 from evohpc.files import read_json
 from evohpc.messages import SEED_ROUND, LMRequest, Sampling
 
@@ -263,8 +262,7 @@ def read_provenance(run: RunDir) -> dict[str, Any]:
         if not isinstance(said, dict) or not isinstance(said.get("run_id"), str):
             raise ValueError("it names no run_id")
     except (FileNotFoundError, NotADirectoryError):
-        start = f"evohpc run {shlex.quote(str(run.path))} CONFIG"
-        raise RunFolderError(f"{run.path} is no run folder (it has no {path.name}); start one: {start}") from None
+        raise no_run_folder(run.path) from None
     except OSError as error:
         raise RunFolderError(f"{path}: {error.strerror}") from None
     except ValueError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from evohpc.cli.shared import run_argument, stdout_console
-from evohpc.errors import RunFolderError
+from evohpc.errors import ConfigError, RunFolderError
 
 
 def _finite(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
@@ -37,6 +37,8 @@ def report(run: Path, output: Path | None, target: float | None) -> None:
     from evohpc.report.report import report as draw
     from evohpc.report.runs import read
 
+    if output is not None and output.suffix not in (".html", ".htm"):
+        raise ConfigError(f"{output}: a report is HTML; name a file that ends in .html")
     found = read(run)
     output = output or _default(run)
     with explain_missing():

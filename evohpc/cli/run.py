@@ -200,6 +200,7 @@ def open_search(run: Path, config: Path | None, overrides: tuple[str, ...], site
     from evohpc.search.search import Search
 
     profile = load_profile(site)
+    _check_order(run, config)
     if config is not None:
         loaded = load_config(config, overrides)
         if loaded.evaluation.runtime == "apptainer" and profile is None and not RunDir(run).site.exists():
@@ -209,6 +210,12 @@ def open_search(run: Path, config: Path | None, overrides: tuple[str, ...], site
     if overrides or profile:
         return Search.create(run, load_resolved(search.folder.config, overrides), site=profile)
     return search
+
+
+def _check_order(run: Path, config: Path | None) -> None:
+    """Refuse a file in the place of the run folder before the config is read: the two may be in the wrong order."""
+    if config is not None and run.is_file():
+        raise RunFolderError(f"{run} is a file; a run needs a folder, which comes before the config: RUN CONFIG")
 
 
 def load_profile(path: Path | None) -> Site | None:
@@ -247,6 +254,9 @@ def _preview(run: Path, config: Path | None, overrides: tuple[str, ...], site: P
     from evohpc.search import creation, preview
 
     folder = RunDir(run.resolve())
+    _check_order(run, config)
+    if config is None:
+        creation.run_id(RunDir(run))  # says so if this is no run folder
     loaded = load_config(config, overrides) if config else load_resolved(folder.config, overrides)
     if site is None and not folder.site.is_file():
         raise ConfigError("--site FILE is missing: the profile of the cluster, see slurm/*.yaml")

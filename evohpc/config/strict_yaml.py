@@ -152,7 +152,7 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
         document = parse(read_input_text(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigError(f"{path}: cannot read {what}: {reason}") from None
+        raise ConfigError(f"{path}: cannot read {what}: {reason}{_meant(path)}") from None
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
         raise ConfigError(f"{path}: not valid YAML: {reason}") from None
@@ -160,6 +160,13 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
         found = "nothing" if document is None else type(document).__name__
         raise ConfigError(f"{path}: {what} is a mapping of sections; this file holds {found}")
     return {key: value for key, value in document.items() if value is not None}
+
+
+def _meant(path: Path) -> str:
+    """Return a question with the name that is there and nearest to one that is not; '' if none is."""
+    there = [] if path.exists() else [file.name for file in path.parent.glob("*.y*ml")]
+    near = difflib.get_close_matches(path.name, there, n=1)
+    return f"; did you mean {path.with_name(near[0])}?" if near else ""
 
 
 def validate(model: type[Document], document: Mapping[str, Any], where: Path | str) -> Document:
@@ -189,17 +196,24 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         return str(problem["ctx"]["error"])
     if problem["type"] == "model_type":
         return f"{where} is a section, a mapping of keys to values; it is {_short(problem['input'])}"
+    if problem["type"] == "tuple_type":
+        return f"{where}: input should be a list, e.g. {_as_list(problem['input'])}; it is {_short(problem['input'])}"
     message = _IN_YAML.get(problem["type"], problem["msg"])
     return f"{where}: {message[0].lower()}{message[1:]}; it is {_short(problem['input'])}"
 
 
 _IN_YAML = {
     "path_type": "input should be a path",
-    "tuple_type": "input should be a list, e.g. [1, 2]",
     "dict_type": "input should be a mapping, e.g. {key: value}",
     "too_short": "the list is too short",
 }
 """Kinds of problems of which pydantic speaks in terms of Python."""
+
+
+def _as_list(value: object) -> str:
+    """Return an example of a list: what was meant by a value that stands there alone."""
+    is_word = isinstance(value, str | int | float) and 0 < len(str(value)) <= 40 and "\n" not in str(value)
+    return f"[{value}]" if is_word else "[1, 2]"
 
 
 def _short(value: object) -> str:

@@ -116,7 +116,8 @@ def hint(error: BaseException, copy: Path) -> str:
     Args:
         copy: the folder that a run keeps its copy of the file in.
     """
-    if isinstance(error, ModuleNotFoundError):
+    is_relative = isinstance(error, ImportError) and "relative import" in str(error)
+    if is_relative or isinstance(error, ModuleNotFoundError):
         return "; of modules beside the task's file a run has no copy: put the code into the file, or install them"
     name = error.filename if isinstance(error, FileNotFoundError) else None
     if isinstance(name, str) and (not Path(name).is_absolute() or Path(name).is_relative_to(copy)):

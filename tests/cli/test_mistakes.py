@@ -45,9 +45,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "file": "",
         "site.yaml": "python: python3\n",
         "taken/notes.txt": "mine",
+        "alone.db": "",
+        "runs/first/provenance.json": "{}",
     }
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(text)
     os.rename("model/config.json", "model/tokenizer.json")
     return tmp_path
@@ -55,6 +57,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 CONFIGS = [
     ("no.yaml", "no.yaml: cannot read a config: No such file or directory"),
+    ("c.yml", "c.yml: cannot read a config: No such file or directory; did you mean c.yaml?"),
+    ("../{name}/c.yam", "c.yam: cannot read a config: No such file or directory; did you mean ../{name}/c.yaml?"),
     ("seeds", "seeds: cannot read a config: Is a directory"),
     ("twice.yaml", "the key seeds is there twice"),
     ("list.yaml", "a config is a mapping of sections; this file holds list"),
@@ -64,7 +68,7 @@ CONFIGS = [
 
 @pytest.mark.parametrize(("config", "said"), CONFIGS)
 def test_a_config_that_is_none(world: Path, capsys: pytest.CaptureFixture[str], config: str, said: str) -> None:
-    refused(capsys, said, "run", "r", config)
+    refused(capsys, said.format(name=world.name), "run", "r", config.format(name=world.name))
 
 
 VALUES = [
@@ -76,7 +80,9 @@ VALUES = [
     ("search.rounds", "--set search.rounds: write it as section.key=value"),
     ("search.error_threshold=-0.5", "search.error_threshold: input should be greater than or equal to 0"),
     ("search.variant=evo", "search.variant: input should be 'evoprompting', 'no_tuning'"),
-    ("search.temperatures=0.8", "search.temperatures: input should be a list, e.g. [1, 2]; it is 0.8"),
+    ("search.temperatures=0.8", "search.temperatures: input should be a list, e.g. [0.8]; it is 0.8"),
+    ("trackers=wandb", "trackers: input should be a list, e.g. [wandb]; it is 'wandb'"),
+    ("trackers={a: 1}", "trackers: input should be a list, e.g. [1, 2]; it is {'a': 1}"),
     ("seeds=nowhere", "nowhere: no such folder; it is the folder of the seed programs, *.py"),
     ("seeds=none", "none has no *.py file; it is the folder of the seed programs"),
     ("seeds=empty", "nothing.py is empty; write a program into it, or remove it"),
@@ -126,6 +132,13 @@ def test_a_language_model_that_is_not_named(world: Path, capsys: pytest.CaptureF
 FOLDERS = [
     (("run", "taken", "c.yaml"), "taken holds other files (notes.txt); take a new folder"),
     (("run", "file", "c.yaml"), "file is a file; a run needs a folder"),
+    (("run", "c.yaml", "r"), "c.yaml is a file; a run needs a folder, which comes before the config: RUN CONFIG"),
+    (("submit", "c.yaml", "r", "--site", "site.yaml", "--dry-run"), "c.yaml is a file; a run needs a folder, which"),
+    (("run", "c.yaml"), "c.yaml is no run folder but a file; a search is begun by naming its folder before the config"),
+    (("status", "alone.db"), "alone.db is no run folder but a file; a snapshot alone is for `evohpc report alone.db"),
+    (("status", "runs"), "runs is no run folder, but holds 1: name one, e.g. runs/first"),
+    (("submit", "nowhere", "--site", "site.yaml", "--dry-run"), "nowhere is no run folder (it has no provenance.json)"),
+    (("report", "nowhere", "-o", "a.pdf"), "a.pdf: a report is HTML; name a file that ends in .html"),
     (("run", "nowhere"), "nowhere is no run folder (it has no provenance.json); start one: evohpc run"),
     (("run", "r\udcff", "c.yaml"), r"r\udcff: a name in this path is not UTF-8, which SQLite needs; take another"),
     (("status", "nowhere"), "nowhere is no run folder"),
@@ -233,6 +246,7 @@ OWN = [
         "train is called as train(model, data, seed)",
     ),
     ("import numpy as np", "import numpy as np\nimport helper", "line 4: importing it raised ModuleNotFoundError"),
+    ("import numpy as np", "import numpy as np\nfrom . import helper", "put the code into the file, or install them"),
     ("np.random.default_rng(seed)", "np.load('data.npz')", "name the data in task_options, where './data.npz'"),
     ("x, y = self._spirals", "x, y = self._spiral", "AttributeError: 'TwoSpirals' object has no attribute"),
     ("return Splits(", "return dict(", "prepare must return Splits, it returned dict"),

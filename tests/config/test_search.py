@@ -155,7 +155,7 @@ def test_a_wrong_override_is_named(tmp_path: Path, override: str, message: str) 
         ("seeds: s\nsearch: {temperatures: []}", "search.temperatures: the list is too short; it is []"),
         (
             "seeds: s\nsearch: {temperatures: 0.5}",
-            "search.temperatures: input should be a list, e.g. [1, 2]; it is 0.5",
+            "search.temperatures: input should be a list, e.g. [0.5]; it is 0.5",
         ),
         ("seeds: s\ntask_options: [1]", "task_options: input should be a mapping, e.g. {key: value}; it is [1]"),
         (f"seeds: [{'x, ' * 999}x]", "seeds: input should be a path; it is ['x', 'x', 'x', 'x', 'x'"),
