@@ -18,6 +18,11 @@ DASHES = ("solid", "dashed", "dotdash", "dotted")
 """A group is told by both, so that a print without colours shows it."""
 
 
+def look(place: int) -> tuple[str, str]:
+    """Return the colour and the dash of a group by its place: of more than there are colours, other pairs."""
+    return COLOURS[place % len(COLOURS)], DASHES[(place + place // len(COLOURS)) % len(DASHES)]
+
+
 def progress(name: str, label: str, bands: Sequence[Band], target: float | None) -> Figure | None:
     """Draw the mean of the best so far with its interval, one line a group."""
     bands = [band for band in bands if band.cost.size]
@@ -27,7 +32,7 @@ def progress(name: str, label: str, bands: Sequence[Band], target: float | None)
     made, sign = _fitness_chart(name, label, values + ([] if target is None else [target]))
     legend = []
     for place, band in enumerate(bands):
-        colour, dash = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
+        colour, dash = look(place)
         made.varea(band.cost, sign * band.low, sign * band.high, fill_color=colour, fill_alpha=0.15)
         line = made.line(band.cost, sign * band.mean, color=colour, line_dash=dash, line_width=2.5)
         legend.append((band.group, [line]))
@@ -57,7 +62,7 @@ def reached(runs: Sequence[dict[str, Any]]) -> Figure | None:
         "id": [row["run"] for row in rows],
         "row": list(range(len(rows))),
         "fitness": values,
-        "colour": [COLOURS[factors.index(row["group"]) % len(COLOURS)] for row in rows],
+        "colour": [look(factors.index(row["group"]))[0] for row in rows],
     }
     source = style.points(**data)
     source.tags = []  # runs, and no candidates

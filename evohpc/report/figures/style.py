@@ -26,6 +26,8 @@ __all__ = ["BLUE", "CYAN", "GREY", "MAGENTA", "ORANGE", "OUTCOME_COLOURS"]
 FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 _FEW_TICKS = 3
+_LEGEND_WIDTH, _LEGEND_GLYPH, _LEGEND_LETTER = 800, 40, 6
+"""Pixels of a legend: of a row at most, and about those of a line's sample and of a letter."""
 
 Figure: TypeAlias = Any
 """A chart of Bokeh, whose own annotations are wrong for half of what it takes (ranges, tickers)."""
@@ -95,9 +97,13 @@ def even_ticks(low: float, high: float) -> list[float]:
 
 
 def legend(made: Figure, *items: tuple[str, Sequence[Any]]) -> None:
-    """Put a legend above a chart, where it covers no data."""
+    """Put a legend above a chart, where it covers no data: in as many rows as it needs, for a chart cuts off
+    the rest."""
     entries = [LegendItem(label=label, renderers=list(renderers)) for label, renderers in items if renderers]
-    made.add_layout(plain(Legend(items=entries, orientation="horizontal")), "above")
+    longest = max((len(label) for label, renderers in items if renderers), default=0)
+    columns = max(1, _LEGEND_WIDTH // (_LEGEND_GLYPH + _LEGEND_LETTER * longest))
+    box = Legend(items=entries, orientation="horizontal", ncols=max(1, min(columns, len(entries))))
+    made.add_layout(plain(box), "above")
 
 
 def outcome_legend(made: Figure, bars: Any, outcomes: Sequence[str]) -> None:
