@@ -256,7 +256,7 @@ def test_the_pictures_of_results_can_be_drawn_again(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     drawn = sorted(path.name for path in tmp_path.iterdir())
-    assert len(drawn) == 5
+    assert len(drawn) == 6
     for name in drawn:
         with image.open(tmp_path / name) as again, image.open(ROOT / "docs/results" / name) as kept:
             assert again.size == kept.size
@@ -448,6 +448,56 @@ def test_the_winners_that_were_trained_again_have_the_fitness_that_pages_quote(t
             text = (ROOT / "docs/results" / page).read_text()
             assert f"{means[arm]:.0f}" in text, f"{page} does not have that of {arm}"
             assert arm == "extended" or f"{p:.3f}" in text
+
+
+def test_the_best_network_of_all_is_that_which_pages_name() -> None:
+    rows: list[dict[str, str]] = []
+    for table in ("winners_8000", "verified", "verified_no_tuning"):
+        with (ROOT / f"docs/results/mnist1d/{table}.csv").open(newline="") as file:
+            rows += csv.DictReader(file)
+    best = max(rows, key=_fitness)
+    assert best["id"] == "evoprompting-3/r003p06s000"
+    fitness = f"{_fitness(best):.0f} ± {float(best['fitness_sd']):.0f}"
+    right = f"{100 * float(best['test_accuracy']):.0f} % of the test digits"
+    page, readme = _text("docs/results/mnist1d.md"), _text("README.md")
+    assert f"has {fitness}, with {best['num_params']} parameters and {right}" in page
+    assert f"of {best['num_params']} parameters that reads {right} (fitness {fitness})" in readme
+    assert "found by the paper's method exactly;" in readme
+
+
+def test_the_page_says_that_the_paper_s_method_is_told_apart_from_few_when_trained_again() -> None:
+    text = _text("docs/results/mnist1d.md")
+    again, longer = _again("winners"), _again("winners_8000")
+    p = permutation(again["evoprompting"], again["scripted_iid"])
+    assert p > 0.05
+    means = [f"{sum(again[arm]) / 5:.0f}" for arm in ("evoprompting", "scripted_iid")]
+    assert f"its winners have {means[0]} and those of that {means[1]}, p {p:.3f}" in text
+    fitness = sorted(longer["evoprompting"], reverse=True)
+    assert f"lie far apart ({_listed([f'{value:.0f}' for value in fitness])})" in text
+    ahead = sum(longer["rescaling"]) / 5 - sum(fitness) / 5
+    assert f"is ahead of it by {ahead:.0f} (p {permutation(fitness, longer['rescaling']):.3f})" in text
+    assert f"that of `extended` (p {permutation(fitness, longer['extended']):.3f})" in text
+    assert all(permutation(fitness, others) > 0.05 for others in longer.values())
+
+
+def test_the_page_says_how_many_winners_were_trained_again_and_who_is_the_fittest() -> None:
+    with (ROOT / "docs/results/mnist1d/winners.csv").open(newline="") as file:
+        rows = sorted(csv.DictReader(file), key=_fitness, reverse=True)
+    arms = Counter(row["id"].partition("-")[0] for row in rows[:6])
+    assert arms == {"extended": 5, "extended_no_tuning": 1}
+    assert _text("docs/results/mnist1d.md").count(f"among the six fittest of the {len(rows)}") == 2
+
+
+def test_pages_say_what_the_winners_trained_again_tell_of_tuning() -> None:
+    page = (ROOT / "docs/results/mnist1d.md").read_text()
+    again = page.partition("<!-- winners: mnist1d/winners.csv -->")[2].partition("\n\n")[0]
+    (row,) = re.findall(r"^\| extended_no_tuning \| 5 \| (.*) \|$", again, re.MULTILINE)
+    _, mean, lead, each, p = (cell.strip() for cell in row.split("|"))
+    assert sum(value.startswith("+") for value in each.split(", ")) == 4
+    text = _text("docs/results/mnist1d.md")
+    assert f"are fitter by {_quoted(lead)[1]}, four of five, p {p}" in text
+    assert f"(over `extended_no_tuning`, {mean.partition(' ')[0]}, it is {p})" in text
+    assert f"are fitter than those without by {_quoted(lead)[1]}, p {p}" in _text("docs/results/tuning.md")
 
 
 def test_all_programs_of_the_winners_are_those_of_their_searches() -> None:
