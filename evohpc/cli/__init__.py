@@ -17,6 +17,7 @@ from evohpc.cli import (
     doctor,
     evaluate,
     explain,
+    export,
     fetch_lm,
     init,
     inspect,
@@ -51,7 +52,22 @@ def evohpc() -> None:
     """
 
 
-MODULES = (init, run, status, inspect, explain, report, verify, train, evaluate, check_task, fetch_lm, doctor, transfer)
+MODULES = (
+    init,
+    run,
+    status,
+    inspect,
+    export,
+    explain,
+    report,
+    verify,
+    train,
+    evaluate,
+    check_task,
+    fetch_lm,
+    doctor,
+    transfer,
+)
 for module in MODULES:
     for command in module.COMMANDS:
         evohpc.add_command(command)
