@@ -21,6 +21,7 @@ from evohpc.cli import (
     fetch_lm,
     init,
     inspect,
+    mending,
     report,
     run,
     status,
@@ -55,6 +56,7 @@ def evohpc() -> None:
 MODULES = (
     init,
     run,
+    mending,
     status,
     inspect,
     export,

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from evohpc.store.rows import Entry
 
 
-@click.command("list")
+@click.command(
+    "list",
+    epilog="""\b
+Examples:
+  evohpc list runs/first --best 10
+  evohpc list runs/first --failed                         what failed, and why
+  evohpc list runs/first --round 2 --sort params
+  evohpc list runs/first --json | head -n 1""",
+)
 @run_argument
 @click.option("--round", "round", type=int, help="Only this round; -1 is that of the seeds.")
 @click.option(
@@ -71,7 +79,14 @@ def list_candidates(
         _note_what_is_missing(reading, shown.count, is_best=best is not None)
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  evohpc show runs/first                                  the best
+  evohpc show runs/first r003p07s012
+  evohpc show runs/first r003p07s012 --log                with its whole traceback
+  evohpc show runs/first best --source > best.py"""
+)
 @run_argument
 @id_argument
 @click.option("--source", "only_source", is_flag=True, help="Print the program only, as it is, e.g. into a file.")

@@ -74,6 +74,7 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     code, out, _ = call(capsys, name, "--help")
     assert code == 0
     assert f"evohpc {name}" in out
+    assert "\n  Examples:\n" in out, "README.md says that each has some"
     assert cli.evohpc.commands[name].help
 
 
