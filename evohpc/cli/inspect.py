@@ -109,6 +109,8 @@ def show(
     from evohpc.report.reader import Reading
     from evohpc.report.terminal import printable
 
+    if only_source + only_log + only_prompt + only_diff + as_json > 1:
+        raise click.UsageError("give one of --source, --log, --prompt, --diff and --json: each prints that alone")
     with Reading(run) as reading:
         entry = reading.candidate(candidate_id)
         if as_json:

@@ -303,3 +303,12 @@ def test_what_is_next_can_be_pasted_into_a_shell(
     copy = shutil.copytree(finished_run, tmp_path / "a run; with blanks")
     words = shlex.split(call(capsys, "status", copy)[2])
     assert words[:4] == ["next:", "evohpc", "show", str(copy)]
+
+
+@pytest.mark.parametrize("options", [("--source", "--log"), ("--json", "--prompt"), ("--diff", "--source")])
+def test_show_leaves_none_of_two_wishes_out(
+    finished_run: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, str]
+) -> None:
+    code, out, err = call(capsys, "show", finished_run, "best", *options)
+    assert (code, out) == (2, "")
+    assert "give one of --source, --log, --prompt, --diff and --json" in err
