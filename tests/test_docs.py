@@ -307,7 +307,11 @@ def test_readme_claims_what_the_winners_that_were_trained_again_show() -> None:
     for arm in BASELINES:
         assert len(again[arm]) == 5
         assert f"{permutation(again['extended'], again[arm]):.3f}" == "0.008", arm
-    assert "(p 0.008 each)" in _text("README.md")
+    assert len(again["iid_extended"]) == 3
+    of_three = f"{permutation(again['extended'], again['iid_extended']):.3f}"
+    assert f"(p 0.008 over each arm of five searches, {of_three} over the one of three)" in _text("README.md")
+    others = {"extended", "extended_no_tuning", "evoprompting", "iid_extended"}
+    assert set(again) == {*BASELINES, *others}, "no arm without evolution or a language model is left out"
 
 
 def test_readme_says_what_is_not_shown() -> None:
