@@ -1,9 +1,9 @@
 """Writes the tables of README.md and docs/results/*.md from the CSV files here: `python docs/results/tables.py`.
 
-A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms`, `pairs`, `parents`, `gains`,
-`costs`, `rates` and `claim`, or `<!-- verified: FILE -->`, `winners`, `again`, `forms`, `transfer`, `ranks`, `moved`,
-`results` and `copies`. With `--check` nothing is written, and it fails if a table is not what its files say. Needs
-nothing but evohpc's own intervals and features of CLRS-30, and numpy.
+A page has a comment where a table belongs, `<!-- searches: FOLDER -->`, so too `arms`, `pairs`, `other_pairs`,
+`parents`, `gains`, `costs`, `rates` and `claim`, or `<!-- verified: FILE -->`, `winners`, `again`, `forms`, `transfer`,
+`ranks`, `moved`, `results` and `copies`. With `--check` nothing is written, and it fails if a table is not what its
+files say. Needs nothing but evohpc's own intervals and features of CLRS-30, and numpy.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from evohpc.report.intervals import bootstrap, permutation
 HERE = Path(__file__).parent
 PAIRED = 3
 """Of how many seeds two arms must both have a search to be compared."""
+MAIN = ("extended", "evoprompting")
+"""The arms that a page is about; the pairs of the others come after theirs."""
 
 
 def searches(folder: Path) -> Iterator[Sequence[str]]:
@@ -58,6 +60,16 @@ def arms(folder: Path) -> Iterator[Sequence[str]]:
 
 
 def pairs(folder: Path) -> Iterator[Sequence[str]]:
+    """Yield the cells of a row for each pair with the extensions or with the paper's method: see `_pairs`."""
+    return _pairs(folder, lambda pair: not pair.isdisjoint(MAIN))
+
+
+def other_pairs(folder: Path) -> Iterator[Sequence[str]]:
+    """Yield the cells of a row for each of the other pairs: see `_pairs`."""
+    return _pairs(folder, lambda pair: pair.isdisjoint(MAIN))
+
+
+def _pairs(folder: Path, shown: Callable[[set[str]], bool]) -> Iterator[Sequence[str]]:
     """Yield the cells of a row for two arms: how much fitter the first is, by all measures of `measures`."""
     yield (
         "arms",
@@ -71,7 +83,7 @@ def pairs(folder: Path) -> Iterator[Sequence[str]]:
     found = {(search.arm, search.seed): search for search in read_searches(folder)}
     for first, second in combinations(dict.fromkeys(arm for arm, _ in found), 2):
         seeds = [seed for arm, seed in found if arm == first and (second, seed) in found]
-        if len(seeds) >= PAIRED:
+        if len(seeds) >= PAIRED and shown({first, second}):
             ours, theirs = ([found[arm, seed] for seed in seeds] for arm in (first, second))
             cells = list(_leads(ours, theirs))
             of_each = ", ".join(f"{a.best() - b.best():+.0f}" for a, b in zip(ours, theirs, strict=True))
@@ -228,6 +240,7 @@ MAKERS: dict[str, Callable[[Path], Iterator[Sequence[str]]]] = {
     "arms": arms,
     "claim": claim,
     "pairs": pairs,
+    "other_pairs": other_pairs,
     "parents": parents,
     "gains": gains,
     "costs": costs,
