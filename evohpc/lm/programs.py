@@ -103,5 +103,5 @@ def _hash(line: str, body: str, duplicates: str) -> str | None:
     tree = _parse(line, body)
     try:
         return DIGESTS[duplicates](tree, source) if isinstance(tree, ast.Module) else None
-    except RecursionError:  # the parser goes deeper than Python does: thousands of minus signs
+    except (RecursionError, ValueError):  # thousands of minus signs; a number too large for Python to print
         return None

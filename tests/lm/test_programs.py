@@ -136,6 +136,7 @@ def test_the_examples_of_a_prompt_are_found() -> None:
         ("    def forward(self, x):\n        return self.fc(x).relu()\n", False),
         ("    def forward(self, x", False),
         (f"    x = {'-' * 2000}1\n", False),
+        (f"    x = 0x{'f' * 4000}\n", False),
     ],
 )
 def test_a_copy_of_an_example_is_recognised(completion: Any, expected: bool) -> None:
