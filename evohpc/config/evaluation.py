@@ -23,6 +23,9 @@ class ScreeningConfig(Section):
     max_literal_bytes: Count = 2_000
     """All string, bytes and number literals together, and names of more than 32 characters: weights must not hide in
     source. Comments are bounded by `max_source_bytes` alone."""
+    rules: Literal["0.1.0", "0.2.0"] = "0.2.0"
+    """The version of evohpc whose rules hold. `0.1.0`, by which runs that do not say it go on, refuses private names
+    (`self.__conv`), and evaluates what Python parses but does not compile, such as a `return` outside a function."""
 
 
 class EvaluationConfig(Section):

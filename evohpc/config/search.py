@@ -38,7 +38,10 @@ from evohpc.errors import ConfigError
 from evohpc.files import is_utf8
 
 _HOTTEST_IN_VLLM = 2.0
-BEFORE_0_2: dict[str, dict[str, object]] = {"lm": {"stop": "next_statement"}}
+BEFORE_0_2: dict[str, dict[str, object]] = {
+    "lm": {"stop": "next_statement"},
+    "screening": {"rules": "0.1.0"},
+}
 """What evohpc did, by section, before it could be told otherwise."""
 
 

@@ -60,11 +60,15 @@ def _parse(source: str, config: ScreeningConfig) -> ast.Module | Verdict:
             warnings.simplefilter("ignore")  # a child's invalid escape is no news of ours
             return ast.parse(source)
     except SyntaxError as error:
-        return Verdict(Status.SYNTAX, f"line {error.lineno or 1}: {error.msg}")
+        return Verdict(Status.SYNTAX, _said(error))
     except ValueError as error:  # null bytes, before Python 3.12
         return Verdict(Status.SYNTAX, str(error))
     except (RecursionError, MemoryError):
         return Verdict(Status.SYNTAX, "nested too deeply for Python's parser")
+
+
+def _said(error: SyntaxError) -> str:
+    return f"line {error.lineno or 1}: {error.msg}"
 
 
 def _bracket_depth(source: str) -> int:
@@ -98,20 +102,41 @@ def _problems(
     if literals > config.max_literal_bytes:
         yield Status.SCREENED, f"{literals} bytes of literals, limit {config.max_literal_bytes}"
     for node in nodes.every:
-        if node._fields and (reason := _forbidden(node, task)):
+        if node._fields and (reason := _forbidden(node, task, config)):
             yield Status.SCREENED, f"line {getattr(node, 'lineno', 0)}: {reason}"
+    if config.rules != "0.1.0" and (reason := _compilers(tree)):
+        yield Status.SYNTAX, reason
+
+
+def _compilers(tree: ast.Module) -> str:
+    """Return what Python's compiler has against a program that parses, such as a parameter of which there are two.
+
+    Only for one whose depth and size are within the limits. One with a `finally` is left to its evaluation: compilers
+    write that out once for each way into it, so of 20 in each other a million times.
+    """
+    if any(getattr(node, "finalbody", ()) for node in trees.nodes(tree).every):
+        return ""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            compile(tree, "candidate", "exec", dont_inherit=True)
+    except SyntaxError as error:
+        return _said(error)
+    except (ValueError, OverflowError, MemoryError, RecursionError, SystemError):  # what a compiler cannot cope with
+        return ""
+    return ""
 
 
 def _literal_bytes(value: object) -> int:
     return value.bit_length() // 3 + 1 if isinstance(value, int) else len(repr(value))
 
 
-def _forbidden(node: ast.AST, task: TaskInterface) -> str:
+def _forbidden(node: ast.AST, task: TaskInterface, config: ScreeningConfig) -> str:
     if isinstance(node, ast.Name):
         return f"uses {node.id}" if node.id in FORBIDDEN_NAMES else ""
     if isinstance(node, ast.Attribute):
-        is_private = node.attr.startswith("__") and node.attr not in ALLOWED_DUNDERS
-        return f"reaches for {node.attr}" if is_private else ""
+        # All that Python gives a meaning to ends in underscores, too; 'self.__conv' is a name of the class's own.
+        is_special = node.attr.startswith("__") and (node.attr.endswith("__") or config.rules == "0.1.0")
+        return f"reaches for {node.attr}" if is_special and node.attr not in ALLOWED_DUNDERS else ""
     if isinstance(node, ast.Constant):
         bits = node.value.bit_length() if isinstance(node.value, int) else 0
         return f"holds an integer of {bits} bits, limit {MAX_INTEGER_BITS}" if bits > MAX_INTEGER_BITS else ""

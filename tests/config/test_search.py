@@ -272,6 +272,14 @@ def test_a_run_of_an_older_evohpc_stops_as_it_did(tmp_path: Path, text: str, rul
     assert load_resolved(path).lm.stop == rule
 
 
+def test_a_run_of_an_older_evohpc_is_screened_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("seeds: s\nlm: {engine: scripted}\nscreening: {max_nodes: 7}\n")
+    found = load_resolved(path).screening
+    assert (found.rules, found.max_nodes) == ("0.1.0", 7)
+    assert load_config(path).screening.rules == "0.2.0"
+
+
 def test_a_section_of_a_resolved_config_that_is_none_is_named(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("seeds: s\nlm: 3\n")

@@ -54,6 +54,13 @@ def test_shipped_seeds_pass(path: Path) -> None:
         (f"{HEAD}    x = 1\n", "class Model has no methods"),
         ("", "defines class Model 0 times"),
         ("-" * 19_000 + "1", "nested too deeply for Python's parser"),
+        (f"{HEAD}{FORWARD}        return x\n    return x\n", "line 7: 'return' outside function"),
+        (f"{HEAD}    def forward(self, x, x):\n        return x\n", "line 5: duplicate argument 'x' in function"),
+        (f"{HEAD}{FORWARD}        nonlocal y\n        return x\n", "line 6: no binding for nonlocal 'y' found"),
+        (f"{HEAD}{FORWARD}        await x\n", "line 6: 'await' outside async function"),
+        (f"{HEAD}{FORWARD}        break\n", "line 6: 'break' outside loop"),
+        (f"{HEAD}{FORWARD}        from torch import *\n", "line 6: import * only allowed at module level"),
+        (f"{HEAD}{FORWARD}        return F.relu(input=x, input=x)\n", "line 6: keyword argument repeated: input"),
     ],
 )
 def test_what_is_no_program_with_the_class(source: str, reason: str) -> None:
@@ -77,6 +84,7 @@ def test_what_is_no_program_with_the_class(source: str, reason: str) -> None:
         ("__import__('os')", "line 6: uses __import__"),
         ("x.__globals__", "line 6: reaches for __globals__"),
         ("x.__class__.__bases__", "line 6: reaches for __bases__"),
+        ("x.__", "line 6: reaches for __"),
         ("0x" + "f" * 65, "line 6: holds an integer of 260 bits, limit 256"),
         ("x = '\u202e'", "holds bidirectional control characters"),
     ],
@@ -99,6 +107,8 @@ def test_what_a_task_does_not_allow(line: str, reason: str) -> None:
         "torch.compile(x)",
         "x.eval()",
         "super().__init__()",
+        "self.__conv(x)",
+        "x is 1",
         "0x" + "f" * 64,
     ],
 )
@@ -124,6 +134,22 @@ def test_limits_hold_and_are_named(limit: dict[str, int], body: str) -> None:
     assert verdict.status is Status.SCREENED
     assert str(*limit.values()) in verdict.detail
     assert judge(body, **{name: min(4 * value, 100_000) for name, value in limit.items()}).status is Status.PENDING
+
+
+def test_what_has_a_finally_is_left_to_the_evaluation() -> None:
+    """Nested ones are compiled a million times over."""
+    nested = f"{FORWARD}        try:\n            x\n        finally:\n            x\n"
+    assert judge(f"{nested}    return x\n").status is Status.PENDING
+
+
+@pytest.mark.parametrize(
+    "body", [f"{FORWARD}        return self.__conv(x)\n", f"{FORWARD}        return x\n    return x\n"]
+)
+def test_a_run_of_an_older_evohpc_is_screened_as_it_was(body: str) -> None:
+    """Or a database made anew would be another one."""
+    now = judge(body)
+    before = screen(HEAD + body, TASK, LIMITS.model_copy(update={"rules": "0.1.0"}))
+    assert {now.status, before.status} == {Status.PENDING, Status.SCREENED if "__conv" in body else Status.SYNTAX}
 
 
 @pytest.mark.parametrize(
