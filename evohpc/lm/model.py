@@ -112,23 +112,34 @@ def load(
 
     logging.disable_progress_bar()
     replica = ranks.Replica.of(tensor_parallel=is_sliced)
-    try:
+    with reading(folder):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         architecture.check(folder, config)
         if is_sliced:
             tensor_parallel.check(folder, config, replica.ranks, deepspeed_config or {})
         model = _load(folder, _usable(getattr(torch, dtype)), deepspeed_config or {}, replica)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if not getattr(tokenizer, "is_fast", False):
+        raise LMError(f"{folder} has no fast tokenizer (tokenizer.json); save it with transformers' AutoTokenizer")
+    model.requires_grad_(False).eval()
+    return LanguageModel(model, tokenizer, stop_ids(model.generation_config, tokenizer), replica)
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Say in a sentence what is wrong with a model folder; let pass by what may be right next time.
+
+    Raises:
+        LMError: the folder is at fault.
+    """
+    try:
+        yield
     except LMError:
         raise
     except Exception as error:  # of whatever kind: each library of a model folder has its own
         if _may_pass(error):
             raise
         raise LMError(f"{folder} cannot be loaded as a Hugging Face causal LM: {_first_line(error)}") from error
-    if not getattr(tokenizer, "is_fast", False):
-        raise LMError(f"{folder} has no fast tokenizer (tokenizer.json); save it with transformers' AutoTokenizer")
-    model.requires_grad_(False).eval()
-    return LanguageModel(model, tokenizer, stop_ids(model.generation_config, tokenizer), replica)
 
 
 def _may_pass(error: Exception) -> bool:

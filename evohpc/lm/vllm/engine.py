@@ -24,7 +24,7 @@ from torch import Tensor
 
 from evohpc import linux
 from evohpc.errors import LMError
-from evohpc.lm import completions, generate, soft_prompt, stopping
+from evohpc.lm import completions, generate, model, soft_prompt, stopping
 from evohpc.lm.drawing import Drawing, Rules
 from evohpc.lm.log import telling
 from evohpc.lm.times import timed
@@ -102,13 +102,11 @@ class Reader:
         """
         from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-        try:
+        with model.reading(folder):
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             has_defaults = (folder / "generation_config.json").is_file()
             defaults = GenerationConfig.from_pretrained(folder) if has_defaults else config
-        except (OSError, ValueError, KeyError) as error:
-            raise LMError(f"{folder} cannot be loaded as a Hugging Face causal LM: {error}") from error
         if not getattr(tokenizer, "is_fast", False):
             raise LMError(f"{folder} has no fast tokenizer (tokenizer.json); save it with transformers' AutoTokenizer")
         return cls(tokenizer, stopping.stop_ids(defaults, tokenizer), config.get_text_config().vocab_size)

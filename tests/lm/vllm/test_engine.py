@@ -1,8 +1,11 @@
 """All of the engine but vLLM, in whose place a slow double draws from the tiny model: each request by itself."""
 
+import errno
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -102,6 +105,21 @@ def test_a_folder_is_read_as_our_own_engine_reads_it(lm: LanguageModel, model_fo
     assert Reader.of(tmp_path).stop_ids == lm.stop_ids
     with pytest.raises(LMError, match="cannot be loaded as a Hugging Face causal LM"):
         Reader.of(tmp_path / "none")
+
+
+def test_a_tokenizer_that_cannot_be_read_is_one_sentence(model_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    known = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps({**known, "decoder": {"type": "of tomorrow"}}))
+    with pytest.raises(LMError, match="cannot be loaded as a Hugging Face causal LM"):
+        Reader.of(folder)
+
+
+def test_what_may_pass_is_no_fault_of_the_folder(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stale = OSError(errno.ESTALE, "Stale file handle")
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", Mock(side_effect=stale))
+    with pytest.raises(OSError, match="Stale file handle"):
+        Reader.of(model_folder)
 
 
 @pytest.mark.parametrize("virtual", [None, torch.full((3, 32), 0.5)], ids=["plain", "soft prompt"])
