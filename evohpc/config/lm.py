@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from evohpc.config.strict_yaml import Count, CountOrZero, Positive, Section, Share
+from evohpc.config.strict_yaml import Count, CountOrZero, Positive, Section, Share, TaskOptions, not_in_json
 from evohpc.errors import ConfigError
 from evohpc.files import read_json
 from evohpc.messages import Sampling
@@ -81,7 +81,7 @@ class LMConfig(Section):
     with ZeRO-3, nor with `tuning.method: lora`. On a CPU, a completion then depends on its batch up to rounding."""
     deepspeed: Path | None = None
     """DeepSpeed JSON for prompt-tuning; null uses ZeRO-0 with the optimizer of `tuning`."""
-    vllm: dict[str, Any] = {}
+    vllm: TaskOptions = {}
     """Further arguments of vLLM's engine, e.g. {gpu_memory_utilization: 0.8}."""
 
     @property
@@ -167,6 +167,10 @@ def read_deepspeed_config(path: Path | None) -> dict[str, object]:
         raise ConfigError(f"lm.deepspeed: {path}: not valid JSON: {error}") from None
     if not isinstance(settings, dict):
         raise ConfigError(f"lm.deepspeed: {path}: holds {type(settings).__name__}; DeepSpeed's settings are an object")
+    if next(not_in_json(settings), ""):  # Python reads such JSON, and no request can hold it
+        raise ConfigError(
+            f"lm.deepspeed: {path}: holds NaN or Infinity, which are no JSON; write a number, or leave the key out"
+        )
     if key := next(_left_to_a_trainer(settings), ""):
         raise ConfigError(
             f'lm.deepspeed: {path}: {key} is "auto", which only the Trainer of transformers fills in; '

@@ -29,22 +29,22 @@ CountOrZero = Annotated[int, Field(ge=0, strict=True)]
 
 
 def _as_in_json(options: dict[str, Any]) -> dict[str, Any]:
-    for problem in _not_in_json(options):
+    for problem in not_in_json(options):
         raise PydanticCustomError("not_in_json", "{problem}", {"problem": problem})
     return options
 
 
-def _not_in_json(value: object) -> Iterator[str]:
+def not_in_json(value: object) -> Iterator[str]:
     """Yield what the run's own copy of a config, or a message to another process, would change without a word."""
     match value:
         case dict():
             for key, part in value.items():
                 if not isinstance(key, str):
                     yield f"a key is text, and one is {key!r}; write '{key}'"
-                yield from _not_in_json(part)
+                yield from not_in_json(part)
         case list():
             for part in value:
-                yield from _not_in_json(part)
+                yield from not_in_json(part)
         case float() if not math.isfinite(value):
             yield f"a number is finite, and one is {value}; write it as text, or leave it away"
         case str() | int() | float() | None:

@@ -41,3 +41,11 @@ def test_what_only_a_trainer_fills_in_is_named(tmp_path: Path, settings: dict[st
     path = write(tmp_path, {**TRAINER, **settings})
     with pytest.raises(ConfigError, match=re.escape(f'lm.deepspeed: {path}: {key} is "auto", which only the Trainer')):
         read_deepspeed_config(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_python_takes_for_json_and_is_none_is_refused(tmp_path: Path, value: float) -> None:
+    """Or the first round would find that no request can hold it."""
+    path = write(tmp_path, {"gradient_clipping": value})
+    with pytest.raises(ConfigError, match=re.escape(f"lm.deepspeed: {path}: holds NaN or Infinity, which are no JSON")):
+        read_deepspeed_config(path)

@@ -166,6 +166,8 @@ def test_a_wrong_override_is_named(tmp_path: Path, override: str, message: str) 
         (f"{VLLM}vllm: {{dtype: half}}}}", "lm.vllm has dtype, which evohpc sets itself; set lm.dtype instead"),
         (f"{VLLM}vllm: {{seed: 1}}}}", "lm.vllm has seed, which evohpc sets itself; set search.seed instead"),
         (f"{VLLM}vllm: {{max_model_len: 9}}}}", "lm.vllm has max_model_len, which evohpc sets itself"),
+        (f"{VLLM}vllm: {{a: .nan}}}}", "lm.vllm: a number is finite, and one is nan"),
+        (f"{VLLM}vllm: {{a: {{b: !!binary aGk=}}}}}}", "lm.vllm: b'hi' is no text, number, true, false, null, list or"),
         ("seeds: s\nlm: {vllm: {a: 1}}", "lm.vllm is for lm.engine vllm; that is deepspeed"),
         (
             f"{VLLM}}}\ntuning: {{method: lora, learning_rate: 1.0e-4}}",
