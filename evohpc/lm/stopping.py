@@ -78,7 +78,9 @@ def heal(tokenizer: Any, prompt: str) -> tuple[list[int], str]:
     agreed = next((i for i, (one, other) in enumerate(zip(ids, ahead, strict=False)) if one != other), len(ids))
     if agreed == len(ids):
         return ids, ""
-    shown = tokenizer.decode(ids[:agreed], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    # What stands in the text, as in a preamble of a chat, is a part of it; what the tokenizer puts before it is not.
+    first = len(ids) - len(tokenizer(prompt, add_special_tokens=False).input_ids)
+    shown = tokenizer.decode(ids[first:agreed], skip_special_tokens=False, clean_up_tokenization_spaces=False)
     left = prompt[len(shown) :]
     return (ids[:agreed], left) if prompt.startswith(shown) and left else (ids, "")
 

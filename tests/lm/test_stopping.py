@@ -3,8 +3,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.tiny_lm import MERGES, write_tiny_lm
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, LlamaConfig
 
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.stopping import Transcript, heal, stop_ids
@@ -90,7 +91,7 @@ def test_a_prompt_is_shortened_where_its_end_would_be_merged() -> None:
 
         eos_token_id: int | None = None
 
-        def __call__(self, text: str) -> Any:
+        def __call__(self, text: str, **how: bool) -> Any:
             text = text.replace("\n    ", "N")
             return type("Encoding", (), {"input_ids": [ord(character) for character in text]})
 
@@ -109,6 +110,20 @@ def test_a_prompt_is_shown_without_the_end_that_a_tokenizer_puts_behind_it(model
     )
     assert tokenizer(PROMPT).input_ids == [*plain, tokenizer.eos_token_id]
     assert heal(tokenizer, PROMPT) == (plain, "")
+
+
+@pytest.mark.parametrize("start", ["", "<|end|>"])
+@pytest.mark.parametrize("preamble", ["", "<|end|>user\n"])
+def test_the_end_of_a_prompt_is_left_to_write_whatever_special_tokens_come_before(
+    tmp_path: Path, preamble: str, start: str
+) -> None:
+    write_tiny_lm(tmp_path, LlamaConfig, MERGES)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{start} $A".strip(), special_tokens=[("<|end|>", tokenizer.eos_token_id)]
+    )
+    prompt = preamble + PROMPT
+    assert heal(tokenizer, prompt) == (tokenizer(prompt).input_ids[:-1], "\n")
 
 
 def test_a_prompt_whose_end_stands_alone_is_shown_whole(lm: LanguageModel) -> None:
