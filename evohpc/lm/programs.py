@@ -93,8 +93,8 @@ def _parse(line: str, completion: str) -> ast.Module | int | None:
 def _ends_in_return(tree: ast.Module) -> bool:
     """Say whether the last statement, however deep, is a return or a raise."""
     last: ast.AST = tree
-    while body := getattr(last, "orelse", None) or getattr(last, "body", None):
-        last = body[-1]
+    while inner := next(filter(None, (getattr(last, name, None) for name in ("orelse", "body", "cases"))), None):
+        last = inner[-1]
     return isinstance(last, ast.Return | ast.Raise)
 
 

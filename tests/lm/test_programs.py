@@ -97,6 +97,7 @@ def test_what_was_never_whole_is_not_cut(text: str) -> None:
     [
         "        if x.sum() > 0:\n            return x\n        else:\n            return -x\n",
         "        for y in x:\n            return y\n",
+        "        match x.dim():\n            case 2:\n                return x\n",
         "        raise ValueError(x)\n",
     ],
 )
