@@ -137,13 +137,13 @@ def reading(folder: Path) -> Iterator[None]:
     except LMError:
         raise
     except Exception as error:  # of whatever kind: each library of a model folder has its own
-        if _may_pass(error):
+        if may_pass(error):
             raise
         raise LMError(f"{folder} cannot be loaded as a Hugging Face causal LM: {_first_line(error)}") from error
 
 
-def _may_pass(error: Exception) -> bool:
-    """Say whether loading may go well next time: the folder is not at fault, and another job is to follow."""
+def may_pass(error: Exception) -> bool:
+    """Say whether reading may go well next time: the folder is not at fault, and another job is to follow."""
     if isinstance(error, OSError):
         return error.errno in _PASSING
     return isinstance(error, torch.OutOfMemoryError | torch.distributed.DistError)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from evohpc.errors import LMError, storage_error
 from evohpc.files import aside_of, put_folder, read_json, strays_of
+from evohpc.lm.model import may_pass
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -25,13 +26,16 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     Raises:
         LMError: it is missing or damaged.
+        OSError: the file system may give it next time.
     """
     try:
         settings = read_json(folder / _SETTINGS)
         weights = {name: weight.float() for name, weight in load_file(folder / WEIGHTS).items()}
         settings["peft_type"]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise LMError(f"{folder} holds no adapter: {error}") from None
+        if may_pass(error):
+            raise
+        raise LMError(f"{folder} holds no adapter: {error}; take it from a backup") from None
     return settings, weights
 
 

@@ -1,4 +1,6 @@
+import errno
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -43,5 +45,15 @@ def test_two_jobs_that_save_at_once_leave_one_whole_prompt(tmp_path: Path, monke
 
 
 def test_a_folder_without_a_prompt_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LMError, match="holds no adapter"):
+    with pytest.raises(LMError, match=r"holds no adapter: .*; take it from a backup"):
+        soft_prompt.load(tmp_path)
+
+
+def test_a_prompt_that_cannot_be_read_for_a_moment_is_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An `LMError` ends the search; whatever else a job ends with, another one follows."""
+    stale = OSError(errno.ESTALE, "Stale file handle")
+    monkeypatch.setattr("evohpc.lm.peft_folder.read_json", Mock(side_effect=stale))
+    with pytest.raises(OSError, match="Stale file handle"):
         soft_prompt.load(tmp_path)
