@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from evohpc.errors import LMError
 from evohpc.lm import architecture, attention, ranks, tensor_parallel, zero3
@@ -184,8 +185,23 @@ def pack(model: nn.Module, rows: int = 256) -> None:
     """
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if type(child) is nn.Linear and _can_pack_weight(child.weight):
-                setattr(parent, name, PackedLinear(child, rows))
+            linear = _linear(child)
+            if linear is not None and _can_pack_weight(linear.weight):
+                setattr(parent, name, PackedLinear(linear, rows))
+
+
+def _linear(layer: nn.Module) -> nn.Linear | None:
+    """Return a layer that multiplies with a weight as a linear one: GPT-2 and its kin hold theirs transposed."""
+    if type(layer) is nn.Linear:
+        return layer
+    if type(layer) is not Conv1D:
+        return None
+    weight: Tensor = layer.get_parameter("weight").detach()
+    inputs, outputs = weight.shape
+    linear = nn.Linear(inputs, outputs, device="meta")
+    linear.weight = nn.Parameter(weight.t().contiguous(), requires_grad=False)
+    linear.bias = layer.get_parameter("bias")
+    return linear
 
 
 class PackedLinear(nn.Module):

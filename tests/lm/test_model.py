@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.pytorch_utils import Conv1D
 
 from evohpc.errors import LMError
 from evohpc.lm import model
@@ -60,6 +61,18 @@ def test_packing_keeps_the_logits(lm: LanguageModel) -> None:
     model.pack(lm.model)
     assert any(isinstance(module, PackedLinear) for module in lm.model.modules())
     torch.testing.assert_close(lm.model(ids).logits, before, rtol=1e-4, atol=1e-4)
+
+
+def test_the_transposed_layers_of_gpt_2_are_packed_as_linear_ones() -> None:
+    """Else a completion of a resumed round would be another one, as fewer rows are drawn together."""
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(Conv1D(768, 256))
+    rows = torch.randn(40, 256)
+    before = layers(rows)
+    model.pack(layers)
+    together = layers(rows)
+    torch.testing.assert_close(together, before)
+    assert all(torch.equal(layers(rows[:count].clone()), together[:count]) for count in range(1, 40))
 
 
 def test_the_model_is_frozen_and_its_end_token_known(lm: LanguageModel) -> None:
