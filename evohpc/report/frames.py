@@ -12,7 +12,7 @@ from evohpc.messages import SEED_ROUND, Status
 from evohpc.report import tables
 from evohpc.report.missing import explain_missing
 from evohpc.report.rounds import evaluation_hours, fitness, fittest, late_counts, round_rows
-from evohpc.report.runs import Run, read
+from evohpc.report.runs import Run, read, told_apart
 
 if TYPE_CHECKING:
     import pandas
@@ -44,10 +44,10 @@ def load(*paths: Path | str, curves: bool = False) -> Tables:
         curves: read those too, which lie in the result files of a run folder: about a second for 3,000 trainings.
 
     Raises:
-        RunFolderError: one of them is neither, or its search has not begun.
+        RunFolderError: one of them is neither, its search has not begun, or the same search is there twice.
         ConfigError: pandas is not installed.
     """
-    return tabulate([read(Path(path)) for path in paths], curves=curves)
+    return tabulate(told_apart([read(Path(path)) for path in paths]), curves=curves)
 
 
 def tabulate(runs: Sequence[Run], *, curves: bool = False) -> Tables:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,22 @@ class Run:
         """Cores that one evaluation has."""
         return int(self.config.get("evaluation", {}).get("threads", 1))
 
+    @cached_property
+    def _measured(self) -> frozenset[tuple[object, ...]]:
+        """When, where and in what time which candidate was evaluated: no two searches have the same."""
+        return frozenset(
+            (result.candidate_id, result.attempt, result.host, result.finished_at, *result.seconds.items())
+            for result in self.attempts
+        )
+
+    def is_same_search(self, other: Run) -> bool:
+        """Say whether another run is this one, or an earlier or later copy of it. Of a snapshot alone, which has no id,
+        the results tell."""
+        if self.folder is not None and other.folder is not None:
+            return self.name == other.name
+        fewer, more = sorted((self._measured, other._measured), key=len)
+        return self.path.resolve() == other.path.resolve() or (bool(fewer) and fewer <= more)
+
     def counts(self, entry: Entry) -> bool:
         """Say whether a candidate can be among the best: it was trained, and its error is below alpha."""
         result = entry.result
@@ -128,18 +146,30 @@ def read_all(paths: Iterable[Path]) -> tuple[list[Run], list[tuple[Path, str]]]:
     Raises:
         RunFolderError: the same search is there twice, be it as a copy: its candidates would count twice.
     """
-    runs: dict[str, Run] = {}
+    found: list[Run] = []
     broken: list[tuple[Path, str]] = []
     for path in paths:
         try:
-            run = read(path)
+            found.append(read(path))
         except (EvohpcError, OSError) as error:
             broken.append((path, str(error)))
-            continue
-        if run.name in runs:
-            raise RunFolderError(f"{path} and {runs[run.name].path} are the same search; leave one of them away")
-        runs[run.name] = run
-    return list(runs.values()), broken
+    return told_apart(found), broken
+
+
+def told_apart(runs: Sequence[Run]) -> list[Run]:
+    """Return runs under names that no two of them have: of snapshots alone with the same file name, the paths.
+
+    Raises:
+        RunFolderError: the same search is there twice.
+    """
+    for first, second in combinations(runs, 2):
+        if second.is_same_search(first):
+            raise RunFolderError(f"{second.path} and {first.path} are the same search; leave one of them away")
+    taken = Counter(run.name for run in runs)
+    return [
+        replace(run, name=str(run.path.resolve())) if run.folder is None and taken[run.name] > 1 else run
+        for run in runs
+    ]
 
 
 def _read_folder(path: Path) -> Run:

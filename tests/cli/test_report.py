@@ -159,6 +159,28 @@ def test_the_same_search_twice_is_refused(runs: list[Path], capsys: pytest.Captu
     assert "are the same search" in err
 
 
+def test_a_snapshot_alone_counts_once_too(runs: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for name in ("a.db", "b.db"):
+        shutil.copy(runs[0] / "snapshots" / "search.db", tmp_path / name)
+    for other in (tmp_path / "b.db", runs[0]):
+        code, _, err = call(capsys, "aggregate", tmp_path / "a.db", other)
+        assert code == 1
+        assert f"{other} and {tmp_path / 'a.db'} are the same search" in err
+
+
+def test_snapshots_of_one_name_are_told_apart(
+    runs: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for place, run in enumerate(runs[:2]):
+        (tmp_path / str(place)).mkdir()
+        shutil.copy(run / "snapshots" / "search.db", tmp_path / str(place) / "best.db")
+    table = tmp_path / "all.jsonl"
+    code, _, err = call(capsys, "aggregate", *(tmp_path / name / "best.db" for name in "01"), "-o", table)
+    assert (code, err) == (0, "")
+    names = [json.loads(line)["run"] for line in table.read_text().splitlines()]
+    assert names == [str(tmp_path / name / "best.db") for name in "01"]
+
+
 def test_none_that_can_be_read_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, _, err = call(capsys, "aggregate", tmp_path / "a", tmp_path / "b")
     assert code == 1

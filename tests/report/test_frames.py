@@ -78,6 +78,13 @@ def test_a_snapshot_alone_has_the_same_candidates(loaded: Tables, finished_run: 
     assert alone.runs["run"].item() == "alone"
 
 
+def test_the_same_search_twice_is_refused(finished_run: Path, tmp_path: Path) -> None:
+    shutil.copy(finished_run / "snapshots" / "search.db", tmp_path / "alone.db")
+    for twice in (finished_run, tmp_path / "alone.db"):
+        with pytest.raises(RunFolderError, match="are the same search"):
+            evohpc.load(finished_run, twice)
+
+
 def test_a_snapshot_in_its_place_knows_its_run(loaded: Tables, finished_run: Path) -> None:
     there = evohpc.load(finished_run / "snapshots" / "search.db")
     assert there.runs["run"].item() == loaded.runs["run"].item()
