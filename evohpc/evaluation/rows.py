@@ -47,8 +47,17 @@ class Split:
     halves: tuple[tuple[Batch, ...], tuple[Batch, ...]]
 
     def where(self, arrays: Arrays) -> Mapping[str, tuple[str, int]]:
-        """Return what the task tells of the rows of arrays; see `rows_of`."""
-        return rows_of(self.task, arrays)
+        """Return what the task tells of the rows of arrays; see `rows_of`.
+
+        Raises:
+            TaskCodeError: `Task.rows` failed, or tells of other arrays.
+        """
+        found = rows_of(self.task, arrays)
+        if found.keys() != arrays.keys():
+            raise _misfit(
+                self.task, f"names {', '.join(sorted(found))}, the predictions are {', '.join(sorted(arrays))}"
+            )
+        return found
 
     def take(self, inputs: Arrays, batch: Batch) -> dict[str, Array]:
         """Return the rows of a batch."""
@@ -99,7 +108,7 @@ class Split:
     def _answers(self, predictions: Arrays) -> Arrays:
         answers: Callable[[Arrays], Arrays] = getattr(self.task, "answers", lambda predictions: predictions)
         try:
-            return answers(predictions)
+            return {str(name): np.asarray(array) for name, array in answers(predictions).items()}
         except Exception as error:
             said = described(error, self.task)
             raise TaskCodeError(f"task {self.task.interface.name}: answers raised {said}") from error

@@ -195,7 +195,31 @@ def test_rows_that_do_not_fit_are_the_task_s(told: object, said: str) -> None:
         cut(task, some())
 
 
-def test_answers_that_fail_are_the_task_s() -> None:
-    task = type("Wrong", (Own,), {"answers": lambda self, predictions: predictions["logits"]})()
-    with pytest.raises(TaskCodeError, match="task own: answers raised KeyError: 'logits'"):
+@pytest.mark.parametrize("more", [("a",), ("a", "b", "c")])
+def test_rows_that_do_not_fit_what_is_predicted_are_the_task_s(more: tuple[str, ...]) -> None:
+    def told(self: object, arrays: Arrays) -> dict[str, tuple[str, int]]:
+        return Own().rows(arrays) if "a_steps" in arrays else dict.fromkeys(more, ("a", 0))
+
+    task = type("Wrong", (Own,), {"rows": told})()
+    with pytest.raises(TaskCodeError, match=f"task own: rows names {', '.join(more)}, the predictions are a, b"):
         confirm(task, linear)
+
+
+@pytest.mark.parametrize(
+    ("answered", "said"),
+    [
+        (lambda predictions: predictions["logits"], "answers raised KeyError: 'logits'"),
+        (lambda predictions: predictions["a"], "answers raised AttributeError: 'numpy.ndarray' object has no"),
+        (lambda predictions: None, "answers raised AttributeError: 'NoneType' object has no"),
+        (lambda predictions: {"a": [[1], [1, 2]]}, "answers raised ValueError"),
+    ],
+)
+def test_answers_that_fail_are_the_task_s(answered: Callable[[Arrays], object], said: str) -> None:
+    task = type("Wrong", (Own,), {"answers": lambda self, predictions: answered(predictions)})()
+    with pytest.raises(TaskCodeError, match=f"task own: {said}"):
+        confirm(task, linear)
+
+
+def test_answers_may_be_lists() -> None:
+    task = type("Lists", (Own,), {"answers": lambda self, found: {"a": found["a"].argmax(1).tolist()}})()
+    confirm(task, linear)
