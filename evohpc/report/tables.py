@@ -242,7 +242,7 @@ def outcome(status: Status) -> str:
 def _grid(facts: Iterable[tuple[str, str]]) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, value in facts:
-        table.add_row(name, _text(value))
+        table.add_row(_text(name), _text(value))
     return table
 
 

@@ -6,6 +6,7 @@ import re
 from typing import Literal
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 _UNSAFE = re.compile(
@@ -33,7 +34,7 @@ def plain_table(*columns: str) -> Table:
     folded: half a number or half an id is useless."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        header = column.removesuffix(">").replace(" ", "\n")
+        header = escape(printable(column.removesuffix(">").replace(" ", "\n")))  # a task's metric may be 'F1 [macro]'
         justify: Literal["right", "left"] = "right" if column.endswith(">") else "left"
         is_folded = column in _FOLDED
         table.add_column(header, justify=justify, no_wrap=not is_folded, overflow="fold" if is_folded else "ellipsis")

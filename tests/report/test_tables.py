@@ -91,6 +91,14 @@ def test_sizes_are_called_as_the_task_calls_them(tmp_path: Path) -> None:
     assert "params" in text(tables.best_table([entry], TASK))
 
 
+@pytest.mark.parametrize("name", ["F1 [macro]", "F1 [/macro]"])
+def test_brackets_in_the_name_of_a_metric_are_shown(name: str) -> None:
+    task, entry = replace(TASK, metric=name, size_name=name), Entry(candidate("a"), trained("a", fitness=-1))
+    shown = text(tables.best_table([entry], task))
+    assert shown.split().count(name.split()[1]) == 2
+    assert name in text(tables.result_details(trained("a", fitness=-1), name))
+
+
 def test_a_list_without_a_fitness_leaves_its_columns_to_the_reasons() -> None:
     failed = Entry(candidate("a", status=Status.TIMEOUT, detail="too slow"), None)
     header = text(tables.candidates_table([failed], TASK)).splitlines()[1]
