@@ -20,8 +20,10 @@ value, the right values, the next step.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -92,8 +94,32 @@ def no_run_folder(path: Path) -> RunFolderError:
     runs = sorted(file.parent for file in path.glob("*/provenance.json"))
     if runs:
         return RunFolderError(f"{path} is no run folder, but holds {len(runs)}: name one, e.g. {runs[0]}")
-    start = f"evohpc run {shlex.quote(str(path))} CONFIG"
-    return RunFolderError(f"{path} is no run folder (it has no provenance.json); start one: {start}")
+    start = f"{similar_run(path)}start one: evohpc run {shlex.quote(str(path))} CONFIG"
+    return RunFolderError(f"{path} is no run folder (it has no provenance.json); {start}")
+
+
+def similar_run(path: Path) -> str:
+    """Return a question with the run folder whose path is nearest to one that is not there; '' if none is like it.
+
+    Looked for where the last part of the path is wrong; of a relative path the last two: of /home/name/run it would be
+    in everybody's home.
+    """
+    there = next(parent for parent in path.absolute().parents if parent.is_dir())
+    missing = path.absolute().relative_to(there)
+    if path.exists() or len(missing.parts) > (1 if path.is_absolute() else 2):
+        return ""
+    runs = [file.parent for file in there.glob("/".join(["*"] * len(missing.parts) + ["provenance.json"]))]
+    shown = len(path.parts) - len(missing.parts)
+    known = {str(run.relative_to(there)): str(Path(*path.parts[:shown], run.relative_to(there))) for run in runs}
+    near = difflib.get_close_matches(str(missing), known, n=1)
+    return f"did you mean {shlex.quote(known[near[0]])}? " if near else ""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question with what is nearest to a word that is not known, in capitals or not; '' if nothing is."""
+    lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(word.lower(), lower, n=1)
+    return f"did you mean {lower[near[0]]}? " if near else ""
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evohpc.errors import ConfigError
+from evohpc.errors import ConfigError, did_you_mean
 from evohpc.messages import SEED_ROUND
 from evohpc.report.frames import flat
 from evohpc.report.intervals import bootstrap, permutation
@@ -72,8 +72,9 @@ def group_of(run: Run, keys: Sequence[str]) -> str:
     """
     values = dict(flat(run.config)) | ({"task": run.task} if run.config else {})
     if unknown := [key for key in keys if values and key not in values]:
-        near = ", ".join(key for key in values if key.split(".")[-1] == unknown[0].split(".")[-1]) or "search.variant"
-        raise ConfigError(f"--by {unknown[0]}: {run.path} has no such key in its config; take e.g. {near}")
+        near = ", ".join(key for key in values if key.split(".")[-1] == unknown[0].split(".")[-1])
+        advice = f"take e.g. {near}" if near else f"{did_you_mean(unknown[0], values)}take e.g. search.variant"
+        raise ConfigError(f"--by {unknown[0]}: {run.path} has no such key in its config; {advice}")
     return ", ".join(str(values.get(key, "-")) for key in keys) or "all"
 
 

@@ -30,6 +30,7 @@ from evohpc.report.early_end import in_words, raised
 from evohpc.report.kinship import Family
 from evohpc.report.logs import Log, log_of
 from evohpc.report.selection import Selections
+from evohpc.report.similar import similar
 from evohpc.report.text import in_hours
 from evohpc.run_folder import RunDir, read_request
 from evohpc.search import cost, creation, driver_job
@@ -131,7 +132,7 @@ class Reading:
             raise RunFolderError(f"{self._run.path}: {none}; see: {command}")
         if (entry := self.store.entry(name)) is not None:
             return entry
-        raise RunFolderError(f"{self._run.path} has no candidate {name!r}; see: {command}")
+        raise RunFolderError(f"{self._run.path} has no candidate {name!r}; {similar(name, self.store)}see: {command}")
 
     def log(self, entry: Entry) -> Log | None:
         """Return the end of what a candidate printed; None if it printed nothing, or its log is gone."""

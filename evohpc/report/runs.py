@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evohpc.config.task_name import TaskName
-from evohpc.errors import EvohpcError, RunFolderError
+from evohpc.errors import EvohpcError, RunFolderError, similar_run
 from evohpc.evaluation.curve import Curve
 from evohpc.evolution.entry import NUM_PARAMS
 from evohpc.evolution.population import Budget
@@ -133,7 +133,9 @@ def read(path: Path) -> Run:
     if path.is_file():
         return _read_snapshot(path)
     if not path.exists():
-        raise RunFolderError(f"{path}: no such run folder; name one, or a snapshot: RUN/snapshots/search.db")
+        raise RunFolderError(
+            f"{path}: no such run folder; {similar_run(path)}name one, or a snapshot: RUN/snapshots/search.db"
+        )
     return _read_folder(path)
 
 

@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from evohpc.config.task_name import TaskName
-from evohpc.errors import Ended, TaskError
+from evohpc.errors import Ended, TaskError, did_you_mean
 from evohpc.messages import TaskInterface
 from evohpc.tasks.options import checked
 from evohpc.tasks.program import Programs
@@ -139,7 +139,7 @@ def load_task(name: TaskName, options: Mapping[str, Any]) -> Task:
     if name.file is not None:
         return _construct(_import_file(name.file), name.name, str(name.file), options)
     if name.name not in BUILT_IN:
-        choice = f"write one of {', '.join(BUILT_IN)}, or path/to/file.py:ClassName"
+        choice = f"{did_you_mean(name.name, BUILT_IN)}write one of {', '.join(BUILT_IN)}, or path/to/file.py:ClassName"
         raise TaskError(f"unknown task {name.name!r}; {choice}")
     where, _, class_name = BUILT_IN[name.name].partition(":")
     return _construct(importlib.import_module(where), class_name, where, options)

@@ -128,7 +128,10 @@ def mistakes(folder: Path) -> dict[str, tuple[list[object], str]]:
         ),
         "no LM path": (["run", folder / "r", good, *_set("lm.engine", "deepspeed")], "lm.path is missing"),
         "task with a syntax error": (["run", folder / "r", good, *broken], "/broken.py, line 1: expected ':'"),
-        "unknown task": (["run", folder / "r", good, *_set("task", "mnist")], "unknown task 'mnist'; write one of"),
+        "unknown task": (
+            ["run", folder / "r", good, *_set("task", "mnist")],
+            "unknown task 'mnist'; did you mean mnist1d? write one of",
+        ),
         "task option": (["run", folder / "r", good, *_set("task_options.step", 5)], "no step; did you mean steps"),
         "no site": (["submit", folder / "r", good, "--dry-run"], "--site FILE is missing"),
         "bad site": (["run", folder / "r", good, "--site", good], "given.yaml: unknown key"),

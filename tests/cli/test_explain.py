@@ -87,6 +87,28 @@ def test_who_is_not_there_is_named_with_the_next_step(finished_run: Path, capsys
         assert f"has no candidate 'r9'; see: evohpc list {finished_run}" in err
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("cnn", "seed-cnn"),
+        ("seed-cnn.py", "seed-cnn"),
+        ("Seed-CNN", "seed-cnn"),
+        ("seed_gru", "seed-gru"),
+        ("r0p0s0", "r000p00s000"),
+        ("R000P00S000", "r000p00s000"),
+        ("r00p000s00", "r000p00s000"),
+        ("r999p99s999", ""),
+        (f"r{'9' * 5000}p0s0", ""),
+        ("resnet", ""),
+        ("", ""),
+    ],
+)
+def test_who_was_meant_is_asked(finished_run: Path, capsys: pytest.CaptureFixture[str], typed: str, meant: str) -> None:
+    code, _, err = call(capsys, "why", finished_run, typed)
+    assert code == 1
+    assert f"has no candidate '{typed}'; {f'did you mean {meant}? ' if meant else ''}see: evohpc list" in err
+
+
 def test_what_a_candidate_wrote_does_not_reach_the_terminal(
     hostile_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,7 +86,8 @@ VALUES = [
     ("seeds=nowhere", "nowhere: no such folder; it is the folder of the seed programs, *.py"),
     ("seeds=none", "none has no *.py file; it is the folder of the seed programs"),
     ("seeds=empty", "nothing.py is empty; write a program into it, or remove it"),
-    ("task=mnist", "unknown task 'mnist'; write one of mnist1d, clrs"),
+    ("task=mnist", "unknown task 'mnist'; did you mean mnist1d? write one of mnist1d, clrs"),
+    ("task=imagenet", "unknown task 'imagenet'; write one of mnist1d, clrs"),
     ("task=own.py", "a task file is named with its class, path/to/file.py:ClassName; it is 'own.py'"),
     ("task=no.py:Task", "no.py: no such file; write a built-in task's name, or path/to/file.py:ClassName"),
     ("task_options.stepz=5", "task_options: there is no stepz; did you mean steps?"),
@@ -143,6 +144,12 @@ FOLDERS = [
     (("run", "r\udcff", "c.yaml"), r"r\udcff: a name in this path is not UTF-8, which SQLite needs; take another"),
     (("status", "nowhere"), "nowhere is no run folder"),
     (("list", "taken"), "taken is no run folder"),
+    (("list", "runs/frist"), "(it has no provenance.json); did you mean runs/first? start one: evohpc run runs/frist"),
+    (("status", "run/first"), "(it has no provenance.json); did you mean runs/first? start one: evohpc run run/first"),
+    (("show", "../{name}/runs/frst"), "did you mean ../{name}/runs/first? start one"),
+    (("show", "runs/b"), "runs/b is no run folder (it has no provenance.json); start one"),
+    (("report", "runs/frist"), "runs/frist: no such run folder; did you mean runs/first? name one, or a snapshot"),
+    (("aggregate", "runs/frist"), "runs/frist: no such run folder; did you mean runs/first? name one, or a snapshot"),
     (("rebuild", "nowhere"), "nowhere is no run folder"),
     (("retry", "nowhere"), "nowhere is no run folder"),
     (("cancel", "nowhere"), "nowhere is no run folder"),
@@ -197,7 +204,7 @@ def test_a_dry_run_leaves_nothing(world: Path, capsys: pytest.CaptureFixture[str
 def test_a_folder_or_a_file(
     world: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
 ) -> None:
-    refused(capsys, said, *arguments)
+    refused(capsys, said.format(name=world.name), *(text.format(name=world.name) for text in arguments))
 
 
 def test_a_file_where_the_doctor_wants_a_folder(world: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,6 +153,16 @@ def test_runs_of_different_tasks_are_named_and_can_be_taken_apart(
     assert a == b != c
 
 
+def test_a_key_that_no_config_has_is_answered_with_one(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for key, said in (
+        ("search.varient", "did you mean search.variant? take e.g. search.variant"),
+        ("variant", "take e.g. search.variant"),
+        ("colour", "take e.g. search.variant"),
+    ):
+        code, _, err = call(capsys, "aggregate", runs[0], "--by", key)
+        assert (code, f"has no such key in its config; {said}\n" in err) == (1, True), err
+
+
 def test_the_same_search_twice_is_refused(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = call(capsys, "aggregate", runs[0], runs[0] / "snapshots" / "search.db")
     assert code == 1

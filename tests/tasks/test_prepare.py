@@ -240,7 +240,7 @@ def test_without_its_driver_it_does_not_begin(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "options", "source", "message"),
     [
-        ("mnist2d", "{}", TASK, "unknown task 'mnist2d'; write one of mnist1d"),
+        ("mnist2d", "{}", TASK, "unknown task 'mnist2d'; did you mean mnist1d? write one of mnist1d"),
         (
             "mnist1d",
             "{stepz: 3}",
