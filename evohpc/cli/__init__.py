@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from typing import Any
 
 import click
 
@@ -29,6 +30,7 @@ from evohpc.cli import (
     transfer,
     verify,
 )
+from evohpc.cli.signals import INTERRUPTED
 from evohpc.errors import EvohpcError
 
 _EPILOG = """\b
@@ -43,7 +45,19 @@ Examples:
 """
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """All commands; Ctrl-C in one that does not wait for it, or not yet, ends it with the code of the others."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """See click, which says 'Aborted!' and exits with 1, as if it had failed."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("stopped by Ctrl-C; run the same command again", err=True)
+            sys.exit(INTERRUPTED)
+
+
+@click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="evohpc", message="%(version)s")
 def evohpc() -> None:
     """EvoPrompting on Slurm: a language model evolves neural-network code.

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from support.command_line import call
@@ -130,7 +131,7 @@ def mistakes(folder: Path) -> dict[str, tuple[list[object], str]]:
         "task with a syntax error": (["run", folder / "r", good, *broken], "/broken.py, line 1: expected ':'"),
         "unknown task": (
             ["run", folder / "r", good, *_set("task", "mnist")],
-            "unknown task 'mnist'; did you mean mnist1d? write one of",
+            r"unknown task 'mnist'; did you mean mnist1d\? write one of",
         ),
         "task option": (["run", folder / "r", good, *_set("task_options.step", 5)], "no step; did you mean steps"),
         "no site": (["submit", folder / "r", good, "--dry-run"], "--site FILE is missing"),
@@ -198,6 +199,15 @@ def test_ctrl_c_while_a_run_is_made_asks_for_the_same_command(capsys: pytest.Cap
         cli.run.drive(start, go_on="")
     assert ended.value.code == 130
     assert capsys.readouterr().err == "stopped before the search began; run the same command again\n"
+
+
+@pytest.mark.parametrize("command", ["run", "list", "report"])
+def test_ctrl_c_before_a_command_waits_for_it_is_no_failure(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli.evohpc.commands[command], "callback", Mock(side_effect=KeyboardInterrupt))
+    code, out, err = call(capsys, command, "run")
+    assert (code, out, err.strip()) == (130, "", "stopped by Ctrl-C; run the same command again")
 
 
 @pytest.mark.slow
