@@ -12,10 +12,12 @@ def read_seeds(folder: Path) -> dict[str, str]:
     """Return the sources of the seed programs in a folder, by file name.
 
     Raises:
-        ConfigError: there are none, or one is empty or not text.
+        ConfigError: there are none, or one is empty, not text, or named so that it would be left out.
     """
     if not folder.is_dir():
         raise ConfigError(f"seeds: {folder}: no such folder; it is the folder of the seed programs, *.py")
+    if capitals := [path.name for path in sorted(folder.glob("[!.]*")) if path.suffix in (".PY", ".Py", ".pY")]:
+        raise ConfigError(f"seeds: {folder / capitals[0]}: the name of a seed program ends in .py; rename it")
     sources = {path.name: _read(path) for path in sorted(folder.glob("[!.]*.py"))}
     if not sources:
         raise ConfigError(f"seeds: {folder} has no *.py file; it is the folder of the seed programs")

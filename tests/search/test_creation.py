@@ -270,6 +270,7 @@ def test_of_two_creations_at_once_one_is_refused(
         (["seeds=nowhere"], ConfigError, "seeds: .*/home/nowhere: no such folder; it is the folder of the seed"),
         (["seeds=empty"], ConfigError, r"seeds: .*/home/empty has no \*.py file"),
         (["seeds=latin"], ConfigError, "seeds: .*/home/latin/a.py is not UTF-8 text"),
+        (["seeds=capitals"], ConfigError, "seeds: .*/home/capitals/b.PY: the name of a seed program ends in .py; rename"),
         (["task=none.py:T"], TaskError, "task: .*/home/none.py: no such file; write a built-in task's name, or path"),
         (["lm.engine=deepspeed", "lm.path=lm"], LMError, "/home/lm is missing; lm.path must name the folder"),
         (["lm.deepspeed=none.json"], ConfigError, "lm.deepspeed: .*/home/none.json: No such file or directory"),
@@ -297,6 +298,8 @@ def test_what_is_missing_is_named_and_nothing_made(
     (tmp_path / "home" / "empty").mkdir()
     (tmp_path / "home" / "zero3.json").write_text('{"zero_optimization": {"stage": 3}}')
     write_atomic(tmp_path / "home" / "latin" / "a.py", b"# \xe4\n")
+    for name in ("a.py", "b.PY"):
+        write_atomic(tmp_path / "home" / "capitals" / name, "x = 1\n")
     with pytest.raises(kind, match=message):
         create(run, configure(*overrides))
     assert not run.path.exists()
