@@ -57,7 +57,9 @@ class _Commands(click.Group):
             sys.exit(INTERRUPTED)
 
 
-@click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="evohpc", message="%(version)s")
 def evohpc() -> None:
     """EvoPrompting on Slurm: a language model evolves neural-network code.

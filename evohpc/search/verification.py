@@ -31,11 +31,11 @@ from evohpc.config.site import Site
 from evohpc.driver.driver import Stopped
 from evohpc.driver.progress import Progress
 from evohpc.errors import ConfigError, EnvelopeError, RunFolderError
-from evohpc.evolution import population
 from evohpc.files import check_free, write_atomic, write_once
 from evohpc.messages import SEED_ROUND
 from evohpc.run_folder import RunDir
 from evohpc.search import creation
+from evohpc.search.finalists import finalists
 from evohpc.search.search import Search
 from evohpc.search.verified_table import Finalist, Row, table
 from evohpc.store.rows import Entry
@@ -198,27 +198,11 @@ def read_table(folder: Path) -> list[Row]:
 
 def _begin(search: Search, folder: Path, plan: Plan, site: Site | None) -> None:
     """Make the run of the first seed, which finds what is wrong with the request; then let the plan stand."""
-    plan = replace(plan, finalists=_finalists(search, plan.asked))
-    check_free(folder, _seed_folder(folder, 0).path.name)
+    first = _seed_folder(folder, 0)
+    plan = replace(plan, finalists=finalists(search, plan.asked.best, plan.asked.error_below, first))
+    check_free(folder, first.path.name)
     _create_seed(search, folder, plan, 0, site)
     write_once(folder / PLAN, envelopes.encode(plan) + "\n")
-
-
-def _finalists(search: Search, asked: Asked) -> tuple[Finalist, ...]:
-    """Return the fittest candidates that the search has so far.
-
-    Raises:
-        RunFolderError: it has none.
-    """
-    below = search.config.search.error_threshold if asked.error_below is None else asked.error_below
-    chosen = search.config.search.model_copy(update={"error_threshold": below})
-    with closing(Store.snapshot_reader(search.folder.snapshot)) as store:
-        best = population.best(store.scores(), asked.best, chosen)
-        results = [entry.result for entry in store.with_ids(score.id for score in best)]
-    if not results:
-        raise RunFolderError(f"{search.folder.path} has no candidate with an error below {below:g} to verify")
-    sizes = [0 if result is None or result.num_params is None else result.num_params for result in results]
-    return tuple(Finalist(score.id, size, score.error, score.fitness) for score, size in zip(best, sizes, strict=True))
 
 
 def _create_seed(search: Search, folder: Path, plan: Plan, seed: int, site: Site | None) -> Search:
@@ -291,7 +275,8 @@ def _in_words(asked: Asked) -> str:
 def _tell_of_fitter(search: Search, plan: Plan) -> None:
     """Tell that the search has found better ones since the plan was made."""
     known = {finalist.id for finalist in plan.finalists}
-    if found := [finalist.id for finalist in _finalists(search, plan.asked) if finalist.id not in known]:
+    fittest = finalists(search, plan.asked.best, plan.asked.error_below)
+    if found := [finalist.id for finalist in fittest if finalist.id not in known]:
         log.warning("%s found fitter ones since: %s; --to FOLDER verifies these", search.run_id, ", ".join(found))
 
 

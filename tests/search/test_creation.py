@@ -270,7 +270,11 @@ def test_of_two_creations_at_once_one_is_refused(
         (["seeds=nowhere"], ConfigError, "seeds: .*/home/nowhere: no such folder; it is the folder of the seed"),
         (["seeds=empty"], ConfigError, r"seeds: .*/home/empty has no \*.py file"),
         (["seeds=latin"], ConfigError, "seeds: .*/home/latin/a.py is not UTF-8 text"),
-        (["seeds=capitals"], ConfigError, "seeds: .*/home/capitals/b.PY: the name of a seed program ends in .py; rename"),
+        (
+            ["seeds=capitals"],
+            ConfigError,
+            "seeds: .*/home/capitals/b.PY: the name of a seed program ends in .py; rename",
+        ),
         (["task=none.py:T"], TaskError, "task: .*/home/none.py: no such file; write a built-in task's name, or path"),
         (["lm.engine=deepspeed", "lm.path=lm"], LMError, "/home/lm is missing; lm.path must name the folder"),
         (["lm.deepspeed=none.json"], ConfigError, "lm.deepspeed: .*/home/none.json: No such file or directory"),

@@ -148,6 +148,12 @@ def test_a_search_that_goes_on_keeps_its_finalists_and_tells_of_fitter_ones(
         finish(search)
     assert Verification.create(tmp_path / "run", Asked(1)).plan == first
     assert f"found fitter ones since: {fittest.id}; --to FOLDER verifies these" in caplog.text
+    (tmp_path / "run" / "verified" / "plan.json").unlink()
+    for other in (Asked(2), Asked(1, None, QUICK)):
+        with pytest.raises(RunFolderError, match="seed-0 holds another search"):
+            Verification.create(tmp_path / "run", other)
+    again = Verification.create(tmp_path / "run", Asked(1)).plan
+    assert again == first, "killed before the plan was written, and the search had gone on"
 
 
 def test_no_plan_and_a_damaged_one_are_named(finished_run: Path, tmp_path: Path) -> None:
