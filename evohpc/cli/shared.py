@@ -51,15 +51,18 @@ def command(*words: str | Path) -> str:
 
 
 def stdout_console() -> Console:
-    """Return the console for tables; in a file or a pipe they are not cut to the width of a terminal, nor padded."""
+    """Return the console for tables; in a file or a pipe they are not cut to the width of a terminal, nor padded.
+
+    A terminal that knows no size sets COLUMNS to 0, in which rich prints nothing.
+    """
     from rich.console import Console
 
     if sys.stdout is None or sys.stdout.isatty():
-        return Console(highlight=False)
-    width = os.environ.get("COLUMNS", "")
-    return Console(
-        file=cast("IO[str]", _Unpadded(sys.stdout)), highlight=False, width=int(width) if width.isdecimal() else 200
-    )
+        found = Console(highlight=False)
+        return found if found.width > 0 else Console(highlight=False, width=80)
+    columns = os.environ.get("COLUMNS", "")
+    width = (int(columns) if columns.isdecimal() else 0) or 200
+    return Console(file=cast("IO[str]", _Unpadded(sys.stdout)), highlight=False, width=width)
 
 
 def unpadded(text: str) -> str:

@@ -87,6 +87,16 @@ def test_who_is_not_there_is_named_with_the_next_step(finished_run: Path, capsys
         assert f"has no candidate 'r9'; see: evohpc list {finished_run}" in err
 
 
+@pytest.mark.parametrize("columns", ["0", "1", "80"])
+def test_a_terminal_without_a_width_is_no_error(
+    finished_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    for command in ("why", "lineage", "list", "show", "status"):
+        code, out, _ = call(capsys, command, finished_run)
+        assert (code, bool(out)) == (0, True), command
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
