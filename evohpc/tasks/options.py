@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 import typing
@@ -10,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
+
+from evohpc.errors import did_you_mean
 
 _NUMBERS = (int, float)
 
@@ -33,9 +34,7 @@ def checked(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
 def _unknown(options: Mapping[str, Any], known: list[str]) -> Iterator[str]:
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            advice = f"did you mean {near[0]}? " if near else ""
-            yield f"there is no {name}; {advice}its options: {', '.join(known) or 'none'}"
+            yield f"there is no {name}; {did_you_mean(name, known)}its options: {', '.join(known) or 'none'}"
 
 
 def _kinds(cls: type) -> dict[str, Any]:

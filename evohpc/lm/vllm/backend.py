@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -12,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from evohpc.errors import LMError
+from evohpc.errors import LMError, did_you_mean
 from evohpc.messages import LMRequest
 
 
@@ -154,9 +153,8 @@ def _embedded(model: Any, *, ids: list[int]) -> Tensor:
 def _check(given: dict[str, object], known: Sequence[str]) -> None:
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            advice = f"; did you mean {near[0]}?" if near else ""
-            raise LMError(f"lm.vllm sets {name}, an argument that this version of vLLM does not know{advice}")
+            unknown = f"lm.vllm sets {name}, an argument that this version of vLLM does not know"
+            raise LMError(f"{unknown}; {did_you_mean(name, known)}".rstrip("; "))
 
 
 def _reason(error: Exception) -> str:
