@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -52,6 +52,7 @@ class Progress:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
+T = TypeVar("T")
 _NARROW = {1: torch.uint8, 2: torch.int16}
 """Integers as wide as numbers of so many bytes."""
 
@@ -68,6 +69,8 @@ def train(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
     weights = out / protocol.WEIGHTS
     weights.mkdir()
     rows = task.train(model, data, order.seed)
+    if not isinstance(rows, Iterator):
+        raise TypeError(f"the task's `train` returned {type(rows).__name__}; it must yield, as a generator does")
     with progress.step("check", Status.SHAPE_ERROR):
         if (first := next(rows, None)) is None:
             raise RuntimeError("the task's `train` yields nothing, though it must before its first step")
@@ -135,7 +138,15 @@ def _device_of(task: Task) -> str:
 
 
 def _predict(task: Task, model: nn.Module, data: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    return task.predict(model, {name: array.copy() for name, array in data.items()})
+    found = task.predict(model, {name: array.copy() for name, array in data.items()})
+    return dict(_by_name(found, "the task's `predict` returned", "arrays"))
+
+
+def _by_name(found: Mapping[str, T], what: str, of: str) -> Mapping[str, T]:
+    """Return what a user's task gave, if it is what was asked for."""
+    if not isinstance(found, Mapping):
+        raise TypeError(f"{what} {type(found).__name__}, not {of} by name: a dict")
+    return found
 
 
 def batches_in(inputs: Path) -> list[dict[str, np.ndarray[Any, Any]]]:
@@ -179,7 +190,8 @@ def _build(task: Task, inputs: Path, progress: Progress) -> nn.Module:
 
 def _keep(model: nn.Module, curve: Mapping[str, Any], path: Path, progress: Progress) -> None:
     """Write one checkpoint; the task's values of the curve may be numbers of torch."""
-    progress.last_row = row = {name: float(value) for name, value in curve.items()}
+    numbers = _by_name(curve, "the task's `train` yielded", "numbers")
+    progress.last_row = row = {name: float(value) for name, value in numbers.items()}
     wrong = [f"{name} is {value}" for name, value in row.items() if not math.isfinite(value)]
     tensors = _own_tensors(model)
     wrong += [f"{names[0]} is not finite" for names, tensor in tensors if _is_spoilt(tensor)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -51,6 +52,27 @@ def test_a_curve_may_hold_numbers_of_torch(tmp_path: Path) -> None:
 def test_a_training_that_yields_nothing_is_named(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="`train` yields nothing, though it must before its first step"):
         train(tmp_path, "return; yield")
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("return None", "the task's `train` returned NoneType; it must yield, as a generator does"),
+        ("return [{}]", "the task's `train` returned list; it must yield, as a generator does"),
+        ("yield {}; yield", "the task's `train` yielded NoneType, not numbers by name: a dict"),
+        ("yield 'low'", "the task's `train` yielded str, not numbers by name: a dict"),
+    ],
+)
+def test_what_a_training_must_not_give_is_named(statement: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=re.escape(reason)):
+        train(tmp_path, statement)
+
+
+@pytest.mark.parametrize("predictions", [None, np.zeros(3), [1.0]])
+def test_what_a_prediction_must_not_be_is_named(predictions: object) -> None:
+    reason = f"the task's `predict` returned {type(predictions).__name__}, not arrays by name: a dict"
+    with pytest.raises(TypeError, match=re.escape(reason)):
+        stages._predict(Mock(predict=lambda model, inputs: predictions), torch.nn.Linear(1, 1), {"x": np.zeros(3)})
 
 
 def test_a_curve_of_words_is_a_failure_with_a_reason(tmp_path: Path) -> None:
