@@ -350,6 +350,17 @@ def test_the_page_says_how_far_the_paper_s_method_is_from_the_others() -> None:
     assert f"ended at {_mean('evoprompting', '0, 1, 2, 3, 4')}" in text
 
 
+def test_the_page_says_how_far_the_ablations_are_from_the_paper_s_method() -> None:
+    text, pair = _text("docs/results/mnist1d.md"), _pair("evoprompting", "no_tuning")
+    mean, low, high = (int(figure) for figure in re.findall(r"[+-]\d+", pair["all"]))
+    end = _mean("no_tuning", "0, 1, 2, 3, 4")
+    assert f"ended at {end} on average, behind by {mean} ({low} to {high}), p {pair['p']}" in text
+    assert f"it is behind by {_quoted(pair['strict'])[1]}, for all five seeds" in text
+    strict = (_ends(arm, error_below=0.2) for arm in ("evoprompting", "no_tuning"))
+    assert f"but the groups overlap (p {permutation(*strict):.3f})" in text
+    assert float(pair["p"]) > 0.05, "it is not told apart"
+
+
 def test_the_page_says_how_far_rescaled_constants_are_behind() -> None:
     page = (ROOT / "docs/results/mnist1d.md").read_text()
     (row,) = re.findall(r"^\| rescaling \| 5 \| (-161.*\| .*\+55.*)$", page, re.MULTILINE)
@@ -429,6 +440,11 @@ def _quoted(lead: str) -> list[str]:
     """Return how a page may quote a lead with its interval."""
     mean, low, high = re.findall(r"[+-](\d+)", lead)
     return [f"{mean}, {low} to {high}", f"{mean} ({low} to {high})"]
+
+
+def _ends(arm: str, error_below: float = 1.0) -> list[float]:
+    """Return the fitness that each of the five searches of an arm ended at."""
+    return [_fittest(ROOT / f"docs/results/mnist1d/{arm}-{seed}.csv", error_below) for seed in range(5)]
 
 
 def _again(table: str) -> dict[str, list[float]]:
@@ -622,15 +638,18 @@ def test_the_losses_and_searches_that_the_page_on_tuning_names_are_those_measure
     with (ROOT / "docs/results/tuning/losses.csv").open(newline="") as file:
         second = {row["rate"]: row["losses"] for row in csv.DictReader(file) if row["round"] == "2"}
     assert f"In the second tuning the loss went {second['0.1']}; at 0.003, {second['0.003']}" in text
-    with_it, without = (
-        _listed([f"{_fittest(ROOT / f'docs/results/mnist1d/{arm}-{seed}.csv'):.0f}" for seed in range(5)])
-        for arm in ("extended", "extended_no_tuning")
-    )
-    assert f"`extended` with seeds 0 to 4 ended at {with_it} with tuning, at {without} without" in text
-    pair = _pair("extended", "extended_no_tuning")
-    mean, low, high = (int(figure) for figure in re.findall(r"[+-]\d+", pair["all"]))
-    for quoted in (text, _text("docs/results/mnist1d.md")):
-        assert f"fitter by {mean} ({low} to {high}), p {pair['p']}" in quoted
+    page = _text("docs/results/mnist1d.md")
+    for arm, other, said in (
+        ("extended", "extended_no_tuning", "`extended` with seeds 0 to 4"),
+        ("evoprompting", "no_tuning", "The paper's method without extensions"),
+    ):
+        with_it, without = (_listed([f"{end:.0f}" for end in _ends(name)]) for name in (arm, other))
+        pair = _pair(arm, other)
+        mean, low, high = (int(figure) for figure in re.findall(r"[+-]\d+", pair["all"]))
+        by = f"by {mean} ({low} to {high}), p {pair['p']}"
+        assert f"{said} ended at {with_it} with tuning, at {without} without: fitter {by}" in text
+        assert by in page
+        assert float(pair["p"]) > 0.05
 
 
 PAGES_OF_DUPLICATES = ("docs/results/duplicates.md", "docs/configuration.md")
@@ -660,9 +679,10 @@ def _fitness(row: dict[str, str]) -> float:
     return float(row["fitness"])
 
 
-def _fittest(path: Path) -> float:
+def _fittest(path: Path, error_below: float = 1.0) -> float:
     with path.open(newline="") as file:
-        return max(_fitness(row) for row in csv.DictReader(file) if row["counts"] == "True")
+        counted = [row for row in csv.DictReader(file) if row["counts"] == "True"]
+    return max(_fitness(row) for row in counted if float(row["error"]) < error_below)
 
 
 def test_the_tables_of_results_are_what_their_files_say() -> None:
