@@ -15,7 +15,7 @@ RUN/
                          frozen copies: the run does not depend on files outside it, but for the LM
   data/                  task.json, train.safetensors, inputs.safetensors; given to candidates
   labels/                labels.safetensors, and secret (validation samples come from it); never given to candidates
-  driver.sbatch, driver.log, driver.over
+  driver.sbatch, driver.log, driver.successor, driver.over
                          of the Slurm job that drives the search; the last says that no other is to follow
   slurm/<name>/<k>/      the LM jobs of the whole run, where the site has them wait for requests: script, job id, log
   rounds/seeds/, rounds/000/, ...

@@ -32,6 +32,10 @@ OVER = "driver.over"
 """In the run folder: written when a driver has ended and is not to go on. A successor that starts all the same, because
 it could not be cancelled, ends at once, and submits no other."""
 
+FOLLOWED = "driver.successor"
+"""In the run folder: the id of the last job that has a successor, and the successor's. SLURM_RESTART_COUNT does not
+tell whether it has one: it counts starts at which the script never ran, or whose sbatch was refused."""
+
 _TEMPLATE = """\
 #!/bin/bash
 # Drives the search in {run}; written by `evohpc submit`.
@@ -53,18 +57,26 @@ fi
 """
 _SUCCESSOR = """\
 [ ! -e {over} ] || exit 0  # no driver is to follow the one that wrote it
-# One that Slurm requeued has its successor already.
-[ "${{SLURM_RESTART_COUNT:-0}}" != 0 ] ||
-  successor=$(sbatch --parsable {script} | grep -E '^[0-9]+(;[^ ]+)?$' | tail -n 1)
+successor=$(sed -n "s/^$SLURM_JOB_ID //p" {followed} 2>/dev/null)  # from before Slurm requeued this job
+follow() {{  # have one job wait that follows this one
+  [ -z "$successor" ] || return 0
+  successor=$(env -u SLURM_RESTART_COUNT sbatch --parsable {script} | grep -E '^[0-9]+(;[^ ]+)?$' | tail -n 1)
+  [ -n "$successor" ] || return 1
+  echo "$SLURM_JOB_ID $successor" > {followed}; return 0  # a disk that is full brings no second one
+}}
+follow
 """
 _NO_SUCCESSOR = """\
 : > {over}
 case "$successor" in
-  "") ;;  # one that an earlier start submitted finds that file
+  "") ;;  # one that sbatch did not name finds that file
   *\\;*) scancel --clusters="${{successor#*;}}" "${{successor%%;*}}" ;;  # sbatch named the cluster, too
   *) scancel "$successor" ;;
 esac
 """
+_REQUEUE = 'until scontrol requeue "$SLURM_JOB_ID"; do sleep 10; done; exit 0'
+_FOLLOW = "until follow; do sleep 10; done; exit 0"
+"""slurmctld may be restarting. The time limit ends the loop, and then the job has failed for all to see."""
 
 
 def job_name(run_id: str) -> str:
@@ -78,17 +90,16 @@ def script(run: Path, run_id: str, site: Site, program: Sequence[str] = ()) -> s
     Args:
         program: what to run instead of `evohpc run RUN`.
     """
-    own, over = run / "driver.sbatch", shlex.quote(str(run / OVER))
+    own, over, followed = (shlex.quote(str(run / name)) for name in ("driver.sbatch", OVER, FOLLOWED))
     chain = site.driver.go_on_by == "successor"
     command = program or [*python(site.python), "-m", "evohpc", "run", str(run)]
     return _TEMPLATE.format(
         run=run,
         options=directives(_options(run, run_id, site)),
-        successor=_SUCCESSOR.format(script=shlex.quote(str(own)), over=over) if chain else "",
+        successor=_SUCCESSOR.format(script=own, over=over, followed=followed) if chain else "",
         program=shlex.join(after_setup(site.driver.setup, command)),
         stopped=STOPPED,
-        # slurmctld may be restarting. The time limit ends the loop, and then the job has failed for all to see.
-        go_on="exit 0" if chain else 'until scontrol requeue "$SLURM_JOB_ID"; do sleep 10; done; exit 0',
+        go_on=_FOLLOW if chain else _REQUEUE,
         end=_NO_SUCCESSOR.format(over=over) if chain else "",
     )
 

@@ -171,6 +171,39 @@ def test_a_driver_that_slurm_preempts_leaves_the_search_to_its_successor(
     assert slurm_commands.read_text() == f"sbatch --parsable {tmp_path / 'driver.sbatch'}\n", "one successor, not two"
 
 
+@pytest.mark.parametrize(
+    ("refusals", "restarts"),
+    [pytest.param(1, {}, id="refused"), pytest.param(0, {"SLURM_RESTART_COUNT": "1"}, id="requeued before it ran")],
+)
+def test_a_driver_leaves_its_search_to_nobody_but_a_successor(
+    tmp_path: Path, slurm_commands: Path, limited: list[str], refusals: int, restarts: dict[str, str]
+) -> None:
+    """slurmctld was restarting when the job began, or had counted a start at which its script was never run."""
+    write_atomic(
+        tmp_path / "bin/sbatch",
+        f'#!/bin/sh\necho "sbatch $SLURM_RESTART_COUNT" >> {tmp_path}/called\n'
+        f"[ $(wc -l < {tmp_path}/called) -le {refusals} ] || echo 13\n",
+    )
+    for name in ("sbatch", "sleep"):
+        (tmp_path / "bin" / name).touch()
+        (tmp_path / "bin" / name).chmod(0o755)
+    script = driver_job.script(tmp_path, "r1", Site(driver=DriverJob(go_on_by="successor")), limited)
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    assert _stop(tmp_path, script, tmp_path / "starts", PATH=path, **restarts) == 0
+    assert slurm_commands.read_text() == (refusals + 1) * "sbatch \n", "none is counted as started again"
+    assert not (tmp_path / driver_job.OVER).exists()
+
+
+def test_a_driver_that_slurm_started_again_takes_its_successor_along(tmp_path: Path, slurm_commands: Path) -> None:
+    (tmp_path / "answer").write_text("13;c1\n")
+    site = Site(driver=DriverJob(go_on_by="successor"))
+    environment = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    for ends, restarts in ((driver_job.STOPPED, {}), (0, {"SLURM_RESTART_COUNT": "1"})):
+        script = driver_job.script(tmp_path, "r1", site, ["sh", "-c", f"exit {ends}"])
+        assert subprocess.run(["bash", "-c", script], env={**environment, **restarts}).returncode == ends
+    assert slurm_commands.read_text() == f"sbatch --parsable {tmp_path}/driver.sbatch\nscancel --clusters=c1 13\n"
+
+
 def test_a_search_that_is_submitted_again_goes_on(
     tmp_path: Path, slurm_commands: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
