@@ -22,12 +22,17 @@ _QUEUE_FORMAT = "%F|%K|%j|%T|%N|%r"
 
 _LATER = re.compile(
     "maxsubmit|submit limit|violates accounting|temporarily|try again|too many|standby mode|configuration file"
-    "|configuration source|cannot allocate memory|partition not available|invalid user",
+    "|configuration source|cannot allocate memory|partition not available|partition in down state|node not available"
+    "|nodes are busy|not usable now|currently unavailable|invalid (?:user|group)|unable to resolve (?:user|group)"
+    "|please retry|maxjobcount|submissions disabled",
     re.IGNORECASE,
 )
-"""In refusals that pass: what is queued ends, a controller, a node or a directory of users comes back."""
+"""In refusals that pass: what is queued ends, a controller, a node or a directory of users comes back. These words, and
+those below, are of src/common/slurm_errno.c, which has the text of every answer of Slurm's, and of errno(3)."""
 _LOST = re.compile(
-    "timed out|unable to contact|connect|zero bytes|communication|i/o error|authentication|unexpected message",
+    "timed out|unable to contact|connect|zero bytes|communication|i/o error|authentication|unexpected message"
+    "|(?:send|receive) failure|message length|socket error|longer than data|unpack credential|token generation"
+    "|broken pipe|no route to host|network is unreachable|interrupted",
     re.IGNORECASE,
 )
 """In failures of the exchange itself."""

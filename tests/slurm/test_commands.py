@@ -65,6 +65,41 @@ def test_answers_of_sbatch(fake: Fake, script: str, answer: Answer, job_id: str)
 
 
 @pytest.mark.parametrize(
+    ("message", "answer"),
+    [
+        ("Message send failure", Answer.LOST),
+        ("Message receive failure", Answer.LOST),
+        ("Insane message length", Answer.LOST),
+        ("Unexpected missing socket error", Answer.LOST),
+        ("Header lengths are longer than data received", Answer.LOST),
+        ("Kernel reported delayed socket error after successful write(), client side likely closed", Answer.LOST),
+        ("Cannot unpack credential", Answer.LOST),
+        ("Token Generation failed.", Answer.LOST),
+        ("Broken pipe", Answer.LOST),
+        ("No route to host", Answer.LOST),
+        ("Network is unreachable", Answer.LOST),
+        ("Interrupted system call", Answer.LOST),
+        ("Rate limit exceeded, please retry momentarily", Answer.LATER),
+        ("Rate limit exceeded, please retry later", Answer.LATER),
+        ("MaxJobCount limit reached", Answer.LATER),
+        ("System submissions disabled", Answer.LATER),
+        ("Partition in DOWN state", Answer.LATER),
+        ("Required node not available (down, drained or reserved)", Answer.LATER),
+        ("Requested nodes are busy", Answer.LATER),
+        ("Requested reservation not usable now", Answer.LATER),
+        ("Licenses currently unavailable", Answer.LATER),
+        ("Invalid group id", Answer.LATER),
+        ("Unable to resolve group ID to group name", Answer.LATER),
+        ("Unable to resolve user ID to user name", Answer.LATER),
+    ],
+)
+def test_what_slurm_says_of_a_fault_of_its_own_is_no_refusal_for_good(fake: Fake, message: str, answer: Answer) -> None:
+    """Words of src/common/slurm_errno.c, and of errno(3)."""
+    fake("sbatch", f"echo 'sbatch: error: Batch job submission failed: {message}' >&2; exit 1")
+    assert commands.submit(Path("array.sh")).answer is answer
+
+
+@pytest.mark.parametrize(
     ("message", "advice"),
     [
         ("Invalid account or account/partition combination specified", "`account`"),
@@ -74,6 +109,7 @@ def test_answers_of_sbatch(fake: Fake, script: str, answer: Answer, job_id: str)
         ("Requested node configuration is not available", "no node of the partition"),
         ("Invalid generic resource (gres) specification", "`gres`"),
         ("Invalid job array specification", "MaxArraySize"),
+        ("Access denied to requested reservation", "evohpc doctor"),
         ("a plugin of this site says no", "evohpc doctor"),
     ],
 )
