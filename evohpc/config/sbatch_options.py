@@ -43,6 +43,8 @@ REFUSED = {
 }
 """Options that a search rests on, and why they are not a site's to set."""
 
+_READ = ("clusters", "exclude", "mem-per-cpu", "mem-per-gpu", "partition")
+"""Options that evohpc itself goes by. sbatch takes `cluster`, too, and then evohpc would ask another one."""
 _NAME = re.compile(r"[a-z][a-z0-9-]*[a-z0-9]")
 _WORDS = {"yes": True, "on": True, "no": False, "off": False}
 _TAKE_A_WORD = {"kill-on-invalid-dep"}
@@ -70,6 +72,8 @@ def _problem(name: str, value: str | int | bool) -> str:
     # sbatch takes a beginning for the whole (getopt_long(3)).
     if refused := [option for option in sorted(REFUSED) if option.startswith(name)]:
         return f"{refused[0]} is not for options: {REFUSED[refused[0]]}"
+    if name != "mem" and (whole := [option for option in _READ if option.startswith(name) and option != name]):
+        return f"{name} is written in full: {whole[0]}"
     if isinstance(value, str) and ("\n" in value or not value.strip()):
         return f"{name} takes one line, true or false"
     if name == "clusters" and (not isinstance(value, str) or value.lower() == "all"):
