@@ -177,10 +177,13 @@ def end(rows: Collection[Row]) -> None:
 
 
 def max_array_size(settings: Mapping[str, str]) -> int:
-    """Return MaxArraySize of Slurm's settings: the largest index of an array, plus one. Where it is 0, which switches
-    arrays off, a single job is left, an array of 1."""
+    """Return how many tasks an array that begins at 0 may have by Slurm's settings: MaxArraySize is the largest index
+    plus one, max_array_tasks of the scheduler the most tasks, whatever their indices (slurm.conf(5)). Where one is 0,
+    which switches arrays off, a single job is left, an array of 1."""
     said = settings.get("MaxArraySize", "")
-    return max(1, int(said)) if said.isdecimal() and len(said) <= 10 else _DEFAULT_MAX_ARRAY_SIZE
+    size = int(said) if said.isdecimal() and len(said) <= 10 else _DEFAULT_MAX_ARRAY_SIZE
+    found = re.search(r"\bmax_array_tasks=([0-9]{1,10})\b", settings.get("SchedulerParameters", ""), re.IGNORECASE)
+    return max(1, min(size, int(found[1])) if found else size)
 
 
 def largest_array(clusters: Collection[str] = LOCAL) -> int:

@@ -187,6 +187,10 @@ def test_accounting_and_settings_are_asked_about_the_cluster_of_the_jobs(fake: F
     assert (commands.largest_array(), commands.largest_array(("b", "a"))) == (1001, 11)
     fake("scontrol", 'echo "MaxArraySize = 0"')
     assert commands.largest_array() == 1, "arrays are switched off: single jobs"
+    fake("scontrol", "echo 'MaxArraySize = 100001'; echo 'SchedulerParameters = defer,max_array_tasks=1000,x'")
+    assert commands.largest_array() == 1000, "slurm.conf(5): indices up to MaxArraySize, but no more tasks than that"
+    fake("scontrol", "echo 'MaxArraySize = 11'; echo 'SchedulerParameters = max_array_tasks=1000'")
+    assert commands.largest_array() == 11
     fake("scontrol", 'case "$2" in --clusters=a) echo "PartitionName=p MaxTime=01:00:00 x";; esac')
     assert (commands.longest_minutes("p"), commands.longest_minutes("p", "a")) == (None, 60)
 
