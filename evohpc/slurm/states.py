@@ -49,10 +49,12 @@ _NEVER_STARTS = {
     "QOSUnknown",
     "QOSUsageThreshold",
     "ReservationDeleted",
+    "ReservationInvalid",
 }
 """Reasons of pending jobs that no waiting removes (slurm.schedmd.com/job_reason_codes.html)."""
-_NEVER_STARTS_WORDS = re.compile("held|PerJob|^QOSMin", re.IGNORECASE)
-"""In more of them: what a person holds, and what one job asks for against a limit that counts only that job."""
+_NEVER_STARTS_WORDS = re.compile("held|^JobHold|Per(?:Job|Node)|^QOSMin", re.IGNORECASE)
+"""In more of them: what a person holds, or Slurm after too many failed launches, and what one job asks for against a
+limit that counts only that job."""
 
 
 def report(state: str, reason: str = "", node: str = "") -> TaskReport:
