@@ -128,7 +128,7 @@ def submit(run: RunDir, run_id: str, site: Site) -> str:
 def held(run_id: str, site: Site) -> str:
     """Return why the job that drives a run never starts by itself, as Slurm says; '' if it may, or nobody can say."""
     try:
-        reports = [row.report for row in _alive(job_name(run_id), site)]
+        reports = [row.report for row in _going_on(job_name(run_id), site)]
     except NoAnswer:
         return ""
     is_driven = any(report.state is TaskState.RUNNING for report in reports)
@@ -196,9 +196,15 @@ def _options(run: Path, run_id: str, site: Site) -> Options:
 def _find(name: str, site: Site) -> str:
     """Return the job of that name that runs or waits, '' if there is none."""
     try:
-        return min((row.job_id for row in _alive(name, site)), key=int, default="")
+        return min((row.job_id for row in _going_on(name, site)), key=int, default="")
     except NoAnswer as error:
         raise EvaluationError(f"Slurm does not answer ({error}); nothing was submitted: try again") from None
+
+
+def _going_on(name: str, site: Site) -> list[Row]:
+    """Return those that drive, or will. One that completes may have been cancelled just now; if Slurm starts it again,
+    a job that is submitted meanwhile waits for its end (singleton), and finds the search as that one left it."""
+    return [row for row in _alive(name, site) if not row.is_completing]
 
 
 def _alive(name: str, site: Site) -> list[Row]:

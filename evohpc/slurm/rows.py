@@ -25,6 +25,8 @@ class Row:
     report: TaskReport
     cluster: str = ""
     """The one that was asked; '' is the local one."""
+    is_completing: bool = False
+    """Whether only its last processes are waited for, be it that it has ended or that Slurm starts it again."""
 
 
 def in_queue(text: str, cluster: str) -> Iterator[Row]:
@@ -32,7 +34,7 @@ def in_queue(text: str, cluster: str) -> Iterator[Row]:
     for job_id, index, name, state, node, reason in fields(text, 6):
         if job_id.isdecimal():
             for number in _indices(index) or [-1]:
-                yield Row(job_id, number, name, states.report(state, reason, node), cluster)
+                yield Row(job_id, number, name, states.report(state, reason, node), cluster, state == "COMPLETING")
 
 
 def in_history(text: str) -> Iterator[Row]:

@@ -231,11 +231,31 @@ def queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
+    ("rows", "job_id"),
+    [
+        (["7|N/A|evohpc-r1|COMPLETING|n1|None"], "14"),
+        (["7|N/A|evohpc-r1|COMPLETING|n1|None", "8|N/A|evohpc-r1|PENDING||Dependency"], "8"),
+        (["7|N/A|evohpc-r1|RUNNING|n1|None"], "7"),
+    ],
+)
+def test_a_job_that_was_cancelled_and_completes_drives_no_search(queued: Path, rows: list[str], job_id: str) -> None:
+    """Of a cancelled job squeue says COMPLETING until all its processes have ended: for half a minute, or longer."""
+    (queued / "rows").write_text("".join(f"{row}\n" for row in rows))
+    (queued / "bin/sbatch").write_text("#!/bin/sh\necho 14\n")
+    (queued / "bin/sbatch").chmod(0o755)
+    assert driver_job.submit(RunDir(queued), "r1", Site()) == job_id
+
+
+@pytest.mark.parametrize(
     ("rows", "reason"),
     [
         (["7|N/A|evohpc-r1|PENDING||PartitionTimeLimit"], "Slurm holds it: PartitionTimeLimit"),
         (["7|N/A|evohpc-r1|PENDING||Priority"], ""),
         (["7|N/A|evohpc-r1|RUNNING|n1|None", "8|N/A|evohpc-r1|PENDING||JobHeldUser"], ""),
+        (
+            ["7|N/A|evohpc-r1|COMPLETING|n1|None", "8|N/A|evohpc-r1|PENDING||JobHeldUser"],
+            "Slurm holds it: JobHeldUser",
+        ),
         ([], ""),
     ],
 )
