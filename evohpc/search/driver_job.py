@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from evohpc.config.sbatch_options import Options
@@ -29,8 +30,8 @@ STOPPED = 85
 """Exit code of a driver that was asked to stop and has more to do; no shell or Slurm gives it a meaning."""
 
 OVER = "driver.over"
-"""In the run folder: written when a driver has ended and is not to go on. A successor that starts all the same, because
-it could not be cancelled, ends at once, and submits no other."""
+"""In the run folder: written when a driver has ended and is not to go on, or was cancelled. A successor that starts all
+the same, because it could not be cancelled, ends at once, and submits no other."""
 
 FOLLOWED = "driver.successor"
 """In the run folder: the id of the last job that has a successor, and the successor's. SLURM_RESTART_COUNT does not
@@ -158,6 +159,9 @@ def cancel(run: RunDir, run_id: str, site: Site, waiting: Callable[[str], None])
         rows = _alive(job_name(run_id), site)
         ids = sorted({row.job_id for row in rows})
         _check_no_other(run, ids, waiting)
+        if site.driver.go_on_by == "successor":  # sbatch may be taking one just now
+            with suppress(OSError):  # a full disk keeps nobody from cancelling
+                (run.path / OVER).touch()
         commands.end(rows)
     except NoAnswer as error:
         raise EvaluationError(f"Slurm does not answer ({error}); cancel again when it does") from None

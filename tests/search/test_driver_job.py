@@ -293,6 +293,17 @@ def test_under_a_driver_that_is_no_job_nothing_is_ended(queued: Path) -> None:
     assert (queued / "ended").read_text() == "--quiet 7\n"
 
 
+def test_a_successor_that_sbatch_takes_after_a_cancel_drives_nothing(queued: Path) -> None:
+    """The cancelled job had just begun, and its call of sbatch was under way."""
+    site = Site(driver=DriverJob(go_on_by="successor"))
+    assert driver_job.cancel(RunDir(queued), "r1", site, print) == ["7"]
+    script = driver_job.script(queued, "r1", site, ["touch", "driven"])
+    assert subprocess.run(["bash", "-c", script], cwd=queued).returncode == 0
+    assert not (queued / "driven").exists()
+    assert driver_job.submit(RunDir(queued), "r1", site) == "7"
+    assert not (queued / driver_job.OVER).exists()
+
+
 def test_a_driver_elsewhere_that_is_no_job_is_waited_for(queued: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunDir(queued)
     monkeypatch.setattr(lease, "DEAD_AFTER_S", 0.5)
