@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
@@ -155,6 +156,6 @@ def check_folder(run: Path) -> Path:
     Raises:
         EvaluationError: Slurm cannot work in a folder of that name.
     """
-    if "%" in str(run.resolve()):
-        raise EvaluationError(f"{run}: Slurm reads a % in a path as a pattern; take another run folder")
+    if odd := re.search(r"[%\\]", str(run.resolve())):  # sbatch(1), filename pattern
+        raise EvaluationError(f"{run}: Slurm reads a {odd[0]} in a path as a pattern; take another run folder")
     return run.resolve()
