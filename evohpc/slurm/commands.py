@@ -24,11 +24,13 @@ _LATER = re.compile(
     "maxsubmit|submit limit|violates accounting|temporarily|try again|too many|standby mode|configuration file"
     "|configuration source|cannot allocate memory|partition not available|partition in down state|node not available"
     "|nodes are busy|not usable now|currently unavailable|invalid (?:user|group)|unable to resolve (?:user|group)"
-    "|please retry|maxjobcount|submissions disabled",
+    "|please retry|maxjobcount|submissions disabled"
+    "|shared (?:object|librar)|find plugin|specified plugin|protocol version|input/output error|stale file handle",
     re.IGNORECASE,
 )
-"""In refusals that pass: what is queued ends, a controller, a node or a directory of users comes back. These words, and
-those below, are of src/common/slurm_errno.c, which has the text of every answer of Slurm's, and of errno(3)."""
+"""In refusals that pass: what is queued ends, a controller, a node, a file system or a directory of users comes back, an
+update of Slurm gets through. These words, and those below, are of src/common/slurm_errno.c, which has the text of every
+answer of Slurm's, and of errno(3)."""
 _LOST = re.compile(
     "timed out|unable to contact|connect|zero bytes|communication|i/o error|authentication|unexpected message"
     "|(?:send|receive) failure|message length|socket error|longer than data|unpack credential|token generation"
@@ -80,6 +82,8 @@ DEVICES = (
 """What names the GPUs of a process."""
 LOCAL = ("",)
 """The clusters to ask where a site profile names none."""
+_started: set[tuple[str, str]] = set()
+"""The commands that this process has started, and the PATH by which it found them."""
 
 
 def submit(script: Path) -> Submission:
@@ -251,7 +255,7 @@ def ask(command: list[str]) -> str:
 def _run(command: list[str], given: str | None = None) -> subprocess.CompletedProcess[str]:
     try:
         # Names and messages of others are in what Slurm prints, in whatever encoding.
-        return subprocess.run(
+        done = subprocess.run(
             command,
             env=environment(),
             input=given,
@@ -260,12 +264,26 @@ def _run(command: list[str], given: str | None = None) -> subprocess.CompletedPr
             errors="replace",
             timeout=TIMEOUT_S,
         )
-    except FileNotFoundError:
-        raise EvaluationError(
-            f"there is no `{command[0]}` here; run this on a login node of the cluster, or use `evohpc run`"
-        ) from None
     except subprocess.TimeoutExpired:
         raise NoAnswer(f"{command[0]} did not answer within {TIMEOUT_S:g} s") from None
+    except OSError as error:
+        raise _not_started(command[0], error) from None
+    _started.add(_found_by_path(command[0]))
+    return done
+
+
+def _not_started(name: str, error: OSError) -> Exception:
+    """Return what it means that a command cannot be started: one that this process has run before comes back, once an
+    update of Slurm is through or the file system with it is there again."""
+    is_missing = isinstance(error, FileNotFoundError)
+    if _found_by_path(name) in _started or not (is_missing or isinstance(error, PermissionError)):
+        return NoAnswer(f"{name} cannot be started: {error.strerror}")
+    what = f"there is no `{name}` here" if is_missing else f"you may not run `{name}` here"
+    return EvaluationError(f"{what}; run this on a login node of the cluster, or use `evohpc run`")
+
+
+def _found_by_path(name: str) -> tuple[str, str]:
+    return name, os.environ.get("PATH", "")
 
 
 def advice(message: str) -> str:

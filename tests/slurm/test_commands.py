@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +45,11 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
         ("echo 'sbatch: error: fork: Cannot allocate memory' >&2; exit 1", Answer.LATER, ""),
         ("echo 'sbatch: error: Batch job submission failed: Required partition not available (inactive or drain)' >&2;"
          "exit 1", Answer.LATER, ""),
+        ("echo 'sbatch: error while loading shared libraries: libslurmfull.so: cannot open shared object file' >&2;"
+         "exit 127", Answer.LATER, ""),
+        ("echo 'sbatch: fatal: Can not find plugin for select/cons_tres' >&2; exit 1", Answer.LATER, ""),
+        ("echo 'sbatch: error: Protocol version has changed, re-link your code' >&2; exit 1", Answer.LATER, ""),
+        ("echo 'sbatch: error: Unable to open file array.sh: Stale file handle' >&2; exit 1", Answer.LATER, ""),
         ("echo 'sbatch: error: Batch job submission failed: Protocol authentication error' >&2; exit 1",
          Answer.LOST, ""),
         ("echo 'sbatch: error: Batch job submission failed: Unexpected message received' >&2; exit 1",
@@ -220,6 +227,36 @@ def test_the_drivers_own_job_does_not_show_through(monkeypatch: pytest.MonkeyPat
     seen = commands.environment()
     assert not planted.keys() & seen.keys()
     assert seen.items() >= {**kept, "HOME": "/home"}.items()
+
+
+def test_a_command_that_may_not_be_run_here_is_one_sentence(fake: Fake, tmp_path: Path) -> None:
+    """Sites keep users from sbatch on compute nodes."""
+    fake("sbatch", "echo 42")
+    (tmp_path / "sbatch").chmod(0o644)
+    with pytest.raises(EvaluationError, match="you may not run `sbatch` here; run this on a login node"):
+        commands.submit(Path("array.sh"))
+
+
+def test_a_command_that_cannot_be_started_now_is_no_end(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While Slurm is updated its commands go, and come back."""
+    for name in ("squeue", "sbatch"):
+        fake(name, "echo 42")
+    assert commands.submit(Path("array.sh")).job_id == "42"
+    commands.queue()
+    for name in ("squeue", "sbatch"):
+        (tmp_path / name).unlink()
+    with pytest.raises(commands.NoAnswer, match="squeue cannot be started: No such file"):
+        commands.queue()
+    assert commands.submit(Path("array.sh")).answer is Answer.LOST
+
+    def refuse(*args: object, **options: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "run", refuse)
+    with pytest.raises(commands.NoAnswer, match="scontrol cannot be started: Resource temporarily unavailable"):
+        commands.settings()
 
 
 def test_without_slurm_the_error_says_where_to_go(fake: Fake) -> None:
