@@ -15,7 +15,8 @@ from evohpc.messages import Status, TaskReport, TaskState
 log = logging.getLogger(__name__)
 
 _WAITING = {"PENDING", "CONFIGURING", "EXPEDITING", "POWER_UP_NODE", "REQUEUED", "REQUEUE_FED", "UPDATE_DB"}
-_RUNNING = {"RUNNING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED"}
+_RUNNING = {"RUNNING", "COMPLETING", "RESIZING", "REVOKED", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED"}
+"""REVOKED: another cluster of the federation runs it (squeue(1)), for as long as this one remembers it."""
 _HELD = {"REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
 _ENDED = {
     "COMPLETED": (Status.LOST, "its job completed without a result"),
@@ -29,10 +30,9 @@ _ENDED = {
     "LAUNCH_FAILED": (Status.NODE_FAIL, "its job could not be launched"),
     "RECONFIG_FAIL": (Status.NODE_FAIL, "its node could not be configured"),
     "PREEMPTED": (Status.PREEMPTED, "its job was preempted"),
-    "REVOKED": (Status.PREEMPTED, "its job was taken over by another cluster"),
 }
 
-_ENDED_BY_SOMEBODY = {"CANCELLED", "DEADLINE", "PREEMPTED", "REVOKED"}
+_ENDED_BY_SOMEBODY = {"CANCELLED", "DEADLINE", "PREEMPTED"}
 """Ends that say nothing of the node."""
 
 _NEVER_STARTS = {

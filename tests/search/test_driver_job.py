@@ -264,6 +264,13 @@ def test_why_its_job_never_starts_is_told(queued: Path, rows: list[str], reason:
     assert driver_job.held("r1", Site()) == reason
 
 
+def test_a_job_that_another_cluster_of_the_federation_runs_is_alive(queued: Path) -> None:
+    (queued / "rows").write_text("7|N/A|evohpc-r1|REVOKED||None\n")
+    assert driver_job.submit(RunDir(queued), "r1", Site()) == "7", "not submitted a second time"
+    assert driver_job.cancel(RunDir(queued), "r1", Site(), print) == ["7"]
+    assert (queued / "ended").read_text() == "--quiet 7\n"
+
+
 def test_where_nobody_answers_no_reason_is_told(queued: Path) -> None:
     (queued / "rows").unlink()
     assert driver_job.held("r1", Site()) == ""
