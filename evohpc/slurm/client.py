@@ -156,6 +156,9 @@ def check_folder(run: Path) -> Path:
     Raises:
         EvaluationError: Slurm cannot work in a folder of that name.
     """
-    if odd := re.search(r"[%\\]", str(run.resolve())):  # sbatch(1), filename pattern
+    path = run.resolve()
+    if odd := re.search(r"[%\\]", str(path)):  # sbatch(1), filename pattern
         raise EvaluationError(f"{run}: Slurm reads a {odd[0]} in a path as a pattern; take another run folder")
-    return run.resolve()
+    if "\n" in str(path):
+        raise EvaluationError(f"{str(run)!r}: Slurm reads options line by line; take a run folder without a line break")
+    return path

@@ -337,8 +337,13 @@ def test_a_site_that_cannot_run_it_is_refused_whenever_it_is_given(
     with pytest.raises(ConfigError, match=r"the site profile has no container\.image"):
         check(run, config, Site())
     assert content(run.path) == before
-    for odd, sign in (("50%j", "%"), ("a%", "%"), ("my\\ runs", r"\\")):
-        with pytest.raises(EvaluationError, match=f"reads a {sign} in a path as a pattern"):
+    for odd, why in (
+        ("50%j", "reads a % in"),
+        ("a%", "reads a % in"),
+        (r"a\b", r"reads a \\ in"),
+        ("a\nb", "line break"),
+    ):
+        with pytest.raises(EvaluationError, match=why):
             check(RunDir(tmp_path / odd), configure(), Site())
         assert not (tmp_path / odd).exists()
 

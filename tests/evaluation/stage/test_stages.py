@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -68,11 +67,18 @@ def test_what_a_training_must_not_give_is_named(statement: str, reason: str, tmp
         train(tmp_path, statement)
 
 
-@pytest.mark.parametrize("predictions", [None, np.zeros(3), [1.0]])
-def test_what_a_prediction_must_not_be_is_named(predictions: object) -> None:
-    reason = f"the task's `predict` returned {type(predictions).__name__}, not arrays by name: a dict"
+@pytest.mark.parametrize(("returned", "kind"), [("...", "NoneType"), ("return inputs['x']", "ndarray")])
+def test_what_a_prediction_must_not_be_is_named(returned: str, kind: str, tmp_path: Path) -> None:
+    train(tmp_path, "yield {}")
+    (tmp_path / "out" / protocol.WEIGHTS).rename(tmp_path / protocol.WEIGHTS)
+    task = (tmp_path / protocol.TASK_FILE).read_text()
+    (tmp_path / protocol.TASK_FILE).write_text(
+        task.replace("predict(self, model, inputs): ...", f"predict(self, model, inputs): {returned}")
+    )
+    order = Order("predict", f"{protocol.TASK_FILE}:Own", {}, 0, 1, 1000)
+    reason = f"the task's `predict` returned {kind}, not arrays by name: a dict"
     with pytest.raises(TypeError, match=re.escape(reason)):
-        stages._predict(Mock(predict=lambda model, inputs: predictions), torch.nn.Linear(1, 1), {"x": np.zeros(3)})
+        stages.predict(order, tmp_path, tmp_path / "out", Progress())
 
 
 def test_a_curve_of_words_is_a_failure_with_a_reason(tmp_path: Path) -> None:
