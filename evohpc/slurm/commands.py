@@ -28,9 +28,9 @@ _LATER = re.compile(
     "|shared (?:object|librar)|find plugin|specified plugin|protocol version|input/output error|stale file handle",
     re.IGNORECASE,
 )
-"""In refusals that pass: what is queued ends, a controller, a node, a file system or a directory of users comes back, an
-update of Slurm gets through. These words, and those below, are of src/common/slurm_errno.c, which has the text of every
-answer of Slurm's, and of errno(3)."""
+"""In refusals that pass: what is queued ends, a controller, a node, a file system or a directory of users comes back,
+an update of Slurm gets through. These words, and those below, are of src/common/slurm_errno.c, which has the text of
+every answer of Slurm's, and of errno(3)."""
 _LOST = re.compile(
     "timed out|unable to contact|connect|zero bytes|communication|i/o error|authentication|unexpected message"
     "|(?:send|receive) failure|message length|socket error|longer than data|unpack credential|token generation"
