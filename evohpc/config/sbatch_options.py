@@ -8,7 +8,6 @@ from pydantic_core import PydanticCustomError
 
 Options = dict[str, str | int | bool]
 
-_TIME = "set `minutes` of the section, or for evaluation `evaluation.time_limit_s` of the config, instead"
 _TASKS = "a job is one task on one node"
 _RESTART = "set `requeue` of the section, or `driver.go_on_by`, instead"
 _NOT_SUBMITTED = "nothing would be submitted"
