@@ -310,7 +310,7 @@ def test_readme_claims_what_the_winners_that_were_trained_again_show() -> None:
     assert len(again["iid_extended"]) == 3
     of_three = f"{permutation(again['extended'], again['iid_extended']):.3f}"
     assert f"(p 0.008 over each arm of five searches, {of_three} over the one of three)" in _text("README.md")
-    others = {"extended", "extended_no_tuning", "evoprompting", "iid_extended"}
+    others = {"extended", "extended_no_tuning", "evoprompting", "no_tuning", "iid_extended"}
     assert set(again) == {*BASELINES, *others}, "no arm without evolution or a language model is left out"
 
 
@@ -359,6 +359,22 @@ def test_the_page_says_how_far_the_ablations_are_from_the_paper_s_method() -> No
     strict = (_ends(arm, error_below=0.2) for arm in ("evoprompting", "no_tuning"))
     assert f"but the groups overlap (p {permutation(*strict):.3f})" in text
     assert float(pair["p"]) > 0.05, "it is not told apart"
+    again = _again("winners")
+    means = [f"{sum(again[arm]) / 5:.0f}" for arm in ("no_tuning", "evoprompting")]
+    p = permutation(again["no_tuning"], again["evoprompting"])
+    assert (
+        f"its winners have {means[0]}, those of `evoprompting` {means[1]}: it is ahead by 20 (-121 to 160), p {p:.3f}"
+        in text
+    )
+
+
+def test_the_page_names_the_arms_that_were_not_run_or_not_often() -> None:
+    arms = yaml.safe_load((ROOT / "configs/experiments/mnist1d/arms.yaml").read_text())["arms"]
+    count = {arm: len([*(ROOT / "docs/results/mnist1d").glob(f"{arm}-?.csv")]) for arm in arms}
+    (none,) = re.findall(
+        r"Of two arms of \[arms.yaml\]\S+, `(\w+)` and `(\w+)`, there is none", _text("docs/results/mnist1d.md")
+    )
+    assert set(none) == {arm for arm in arms if not count[arm]}
 
 
 def test_the_page_says_how_far_rescaled_constants_are_behind() -> None:
