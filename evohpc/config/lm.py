@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from evohpc.config.strict_yaml import Count, CountOrZero, Positive, Section, Share, TaskOptions, not_in_json
+from evohpc.config.strict_yaml import Count, CountOrZero, JSONObject, Positive, Section, Share, not_in_json
 from evohpc.errors import ConfigError
 from evohpc.files import read_json
 from evohpc.messages import Sampling
@@ -81,7 +81,7 @@ class LMConfig(Section):
     with ZeRO-3, nor with `tuning.method: lora`. On a CPU, a completion then depends on its batch up to rounding."""
     deepspeed: Path | None = None
     """DeepSpeed JSON for prompt-tuning; null uses ZeRO-0 with the optimizer of `tuning`."""
-    vllm: TaskOptions = {}
+    vllm: JSONObject = {}
     """Further arguments of vLLM's engine, e.g. {gpu_memory_utilization: 0.8}."""
 
     @property

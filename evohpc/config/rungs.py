@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from evohpc.config.strict_yaml import Section, TaskOptions
+from evohpc.config.strict_yaml import JSONObject, Section
 
 
 class Rung(Section):
@@ -17,6 +17,6 @@ class Rung(Section):
 
     keep: Annotated[float, Field(gt=0, lt=1, strict=True)]
     """The share of the children trained at this rung that goes on to the next, rounded; one at least."""
-    task_options: Annotated[TaskOptions, Field(min_length=1)]
+    task_options: Annotated[JSONObject, Field(min_length=1)]
     """What differs from the config's `task_options`, e.g. {steps: 300}. The data is made once, with the config's own:
     only options of the training belong here."""

@@ -23,11 +23,11 @@ from evohpc.config.strict_yaml import (
     Count,
     CountOrZero,
     Fraction,
+    JSONObject,
     NonNegative,
     Positive,
     Section,
     Share,
-    TaskOptions,
     dump,
     parse,
     read_mapping,
@@ -120,7 +120,7 @@ class Config(Section):
 
     task: Annotated[TaskName, PlainValidator(_task_name), PlainSerializer(str)] = TaskName("mnist1d")
     """A built-in task, or 'path/to/file.py:ClassName'."""
-    task_options: TaskOptions = {}
+    task_options: JSONObject = {}
     """Keyword arguments of the task's class, e.g. {steps: 2000}. Text that begins with './', '../' or '~' is a path,
     seen from the config file, and so is text that has a '/' or a '.', if there is such a file or folder."""
     seeds: Path

@@ -53,7 +53,7 @@ def not_in_json(value: object) -> Iterator[str]:
             yield f"{value!r} is no text, number, true, false, null, list or mapping"
 
 
-TaskOptions = Annotated[dict[str, Any], AfterValidator(_as_in_json)]
+JSONObject = Annotated[dict[str, Any], AfterValidator(_as_in_json)]
 """What a user's own code gets, by whatever way: the same values everywhere."""
 Document = TypeVar("Document", bound=BaseModel)
 _DEEPEST = 50
