@@ -310,7 +310,7 @@ def test_readme_claims_what_the_winners_that_were_trained_again_show() -> None:
     assert len(again["iid_extended"]) == 3
     of_three = f"{permutation(again['extended'], again['iid_extended']):.3f}"
     assert f"(p 0.008 over each arm of five searches, {of_three} over the one of three)" in _text("README.md")
-    others = {"extended", "extended_no_tuning", "evoprompting", "no_tuning", "iid_extended"}
+    others = {"extended", "extended_no_tuning", "evoprompting", "no_tuning", "random_parents", "iid_extended"}
     assert set(again) == {*BASELINES, *others}, "no arm without evolution or a language model is left out"
 
 
@@ -368,11 +368,21 @@ def test_the_page_says_how_far_the_ablations_are_from_the_paper_s_method() -> No
     )
 
 
+def test_the_page_says_what_random_parents_cost() -> None:
+    text, pair = _text("docs/results/mnist1d.md"), _pair("evoprompting", "random_parents")
+    ends = [
+        _listed([f"{_fittest(ROOT / f'docs/results/mnist1d/{arm}-{seed}.csv'):.0f}" for seed in range(3)])
+        for arm in ("random_parents", "evoprompting")
+    ]
+    assert f"ended at {ends[0]}, with the fittest as parents those of the same seeds at {ends[1]}" in text
+    assert f"{ends[1]}: fitter by {_quoted(pair['all'])[1]}, p {pair['p']}" in text
+
+
 def test_the_page_names_the_arms_that_were_not_run_or_not_often() -> None:
     arms = yaml.safe_load((ROOT / "configs/experiments/mnist1d/arms.yaml").read_text())["arms"]
     count = {arm: len([*(ROOT / "docs/results/mnist1d").glob(f"{arm}-?.csv")]) for arm in arms}
     (none,) = re.findall(
-        r"Of two arms of \[arms.yaml\]\S+, `(\w+)` and `(\w+)`, there is none", _text("docs/results/mnist1d.md")
+        r"Of two arms of \[arms.yaml\]\S+ `(\w+)` and `(\w+)`, there is none", _text("docs/results/mnist1d.md")
     )
     assert set(none) == {arm for arm in arms if not count[arm]}
 
