@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from evohpc.config.sbatch_options import Options
@@ -159,13 +159,27 @@ def cancel(run: RunDir, run_id: str, site: Site, waiting: Callable[[str], None])
         rows = _alive(job_name(run_id), site)
         ids = sorted({row.job_id for row in rows})
         _check_no_other(run, ids, waiting)
-        if site.driver.go_on_by == "successor":  # sbatch may be taking one just now
-            with suppress(OSError):  # a full disk keeps nobody from cancelling
-                (run.path / OVER).touch()
-        commands.end(rows)
+        with _without_successor(run.path / OVER, site):
+            commands.end(rows)
     except NoAnswer as error:
         raise EvaluationError(f"Slurm does not answer ({error}); cancel again when it does") from None
     return ids
+
+
+@contextmanager
+def _without_successor(over: Path, site: Site) -> Iterator[None]:
+    """Have no job follow those that are ended meanwhile: sbatch may be taking one just now. One that Slurm could not be
+    told to end goes on, and is to have a successor."""
+    is_new = site.driver.go_on_by == "successor" and not over.exists()
+    if is_new:
+        with suppress(OSError):  # a full disk keeps nobody from cancelling
+            over.touch()
+    try:
+        yield
+    except NoAnswer:
+        if is_new:
+            over.unlink(missing_ok=True)
+        raise
 
 
 def _check_no_other(run: RunDir, jobs: Sequence[str], waiting: Callable[[str], None]) -> None:

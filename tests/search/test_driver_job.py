@@ -311,6 +311,16 @@ def test_a_successor_that_sbatch_takes_after_a_cancel_drives_nothing(queued: Pat
     assert not (queued / driver_job.OVER).exists()
 
 
+@pytest.mark.parametrize("was_over", [False, True])
+def test_a_driver_that_slurm_could_not_be_told_to_end_keeps_its_successor(queued: Path, was_over: bool) -> None:
+    if was_over:
+        (queued / driver_job.OVER).touch()
+    (queued / "bin/scancel").write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2; exit 1\n")
+    with pytest.raises(EvaluationError, match="cancel again when it does"):
+        driver_job.cancel(RunDir(queued), "r1", Site(driver=DriverJob(go_on_by="successor")), print)
+    assert (queued / driver_job.OVER).exists() == was_over
+
+
 def test_a_driver_elsewhere_that_is_no_job_is_waited_for(queued: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunDir(queued)
     monkeypatch.setattr(lease, "DEAD_AFTER_S", 0.5)
