@@ -69,9 +69,9 @@ def train(order: Order, inputs: Path, out: Path, progress: Progress) -> None:
     weights = out / protocol.WEIGHTS
     weights.mkdir()
     rows = task.train(model, data, order.seed)
-    if not isinstance(rows, Iterator):
-        raise TypeError(f"the task's `train` returned {type(rows).__name__}; it must yield, as a generator does")
     with progress.step("check", Status.SHAPE_ERROR):
+        if not isinstance(rows, Iterator):
+            raise TypeError(f"the task's `train` returned {type(rows).__name__}; it must yield, as a generator does")
         if (first := next(rows, None)) is None:
             raise RuntimeError("the task's `train` yields nothing, though it must before its first step")
         _keep(model, first, weights / _name(0), progress)
@@ -185,7 +185,10 @@ def imported(path: Path) -> ModuleType:
 
 def _build(task: Task, inputs: Path, progress: Progress) -> nn.Module:
     with progress.step("build", Status.BUILD_ERROR):
-        return task.build(imported(inputs / protocol.CANDIDATE))
+        model = task.build(imported(inputs / protocol.CANDIDATE))
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"the task's `build` returned {type(model).__name__}, not an nn.Module")
+        return model
 
 
 def _keep(model: nn.Module, curve: Mapping[str, Any], path: Path, progress: Progress) -> None:

@@ -33,11 +33,11 @@ class Own:
 """
 
 
-def train(folder: Path, statement: str) -> Progress:
-    (folder / protocol.TASK_FILE).write_text(TASK.replace("YIELD", statement))
+def train(folder: Path, statement: str, progress: Progress | None = None, *, built: str = "module.Model()") -> Progress:
+    (folder / protocol.TASK_FILE).write_text(TASK.replace("YIELD", statement).replace("module.Model()", built))
     (folder / protocol.CANDIDATE).write_text(HONEST)
     save_file({"x": np.ones((2, 3), dtype=np.float32)}, folder / protocol.DATA)
-    out, progress = folder / "out", Progress()
+    out, progress = folder / "out", progress or Progress()
     out.mkdir()
     stages.train(Order("train", f"{protocol.TASK_FILE}:Own", {}, 0, 1, 1000), folder, out, progress)
     return progress
@@ -65,6 +65,18 @@ def test_a_training_that_yields_nothing_is_named(tmp_path: Path) -> None:
 def test_what_a_training_must_not_give_is_named(statement: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=re.escape(reason)):
         train(tmp_path, statement)
+
+
+def test_a_training_that_is_no_generator_is_no_failure_to_build(tmp_path: Path) -> None:
+    progress = Progress()
+    with pytest.raises(TypeError, match="must yield"):
+        train(tmp_path, "return None", progress)
+    assert progress.fault is Status.SHAPE_ERROR
+
+
+def test_what_a_task_must_not_build_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"the task's `build` returned type, not an nn\.Module"):
+        train(tmp_path, "yield {}", built="module.Model")
 
 
 @pytest.mark.parametrize(("returned", "kind"), [("...", "NoneType"), ("return inputs['x']", "ndarray")])
