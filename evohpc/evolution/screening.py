@@ -104,17 +104,17 @@ def _problems(
     for node in nodes.every:
         if node._fields and (reason := _forbidden(node, task, config)):
             yield Status.SCREENED, f"line {getattr(node, 'lineno', 0)}: {reason}"
-    if config.rules != "0.1.0" and (reason := _compilers(tree)):
+    if config.rules != "0.1.0" and (reason := _compilers(tree, nodes)):
         yield Status.SYNTAX, reason
 
 
-def _compilers(tree: ast.Module) -> str:
+def _compilers(tree: ast.Module, nodes: trees.Nodes) -> str:
     """Return what Python's compiler has against a program that parses, such as a parameter of which there are two.
 
     Only for one whose depth and size are within the limits. One with a `finally` is left to its evaluation: compilers
     write that out once for each way into it, so of 20 in each other a million times.
     """
-    if any(getattr(node, "finalbody", ()) for node in trees.nodes(tree).every):
+    if any(getattr(node, "finalbody", ()) for node in nodes.every):
         return ""
     try:
         with warnings.catch_warnings(action="ignore"):
