@@ -118,7 +118,7 @@ def similar_run(path: Path) -> str:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a question with what is nearest to a word that is not known, in capitals or not; '' if nothing is."""
     lower = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(word.lower(), lower, n=1)
+    near = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.5)
     return f"did you mean {lower[near[0]]}? " if near else ""
 
 

@@ -54,7 +54,7 @@ def not_in_json(value: object) -> Iterator[str]:
 
 
 JSONObject = Annotated[dict[str, Any], AfterValidator(_as_in_json)]
-"""What a user's own code gets, by whatever way: the same values everywhere."""
+"""Values that are the same in every process, by whatever way they get there: YAML, JSON or a message."""
 Document = TypeVar("Document", bound=BaseModel)
 _DEEPEST = 50
 """Sections and lists in each other."""
