@@ -19,7 +19,7 @@ from bokeh.io.export import get_screenshot_as_png
 from bokeh.layouts import column
 from bokeh.models import NumeralTickFormatter, Range1d
 from bokeh.resources import INLINE
-from searches import Row, Search, read_searches
+from searches import MAIN, Row, Search, read_searches
 
 from evohpc.report.comparison import Band
 from evohpc.report.figures import compare, style
@@ -46,8 +46,6 @@ SHOWN = {
     "scripted_iid": "a random search",
 }
 """The arms of README's picture; the page has all."""
-BANDS = ("evoprompting", "extended")
-"""The arms of the page's picture with intervals; the page has those of all in a table."""
 COLOURS = 256
 """Of a picture's palette: flat colours need no more."""
 LEAST = 5
@@ -58,8 +56,8 @@ Charts = Sequence[Any]
 
 def progress(searches: Sequence[Search]) -> Charts:
     """The arms' means of the best so far, with the intervals of two arms: those of ten would hide each other."""
-    found = [band if band.group in BANDS else replace(band, low=band.mean, high=band.mean) for band in bands(searches)]
-    made = compare.progress("progress", f"children drawn (mean of an arm; 95 % of {' and '.join(BANDS)})", found, None)
+    found = [band if band.group in MAIN else replace(band, low=band.mean, high=band.mean) for band in bands(searches)]
+    made = compare.progress("progress", f"children drawn (mean of an arm; 95 % of {' and '.join(MAIN)})", found, None)
     return () if made is None else (made,)
 
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from evohpc.report.intervals import wilson
 
 Row = dict[str, str]
+MAIN = ("evoprompting", "extended")
+"""The arms that the page on MNIST-1D is about: its open pairs, and the intervals of its picture."""
 STRICT = 0.2
 """A stricter bound on the error than alpha, beside which small and weak networks do not count."""
 OUTCOMES = ("trained", "failed", "duplicate", "refused")

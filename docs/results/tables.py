@@ -21,7 +21,7 @@ from statistics import fmean
 import copies
 from claim import claim
 from rates import rates
-from searches import COSTLY, OUTCOMES, STRICT, Row, Search, fewest, read, read_searches, share
+from searches import COSTLY, MAIN, OUTCOMES, STRICT, Row, Search, fewest, read, read_searches, share
 from transfers import moved, ranks, transfer
 
 from evohpc.report.intervals import bootstrap, permutation
@@ -29,8 +29,6 @@ from evohpc.report.intervals import bootstrap, permutation
 HERE = Path(__file__).parent
 PAIRED = 3
 """Of how many seeds two arms must both have a search to be compared."""
-MAIN = ("extended", "evoprompting")
-"""The arms that a page is about; the pairs of the others come after theirs."""
 
 
 def searches(folder: Path) -> Iterator[Sequence[str]]:
