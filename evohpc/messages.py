@@ -210,7 +210,7 @@ class Completion:
     tokens: int
     """New tokens drawn, the stop token included, and those of an attempt that was not kept."""
     stop: str
-    """'class_end', 'eos', 'length'; 'rescaled' where no model drew it."""
+    """'class_end', 'eos', 'length', 'context' (the model takes no more tokens); 'rescaled' where none drew it."""
 
 
 @dataclass(frozen=True, slots=True)

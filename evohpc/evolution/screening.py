@@ -24,6 +24,8 @@ ALLOWED_DUNDERS = frozenset({"__init__", "__class__"})
 _BRACKETS = re.compile(r"[][(){}]")
 MAX_INTEGER_BITS = 256
 """No network needs more, and Python refuses to print an integer of more than 4300 digits."""
+_CUT = {"length": " (cut at lm.max_new_tokens)", "context": " (cut where the language model takes no more tokens)"}
+"""By `Completion.stop`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ def children(
         prompt, sample = by_place[completion.prompt, completion.sample]
         source = candidate_source(completion.text, task)
         verdict = judge(source)
-        cut = " (cut at lm.max_new_tokens)" if completion.stop == "length" and verdict.status.is_refused else ""
+        cut = _CUT.get(completion.stop, "") if verdict.status.is_refused else ""
         candidates.append(
             Candidate(
                 id=candidate_id(request.round, prompt.index, sample.index),

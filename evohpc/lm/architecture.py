@@ -26,6 +26,12 @@ def check(folder: Path, config: PretrainedConfig) -> None:
         )
 
 
+def context(config: PretrainedConfig) -> int | None:
+    """Return how many tokens a model takes, a prompt and its completion together; None if it does not say."""
+    limit: int | None = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+    return limit
+
+
 def _obstacle(config: PretrainedConfig) -> str:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 

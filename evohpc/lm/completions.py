@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Protocol
 
+from evohpc.errors import LMError
 from evohpc.lm import completions_file, ranks, rescaling
 from evohpc.lm.completions_file import Key
 from evohpc.lm.log import say
@@ -20,14 +22,15 @@ _TELL_EVERY_S = 5.0
 class Engine(Protocol):
     """A model, and how completions are drawn from it."""
 
+    def room(self, prompt: Prompt) -> int:
+        """Return how many tokens a completion may have; 0 if the model does not take more than the prompt."""
+
     def draw(self, prompts: Sequence[Prompt], on_step: Callable[[int], None]) -> Iterator[list[Completion]]:
         """Yield completions as they end, until each sample of each prompt has one.
 
         Args:
+            prompts: such as leave `room` for a completion.
             on_step: called with the number of tokens drawn, after each step.
-
-        Raises:
-            LMError: a prompt is longer than the model allows.
         """
 
     def finish(self) -> None:
@@ -57,8 +60,10 @@ def missing(request: LMRequest, round: RoundDir) -> list[Key]:
 def complete(engine: Engine, request: LMRequest, round: RoundDir, keys: Sequence[Key]) -> None:
     """Draw what is missing, the same on all ranks, and put `completions.jsonl` in order.
 
+    Programs may grow until a prompt of them leaves the model no room: then a search of days goes on with the others.
+
     Raises:
-        LMError: a prompt is longer than the model allows.
+        LMError: no prompt leaves any.
         StorageError: the file system refused.
     """
     replica = ranks.Replica.of(tensor_parallel=request.tensor_parallel)
@@ -66,7 +71,8 @@ def complete(engine: Engine, request: LMRequest, round: RoundDir, keys: Sequence
     speed = _Speed(len(mine))
     drawn: list[Completion] = []
     kept = round.completions if ranks.RANK == 0 else completions_file.part(round.completions, ranks.RANK)
-    for completions in engine.draw(_prompts(request, mine), speed.count):
+    fitting, too_long = _by_room(engine, request, _prompts(request, mine))
+    for completions in chain(_without_text(too_long), engine.draw(fitting, speed.count)):
         if replica.is_led:
             completions_file.append(kept, completions)
             drawn += completions
@@ -74,6 +80,23 @@ def complete(engine: Engine, request: LMRequest, round: RoundDir, keys: Sequence
     engine.finish()
     _close(request, round, ranks.gather(drawn))
     ranks.wait_for_all()
+
+
+def _by_room(engine: Engine, request: LMRequest, prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[Prompt]]:
+    """Return the prompts that leave room for a completion, and those that do not."""
+    if not any(engine.room(prompt) for prompt in request.prompts):  # the same on all ranks, of whichever prompts
+        raise LMError(
+            "the model takes fewer tokens than any prompt of this round has; a new search needs a model that takes "
+            "more, a lower search.examples_per_prompt, or shorter programs (a lower lm.max_new_tokens)"
+        )
+    rooms = [(prompt, engine.room(prompt)) for prompt in prompts]
+    return [prompt for prompt, room in rooms if room], [prompt for prompt, room in rooms if not room]
+
+
+def _without_text(prompts: Iterable[Prompt]) -> Iterator[list[Completion]]:
+    for prompt in prompts:
+        say(f"prompt {prompt.index} has more tokens than the model takes; its completions stay empty")
+        yield [Completion(prompt.index, sample.index, prompt.given, 0, "context") for sample in prompt.samples]
 
 
 def _close(request: LMRequest, round: RoundDir, drawn: Sequence[Sequence[Completion]]) -> None:

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from evohpc.errors import LMError
-from evohpc.lm import zero3
+from evohpc.lm import architecture, zero3
 from evohpc.lm.drawing import Drawing, Rules
 from evohpc.lm.kv_cache import Slots
 from evohpc.lm.model import LanguageModel
@@ -34,6 +33,8 @@ class _Prefix:
 
     healed: str
     length: int
+    room: int
+    """Tokens that a completion may have."""
     history: History
     cache: DynamicCache
     logits: Tensor
@@ -53,8 +54,7 @@ class _Row:
     @classmethod
     def of(cls, prefix: _Prefix, drawing: Drawing) -> _Row:
         """Begin an attempt at a completion of a prompt."""
-        longest = drawing.rules.sampling.max_new_tokens
-        noise = uniforms(drawing.sample.seed, longest, attempt=drawing.attempt)
+        noise = uniforms(drawing.sample.seed, drawing.longest, attempt=drawing.attempt)
         return cls(prefix, drawing, noise, prefix.history.fork())
 
 
@@ -78,7 +78,10 @@ class Decoder:
         self._forward = forward or lm.model
         self._soft_prompt = soft_prompt
         self._sampling = sampling
-        self._rules = Rules(lm.tokenizer, lm.stop_ids, sampling)
+        self._virtual = 0 if soft_prompt is None else len(soft_prompt)
+        context = architecture.context(lm.model.config)
+        free = None if context is None else context - self._virtual
+        self._rules = Rules(lm.tokenizer, lm.stop_ids, sampling, free)
         self._slots = Slots(sampling.batch_size)
         self._rows: list[_Row] = []
         self._again: deque[_Row] = deque()
@@ -90,10 +93,8 @@ class Decoder:
         """Yield completions as they end, until each sample of each prompt has one.
 
         Args:
+            prompts: such as leave `room` for a completion.
             on_step: called with the number of tokens drawn, after each step.
-
-        Raises:
-            LMError: a prompt is longer than the model allows.
         """
         waiting = self._first_attempts(prompts)
         while True:
@@ -110,32 +111,30 @@ class Decoder:
                 return
 
     def finish(self) -> None:
-        """See `completing.Engine.finish`."""
+        """See `completions.Engine.finish`."""
         if isinstance(self._forward, zero3.Lockstep):
             self._forward.finish()
 
-    def prefill(self, prompt: Prompt) -> _Prefix:
-        """Compute a prompt once for all of its samples.
+    def room(self, prompt: Prompt) -> int:
+        """See `completions.Engine.room`."""
+        return self._rules.room(len(heal(self._lm.tokenizer, prompt.text)[0]))
 
-        Raises:
-            LMError: it is longer than the model allows.
-        """
+    def prefill(self, prompt: Prompt) -> _Prefix:
+        """Compute a prompt once for all of its samples."""
         ids, healed = heal(self._lm.tokenizer, prompt.text)
-        virtual = 0 if self._soft_prompt is None else len(self._soft_prompt)
-        length = virtual + len(ids)
-        self._check_length(prompt, length)
         cache = DynamicCache()  # of all tokens, in layers with a sliding window, too
-        inputs = torch.tensor([[0] * virtual + ids], device=self._lm.device)
+        inputs = torch.tensor([[0] * self._virtual + ids], device=self._lm.device)
         with self._lm.beginning_with(self._soft_prompt):
             answer = self._forward(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return _Prefix(healed, length, History(ids), cache, self._mend(answer.logits[:, -1].float(), healed))
+        logits = self._mend(answer.logits[:, -1].float(), healed)
+        return _Prefix(healed, self._virtual + len(ids), self._rules.room(len(ids)), History(ids), cache, logits)
 
     def _first_attempts(self, prompts: Sequence[Prompt]) -> Iterator[_Row]:
         for prompt in prompts:
             if prompt.samples:
                 prefix = self.prefill(prompt)
                 for sample in prompt.samples:
-                    yield _Row.of(prefix, Drawing(self._rules, prompt, sample, prefix.healed))
+                    yield _Row.of(prefix, Drawing(self._rules, prompt, sample, prefix.healed, prefix.room))
 
     def _next(self, waiting: Iterator[_Row]) -> _Row | None:
         return self._again.popleft() if self._again else next(waiting, None)
@@ -175,8 +174,8 @@ class Decoder:
         """Return what each row may go on with; no more than fit into the empty places of the batch."""
         room = self._sampling.batch_size // len(self._rows) - 1
         ahead = min(self._sampling.speculation, room)
-        limit = self._sampling.max_new_tokens - 1
-        return [row.history.guess(max(0, min(ahead, limit - len(row.drawing.tokens)))) for row in self._rows]
+        left = [row.drawing.longest - 1 - len(row.drawing.tokens) for row in self._rows]
+        return [row.history.guess(max(0, min(ahead, most))) for row, most in zip(self._rows, left, strict=True)]
 
     def _keep(self, row: _Row, drawn: Sequence[int], guess: Sequence[int]) -> tuple[int, str]:
         """Append what was drawn as far as it was drawn after the right tokens; return how many, and why it ends."""
@@ -222,12 +221,3 @@ class Decoder:
         mended = torch.full_like(logits, -torch.inf)
         mended[:, allowed] = logits[:, allowed]
         return mended
-
-    def _check_length(self, prompt: Prompt, length: int) -> None:
-        limit = getattr(self._lm.model.config.get_text_config(), "max_position_embeddings", None)
-        needed = length + self._sampling.max_new_tokens
-        if limit is not None and needed > limit:
-            raise LMError(
-                f"prompt {prompt.index} needs {needed} tokens with its completion, the model takes {limit}: "
-                "a new search needs a lower lm.max_new_tokens or search.examples_per_prompt"
-            )

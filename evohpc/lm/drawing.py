@@ -19,6 +19,13 @@ class Rules:
     stop_ids: frozenset[int]
     """Tokens that end a completion."""
     sampling: Sampling
+    context: int | None = None
+    """Tokens that the model takes of a prompt and its completion together, the soft prompt aside."""
+
+    def room(self, shown: int) -> int:
+        """Return how many tokens a completion may have after so many of its prompt; 0 if that leaves it none."""
+        longest = self.sampling.max_new_tokens
+        return longest if self.context is None else max(0, min(longest, self.context - shown))
 
 
 @dataclass
@@ -30,6 +37,8 @@ class Drawing:
     sample: Sample
     healed: str
     """The end of the prompt that the model was not shown; the completion repeats it."""
+    longest: int
+    """Tokens that it may have; at least 1."""
     attempt: int = 0
     spent: int = 0
     """Tokens of earlier attempts, which were not kept."""
@@ -41,13 +50,15 @@ class Drawing:
         self._transcript = Transcript(rules.tokenizer, prompt.text, self.healed, rules.sampling.stop, prompt.given)
 
     def add(self, token: int) -> str:
-        """Append a token; return why the completion ends there ('eos', 'class_end' or 'length'), or ''."""
+        """Append a token; return why the completion ends there ('eos', 'class_end', 'length' or 'context'), or ''."""
         self.tokens.append(token)
         if token in self.rules.stop_ids:
             return "eos"
         if self._transcript.add(token):
             return "class_end"
-        return "length" if len(self.tokens) == self.rules.sampling.max_new_tokens else ""
+        if len(self.tokens) < self.longest:
+            return ""
+        return "length" if self.longest == self.rules.sampling.max_new_tokens else "context"
 
     def end(self, stop: str) -> Completion | Drawing:
         """Return the completion, or the next attempt at it if it is to be drawn once more.

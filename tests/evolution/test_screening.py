@@ -189,7 +189,7 @@ GOOD = f"{FORWARD}        return x\n"
 
 
 def test_completions_become_candidates_in_order_of_place() -> None:
-    answers = [completion(1, 0, GOOD), completion(0, 1, GOOD, tokens=8), completion(0, 0, "(", stop="length")]
+    answers = [completion(1, 0, GOOD), completion(0, 1, GOOD, tokens=8), completion(0, 0, "(", stop="eos")]
     found = children(ASKED, answers, TASK, LIMITS)
     assert [c.id for c in found] == ["r003p00s000", "r003p00s001", "r003p01s000"]
     first, second, third = found
@@ -199,7 +199,16 @@ def test_completions_become_candidates_in_order_of_place() -> None:
     assert second.status is Status.PENDING
     assert second.code_hash == third.code_hash != ""
     assert first.status is Status.SYNTAX
-    assert first.detail.endswith("(cut at lm.max_new_tokens)")
+
+
+@pytest.mark.parametrize(
+    ("stop", "reason"),
+    [("length", "(cut at lm.max_new_tokens)"), ("context", "(cut where the language model takes no more tokens)")],
+)
+def test_what_was_cut_and_is_no_program_says_where(stop: str, reason: str) -> None:
+    (found,) = children(replace(ASKED, prompts=ASKED.prompts[1:]), [completion(1, 0, "(", stop=stop)], TASK, LIMITS)
+    assert found.status is Status.SYNTAX
+    assert found.detail.endswith(reason)
 
 
 def test_a_text_that_a_round_has_several_times_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,10 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 from support.drawing import TEXTS, drawn, prompts, recording
 
-from evohpc.errors import LMError
 from evohpc.lm import drawing
 from evohpc.lm.decoding import Decoder
 from evohpc.lm.model import LanguageModel, pack
@@ -56,9 +56,31 @@ def test_the_soft_prompt_changes_what_is_generated(lm: LanguageModel) -> None:
     assert drawn(lm, prompts(), soft=soft) != drawn(lm, prompts())
 
 
-def test_a_prompt_that_is_too_long_is_named(lm: LanguageModel) -> None:
-    with pytest.raises(LMError, match=r"prompt 0 needs 6.* tokens .* takes 512"):
-        list(Decoder(lm, None, Sampling(2, 24)).draw([Prompt(0, "x" * 600, (), (Sample(0, 0, 1.0),))]))
+@pytest.mark.parametrize("virtual", [0, 4])
+def test_completions_of_a_long_prompt_end_with_the_models_context(lm: LanguageModel, virtual: int) -> None:
+    """The tiny model takes 512 tokens. What else is drawn with them is as it is without."""
+    soft = torch.full((virtual, 32), 0.5) if virtual else None
+    long = "x " * 251
+    shown = len(lm.tokenizer(long).input_ids) + virtual
+    assert 480 < shown < 512
+    asked = [replace(prompts()[0], index=1), Prompt(0, long, (), tuple(Sample(j, j, 1.0) for j in range(4)))]
+    with recording(endless=True) as record:
+        found = drawn(lm, asked, soft=soft, new=60)
+    assert {len(record.tokens[0, sample]) for sample in range(4)} == {512 - shown}
+    assert {len(record.tokens[1, sample]) for sample in range(4)} == {60}
+    assert all(found[0, sample].tokens == 512 - shown for sample in range(4))
+
+
+def test_a_completion_that_the_context_ends_says_so(lm: LanguageModel) -> None:
+    long = Prompt(0, "x " * 251, (), tuple(Sample(j, j, 1.0) for j in range(8)))
+    stops = {c.stop: c.tokens for c in drawn(lm, [long], new=60).values()}
+    assert "context" in stops
+    assert "length" not in stops
+
+
+@pytest.mark.parametrize(("text", "room"), [("class A:", 24), ("x " * 251, 10), ("x " * 300, 0)])
+def test_a_prompt_leaves_the_room_that_the_model_has(lm: LanguageModel, text: str, room: int) -> None:
+    assert Decoder(lm, None, Sampling(2, 24)).room(Prompt(0, text, (), ())) == room
 
 
 def test_length_and_end_tokens_are_told_apart(lm: LanguageModel) -> None:

@@ -55,7 +55,7 @@ def recording(endless: bool = False) -> Iterator[Record]:
         stop = add(drawing, token)
         record.tokens.setdefault((drawing.prompt.index, drawing.sample.index), []).append(token)
         if endless:
-            return "length" if len(drawing.tokens) == drawing.rules.sampling.max_new_tokens else ""
+            return "length" if len(drawing.tokens) == drawing.longest else ""
         return stop
 
     def keep(logits: torch.Tensor, *how: Any, **more: Any) -> torch.Tensor:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from evohpc import linux
 from evohpc.errors import LMError
-from evohpc.lm import completions, generate, model, soft_prompt, stopping
+from evohpc.lm import architecture, completions, generate, model, soft_prompt, stopping
 from evohpc.lm.drawing import Drawing, Rules
 from evohpc.lm.log import telling
 from evohpc.lm.times import timed
@@ -77,6 +77,7 @@ def start(request: LMRequest, virtual: Tensor | None, gpus: int) -> VLLMEngine:
     reader = Reader.of(Path(request.model_path))
     longest = max(len(stopping.heal(reader.tokenizer, prompt.text)[0]) for prompt in request.prompts)
     longest += request.sampling.max_new_tokens + (0 if virtual is None else len(virtual))
+    longest = longest if reader.context is None else min(longest, reader.context)
     with telling(f"starting vLLM with {request.model_path}"):
         backend = VLLM(request, reader.stop_ids, gpus=gpus, longest=longest, embeds=virtual is not None)
     return VLLMEngine(backend, reader, virtual, request.sampling)
@@ -92,6 +93,8 @@ class Reader:
     """Tokens that end a completion."""
     vocab_size: int
     """Token ids that the model has an embedding for."""
+    context: int | None
+    """See `architecture.context`."""
 
     @classmethod
     def of(cls, folder: Path) -> Reader:
@@ -109,7 +112,8 @@ class Reader:
             defaults = GenerationConfig.from_pretrained(folder) if has_defaults else config
         if not getattr(tokenizer, "is_fast", False):
             raise LMError(f"{folder} has no fast tokenizer (tokenizer.json); save it with transformers' AutoTokenizer")
-        return cls(tokenizer, stopping.stop_ids(defaults, tokenizer), config.get_text_config().vocab_size)
+        ids, vocabulary = stopping.stop_ids(defaults, tokenizer), config.get_text_config().vocab_size
+        return cls(tokenizer, ids, vocabulary, architecture.context(config))
 
     def repeating(self, healed: str) -> list[int]:
         """Return the tokens that repeat the end of a prompt that the model was not shown."""
@@ -143,17 +147,22 @@ class _Row:
 
 
 class VLLMEngine:
-    """A `completing.Engine` that asks a `Backend`."""
+    """A `completions.Engine` that asks a `Backend`."""
 
     def __init__(self, backend: Backend, reader: Reader, virtual: Tensor | None, sampling: Sampling) -> None:
         """`virtual` is the soft prompt, [virtual tokens, hidden size]; None shows the prompt alone."""
         self._backend, self._reader, self._virtual, self._sampling = backend, reader, virtual, sampling
-        self._rules = Rules(reader.tokenizer, reader.stop_ids, sampling)
+        free = None if reader.context is None else reader.context - (0 if virtual is None else len(virtual))
+        self._rules = Rules(reader.tokenizer, reader.stop_ids, sampling, free)
         self._rows: dict[str, _Row] = {}
         self._allowed: dict[str, list[int]] = {}
 
+    def room(self, prompt: Prompt) -> int:
+        """See `completions.Engine.room`."""
+        return self._rules.room(len(stopping.heal(self._reader.tokenizer, prompt.text)[0]))
+
     def draw(self, prompts: Sequence[Prompt], on_step: Callable[[int], None]) -> Iterator[list[Completion]]:
-        """See `completing.Engine.draw`."""
+        """See `completions.Engine.draw`."""
         waiting = self._first_attempts(prompts)
         while True:
             while len(self._rows) < self._sampling.batch_size and (row := next(waiting, None)):
@@ -166,18 +175,18 @@ class VLLMEngine:
                 yield ended
 
     def finish(self) -> None:
-        """See `completing.Engine.finish`; there are no other ranks."""
+        """See `completions.Engine.finish`; there are no other ranks."""
 
     def _first_attempts(self, prompts: Sequence[Prompt]) -> Iterator[_Row]:
         for prompt in prompts:
             shown, healed = stopping.heal(self._reader.tokenizer, prompt.text)
             for sample in prompt.samples:
-                yield _Row(Drawing(self._rules, prompt, sample, healed), shown)
+                yield _Row(Drawing(self._rules, prompt, sample, healed, self._rules.room(len(shown))), shown)
 
     def _submit(self, row: _Row) -> None:
         """Ask for a row's first token, if that is to repeat the end of its prompt, or for all that it still lacks."""
         is_mending = bool(row.drawing.healed) and not row.drawing.tokens
-        left = self._sampling.max_new_tokens - len(row.drawing.tokens)
+        left = row.drawing.longest - len(row.drawing.tokens)
         ask = Ask(
             row.name,
             self._shown(row.shown + row.drawing.tokens),

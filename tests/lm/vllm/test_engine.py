@@ -75,7 +75,8 @@ class Double:
 
 def engine(lm: LanguageModel, asked: LMRequest, virtual: torch.Tensor | None = None) -> tuple[VLLMEngine, Double]:
     double = Double(lm, asked.sampling)
-    reader = Reader(lm.tokenizer, lm.stop_ids, lm.model.config.vocab_size)
+    config = lm.model.config
+    reader = Reader(lm.tokenizer, lm.stop_ids, config.vocab_size, config.max_position_embeddings)
     return VLLMEngine(double, reader, virtual, asked.sampling), double
 
 
@@ -100,6 +101,7 @@ def merging(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
 def test_a_folder_is_read_as_our_own_engine_reads_it(lm: LanguageModel, model_folder: Path, tmp_path: Path) -> None:
     reader = Reader.of(model_folder)
     assert (reader.stop_ids, reader.vocab_size) == (lm.stop_ids, lm.model.config.vocab_size)
+    assert reader.context == 512
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(model_folder / name, tmp_path)
     assert Reader.of(tmp_path).stop_ids == lm.stop_ids
@@ -182,6 +184,16 @@ def test_greedy_completions_of_a_shortened_prompt_are_those_of_our_own_engine(
     sampling = Sampling(2, 24)
     ours = [c for ended in Decoder(merging, virtual, sampling).draw(asked) for c in ended]
     assert list(answers(merging, asked, virtual)[0].values()) == ours
+
+
+@pytest.mark.parametrize("virtual", [None, torch.full((3, 32), 0.5)], ids=["plain", "soft prompt"])
+def test_completions_of_a_long_prompt_end_as_in_our_own_engine(lm: LanguageModel, virtual: torch.Tensor | None) -> None:
+    """The tiny model takes 512 tokens."""
+    asked = [Prompt(0, "x " * 251, (), (Sample(0, 1, 0.0),)), Prompt(1, "x " * 300, (), ())]
+    found, double = answers(lm, asked, virtual)
+    assert found == drawn(lm, asked, soft=virtual)
+    assert [ask.max_tokens for ask in double.asks] == [10 if virtual is None else 7]
+    assert [engine(lm, request(""), virtual)[0].room(prompt) > 0 for prompt in asked] == [True, False]
 
 
 def test_a_single_token_may_be_all_that_is_asked_for(merging: LanguageModel) -> None:
