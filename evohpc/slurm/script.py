@@ -24,9 +24,12 @@ def claim(folder: Path, variable: str) -> list[str]:
     """
     link = f"{shlex.quote(str(folder))}/{CLAIM}"
     return [
-        f'ln -sT "${variable}" {link} 2>/dev/null',
-        f'if [ "$(readlink {link})" != "${variable}" ]; then',
-        f'  echo "job $(readlink {link}) does this work; nothing to do for ${variable}"; exit 0',
+        f'refused=$(ln -sT "${variable}" {link} 2>&1)',
+        f"owner=$(readlink {link})",
+        'if [ -z "$owner" ]; then',
+        '  echo "error: $(hostname) cannot write to the run folder: $refused"; exit 1',
+        f'elif [ "$owner" != "${variable}" ]; then',
+        f'  echo "job $owner does this work; nothing to do for ${variable}"; exit 0',
         "fi",
     ]
 

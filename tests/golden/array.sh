@@ -20,9 +20,12 @@
 #SBATCH --time=35
 
 # setup
-ln -sT "$SLURM_ARRAY_JOB_ID" '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/claim 2>/dev/null
-if [ "$(readlink '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/claim)" != "$SLURM_ARRAY_JOB_ID" ]; then
-  echo "job $(readlink '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/claim) does this work; nothing to do for $SLURM_ARRAY_JOB_ID"; exit 0
+refused=$(ln -sT "$SLURM_ARRAY_JOB_ID" '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/claim 2>&1)
+owner=$(readlink '/scratch/my runs/a/rounds/004/slurm/3f2a-004-00/1'/claim)
+if [ -z "$owner" ]; then
+  echo "error: $(hostname) cannot write to the run folder: $refused"; exit 1
+elif [ "$owner" != "$SLURM_ARRAY_JOB_ID" ]; then
+  echo "job $owner does this work; nothing to do for $SLURM_ARRAY_JOB_ID"; exit 0
 fi
 
 # command

@@ -15,9 +15,12 @@
 #SBATCH --mail-type=FAIL
 #SBATCH --exclusive
 
-ln -sT "$SLURM_JOB_ID" '/scratch/my runs/a/rounds/003/slurm/a-3f2a-003-lm/0'/claim 2>/dev/null
-if [ "$(readlink '/scratch/my runs/a/rounds/003/slurm/a-3f2a-003-lm/0'/claim)" != "$SLURM_JOB_ID" ]; then
-  echo "job $(readlink '/scratch/my runs/a/rounds/003/slurm/a-3f2a-003-lm/0'/claim) does this work; nothing to do for $SLURM_JOB_ID"; exit 0
+refused=$(ln -sT "$SLURM_JOB_ID" '/scratch/my runs/a/rounds/003/slurm/a-3f2a-003-lm/0'/claim 2>&1)
+owner=$(readlink '/scratch/my runs/a/rounds/003/slurm/a-3f2a-003-lm/0'/claim)
+if [ -z "$owner" ]; then
+  echo "error: $(hostname) cannot write to the run folder: $refused"; exit 1
+elif [ "$owner" != "$SLURM_JOB_ID" ]; then
+  echo "job $owner does this work; nothing to do for $SLURM_JOB_ID"; exit 0
 fi
 echo "job $SLURM_JOB_ID starts on $(hostname)"
 module load apptainer
