@@ -310,7 +310,7 @@ def test_readme_claims_what_the_winners_that_were_trained_again_show() -> None:
     assert len(again["iid_extended"]) == 3
     of_three = f"{permutation(again['extended'], again['iid_extended']):.3f}"
     assert f"(p 0.008 over each arm of five searches, {of_three} over the one of three)" in _text("README.md")
-    others = {"extended", "extended_no_tuning", "evoprompting", "no_tuning", "random_parents", "iid_extended"}
+    others = {"extended", "extended_no_tuning", "evoprompting", "no_tuning", "random_parents", "iid_extended", LARGE}
     assert set(again) == {*BASELINES, *others}, "no arm without evolution or a language model is left out"
 
 
@@ -389,11 +389,15 @@ def test_the_page_says_what_random_parents_cost() -> None:
 
 def test_the_page_names_the_arms_that_were_not_run_or_not_often() -> None:
     arms = yaml.safe_load((ROOT / "configs/experiments/mnist1d/arms.yaml").read_text())["arms"]
-    count = {arm: len([*(ROOT / "docs/results/mnist1d").glob(f"{arm}-?.csv")]) for arm in arms}
-    (none,) = re.findall(
-        r"Of two arms of \[arms.yaml\]\S+ `(\w+)` and `(\w+)`, there is none", _text("docs/results/mnist1d.md")
+    few = {arm: len(_files(arm)) for arm in arms if len(_files(arm)) < 3}
+    (none, one), *_ = re.findall(
+        r"Of one arm of \[arms.yaml\]\S+ `(\w+)`, there is no search, of `(\w+)` a single one",
+        _text("docs/results/mnist1d.md"),
     )
-    assert set(none) == {arm for arm in arms if not count[arm]}
+    assert few == {none: 0, one: 1}
+    (end,) = (_fittest(path) for path in _files("hybrid"))
+    assert f"it ended at {end:.0f}, behind all five" in _text("docs/results/mnist1d.md")
+    assert end < min(_fittest(path) for arm in ("extended", "rescaling") for path in _files(arm))
 
 
 def test_the_page_says_how_far_rescaled_constants_are_behind() -> None:
@@ -414,19 +418,56 @@ def test_the_page_says_how_far_rescaled_constants_are_behind() -> None:
     assert f"({ours['duplicate']} and {theirs['duplicate']} %)" in text
 
 
+LARGE, SMALL = "extended_no_tuning_1.5b", "extended_no_tuning"
+"""Two arms that differ in their language model alone."""
+
+
+def _files(arm: str) -> list[Path]:
+    return sorted((ROOT / "docs/results/mnist1d").glob(f"{arm}-?.csv"))
+
+
 def test_what_the_page_says_of_the_larger_model_is_what_was_found() -> None:
-    text, children = _text("docs/results/mnist1d.md"), _children("extended_no_tuning_1.5b-0")
-    trained, total = sum(row["outcome"] == "trained" for row in children), len(children)
-    low, high = (f"{100 * bound:.0f}" for bound in wilson(trained, total))
-    assert f"{trained} of its {total} children trained ({100 * trained / total:.0f} %, {low} to {high})" in text
-    shares, ends = [], []
-    for path in sorted((ROOT / "docs/results/mnist1d").glob("extended_no_tuning-?.csv")):
-        outcomes = [row["outcome"] for row in _children(path.stem)]
-        shares.append(f"{100 * outcomes.count('trained') / len(outcomes):.0f}")
-        ends.append(f"{_fittest(path):.0f}")
-    assert f"differ in nothing else {_listed(shares)} %" in text
-    end = f"{_fittest(ROOT / 'docs/results/mnist1d/extended_no_tuning_1.5b-0.csv'):.0f}"
-    assert f"It ended at {end}, those at {_listed(ends)}:" in text
+    text = _text("docs/results/mnist1d.md")
+    percent = {}
+    for arm, said in {LARGE: "{} of its {} children trained {}", SMALL: "{} of {} {}. It ended"}.items():
+        children = [row for path in _files(arm) for row in _children(path.stem)]
+        trained, total = sum(row["outcome"] == "trained" for row in children), len(children)
+        low, high = (f"{100 * bound:.0f}" for bound in wilson(trained, total))
+        percent[arm] = f"{100 * trained / total:.0f} %"
+        assert said.format(trained, f"{total:,}", f"({percent[arm]}, {low} to {high})") in text
+    assert f"without tuning, {percent[LARGE]} beside {percent[SMALL]})" in _text("README.md")
+    ends, listed = {}, {}
+    for arm in (LARGE, SMALL):
+        ends[arm] = [_fittest(path) for path in _files(arm)]
+        listed[arm] = _listed([f"{end:.0f}" for end in ends[arm]])
+    without = [_fittest(path) for arm in BASELINES if arm != "iid" for path in _files(arm)]
+    assert len(without) == 25
+    assert min(ends[LARGE]) > max(without)
+    assert f"It ended at {listed[LARGE]}, the fittest of the 25 at {max(without):.0f}" in text
+    pair, small = _pair(LARGE, "rescaling"), _pair(SMALL, LARGE)
+    assert f"over `rescaling` that is {_quoted(pair['all'])[1]}, p {pair['p']}" in text
+    others = {_pair(LARGE, arm)["p"] for arm in BASELINES if arm not in ("iid", "rescaling")}
+    assert others == {"0.036", "0.018"}
+    assert pair["strict"].endswith("3 of 3")
+    strict = permutation(*([_fittest(path, 0.2) for path in _files(arm)] for arm in (LARGE, "rescaling")))
+    assert f"by {_quoted(pair['strict'])[1]}, but the groups overlap (p {strict:.3f})" in text
+    lead, low, high = (-int(figure) for figure in re.findall(r"[+-]\d+", small["all"])[:3])
+    assert f"ended at {listed[SMALL]}, behind by {lead} ({high} to {low}), p {small['p']}" in text
+    assert f"(-120, p {_pair('extended', LARGE)['p']})" in text
+
+
+def test_what_the_page_says_of_the_larger_model_s_winners_is_what_was_found() -> None:
+    text, again = _text("docs/results/mnist1d.md"), _again("winners")
+    means = {arm: f"{sum(again[arm]) / len(again[arm]):.0f}" for arm in (LARGE, SMALL, "rescaling")}
+    p = {arm: f"p {permutation(again[LARGE], again[arm]):.3f}" for arm in (SMALL, "rescaling")}
+    assert f"its winners have {means[LARGE]}, those of `rescaling` {means['rescaling']}, {p['rescaling']}" in text
+    assert f"trained again, their winners have {means[SMALL]}, {p[SMALL]}" in text
+    with (ROOT / "docs/results/mnist1d/winners.csv").open(newline="") as file:
+        best = max(csv.DictReader(file), key=_fitness)
+    assert best["id"].startswith(f"{LARGE}-1/")
+    right = f"{100 * float(best['test_accuracy']):.1f} % of the test digits"
+    fitness = f"{_fitness(best):.0f} ± {float(best['fitness_sd']):.0f}"
+    assert f"{best['num_params']} parameters, {right}, {fitness}" in text
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -495,7 +536,7 @@ def _again(table: str) -> dict[str, list[float]]:
 def test_the_winners_that_were_trained_again_have_the_fitness_that_pages_quote(table: str) -> None:
     again = _again(table)
     means = {arm: sum(values) / len(values) for arm, values in again.items()}
-    assert max(means, key=lambda arm: means[arm]) == "extended"
+    assert max(means.keys() - {LARGE}, key=lambda arm: means[arm]) == "extended"
     for arm in ("extended", "rescaling", "scripted_extended", "iid"):
         assert len(again[arm]) == 5
         p = permutation(again["extended"], again[arm])
@@ -538,9 +579,9 @@ def test_the_page_says_that_the_paper_s_method_is_told_apart_from_few_when_train
 def test_the_page_says_how_many_winners_were_trained_again_and_who_is_the_fittest() -> None:
     with (ROOT / "docs/results/mnist1d/winners.csv").open(newline="") as file:
         rows = sorted(csv.DictReader(file), key=_fitness, reverse=True)
-    arms = Counter(row["id"].partition("-")[0] for row in rows[:6])
-    assert arms == {"extended": 5, "extended_no_tuning": 1}
-    assert _text("docs/results/mnist1d.md").count(f"among the six fittest of the {len(rows)}") == 2
+    arms = Counter(row["id"].partition("-")[0] for row in rows[:8])
+    assert arms == {"extended": 5, SMALL: 1, LARGE: 2}
+    assert _text("docs/results/mnist1d.md").count(f"among the eight fittest of the {len(rows)}") == 2
 
 
 def test_pages_say_what_the_winners_trained_again_tell_of_tuning() -> None:

@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from statistics import fmean
 
 import copies
-from claim import claim
+from claim import OURS, claim
 from rates import rates
 from searches import COSTLY, MAIN, OUTCOMES, STRICT, Row, Search, fewest, read, read_searches, share
 from transfers import moved, ranks, transfer
@@ -199,21 +198,20 @@ def forms(path: Path) -> Iterator[Sequence[str]]:
 
 
 def winners(path: Path) -> Iterator[Sequence[str]]:
-    """Yield the cells of a row an arm: the winners of its searches with fresh seeds, and how far the best arm leads."""
+    """Yield the cells of a row an arm: its winners with fresh seeds, and how far those of the claim lead."""
     found: dict[str, dict[str, Row]] = {}
     for row in read(path):
         arm, _, seed = row["id"].partition("/")[0].rpartition("-")
         found.setdefault(arm, {})[seed] = row
-    first = max(found, key=lambda arm: fmean(float(row["fitness"]) for row in found[arm].values()))
-    yield "arm", "searches", "fitness in the search", "with fresh seeds", f"`{first}` is fitter by", "of each seed", "p"
+    yield "arm", "searches", "fitness in the search", "with fresh seeds", f"`{OURS}` is fitter by", "of each seed", "p"
     for arm, of_arm in sorted(found.items()):
         selected, again = (
             [float(of_arm[seed][key]) for seed in sorted(of_arm)] for key in ("search_fitness", "fitness")
         )
-        ahead = [float(found[first][seed]["fitness"]) - float(of_arm[seed]["fitness"]) for seed in sorted(of_arm)]
+        ahead = [float(found[OURS][seed]["fitness"]) - float(of_arm[seed]["fitness"]) for seed in sorted(of_arm)]
         leads = _mean(ahead, "+"), ", ".join(f"{value:+.0f}" for value in ahead)
-        p = permutation([float(row["fitness"]) for row in found[first].values()], again)
-        paired = ("", "", "") if arm == first else (*leads, f"{p:.3f}")
+        p = permutation([float(row["fitness"]) for row in found[OURS].values()], again)
+        paired = ("", "", "") if arm == OURS else (*leads, f"{p:.3f}")
         yield arm, str(len(of_arm)), _mean(selected), _mean(again), *paired
 
 
