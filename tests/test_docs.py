@@ -451,8 +451,8 @@ def test_what_the_page_says_of_the_larger_model_is_what_was_found() -> None:
     assert pair["strict"].endswith("3 of 3")
     strict = permutation(*([_fittest(path, 0.2) for path in _files(arm)] for arm in (LARGE, "rescaling")))
     assert f"by {_quoted(pair['strict'])[1]}, but the groups overlap (p {strict:.3f})" in text
-    lead, low, high = (-int(figure) for figure in re.findall(r"[+-]\d+", small["all"])[:3])
-    assert f"ended at {listed[SMALL]}, behind by {lead} ({high} to {low}), p {small['p']}" in text
+    by, least, most = (-int(figure) for figure in re.findall(r"[+-]\d+", small["all"])[:3])
+    assert f"ended at {listed[SMALL]}, behind by {by} ({most} to {least}), p {small['p']}" in text
     assert f"(-120, p {_pair('extended', LARGE)['p']})" in text
 
 
