@@ -470,6 +470,26 @@ def test_what_the_page_says_of_the_larger_model_s_winners_is_what_was_found() ->
     assert f"{best['num_params']} parameters, {right}, {fitness}" in text
 
 
+def test_pages_say_how_fit_the_larger_model_s_winners_are_by_the_paper_s_recipe() -> None:
+    page, readme, again = _text("docs/results/mnist1d.md"), _text("README.md"), _again("winners_8000")
+    means = {arm: f"{sum(again[arm]) / len(again[arm]):.0f}" for arm in (LARGE, SMALL, "rescaling")}
+    p = {arm: f"(p {permutation(again[LARGE], again[arm]):.3f})" for arm in (SMALL, "rescaling")}
+    assert f"have {means[LARGE]} on average, those of `rescaling` {means['rescaling']} {p['rescaling']}" in page
+    assert len(again[SMALL]) == len(again[LARGE]) == 3
+    assert f"in the three searches that differ in nothing else {means[SMALL]} {p[SMALL]}" in page
+    rows: list[dict[str, str]] = []
+    for table in ("winners_8000", "verified", "verified_no_tuning"):
+        with (ROOT / f"docs/results/mnist1d/{table}.csv").open(newline="") as file:
+            rows += csv.DictReader(file)
+    best = max((row for row in rows if row["id"].startswith(LARGE)), key=_fitness)
+    size, fitness = best["num_params"], f"{_fitness(best):.0f} ± {float(best['fitness_sd']):.0f}"
+    right = f"{100 * float(best['test_accuracy']):.0f} %"
+    assert f"Its best has {size} parameters, {fitness} and reads {right} of the test digits" in page
+    assert f"one of {size} that reads {right} ({fitness}, by a model three times as large)" in readme
+    small = [row for row in rows if not row["id"].startswith(LARGE) and int(row["num_params"]) <= int(size)]
+    assert all(float(row["test_accuracy"]) < float(best["test_accuracy"]) for row in small)
+
+
 def _listed(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
