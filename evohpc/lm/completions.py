@@ -84,13 +84,14 @@ def complete(engine: Engine, request: LMRequest, round: RoundDir, keys: Sequence
 
 def _by_room(engine: Engine, request: LMRequest, prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[Prompt]]:
     """Return the prompts that leave room for a completion, and those that do not."""
-    if not any(engine.room(prompt) for prompt in request.prompts):  # the same on all ranks, of whichever prompts
+    room = {prompt.index: engine.room(prompt) for prompt in request.prompts}
+    if not any(room.values()):  # the same on all ranks, whichever prompts are theirs
         raise LMError(
             "the model takes fewer tokens than any prompt of this round has; a new search needs a model that takes "
             "more, a lower search.examples_per_prompt, or shorter programs (a lower lm.max_new_tokens)"
         )
-    rooms = [(prompt, engine.room(prompt)) for prompt in prompts]
-    return [prompt for prompt, room in rooms if room], [prompt for prompt, room in rooms if not room]
+    fitting = [prompt for prompt in prompts if room[prompt.index]]
+    return fitting, [prompt for prompt in prompts if not room[prompt.index]]
 
 
 def _without_text(prompts: Iterable[Prompt]) -> Iterator[list[Completion]]:
