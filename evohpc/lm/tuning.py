@@ -16,19 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from evohpc.errors import LMError
-from evohpc.lm import adapters, ranks, soft_prompt
+from evohpc.lm import adapters, architecture, ranks, soft_prompt
 from evohpc.lm.adapters import Adapter
+from evohpc.lm.log import say
 from evohpc.lm.loss import cross_entropy
 from evohpc.lm.model import LanguageModel
 from evohpc.lm.packing import Encoded, Pack, encode, pack, share_out
-from evohpc.messages import Tuning
+from evohpc.messages import Tuning, TuningExample
 
 _PACK_TOKENS = 1024
 """Computed at once: enough for matrix products at full speed; the activations of more would outgrow the model."""
 
 
 class TuningFailed(Exception):
-    """The loss is not finite, or memory ran out: the round goes on without this tuning."""
+    """The loss is not finite, memory ran out, or no example fits the model: the round goes on without this tuning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +54,15 @@ def tune(
         start: what to continue from; None starts a soft prompt from sampled vocabulary, and a LoRA from nothing.
 
     Raises:
-        TuningFailed: the loss is not finite, or memory ran out.
+        TuningFailed: the loss is not finite, memory ran out, or all examples are longer than the model takes.
         LMError: `start` is of another kind or shape; DeepSpeed refuses its settings; or memory ran out on one of
             several ranks.
     """
     with adapters.in_training(lm, tuning, start) as adapter:
+        examples = _fitting(lm, tuning.examples, adapter().shape[1])
         engine = _engine(_Trainee(lm, adapter), tuning, deepspeed_config)
         try:
             with _memory_watched():
-                examples = [encode(lm, example) for example in tuning.examples]
                 for step in _train(engine, lm.replica, examples, tuning):
                     on_step(step)
                     if not math.isfinite(step.loss):
@@ -72,6 +73,18 @@ def tune(
     if not adapters.is_finite(tuned):
         raise TuningFailed("the adapter is not finite")
     return tuned
+
+
+def _fitting(lm: LanguageModel, examples: Sequence[TuningExample], virtual: int) -> list[Encoded]:
+    """Return the examples that the model takes behind so many virtual tokens: a program may have outgrown it."""
+    context = architecture.context(lm.model.config)
+    encoded = [encode(lm, example) for example in examples]
+    fitting = [each for each in encoded if context is None or virtual + len(each.ids) <= context]
+    if not fitting:
+        raise TuningFailed(f"all examples are longer than the {context} tokens that the model takes")
+    if len(fitting) < len(encoded):
+        say(f"tuning: without {len(encoded) - len(fitting)} examples longer than the {context} tokens the model takes")
+    return fitting
 
 
 @contextmanager

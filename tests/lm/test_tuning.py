@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from support.tiny_lm import write_tiny_lm
 from support.tunings import EXAMPLES, tuned, tuning
+from transformers import GPT2Config
 
 from evohpc.errors import LMError
 from evohpc.lm import soft_prompt
 from evohpc.lm import tuning as module
 from evohpc.lm.decoding import Decoder
 from evohpc.lm.model import LanguageModel
-from evohpc.messages import Prompt, Sampling
+from evohpc.messages import Prompt, Sampling, TuningExample
 
 
 def test_the_loss_falls_and_only_the_prompt_moves(lm: LanguageModel) -> None:
@@ -34,6 +36,33 @@ def test_the_same_tuning_gives_the_same_prompt(lm: LanguageModel, model_folder: 
     (losses, prompt), (losses_again, prompt_again) = tuned(lm, tuning()), tuned(again, tuning())
     assert losses == losses_again
     assert torch.equal(prompt, prompt_again)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    """It learned a vector for each of its 512 positions, and has none for a later one."""
+    from evohpc.lm import model
+
+    folder = tmp_path_factory.mktemp("short")
+    write_tiny_lm(folder, GPT2Config)
+    return model.load(folder, "float32")
+
+
+LONG = TuningExample("long", "class A:\n", f"    x = {'1' * 600}\n")
+"""More tokens than the model takes, as a rule may have made it of a long seed."""
+
+
+def test_a_program_that_outgrew_the_model_is_left_out_of_the_tuning(short: LanguageModel) -> None:
+    (losses, prompt), (without, same) = (
+        tuned(short, replace(tuning(), examples=examples)) for examples in ((*EXAMPLES, LONG), EXAMPLES)
+    )
+    assert losses == without
+    assert torch.equal(prompt, same)
+
+
+def test_a_tuning_of_nothing_but_such_programs_fails_and_no_more(short: LanguageModel) -> None:
+    with pytest.raises(module.TuningFailed, match="all examples are longer than the 512 tokens that the model takes"):
+        tuned(short, replace(tuning(), examples=(LONG,)))
 
 
 def test_it_continues_from_the_last_prompt(lm: LanguageModel) -> None:
